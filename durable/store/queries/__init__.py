@@ -1,0 +1,33 @@
+"""The SQL files. Each is valid SQL for the schema named ``durable``; another schema's name is put in its place here."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+
+from durable.core.errors import InvalidArgument
+
+_VALID_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_QUALIFIER = re.compile(r"\bdurable\.(?=[a-z])")
+
+
+def check_schema(schema: str) -> str:
+    """The name itself. Raises ``InvalidArgument`` unless it is a plain identifier of at most 63 characters."""
+    if not _VALID_SCHEMA.fullmatch(schema) or schema.startswith("pg_"):
+        raise InvalidArgument(
+            "schema", schema, "letters, digits and underscores, at most 63, not starting with a digit or pg_"
+        )
+    return schema
+
+
+def in_schema(sql: str, schema: str) -> str:
+    """The same SQL for another schema."""
+    check_schema(schema)
+    return sql if schema == "durable" else _QUALIFIER.sub(lambda _: f'"{schema}".', sql)
+
+
+@cache
+def query(name: str, schema: str) -> str:
+    """The text of ``queries/<name>.sql`` for that schema."""
+    return in_schema(files(__package__).joinpath(f"{name}.sql").read_text(encoding="utf-8"), schema)
