@@ -1,0 +1,161 @@
+"""Workflow definitions, and what is read off the signature of a function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints, overload
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from durable.core.errors import InvalidArgument
+from durable.core.keys import check_key
+from durable.core.retry import RunRetryPolicy
+
+if TYPE_CHECKING:
+    from durable.core.context import Context
+
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT")
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """What the engine needs to know of a function: its name in the memo, its colour, its types (``Any``: not declared)."""
+
+    name: str
+    is_async: bool
+    parameters: tuple[Any, ...]
+    returns: Any
+
+
+_signatures: WeakKeyDictionary[Callable[..., object], Signature] = WeakKeyDictionary()
+
+
+def signature_of(function: Callable[..., object]) -> Signature:
+    """The signature of a function, method, partial or callable object. Raises ``InvalidArgument`` where it has
+    annotations that cannot be resolved."""
+    plain = function
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    plain = getattr(plain, "__func__", plain)
+    known = _signatures.get(plain)
+    if known is None:
+        known = _signatures[plain] = _read_signature(plain)
+    return known
+
+
+def _read_signature(function: Callable[..., object]) -> Signature:
+    described = function if hasattr(function, "__qualname__") else type(function).__call__
+    name = str(getattr(function, "__qualname__", type(function).__qualname__))
+    try:
+        hints = get_type_hints(described, include_extras=True)
+    except NameError as error:
+        raise InvalidArgument(
+            "fn", name, f"its annotations cannot be resolved ({error}); import or define the names at module level"
+        ) from error
+    try:
+        parameters = inspect.signature(described).parameters.values()
+    except ValueError:  # some builtins have no signature to read
+        parameters = {}.values()
+    return Signature(
+        name=name,
+        is_async=inspect.iscoroutinefunction(described),
+        parameters=tuple(
+            hints.get(parameter.name, Any)
+            for parameter in parameters
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        ),
+        returns=hints.get("return", Any),
+    )
+
+
+class Workflow(Generic[InputT, OutputT]):
+    """A registered ``async def``. Still callable as the function it wraps.
+
+    ``name`` is how runs find it, for ever: keep it when the function is renamed. ``concurrency`` bounds how many runs
+    one worker executes at once; parked runs do not count.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Coroutine[Any, Any, OutputT]],
+        *,
+        name: str | None = None,
+        version: int = 1,
+        concurrency: int = 100,
+        retry: RunRetryPolicy | None = None,
+    ) -> None:
+        signature = signature_of(function)
+        if not signature.is_async:
+            raise InvalidArgument("workflow", signature.name, "a workflow is an `async def` that takes a Context first")
+        if len(signature.parameters) not in (1, 2):
+            raise InvalidArgument("workflow", signature.name, "a workflow takes (ctx) or (ctx, input), nothing else")
+        if version < 1:
+            raise InvalidArgument("version", version, "versions are whole numbers from 1")
+        if concurrency < 1:
+            raise InvalidArgument("concurrency", concurrency, "at least 1")
+        self.function = function
+        self.name = check_key("name", function.__name__ if name is None else name)
+        self.version = version
+        self.concurrency = concurrency
+        self.retry = RunRetryPolicy() if retry is None else retry
+        self.takes_input = len(signature.parameters) == 2
+        self.input_type: Any = signature.parameters[1] if self.takes_input else None
+        self.output_type: Any = signature.returns
+        functools.update_wrapper(self, function)
+
+    def __call__(self, ctx: Context, *arguments: InputT) -> Coroutine[Any, Any, OutputT]:
+        return self.function(ctx, *arguments)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name!r} version {self.version}>"
+
+
+@overload
+def workflow(function: Callable[[Context], Coroutine[Any, Any, OutputT]], /) -> Workflow[None, OutputT]: ...
+@overload
+def workflow(
+    function: Callable[[Context, InputT], Coroutine[Any, Any, OutputT]], /
+) -> Workflow[InputT, OutputT]: ...
+@overload
+def workflow(
+    *, name: str | None = None, version: int = 1, concurrency: int = 100, retry: RunRetryPolicy | None = None
+) -> WorkflowDecorator: ...
+def workflow(
+    function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: int = 1,
+    concurrency: int = 100,
+    retry: RunRetryPolicy | None = None,
+) -> Any:
+    """Makes a workflow of an ``async def f(ctx)`` or ``async def f(ctx, input)``; used bare or with options.
+
+    ``retry`` is how often the whole run is tried anew after it failed; by default not at all. Raises
+    ``InvalidArgument`` for anything that is not such a function.
+    """
+    decorator = WorkflowDecorator(name=name, version=version, concurrency=concurrency, retry=retry)
+    return decorator if function is None else decorator(function)
+
+
+class WorkflowDecorator(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``workflow(name=…)`` returns: waits for the function."""
+
+    name: str | None
+    version: int
+    concurrency: int
+    retry: RunRetryPolicy | None
+
+    @overload
+    def __call__(self, function: Callable[[Context], Coroutine[Any, Any, OutputT]], /) -> Workflow[None, OutputT]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[Context, InputT], Coroutine[Any, Any, OutputT]], /
+    ) -> Workflow[InputT, OutputT]: ...
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, Any]], /) -> Workflow[Any, Any]:
+        return Workflow(
+            function, name=self.name, version=self.version, concurrency=self.concurrency, retry=self.retry
+        )
