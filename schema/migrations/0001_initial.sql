@@ -19,6 +19,9 @@ CREATE TABLE durable.runs (
     priority            smallint    NOT NULL DEFAULT 0,
     attempts            integer     NOT NULL DEFAULT 0 CHECK (attempts >= 0),   -- failed attempts
     takeovers           integer     NOT NULL DEFAULT 0 CHECK (takeovers >= 0),  -- workers that died holding it
+    strikes             integer     NOT NULL DEFAULT 0 CHECK (strikes >= 0),    -- takeovers in a row without a new memo
+    memos_at_takeover   integer     NOT NULL DEFAULT 0,
+    set_asides          integer     NOT NULL DEFAULT 0 CHECK (set_asides >= 0), -- in a row, for code that does not match
     epoch               bigint      NOT NULL DEFAULT 0 CHECK (epoch >= 0),      -- raised by every claim and takeover
     worker_id           uuid,
     awaits              text[],                                                 -- names of the events it waits for

@@ -1,0 +1,89 @@
+"""What a run has recorded, as the machine reads it."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from durable.core.errors import ErrorInfo
+
+Kind = Literal["execute", "transaction", "random_uuid7", "random_uint64", "random", "now", "sleep", "event"]
+
+
+class Value(msgspec.Struct, frozen=True):
+    """The call was answered with this encoded value."""
+
+    text: str
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """The step failed for good. ``cause`` is the exception itself where it happened in this very process."""
+
+    error: ErrorInfo
+    cause: BaseException | None = None
+
+
+class TimedOut(msgspec.Struct, frozen=True):
+    """The wait ended without its event."""
+
+
+Outcome: TypeAlias = Value | Failure | TimedOut
+
+ELAPSED = Value("null")
+"""The outcome of a sleep."""
+
+
+class Memo(msgspec.Struct, frozen=True):
+    """The recorded answer to a call.
+
+    ``seq`` is the 1-based order in which the run saw the answers; ``None`` for a transaction whose memo was committed
+    but whose order was not: nothing later can have started, so it comes last. ``carried`` memos were kept by a retry of
+    the run: they answer whenever they are called and need not be called at all.
+    """
+
+    key: str
+    kind: Kind
+    name: str
+    seq: int | None
+    carried: bool
+    outcome: Outcome
+
+    def __str__(self) -> str:
+        return describe(self.kind, self.key, self.name)
+
+
+class OpenWait(msgspec.Struct, frozen=True):
+    """A sleep or event wait that was begun and has no answer yet."""
+
+    key: str
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return describe(self.kind, self.key, self.name)
+
+
+class History(msgspec.Struct, frozen=True):
+    """All memos of a run, in no particular order, and its open waits."""
+
+    memos: tuple[Memo, ...] = ()
+    open_waits: tuple[OpenWait, ...] = ()
+
+    def in_order(self) -> list[Memo]:
+        """The memos that replay must meet, in the order in which it must meet them."""
+        return sorted(
+            (memo for memo in self.memos if not memo.carried),
+            key=lambda memo: (memo.seq is None, memo.seq or 0, memo.key),
+        )
+
+
+def describe(kind: Kind, key: str, name: str) -> str:
+    """How a call is named in messages: ``execute 'charge' of charge_card``."""
+    match kind:
+        case "event":
+            return f"wait_for_event {key!r} for {name!r}"
+        case "execute" | "transaction":
+            return f"{kind} {key!r} of {name}"
+        case _:
+            return f"{kind} {key!r}"

@@ -1,0 +1,142 @@
+"""The private event loop of one run: a queue of callbacks, and nothing that touches the world.
+
+``gather``, ``TaskGroup``, ``wait``, ``Queue``, ``Lock`` and ``Event`` need only ``call_soon`` and work as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from typing import Any, NoReturn
+
+from durable.core.errors import WorkflowCodeError
+
+_logger = logging.getLogger(__name__)
+
+
+class _Handle:
+    """The part of ``asyncio.Handle`` that callers of ``call_soon`` use, at a third of its cost."""
+
+    __slots__ = ("arguments", "callback", "context", "is_cancelled")
+
+    def __init__(self, callback: Callable[..., object], arguments: tuple[Any, ...], context: Context) -> None:
+        self.callback = callback
+        self.arguments = arguments
+        self.context = context
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        return self.is_cancelled
+
+
+class ReplayLoop(asyncio.AbstractEventLoop):
+    """Runs what is ready until nothing is: exactly then the run is blocked on its calls."""
+
+    def __init__(self) -> None:
+        self._ready: deque[_Handle] = deque()
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def run_until_quiet(self) -> None:
+        """Runs every ready callback, and those they make ready.
+
+        Must be called from a callback of the real loop, not from inside one of its tasks: Python 3.14 refuses a task
+        that steps inside another.
+        """
+        surrounding = events._get_running_loop()
+        events._set_running_loop(self)
+        ready = self._ready
+        try:
+            while ready:
+                handle = ready.popleft()
+                if not handle.is_cancelled:
+                    handle.context.run(handle.callback, *handle.arguments)
+        except SystemExit:
+            self.run_until_quiet()  # the task that called sys.exit() has kept it as its exception
+        finally:
+            events._set_running_loop(surrounding)
+
+    def discard(self) -> None:
+        """Unwinds every unfinished coroutine, so that none is left to the garbage collector."""
+        surrounding = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            for task in self._tasks:
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does
+                    try:
+                        task.get_coro().close()  # type: ignore[union-attr]  # ours are coroutines
+                    except BaseException as error:  # user code in `finally`; the run goes on elsewhere
+                        _logger.debug("unwinding a parked workflow raised %r", error)
+        finally:
+            events._set_running_loop(surrounding)
+        self._tasks.clear()
+        self._ready.clear()
+
+    # what asyncio's futures, tasks and synchronisation primitives need
+
+    def call_soon(  # type: ignore[override]  # a lighter handle
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> _Handle:
+        handle = _Handle(callback, args, context if context is not None else copy_context())
+        self._ready.append(handle)
+        return handle
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]  # newer Pythons add keywords
+        self, coro: Coroutine[Any, Any, Any], **options: Any
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(coro, loop=self, **options)
+        self._tasks.append(task)
+        return task
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        _logger.error("in workflow code: %s", context.get("message"), exc_info=context.get("exception"))
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def time(self) -> NoReturn:
+        _refuse("time")
+
+
+_ADVICE = {
+    "call_later": "use ctx.sleep, or the timeout of ctx.execute and ctx.wait_for_event",
+    "call_at": "use ctx.sleep, or the timeout of ctx.execute and ctx.wait_for_event",
+    "time": "use ctx.now, ctx.sleep, or the timeout of ctx.execute and ctx.wait_for_event",
+    "run_in_executor": "give the function to ctx.execute, which runs sync functions in a thread",
+    "call_soon_threadsafe": "threads cannot reach into a workflow; publish an event to it",
+}
+
+
+def _refuse(name: str) -> NoReturn:
+    raise WorkflowCodeError(
+        f"workflow code reached for the event loop's {name}(): I/O, timers and threads are not replayed; "
+        + _ADVICE.get(name, "put this in ctx.execute")
+    )
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        _refuse(name)
+
+    return refuse
+
+
+for _name, _member in vars(asyncio.AbstractEventLoop).items():
+    if not _name.startswith("_") and callable(_member) and _name not in vars(ReplayLoop):
+        setattr(ReplayLoop, _name, _refusal(_name))

@@ -1,0 +1,128 @@
+"""A worker's connections: a few for the engine's own statements, others for the transaction steps of users."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg_pool import AsyncConnectionPool
+
+from durable.store.statement import Statement, T
+
+Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[Any]]
+
+_logger = logging.getLogger(__name__)
+
+_ENGINE_CONNECTIONS = 4
+_TRANSACTION_CONNECTIONS = 10
+_RECONNECT_SECONDS = 2.0
+"""How long one attempt to reconnect goes on; the next statement starts the next attempt."""
+
+
+class Database:
+    """Opens lazily, so that a worker can start before its database does."""
+
+    def __init__(self, conninfo_or_pool: str | Pool) -> None:
+        if isinstance(conninfo_or_pool, str):
+            self.conninfo = conninfo_or_pool
+            self._options: dict[str, Any] = {}
+            self._transactions = _pool(self.conninfo, {}, _TRANSACTION_CONNECTIONS)
+            self._owns_transactions = True
+        else:
+            self.conninfo = str(conninfo_or_pool.conninfo)
+            options = conninfo_or_pool.kwargs
+            self._options = dict(options) if isinstance(options, dict) else {}
+            self._transactions = conninfo_or_pool
+            self._owns_transactions = False
+        self._engine = _pool(self.conninfo, {**self._options, "autocommit": True}, _ENGINE_CONNECTIONS)
+
+    @property
+    def connect_options(self) -> dict[str, Any]:
+        """Keyword arguments for connections opened beside the pools."""
+        return {**self._options, "autocommit": True}
+
+    async def open(self) -> None:
+        """Starts the pools; does not wait for the database."""
+        await self._engine.open(wait=False)
+        if self._transactions.closed:
+            await self._transactions.open(wait=False)
+
+    async def close(self) -> None:
+        """Closes what was opened here; a pool given by the caller stays open."""
+        await self._engine.close()
+        if self._owns_transactions:
+            await self._transactions.close()
+
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection in autocommit for the engine's statements."""
+        async with self._engine.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A connection in an open transaction, committed at the end of the block and rolled back by an exception."""
+        async with self._transactions.connection() as connection, connection.transaction():
+            yield connection
+
+
+def _pool(conninfo: str, options: dict[str, Any], size: int) -> Pool:
+    return AsyncConnectionPool(
+        conninfo,
+        kwargs=options,
+        min_size=1,
+        max_size=size,
+        open=False,
+        timeout=_RECONNECT_SECONDS,
+        reconnect_timeout=_RECONNECT_SECONDS,
+    )
+
+
+async def run(connection: AsyncConnection[Any], statement: Statement[T]) -> T:
+    """Runs one statement and reads its rows."""
+    return await _receive(await _send(connection, statement), statement)
+
+
+async def read_all(connection: AsyncConnection[Any], statements: Sequence[Statement[Any]]) -> list[Any]:
+    """Runs statements in one round trip, in order."""
+    async with connection.pipeline():
+        cursors = [await _send(connection, statement) for statement in statements]
+    return [await _receive(cursor, statement) for cursor, statement in zip(cursors, statements, strict=True)]
+
+
+async def commit(
+    connection: AsyncConnection[Any], statements: Sequence[Statement[Any]], *, then: Sequence[Statement[Any]] = ()
+) -> None:
+    """Runs statements in one transaction, and ``then`` others after its commit, all in one round trip."""
+    async with connection.pipeline():
+        async with connection.transaction():
+            cursors = [await _send(connection, statement) for statement in statements]
+        for statement in then:
+            await _send(connection, statement)
+    for cursor, statement in zip(cursors, statements, strict=True):
+        await _receive(cursor, statement)
+
+
+async def _send(connection: AsyncConnection[Any], statement: Statement[Any]) -> AsyncCursor[Any]:
+    return await connection.execute(statement.sql, statement.params)  # type: ignore[arg-type]  # our own files
+
+
+async def _receive(cursor: AsyncCursor[Any], statement: Statement[T]) -> T:
+    return statement.read(await cursor.fetchall() if cursor.description else [])
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database, not the statement, is at fault: the same statement may well succeed later."""
+    if not isinstance(error, psycopg.OperationalError):
+        return isinstance(error, (psycopg.InterfaceError, OSError))
+    state = error.sqlstate
+    return state is None or state[:2] in ("08", "53", "57", "58") or state == "25006" or is_conflict(error)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """A serialization failure or a deadlock: the transaction may be run anew as it was."""
+    return isinstance(error, psycopg.Error) and error.sqlstate in ("40001", "40P01", "55P03")

@@ -1,0 +1,191 @@
+"""Claims the runs of one workflow, over all its shard values, in batches as large as there are free places."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from durable.core.workflow import Workflow
+from durable.database import Database, is_outage, read_all
+from durable.executor import Executor
+from durable.store.engine import Load, Routed, claim_runs, next_wake, route_events, unrouted_events
+from durable.store.records import ClaimedRun, Comeback
+from durable.store.statement import Statement
+
+_logger = logging.getLogger(__name__)
+
+_MOST_CLAIMED = 500
+_MOST_ROUTED = 1000
+_SOONEST = 0.005
+"""Seconds: a wake that is due but locked by another worker is not asked for more often than this."""
+
+
+class Dispatcher:
+    """Sleeps until there is something to claim: a notification, the next due wake, a freed place, or the poll."""
+
+    def __init__(
+        self,
+        workflow: Workflow[Any, Any],
+        shard_values: Sequence[str],
+        database: Database,
+        executor: Executor,
+        schema: str,
+        worker_id: Callable[[], str],
+        *,
+        poll_interval: float,
+        max_poll_interval: Callable[[], float],
+    ) -> None:
+        self.workflow = workflow
+        self._shard_values = list(shard_values)
+        self._database = database
+        self._executor = executor
+        self._schema = schema
+        self._worker_id = worker_id
+        self._poll_interval = poll_interval
+        self._max_poll_interval = max_poll_interval
+        self._interval = poll_interval
+        self._awake = asyncio.Event()
+        self._to_claim: set[str] = set(shard_values)
+        self._to_route: set[str] = set(shard_values)
+        self._wakes: dict[str, float] = {}
+
+    # hints, from callbacks of the loop
+
+    def poll(self) -> None:
+        """Look at everything at once."""
+        self._to_claim.update(self._shard_values)
+        self._to_route.update(self._shard_values)
+        self._interval = self._poll_interval
+        self._awake.set()
+
+    def work_arrived(self, shard_value: str, *, is_event: bool) -> None:
+        """Something was committed for that shard value."""
+        (self._to_route if is_event else self._to_claim).add(shard_value)
+        self._interval = self._poll_interval
+        self._awake.set()
+
+    def place_freed(self, shard_value: str, wake_in: float | None) -> None:
+        """A run left; it wants to be claimed again in that many seconds."""
+        if wake_in is not None:
+            self._note_wake(shard_value, wake_in)
+        if self._to_claim or wake_in is not None:
+            self._awake.set()
+
+    def _note_wake(self, shard_value: str, wake_in: float) -> None:
+        moment = time.monotonic() + wake_in
+        self._wakes[shard_value] = min(moment, self._wakes.get(shard_value, moment))
+
+    # the loop
+
+    async def run(self) -> None:
+        """Claims until cancelled. Outages of the database are waited out."""
+        while True:
+            self._awake.clear()
+            try:
+                found = await self._pass()
+            except (psycopg.Error, PoolTimeout, OSError) as error:
+                if not (is_outage(error) or isinstance(error, PoolTimeout)):
+                    _logger.exception("claiming runs of %s failed", self.workflow.name)
+                else:
+                    _logger.warning("claiming runs of %s waits for the database: %s", self.workflow.name, error)
+                self._to_claim.update(self._shard_values)
+                self._to_route.update(self._shard_values)
+                await asyncio.sleep(self._poll_interval)
+                continue
+            if found:
+                self._interval = self._poll_interval
+            if not self._is_work_known():
+                await self._wait(found)
+
+    def _is_work_known(self) -> bool:
+        return bool(self._to_route) or bool(self._to_claim and self._executor.free_places(self.workflow) > 0)
+
+    async def _wait(self, found: bool) -> None:
+        timeout = self._interval
+        if self._wakes:
+            soonest = min(self._wakes.values()) - time.monotonic()
+            if soonest < timeout and self._executor.free_places(self.workflow) > 0:
+                timeout = max(soonest, _SOONEST)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._awake.wait()
+        except TimeoutError:
+            now = time.monotonic()
+            due = [shard_value for shard_value, moment in self._wakes.items() if moment <= now + 0.001]
+            self._to_claim.update(due)
+            if not due:
+                self._to_claim.update(self._shard_values)
+                self._to_route.update(self._shard_values)
+                self._interval = min(self._interval * 2, max(self._max_poll_interval(), self._poll_interval))
+
+    async def _pass(self) -> bool:
+        found = False
+        for shard_value in sorted(self._to_route | self._to_claim):
+            if shard_value in self._to_route or self._executor.free_places(self.workflow) > 0:
+                found |= await self._visit(shard_value)
+        self._shard_values.append(self._shard_values.pop(0))
+        return found
+
+    async def _visit(self, shard_value: str) -> bool:
+        worker_id = self._worker_id()
+        limit = min(self._executor.free_places(self.workflow), _MOST_CLAIMED)
+        is_routing = shard_value in self._to_route
+        statements: list[Statement[Any]] = []
+        if is_routing:
+            statements.append(route_events(self._schema, shard_value, worker_id, _MOST_ROUTED))
+            statements.append(unrouted_events(self._schema, shard_value, worker_id))
+        if limit > 0:
+            statements.append(claim_runs(self._schema, shard_value, worker_id, limit))
+            statements.append(next_wake(self._schema, shard_value))
+        async with self._database.engine() as connection:
+            answers = await read_all(connection, statements)
+            claimed: list[ClaimedRun] = answers[-2] if limit > 0 else []
+            comebacks = await self._load(connection, shard_value, claimed)
+        if is_routing:
+            self._deliver(shard_value, answers[0], is_more=answers[1])
+        if limit > 0:
+            self._note_claims(shard_value, len(claimed) == limit, answers[-1])
+            self._executor.submit(
+                self.workflow, shard_value, [(run, comebacks.get(run.run_id)) for run in claimed]
+            )
+        return bool(claimed)
+
+    def _deliver(self, shard_value: str, routed: Routed, *, is_more: bool) -> None:
+        loop = asyncio.get_running_loop()
+        for event in routed.live:
+            loop.call_soon(self._executor.deliver, event)
+        if routed.woken:
+            self._to_claim.add(shard_value)
+        self._to_route.discard(shard_value)
+        if is_more:
+            loop.call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
+
+    def _note_claims(self, shard_value: str, is_more: bool, wake_in: float | None) -> None:
+        if is_more:
+            self._to_claim.add(shard_value)
+        else:
+            self._to_claim.discard(shard_value)
+        self._wakes.pop(shard_value, None)
+        if wake_in is not None:
+            self._note_wake(shard_value, wake_in)
+
+    async def _load(
+        self, connection: psycopg.AsyncConnection[Any], shard_value: str, claimed: Sequence[ClaimedRun]
+    ) -> dict[str, Comeback]:
+        """What runs that were claimed before bring along; a run on its first claim has nothing."""
+        returning = [run for run in claimed if run.epoch > 1]
+        if not returning:
+            return {}
+        resident = [run.run_id for run in returning if self._executor.is_resident(run)]
+        at_hand = set(resident)
+        load = Load(
+            self._schema, shard_value, [run.run_id for run in returning if run.run_id not in at_hand], resident
+        )
+        await read_all(connection, load.statements())
+        return load.comebacks()

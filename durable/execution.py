@@ -1,0 +1,438 @@
+"""One claimed run on this worker: performs what its machine commands and feeds it the outcomes.
+
+Everything here runs in callbacks of the event loop, never inside a task (see ``ReplayLoop.run_until_quiet``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial
+from typing import Protocol
+
+import msgspec
+import uuid6
+
+from durable.core.codec import Codec
+from durable.core.commands import Abandon, Command, Complete, Draw, Execute, Fail, SetAside, Sleep, Transact, WaitEvent
+from durable.core.context import Context
+from durable.core.endings import RELEASE, Ending, Park, Settle, ending_of
+from durable.core.errors import unreachable
+from durable.core.history import ELAPSED, Failure, History, Outcome, TimedOut, Value
+from durable.core.machine import Machine
+from durable.core.runs import RunKey
+from durable.core.workflow import Workflow
+from durable.steps import Fenced, Finished
+from durable.store.records import AnsweredWait, ClaimedRun, Event, OpenedWait, Record, StepMemo, Wake, Written
+
+_logger = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """What an execution needs of the worker around it."""
+
+    codec: Codec
+
+    def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
+        """Starts a step."""
+        ...
+
+    def mark(self, execution: Execution) -> None:
+        """Has the execution's record written."""
+        ...
+
+    def left(self, execution: Execution, written: Written | None) -> None:
+        """The execution holds its run no more. ``written`` is ``None`` where it was taken from us."""
+        ...
+
+
+class Execution:
+    """From a claim to a park or an end; resumed in place when the same worker claims the parked run again."""
+
+    __slots__ = (
+        "_deferred",
+        "_ending",
+        "_flushes",
+        "_host",
+        "_inbox",
+                "_is_ending_taken",
+        "_is_gone",
+        "_is_inbox_known",
+        "_machine",
+        "_record",
+        "_running",
+        "_seen_events",
+        "_timers",
+        "_waits",
+        "claimed",
+        "claimed_clock",
+        "is_draining",
+        "run_key",
+        "workflow",
+    )
+
+    def __init__(
+        self, host: Host, workflow: Workflow[object, object], shard_value: str, claimed: ClaimedRun
+    ) -> None:
+        self._host = host
+        self.workflow = workflow
+        self.run_key = RunKey(shard_value, claimed.run_id)
+        self.claimed = claimed
+        self.claimed_clock = time.monotonic()
+        self._machine: Machine | None = None
+        self._record = Record(claimed.run_id, claimed.epoch)
+        self._ending: Ending | None = None
+        self._is_ending_taken = False
+        self._flushes = 0
+        self._deferred: list[Execute] = []
+        self._running: dict[str, asyncio.Task[Finished]] = {}
+        self._waits: dict[str, Sleep | WaitEvent] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._inbox: list[Event] = []
+        self._seen_events: set[str] = set()
+        self._is_inbox_known = False
+        self.is_draining = False
+        self._is_gone = False
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it left its run to wake later, with the machine intact."""
+        return isinstance(self._ending, Park)
+
+    @property
+    def comes_back_in(self) -> float | None:
+        """Seconds until a settled run wants to be claimed again, ``None`` if it has ended."""
+        if not isinstance(self._ending, Settle) or self._ending.status in ("completed", "failed"):
+            return None
+        return self._ending.wake_in or 0.0
+
+    # entries: each is one callback of the event loop
+
+    def begin(self, history: History, wake: Wake | None) -> None:
+        """Runs the workflow from the top. ``wake`` is ``None`` on the very first claim."""
+        ctx = Context(self.run_key, self.workflow.name, self.claimed.version, self.claimed.attempts + 1)
+        codec = self._host.codec
+
+        async def main() -> object:
+            if not self.workflow.takes_input:
+                return await self.workflow.function(ctx)
+            value = codec.decode(self.claimed.input, self.workflow.input_type, f"the input of run {self.run_key}")
+            return await self.workflow.function(ctx, value)
+
+        machine = self._machine = Machine(main, history, codec, output=f"the output of run {self.run_key}")
+        ctx.attach(machine)
+        commands = machine.start()
+        if not machine.is_mismatched:
+            self._record.orders.extend(machine.unordered())
+        if wake is not None:
+            self._load_inbox(wake.inbox)
+        self._perform(commands)
+        if wake is not None:
+            self._take_wake(wake)
+        self._settle()
+
+    def resume(self, claimed: ClaimedRun, wake: Wake) -> None:
+        """Goes on in place after a park."""
+        self.claimed = claimed
+        self.claimed_clock = time.monotonic()
+        self._record = Record(claimed.run_id, claimed.epoch)
+        self._ending = None
+        self._is_ending_taken = False
+        self._load_inbox(wake.inbox)
+        self._take_wake(wake)
+        self._settle()
+
+    def deliver(self, event: Event) -> None:
+        """An event arrived while the run is executing. One that meets a park is found by the park's own flush."""
+        if not self._is_gone and self._ending is None:
+            self._load_inbox((event,))
+            self._take_events()
+            self._settle()
+
+    def flushed(self, written: Written) -> None:
+        """The journal has written, or refused, a record of this run."""
+        if self._is_gone:
+            return
+        self._flushes -= 1
+        if not written.is_ours:
+            self.abandon()
+            return
+        if self._is_ending_taken:
+            self._leave(written)
+            return
+        if written.inbox is not None and self._ending is None:
+            self._is_inbox_known = True
+            self._load_inbox(written.inbox)
+            self._take_events()
+        self._settle()
+
+    def drain(self) -> None:
+        """The worker stops: no new step starts; the run is handed back once those under way have finished."""
+        self.is_draining = True
+        if not self._is_gone:
+            self._settle()
+
+    def interrupt(self) -> None:
+        """The worker's patience is over: steps under way are cancelled and will run again elsewhere."""
+        if not self._is_gone and self._ending is None:
+            self._ending = RELEASE
+            self._settle()
+
+    def abandon(self) -> None:
+        """The run belongs to somebody else: nothing more of it happens here."""
+        if self._is_gone:
+            return
+        self._is_gone = True
+        for task in self._running.values():
+            task.cancel()
+        self._cancel_timers()
+        self.close()
+        self._host.left(self, None)
+
+    def close(self) -> None:
+        """Drops the machine."""
+        if self._machine is not None:
+            self._machine.close()
+
+    # for the journal
+
+    def take_record(self) -> Record:
+        """What is to be written now."""
+        record = self._record
+        record.ending = self._ending
+        self._is_ending_taken = self._ending is not None
+        self._record = Record(record.run_id, record.epoch)
+        return record
+
+    # performing
+
+    def _perform(self, commands: Iterable[Command]) -> None:
+        queue = deque(commands)
+        while queue:
+            command = queue.popleft()
+            match command:
+                case Draw():
+                    queue.extend(self._draw(command))
+                case Transact() | Execute():
+                    self._deferred.append(command)
+                case Sleep() | WaitEvent():
+                    queue.extend(self._wait(command))
+                case Abandon():
+                    self._forget(command)
+                case Complete() | Fail() | SetAside():
+                    self._end(command)
+                case _:
+                    unreachable(command)
+
+    def _draw(self, call: Draw) -> Iterable[Command]:
+        match call.source:
+            case "random_uuid7":
+                value: object = uuid6.uuid7()
+            case "random_uint64":
+                value = int.from_bytes(os.urandom(8))
+            case "random":
+                value = random.SystemRandom().random()
+            case _:
+                value = self.claimed.claimed_at + timedelta(seconds=time.monotonic() - self.claimed_clock)
+        text = self._host.codec.encode(value, str(call))
+        finished = Finished(Value(text), 1, 0.0, None, is_stored=False)
+        return self._answer_step(call, finished)
+
+    def _answer_step(self, call: Execute | Draw, finished: Finished) -> list[Command]:
+        assert self._machine is not None
+        seq, commands = self._machine.resolve(call.key, finished.outcome)
+        if seq is None:
+            return commands
+        if finished.is_stored:
+            self._record.orders.append((call.key, seq))
+        else:
+            self._record.steps.append(_memo(call, seq, finished))
+        return commands
+
+    def _wait(self, call: Sleep | WaitEvent) -> list[Command]:
+        if isinstance(call, WaitEvent):
+            event = self._from_inbox(call.event_name) if self._is_inbox_known else None
+            self._open(call, call.event_name, call.timeout)
+            if event is not None:
+                return self._answer_wait(call, Value(event.payload), event.event_id)
+            self._record.wants_inbox = not self._is_inbox_known
+        else:
+            self._open(call, None, call.seconds)
+        return []
+
+    def _open(self, call: Sleep | WaitEvent, event_name: str | None, wake_in: float | None) -> None:
+        until = call.until if isinstance(call, Sleep) else None
+        self._record.opened.append(OpenedWait(call.key, event_name, None if until else wake_in, until))
+        self._waits[call.key] = call
+
+    def _answer_wait(self, call: Sleep | WaitEvent, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
+        assert self._machine is not None
+        self._waits.pop(call.key, None)
+        timer = self._timers.pop(call.key, None)
+        if timer is not None:
+            timer.cancel()
+        seq, commands = self._machine.resolve(call.key, outcome)
+        if seq is not None:
+            payload = outcome.text if isinstance(outcome, Value) and event_id is not None else None
+            self._record.answered.append(
+                AnsweredWait(call.key, seq, isinstance(outcome, TimedOut), event_id, payload)
+            )
+        return commands
+
+    def _forget(self, command: Abandon) -> None:
+        key = command.call.key
+        self._deferred = [call for call in self._deferred if call.key != key]
+        task = self._running.pop(key, None)
+        if task is not None:
+            task.cancel()
+        if self._waits.pop(key, None) is not None:
+            self._record.abandoned.append(key)
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _end(self, decision: Complete | Fail | SetAside) -> None:
+        ending = self._ending = ending_of(
+            decision, self.workflow.retry, attempts=self.claimed.attempts, set_asides=self.claimed.set_asides
+        )
+        if not isinstance(decision, Complete):
+            reason = decision.exception if isinstance(decision, Fail) else decision.error
+            _logger.log(
+                logging.ERROR if ending.status == "failed" else logging.WARNING,
+                "run %s is now %s: %r",
+                self.run_key,
+                ending.status,
+                reason,
+                extra={"run_key": str(self.run_key), "status": ending.status},
+            )
+
+    # what comes in
+
+    def _step_done(self, call: Execute, task: asyncio.Task[Finished]) -> None:
+        is_wanted = self._running.pop(call.key, None) is not None
+        if self._is_gone or not is_wanted or task.cancelled():
+            if not task.cancelled():
+                task.exception()  # retrieved: nobody waits for it any more
+            return
+        if isinstance(task.exception(), Fenced):
+            self.abandon()
+            return
+        else:
+            self._perform(self._answer_step(call, task.result()))
+        self._settle()
+
+    def _take_wake(self, wake: Wake) -> None:
+        self._is_inbox_known = True
+        self._record.wants_inbox = False
+        self._take_events()
+        for key in wake.due:
+            self._elapse(key)
+        for key, remaining in wake.remaining.items():
+            if key in self._waits and remaining is not None:
+                self._set_timer(key, remaining)
+
+    def _elapse(self, key: str) -> None:
+        call = self._waits.get(key)
+        if call is not None:
+            outcome: Outcome = ELAPSED if isinstance(call, Sleep) else TimedOut()
+            self._perform(self._answer_wait(call, outcome, None))
+
+    def _load_inbox(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if event.event_id not in self._seen_events:
+                self._seen_events.add(event.event_id)
+                self._inbox.append(event)
+
+    def _take_events(self) -> None:
+        if self._is_inbox_known:
+            for call in [call for call in self._waits.values() if isinstance(call, WaitEvent)]:
+                event = self._from_inbox(call.event_name) if call.key in self._waits else None
+                if event is not None:
+                    self._perform(self._answer_wait(call, Value(event.payload), event.event_id))
+
+    def _from_inbox(self, name: str) -> Event | None:
+        for index, event in enumerate(self._inbox):
+            if event.name == name:
+                return self._inbox.pop(index)
+        return None
+
+    # what follows
+
+    def _settle(self) -> None:
+        """After each entry: start what may start, write what must be written, park when nothing else is left."""
+        if self._is_gone or self._is_ending_taken:
+            return
+        if self._ending is None and not self._running:
+            if self._deferred or not self._waits:
+                self._ending = RELEASE if self.is_draining else None
+            else:
+                self._ending = Park()
+        is_empty = self._record.is_empty
+        if self._ending is not None:
+            self._cancel_timers()
+            for task in self._running.values():
+                task.cancel()
+            self._running.clear()
+        elif self._deferred and not self.is_draining and self._flushes == 0 and is_empty:
+            self._start_deferred()
+        elif not is_empty:
+            self._set_timers()
+        if self._flushes == 0 and (self._ending is not None or not is_empty):
+            self._flushes = 1
+            self._host.mark(self)
+
+    def _start_deferred(self) -> None:
+        calls, self._deferred = self._deferred, []
+        for call in calls:
+            task = self._running[call.key] = self._host.run_step(self, call)
+            task.add_done_callback(partial(self._step_done, call))
+
+    def _set_timers(self) -> None:
+        """While steps keep the run here, its own waits end by a local clock started when they were opened."""
+        for wait in self._record.opened:
+            if wait.key in self._waits and wait.key not in self._timers:
+                if wait.until is not None:
+                    elapsed = time.monotonic() - self.claimed_clock
+                    self._set_timer(wait.key, (wait.until - self.claimed.claimed_at).total_seconds() - elapsed)
+                elif wait.wake_in is not None:
+                    self._set_timer(wait.key, wait.wake_in)
+
+    def _set_timer(self, key: str, delay: float) -> None:
+        self._timers[key] = asyncio.get_running_loop().call_later(max(delay, 0.0), self._timer_fired, key)
+
+    def _timer_fired(self, key: str) -> None:
+        self._timers.pop(key, None)
+        if not self._is_gone:
+            self._elapse(key)
+            self._settle()
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _leave(self, written: Written) -> None:
+        if isinstance(self._ending, Settle):
+            self._is_gone = True
+            self.close()
+        else:
+            self._inbox.clear()
+            self._seen_events.clear()
+        self._host.left(self, written)
+
+
+def _memo(call: Execute | Draw, seq: int, finished: Finished) -> StepMemo:
+    match finished.outcome:
+        case Value(text):
+            output, error = text, None
+        case Failure(info):
+            output, error = None, msgspec.json.encode(info).decode()
+    return StepMemo(
+        call.key, call.kind, seq, call.name, finished.attempts, finished.took, finished.input, output, error
+    )

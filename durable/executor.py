@@ -1,0 +1,183 @@
+"""The runs this worker holds: those it executes, and the parked ones whose machine is still at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+from durable.core.codec import Codec
+from durable.core.commands import Execute, Transact
+from durable.core.history import History
+from durable.core.workflow import Workflow
+from durable.database import Database
+from durable.execution import Execution
+from durable.journal import Journal
+from durable.steps import Finished, Ownership, run_step, run_transaction
+from durable.store.records import ClaimedRun, Comeback, Event, Wake, Written
+
+_logger = logging.getLogger(__name__)
+
+Left = Callable[[Workflow[Any, Any], str, "float | None"], None]
+"""Called with the workflow, the shard value and the time when a run leaves and its place is free: seconds until it
+wakes, 0 if it can be claimed again at once, ``None`` if it need not be claimed again."""
+
+
+class Executor:
+    """Keeps at most ``max_resident`` parked machines, the longest parked goes first; what goes is replayed when needed."""
+
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        schema: str,
+        worker_id: Callable[[], str],
+        *,
+        codec: Codec,
+        max_resident: int,
+        max_threads: int,
+        left: Left,
+    ) -> None:
+        self.codec = codec
+        self._database = database
+        self._journal = journal
+        self._schema = schema
+        self._worker_id = worker_id
+        self._max_resident = max_resident
+        self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="durable-step")
+        self._left = left
+        self._active: dict[str, Execution] = {}
+        self._resident: OrderedDict[str, Execution] = OrderedDict()
+        self._load: dict[str, int] = {}
+        self._is_draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    # for the dispatcher
+
+    def free_places(self, workflow: Workflow[Any, Any]) -> int:
+        """How many more runs of that workflow may be executed now."""
+        return workflow.concurrency - self._load.get(workflow.name, 0)
+
+    @property
+    def active_runs(self) -> int:
+        """How many runs are being executed."""
+        return len(self._active)
+
+    @property
+    def resident_runs(self) -> int:
+        """How many parked runs are kept in memory."""
+        return len(self._resident)
+
+    def is_resident(self, claimed: ClaimedRun) -> bool:
+        """Whether the machine of that run is at hand and nobody else has touched the run since it was parked."""
+        parked = self._resident.get(claimed.run_id)
+        return parked is not None and parked.claimed.epoch == claimed.epoch - 1
+
+    def submit(
+        self, workflow: Workflow[Any, Any], shard_value: str, runs: Sequence[tuple[ClaimedRun, Comeback | None]]
+    ) -> None:
+        """Executes claimed runs. Each starts in a callback of its own."""
+        loop = asyncio.get_running_loop()
+        for claimed, comeback in runs:
+            superseded = self._active.get(claimed.run_id)
+            if superseded is not None:
+                superseded.abandon()
+            parked = self._resident.pop(claimed.run_id, None)
+            self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
+            self._idle.clear()
+            if parked is not None and comeback is not None and comeback.history is None:
+                self._active[claimed.run_id] = parked
+                loop.call_soon(self._enter, parked, parked.resume, claimed, comeback.wake)
+                continue
+            if parked is not None:
+                parked.close()
+            execution = self._active[claimed.run_id] = Execution(self, workflow, shard_value, claimed)
+            history = (comeback.history if comeback else None) or History()
+            wake: Wake | None = comeback.wake if comeback else None
+            loop.call_soon(self._enter, execution, execution.begin, history, wake)
+
+    def _enter(self, execution: Execution, entry: Callable[..., None], *arguments: object) -> None:
+        execution.is_draining = self._is_draining
+        try:
+            entry(*arguments)
+        except Exception:  # a defect of ours must cost one run its place, not the worker its life
+            _logger.exception("run %s broke the engine; it is given up here", execution.run_key)
+            execution.abandon()
+
+    def deliver(self, event: Event) -> None:
+        """Hands an event to its run, if that is being executed here. Call it from a callback of the loop."""
+        execution = self._active.get(event.run_id)
+        if execution is not None:
+            execution.deliver(event)
+
+    # for the executions
+
+    def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
+        loop = asyncio.get_running_loop()
+        if isinstance(call, Transact):
+            key = execution.run_key
+            ownership = Ownership(
+                self._schema, key.workflow_name_shard, self._worker_id(), key.run_id, execution.claimed.epoch
+            )
+            return loop.create_task(run_transaction(call, self.codec, self._database, ownership))
+        return loop.create_task(run_step(call, self.codec, self._threads))
+
+    def mark(self, execution: Execution) -> None:
+        self._journal.mark(execution.run_key.workflow_name_shard, execution)
+
+    def left(self, execution: Execution, written: Written | None) -> None:
+        run_id = execution.run_key.run_id
+        if self._active.get(run_id) is execution:
+            del self._active[run_id]
+        workflow = execution.workflow
+        self._load[workflow.name] -= 1
+        wake_in: float | None = None
+        if written is not None and execution.is_parked:
+            self._resident[run_id] = execution
+            self._resident.move_to_end(run_id)
+            while len(self._resident) > self._max_resident:
+                self._resident.popitem(last=False)[1].close()
+            wake_in = 0.0 if written.requeued else written.wake_in
+        elif written is not None:
+            wake_in = execution.comes_back_in
+        self._left(workflow, execution.run_key.workflow_name_shard, wake_in)
+        if not self._active:
+            self._idle.set()
+
+    # for the worker
+
+    async def drain(self, patience: float) -> None:
+        """Lets steps finish or runs park, for that many seconds; then hands back what is left."""
+        self._is_draining = True
+        loop = asyncio.get_running_loop()
+        for execution in list(self._active.values()):
+            loop.call_soon(execution.drain)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._idle.wait()
+                return
+        _logger.warning("%d runs are interrupted: their steps did not finish within %g s", len(self._active), patience)
+        for execution in list(self._active.values()):
+            loop.call_soon(execution.interrupt)
+
+    async def becomes_idle(self) -> None:
+        """Returns once no run is being executed."""
+        await self._idle.wait()
+
+    def abandon_all(self) -> None:
+        """Gives up every run: they belong to others. Call it from a callback of the loop."""
+        for execution in list(self._active.values()):
+            execution.abandon()
+        for execution in self._resident.values():
+            execution.close()
+        self._resident.clear()
+
+    def close(self) -> None:
+        """Drops all machines. A sync step that still runs keeps its thread until it returns."""
+        self.abandon_all()
+        self._threads.shutdown(wait=False, cancel_futures=True)

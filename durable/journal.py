@@ -1,0 +1,139 @@
+"""Group commit: what runs record is written together, one transaction a flush and shard value."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import psycopg
+
+from durable.core.endings import Settle, encoded
+from durable.database import Database, commit, is_outage
+from durable.store.channels import done_channel
+from durable.store.engine import announce
+from durable.store.flush import Flush
+from durable.store.records import Record, Written
+from durable.store.statement import Statement
+
+_logger = logging.getLogger(__name__)
+
+_MOST_RECORDS = 1000
+"""In one flush: bounds its locks and its latency."""
+_IDS_A_NOTICE = 200
+"""A notification's payload ends at 8,000 bytes; an id and its comma take 37."""
+_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Recorder(Protocol):
+    """A run with something to write."""
+
+    def take_record(self) -> Record:
+        """What has gathered since the last call."""
+        ...
+
+    def flushed(self, written: Written) -> None:
+        """Called from the event loop when the record is durable, or was refused."""
+        ...
+
+
+class Journal:
+    """One lane for each shard value: while one flush is under way the next one gathers. No timers when idle."""
+
+    def __init__(self, database: Database, schema: str, worker_id: Callable[[], str]) -> None:
+        self._database = database
+        self._schema = schema
+        self._worker_id = worker_id
+        self._lanes: dict[str, _Lane] = {}
+
+    def mark(self, shard_value: str, recorder: Recorder) -> None:
+        """Has the recorder's record written with the next flush."""
+        lane = self._lanes.get(shard_value)
+        if lane is None:
+            lane = self._lanes[shard_value] = _Lane(self._database, self._schema, shard_value, self._worker_id)
+        lane.mark(recorder)
+
+    async def drain(self) -> None:
+        """Returns once nothing is left to write."""
+        while busy := [lane.task for lane in self._lanes.values() if lane.task is not None]:
+            await asyncio.wait(busy)
+
+    async def close(self) -> None:
+        """Gives up what cannot be written: its runs go on elsewhere."""
+        busy = [lane.task for lane in self._lanes.values() if lane.task is not None]
+        for task in busy:
+            task.cancel()
+        if busy:
+            await asyncio.wait(busy)
+
+
+class _Lane:
+    def __init__(self, database: Database, schema: str, shard_value: str, worker_id: Callable[[], str]) -> None:
+        self._database = database
+        self._schema = schema
+        self._shard_value = shard_value
+        self._worker_id = worker_id
+        self._waiting: list[Recorder] = []
+        self.task: asyncio.Task[None] | None = None
+
+    def mark(self, recorder: Recorder) -> None:
+        self._waiting.append(recorder)
+        if self.task is None:
+            self.task = asyncio.get_running_loop().create_task(self._flush_all(), name=f"flush {self._shard_value}")
+
+    async def _flush_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                recorders, self._waiting = self._waiting[:_MOST_RECORDS], self._waiting[_MOST_RECORDS:]
+                records = [recorder.take_record() for recorder in recorders]
+                for recorder, written in zip(recorders, await self._write(records), strict=True):
+                    # A callback of its own: it may step a machine, which must not happen inside a task.
+                    loop.call_soon(recorder.flushed, written)
+        finally:
+            self.task = None
+
+    async def _write(self, records: Sequence[Record]) -> list[Written]:
+        failures = 0
+        while True:
+            try:
+                return await self._attempt(records)
+            except (psycopg.Error, OSError) as error:
+                if not is_outage(error):
+                    return await self._isolate(records, error)
+                delay = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
+                failures += 1
+                _logger.warning("flush of %s failed, again in %s s: %s", self._shard_value, delay, error)
+                await asyncio.sleep(delay)
+
+    async def _attempt(self, records: Sequence[Record]) -> list[Written]:
+        flush = Flush(self._schema, self._shard_value, self._worker_id(), records)
+        async with self._database.engine() as connection:
+            await commit(connection, flush.statements(), then=self._announcements(records))
+        return [flush.written(record) for record in records]
+
+    def _announcements(self, records: Sequence[Record]) -> list[Statement[None]]:
+        # After the commit, where they need no disk: inside, every notifying commit would queue behind this one's.
+        ended = [
+            record.run_id
+            for record in records
+            if isinstance(record.ending, Settle) and record.ending.status in ("completed", "failed")
+        ]
+        return [
+            announce(self._schema, done_channel(self._schema), ",".join(ended[first : first + _IDS_A_NOTICE]))
+            for first in range(0, len(ended), _IDS_A_NOTICE)
+        ]
+
+    async def _isolate(self, records: Sequence[Record], error: Exception) -> list[Written]:
+        """One record spoils the batch: each half by itself, down to the culprit, whose run fails with the reason."""
+        if len(records) > 1:
+            middle = len(records) // 2
+            return [*await self._write(records[:middle]), *await self._write(records[middle:])]
+        (record,) = records
+        _logger.error("run %s cannot record what it did: %s", record.run_id, error)
+        verdict = Record(record.run_id, record.epoch, ending=Settle(status="failed", error=encoded(error)))
+        if record.ending == verdict.ending:
+            return [Written(is_ours=False)]
+        await self._write([verdict])
+        return [Written(is_ours=False)]

@@ -1,0 +1,152 @@
+"""Runs one step: the user's function, its retries, its timeout."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import random
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor as ThreadPool
+from typing import Any
+
+import msgspec
+
+from durable.core.codec import Codec
+from durable.core.commands import Execute, Transact
+from durable.core.durations import seconds
+from durable.core.errors import DurableError, SerializationError
+from durable.core.history import Failure, Value
+from durable.core.machine import error_info
+from durable.database import Database, is_conflict, is_outage, run
+from durable.store.engine import find_transaction_memo, store_transaction_memo
+
+_JITTER = 0.25
+_OUTAGE_SECONDS = 0.5
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """What came of a step. ``attempts`` counts calls of the function; ``took`` is in seconds, retries included."""
+
+    outcome: Value | Failure
+    attempts: int
+    took: float
+    input: str | None
+    is_stored: bool
+
+
+class Ownership(msgspec.Struct, frozen=True):
+    """By what right a transaction step stores its memo."""
+
+    schema: str
+    shard_value: str
+    worker_id: str
+    run_id: str
+    epoch: int
+
+
+class Fenced(DurableError):
+    """The run belongs to another worker by now; what this one did is rolled back."""
+
+
+async def run_step(call: Execute, codec: Codec, threads: ThreadPool) -> Finished:
+    """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up."""
+
+    async def attempt(_: int) -> str:
+        if call.signature.is_async:
+            value = await _within(call, call.fn(*call.args))
+        else:
+            context = contextvars.copy_context()
+            body = functools.partial(context.run, call.fn, *call.args)
+            value = await _within(call, asyncio.get_running_loop().run_in_executor(threads, body))
+            if asyncio.iscoroutine(value):
+                value = await _within(call, value)
+        return codec.encode(value, f"the output of {call}")
+
+    return await _with_retries(call, codec, attempt, is_stored=False)
+
+
+async def run_transaction(call: Transact, codec: Codec, database: Database, ownership: Ownership) -> Finished:
+    """Calls the function of ``ctx.transaction`` and commits its work with its memo. Raises ``Fenced``."""
+    common = (ownership.schema, ownership.shard_value)
+    in_doubt = False
+
+    async def attempt(number: int) -> str:
+        nonlocal in_doubt
+        async with database.transaction() as connection:
+            if in_doubt:
+                memo = await run(connection, find_transaction_memo(*common, ownership.run_id, call.key))
+                if memo is not None:
+                    return memo
+            value = await _within(call, call.fn(connection, *call.args))
+            output = codec.encode(value, f"the output of {call}")
+            store = store_transaction_memo(
+                *common,
+                ownership.worker_id,
+                run_id=ownership.run_id,
+                epoch=ownership.epoch,
+                step_key=call.key,
+                fn=call.name,
+                attempts=number,
+                input=_input(call, codec),
+                output=output,
+            )
+            in_doubt = True
+            if not await run(connection, store):
+                raise Fenced(f"run {ownership.run_id} belongs to another worker")
+        return output
+
+    return await _with_retries(call, codec, attempt, is_stored=True)
+
+
+async def _with_retries(
+    call: Execute, codec: Codec, attempt: Callable[[int], Awaitable[str]], *, is_stored: bool
+) -> Finished:
+    started = time.monotonic()
+    failures = 0
+    try:
+        codec.check_type(call.signature.returns, f"the output of {call}")
+    except SerializationError as error:
+        return Finished(Failure(error_info(error), error), 1, 0.0, None, is_stored=False)
+    while True:
+        try:
+            text = await attempt(failures + 1)
+            took = time.monotonic() - started
+            return Finished(Value(text), failures + 1, took, _input(call, codec), is_stored)
+        except Fenced:
+            raise
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, (KeyboardInterrupt, GeneratorExit)) or (task is not None and task.cancelling()):
+                raise
+            if is_stored and (is_outage(error) or is_conflict(error)):
+                await asyncio.sleep(_OUTAGE_SECONDS * random.random())  # the database's fault uses up no retry
+                continue
+            failures += 1
+            delay = call.retry.next_delay(failures, error)
+            if delay is None:
+                took = time.monotonic() - started
+                return Finished(Failure(error_info(error), error), failures, took, _input(call, codec), is_stored=False)
+            await asyncio.sleep(delay * random.uniform(1 - _JITTER, 1 + _JITTER))
+
+
+async def _within(call: Execute, body: Awaitable[Any]) -> Any:
+    if call.retry.timeout is None:
+        return await body
+    limit = seconds("timeout", call.retry.timeout)
+    try:
+        async with asyncio.timeout(limit) as deadline:
+            return await body
+    except TimeoutError:
+        if deadline.expired():
+            raise TimeoutError(f"step {call.key!r} did not finish within {limit:g} s") from None
+        raise
+
+
+def _input(call: Execute, codec: Codec) -> str | None:
+    """The arguments for the eye, where they can be shown; replay never reads them."""
+    try:
+        return codec.encode(call.args, f"the input of {call}")
+    except SerializationError:
+        return None

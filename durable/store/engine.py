@@ -1,0 +1,241 @@
+"""What a worker asks of the database beside its journal: claims, histories, events, ownership."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from durable.core.errors import ErrorInfo
+from durable.core.history import Failure, History, Memo, OpenWait, Outcome, TimedOut, Value
+from durable.store.queries import query
+from durable.store.records import ClaimedRun, Comeback, Event, Wake
+from durable.store.statement import Row, Statement, nothing
+
+
+class Routed(msgspec.Struct, frozen=True):
+    """What a pass of routing did: events for runs that this worker executes now, and how many parked runs woke."""
+
+    live: tuple[Event, ...]
+    woken: int
+
+
+class Suspect(msgspec.Struct, frozen=True):
+    """A worker that shows no sign of life. ``is_stale``: its heartbeat is older than its lease."""
+
+    worker_id: str
+    workflows: tuple[str, ...]
+    is_stale: bool
+
+
+def claim_runs(schema: str, shard_value: str, worker_id: str, limit: int) -> Statement[list[ClaimedRun]]:
+    """Makes this worker the owner of up to ``limit`` runs of one shard value."""
+    return Statement(
+        query("claim_runs", schema),
+        {"shard_value": shard_value, "worker_id": worker_id, "limit": limit},
+        lambda rows: [ClaimedRun(*row) for row in rows],
+    )
+
+
+def next_wake(schema: str, shard_value: str) -> Statement[float | None]:
+    """Seconds until the next run of this shard value wakes (negative: overdue), ``None`` if none sleeps."""
+    return Statement(query("next_wake", schema), {"shard_value": shard_value}, lambda rows: rows[0][0])
+
+
+class Load:
+    """Brings claimed runs back: the history of those in ``replayed``, and of all of them what woke them."""
+
+    def __init__(self, schema: str, shard_value: str, replayed: Sequence[str], resident: Sequence[str]) -> None:
+        self._schema = schema
+        self._shard_value = shard_value
+        self._replayed = list(replayed)
+        self._resident = list(resident)
+        self._memos: dict[str, list[Memo]] = {}
+        self._open: dict[str, list[OpenWait]] = {}
+        self._due: dict[str, list[str]] = {}
+        self._remaining: dict[str, dict[str, float | None]] = {}
+        self._inboxes: dict[str, list[Event]] = {}
+
+    def statements(self) -> list[Statement[None]]:
+        """In any order, in one snapshot or several: the runs are ours, only their inboxes can still grow."""
+        parts = [
+            ("load_steps", self._replayed, self._read_steps),
+            ("load_waits", self._replayed, self._read_waits),
+            ("load_open_waits", self._resident, self._read_open_waits),
+            ("load_events", [*self._replayed, *self._resident], self._read_events),
+        ]
+        return [
+            Statement(query(name, self._schema), {"shard_value": self._shard_value, "run_ids": run_ids}, read)
+            for name, run_ids, read in parts
+            if run_ids
+        ]
+
+    def comebacks(self) -> dict[str, Comeback]:
+        """By run id, once the statements have run."""
+        found: dict[str, Comeback] = {}
+        for run_id in (*self._replayed, *self._resident):
+            wake = Wake(
+                tuple(self._due.get(run_id, ())),
+                self._remaining.get(run_id, {}),
+                tuple(self._inboxes.get(run_id, ())),
+            )
+            history = History(tuple(self._memos.get(run_id, ())), tuple(self._open.get(run_id, ())))
+            found[run_id] = Comeback(history, wake)
+        for run_id in self._resident:
+            found[run_id] = Comeback(None, found[run_id].wake)
+        return found
+
+    def _read_steps(self, rows: Sequence[Row]) -> None:
+        for run_id, key, kind, fn, seq, carried, output, error in rows:
+            outcome: Outcome = Value(output) if error is None else Failure(msgspec.json.decode(error, type=ErrorInfo))
+            self._memos.setdefault(run_id, []).append(Memo(key, kind, fn, seq, carried, outcome))
+
+    def _read_waits(self, rows: Sequence[Row]) -> None:
+        for run_id, key, kind, name, seq, carried, timed_out, payload, is_satisfied, is_due, remaining in rows:
+            if is_satisfied:
+                outcome: Outcome = TimedOut() if timed_out else Value("null" if payload is None else payload)
+                self._memos.setdefault(run_id, []).append(Memo(key, kind, name or "", seq, carried, outcome))
+            else:
+                self._open.setdefault(run_id, []).append(OpenWait(key, kind, name or ""))
+                self._note(run_id, key, is_due, remaining)
+
+    def _read_open_waits(self, rows: Sequence[Row]) -> None:
+        for run_id, key, is_due, remaining in rows:
+            self._note(run_id, key, is_due, remaining)
+
+    def _note(self, run_id: str, key: str, is_due: bool, remaining: float | None) -> None:
+        if is_due:
+            self._due.setdefault(run_id, []).append(key)
+        else:
+            self._remaining.setdefault(run_id, {})[key] = remaining
+
+    def _read_events(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._inboxes.setdefault(row[0], []).append(Event(*row))
+
+
+def route_events(schema: str, shard_value: str, worker_id: str, limit: int) -> Statement[Routed]:
+    """Turns up to ``limit`` committed events of one shard value into wakes."""
+
+    def read(rows: Sequence[Row]) -> Routed:
+        live = tuple(Event(*row[:4]) for row in rows if row[4])
+        return Routed(live, rows[0][5] if rows else 0)
+
+    return Statement(
+        query("route_events", schema), {"shard_value": shard_value, "worker_id": worker_id, "limit": limit}, read
+    )
+
+
+def unrouted_events(schema: str, shard_value: str, worker_id: str) -> Statement[bool]:
+    """Whether events are left that this worker could route."""
+    return Statement(
+        query("unrouted_events", schema),
+        {"shard_value": shard_value, "worker_id": worker_id},
+        lambda rows: bool(rows[0][0]),
+    )
+
+
+def store_transaction_memo(
+    schema: str,
+    shard_value: str,
+    worker_id: str,
+    *,
+    run_id: str,
+    epoch: int,
+    step_key: str,
+    fn: str,
+    attempts: int,
+    input: str | None,
+    output: str,
+) -> Statement[bool]:
+    """Stores the memo of a transaction step inside its own transaction. ``False``: the run is not ours any more."""
+    return Statement(
+        query("store_transaction_memo", schema),
+        {
+            "shard_value": shard_value,
+            "worker_id": worker_id,
+            "run_id": run_id,
+            "epoch": epoch,
+            "step_key": step_key,
+            "fn": fn,
+            "attempts": attempts,
+            "input": input,
+            "output": output,
+        },
+        lambda rows: bool(rows),
+    )
+
+
+def register_worker(
+    schema: str, worker_id: str, *, lock_key: int, hostname: str, process_id: int, workflows: list[str], lease: float
+) -> Statement[None]:
+    """Makes the worker known to the others. ``lease`` in seconds."""
+    return Statement(
+        query("register_worker", schema),
+        {
+            "worker_id": worker_id,
+            "lock_key": lock_key,
+            "hostname": hostname,
+            "process_id": process_id,
+            "workflows": workflows,
+            "lease": lease,
+        },
+        nothing,
+    )
+
+
+def beat(schema: str, worker_id: str) -> Statement[bool]:
+    """A sign of life. ``False``: the others have declared this worker dead."""
+    return Statement(query("beat", schema), {"worker_id": worker_id}, lambda rows: bool(rows))
+
+
+def suspect_workers(schema: str, worker_id: str) -> Statement[list[Suspect]]:
+    """The other workers that show no sign of life."""
+    return Statement(
+        query("suspect_workers", schema),
+        {"worker_id": worker_id},
+        lambda rows: [Suspect(str(row[0]), tuple(row[1]), row[2]) for row in rows],
+    )
+
+
+def remove_worker(schema: str, worker_id: str) -> Statement[None]:
+    """Forgets a worker whose runs are all handed on."""
+    return Statement(query("remove_worker", schema), {"worker_id": worker_id}, nothing)
+
+
+def take_over_runs(
+    schema: str, shard_value: str, dead_worker_id: str, *, max_strikes: int, crash_loop: str
+) -> Statement[list[tuple[str, str]]]:
+    """Frees the runs of a dead worker. Returns their ids and new statuses: ``queued``, or ``failed`` with the error
+    ``crash_loop`` (encoded) after ``max_strikes`` takeovers without a new memo."""
+    return Statement(
+        query("take_over_runs", schema),
+        {
+            "shard_value": shard_value,
+            "dead_worker_id": dead_worker_id,
+            "max_strikes": max_strikes,
+            "crash_loop": crash_loop,
+        },
+        lambda rows: [(row[0], row[1]) for row in rows],
+    )
+
+
+def orphan_owners(schema: str, shard_value: str) -> Statement[list[str]]:
+    """Owners of running runs that no row in ``workers`` stands for."""
+    return Statement(
+        query("orphan_owners", schema), {"shard_value": shard_value}, lambda rows: [str(row[0]) for row in rows]
+    )
+
+
+def announce(schema: str, channel: str, payload: str) -> Statement[None]:
+    """Notifies whoever listens on that channel."""
+    return Statement(query("announce", schema), {"channel": channel, "payload": payload}, nothing)
+
+
+def find_transaction_memo(schema: str, shard_value: str, run_id: str, step_key: str) -> Statement[str | None]:
+    """The encoded output of a transaction step that has been committed, ``None`` if it has not."""
+    return Statement(
+        query("find_transaction_memo", schema),
+        {"shard_value": shard_value, "run_id": run_id, "step_key": step_key},
+        lambda rows: rows[0][0] if rows else None,
+    )

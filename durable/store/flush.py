@@ -1,0 +1,194 @@
+"""One flush of the journal for one shard value, as a list of statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from durable.core.endings import Park, Settle
+from durable.store.queries import query
+from durable.store.records import Event, Record, Written
+from durable.store.statement import Row, Statement, nothing
+
+
+class Flush:
+    """Collects what the statements of one transaction return. ``statements`` must run in their order; afterwards
+    ``written`` tells what became of each record."""
+
+    def __init__(self, schema: str, shard_value: str, worker_id: str, records: Sequence[Record]) -> None:
+        self._schema = schema
+        self._common = {"shard_value": shard_value, "worker_id": worker_id}
+        self._records = sorted(records, key=lambda record: record.run_id)
+        self._ours: set[str] = set()
+        self._wakes: dict[str, float | None] = {}
+        self._requeued: set[str] = set()
+        self._inboxes: dict[str, list[Event]] = {}
+
+    def statements(self) -> list[Statement[None]]:
+        """What the transaction consists of: the run rows are locked first, and released last."""
+        records = self._records
+        parked = [record for record in records if isinstance(record.ending, Park)]
+        settled = [record for record in records if isinstance(record.ending, Settle)]
+        staying = [record for record in records if not isinstance(record.ending, Settle)]
+        parts = [
+            self._of_runs("fence_runs", staying, self._read_ours),
+            self._settle(settled),
+            self._steps(records),
+            self._orders(records),
+            self._open(records),
+            self._satisfy(records),
+            self._consume(records),
+            self._abandon(records),
+            self._forget_failed(settled),
+            self._of_runs(
+                "forget_open_waits", [record for record in settled if _ends_waits(record.ending)], nothing
+            ),
+            self._of_runs("park_runs", parked, self._read_wakes),
+            self._of_ids("requeue_parked_runs", parked, self._read_requeued),
+            self._of_ids("load_events", [r for r in staying if r.wants_inbox and r.ending is None], self._read_inbox),
+        ]
+        return [part for part in parts if part is not None]
+
+    def written(self, record: Record) -> Written:
+        """What became of that record."""
+        if record.run_id not in self._ours:
+            return Written(is_ours=False)
+        inbox = self._inboxes.get(record.run_id, []) if record.wants_inbox and record.ending is None else None
+        return Written(
+            is_ours=True,
+            wake_in=self._wakes.get(record.run_id),
+            requeued=record.run_id in self._requeued,
+            inbox=None if inbox is None else tuple(inbox),
+        )
+
+    # the statements, each built from columns
+
+    def _statement(self, name: str, read: Any, **columns: Sequence[Any]) -> Statement[None] | None:
+        if not next(iter(columns.values())):
+            return None
+        return Statement(query(name, self._schema), {**self._common, **columns}, read)
+
+    def _of_runs(self, name: str, records: Iterable[Record], read: Any) -> Statement[None] | None:
+        chosen = list(records)
+        return self._statement(
+            name, read, run_ids=[r.run_id for r in chosen], epochs=[r.epoch for r in chosen]
+        )
+
+    def _of_ids(self, name: str, records: Iterable[Record], read: Any) -> Statement[None] | None:
+        return self._statement(name, read, run_ids=[record.run_id for record in records])
+
+    def _settle(self, settled: list[Record]) -> Statement[None] | None:
+        endings = [record.ending for record in settled if isinstance(record.ending, Settle)]
+        return self._statement(
+            "settle_runs",
+            self._read_ours,
+            run_ids=[record.run_id for record in settled],
+            epochs=[record.epoch for record in settled],
+            statuses=[ending.status for ending in endings],
+            outputs=[ending.output for ending in endings],
+            errors=[ending.error for ending in endings],
+            failed_attempts=[ending.failed_attempts for ending in endings],
+            set_asides=[ending.set_asides for ending in endings],
+            wake_ins=[ending.wake_in for ending in endings],
+        )
+
+    def _forget_failed(self, settled: list[Record]) -> Statement[None] | None:
+        retried = [r for r in settled if isinstance(r.ending, Settle) and r.ending.is_retry]
+        return self._of_runs("forget_failed_steps", retried, nothing)
+
+    def _steps(self, records: list[Record]) -> Statement[None] | None:
+        rows = [(record, memo) for record in records for memo in record.steps]
+        return self._statement(
+            "record_steps",
+            nothing,
+            run_ids=[record.run_id for record, _ in rows],
+            epochs=[record.epoch for record, _ in rows],
+            step_keys=[memo.key for _, memo in rows],
+            kinds=[memo.kind for _, memo in rows],
+            seqs=[memo.seq for _, memo in rows],
+            fns=[memo.fn for _, memo in rows],
+            attempts=[memo.attempts for _, memo in rows],
+            tooks=[memo.took for _, memo in rows],
+            inputs=[memo.input for _, memo in rows],
+            outputs=[memo.output for _, memo in rows],
+            errors=[memo.error for _, memo in rows],
+        )
+
+    def _orders(self, records: list[Record]) -> Statement[None] | None:
+        rows = [(record, key, seq) for record in records for key, seq in record.orders]
+        return self._statement(
+            "order_steps",
+            nothing,
+            run_ids=[record.run_id for record, _, _ in rows],
+            epochs=[record.epoch for record, _, _ in rows],
+            step_keys=[key for _, key, _ in rows],
+            seqs=[seq for _, _, seq in rows],
+        )
+
+    def _open(self, records: list[Record]) -> Statement[None] | None:
+        rows = [(record, wait) for record in records for wait in record.opened]
+        return self._statement(
+            "open_waits",
+            nothing,
+            run_ids=[record.run_id for record, _ in rows],
+            epochs=[record.epoch for record, _ in rows],
+            wait_keys=[wait.key for _, wait in rows],
+            wait_types=["sleep" if wait.event_name is None else "event" for _, wait in rows],
+            event_names=[wait.event_name for _, wait in rows],
+            wake_ins=[wait.wake_in for _, wait in rows],
+            untils=[wait.until for _, wait in rows],
+        )
+
+    def _satisfy(self, records: list[Record]) -> Statement[None] | None:
+        rows = [(record, answer) for record in records for answer in record.answered]
+        return self._statement(
+            "satisfy_waits",
+            nothing,
+            run_ids=[record.run_id for record, _ in rows],
+            epochs=[record.epoch for record, _ in rows],
+            wait_keys=[answer.key for _, answer in rows],
+            seqs=[answer.seq for _, answer in rows],
+            timed_outs=[answer.timed_out for _, answer in rows],
+            event_ids=[answer.event_id for _, answer in rows],
+            payloads=[answer.payload for _, answer in rows],
+        )
+
+    def _consume(self, records: list[Record]) -> Statement[None] | None:
+        rows = [(record, answer) for record in records for answer in record.answered if answer.event_id is not None]
+        return self._statement(
+            "consume_events",
+            nothing,
+            run_ids=[record.run_id for record, _ in rows],
+            epochs=[record.epoch for record, _ in rows],
+            wait_keys=[answer.key for _, answer in rows],
+            event_ids=[answer.event_id for _, answer in rows],
+        )
+
+    def _abandon(self, records: list[Record]) -> Statement[None] | None:
+        rows = [(record, key) for record in records for key in record.abandoned]
+        return self._statement(
+            "abandon_waits",
+            nothing,
+            run_ids=[record.run_id for record, _ in rows],
+            epochs=[record.epoch for record, _ in rows],
+            wait_keys=[key for _, key in rows],
+        )
+
+    # the readers
+
+    def _read_ours(self, rows: Sequence[Row]) -> None:
+        self._ours.update(row[0] for row in rows)
+
+    def _read_wakes(self, rows: Sequence[Row]) -> None:
+        self._wakes.update((run_id, wake_in) for run_id, wake_in in rows)
+
+    def _read_requeued(self, rows: Sequence[Row]) -> None:
+        self._requeued.update(row[0] for row in rows)
+
+    def _read_inbox(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._inboxes.setdefault(row[0], []).append(Event(*row))
+
+
+def _ends_waits(ending: object) -> bool:
+    return isinstance(ending, Settle) and (ending.is_retry or ending.status in ("completed", "failed"))

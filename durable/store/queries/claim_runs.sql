@@ -1,0 +1,25 @@
+-- Runs whose wake has come go first, then the queue; a CTE, because the forms with IN or FROM may lock more than the limit.
+WITH due AS MATERIALIZED (
+    SELECT run_id
+    FROM durable.runs
+    WHERE workflow_name_shard = %(shard_value)s
+      AND status IN ('sleeping', 'waiting_event') AND next_wake_at <= now()
+    ORDER BY next_wake_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+), queued AS MATERIALIZED (
+    SELECT run_id
+    FROM durable.runs
+    WHERE workflow_name_shard = %(shard_value)s AND status = 'queued'
+    ORDER BY priority DESC, created_at, run_id
+    LIMIT %(limit)s - (SELECT count(*) FROM due)
+    FOR UPDATE SKIP LOCKED
+), claimed AS MATERIALIZED (
+    SELECT run_id FROM due UNION ALL SELECT run_id FROM queued
+)
+UPDATE durable.runs AS run
+SET status = 'running', epoch = run.epoch + 1, worker_id = %(worker_id)s, awaits = NULL, next_wake_at = NULL,
+    started_at = coalesce(run.started_at, now()), updated_at = now()
+FROM claimed
+WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = claimed.run_id
+RETURNING run.run_id::text, run.epoch, run.version, run.attempts, run.set_asides, run.input::text, run.updated_at

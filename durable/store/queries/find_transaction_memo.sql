@@ -1,0 +1,4 @@
+-- After a connection was lost at a commit: whether it had gone through.
+SELECT output::text
+FROM durable.steps
+WHERE workflow_name_shard = %(shard_value)s AND run_id = %(run_id)s::uuid AND step_key = %(step_key)s

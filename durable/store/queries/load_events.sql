@@ -1,0 +1,5 @@
+-- What is in the inboxes of these runs, oldest first.
+SELECT run_id::text, event_id::text, name, payload::text
+FROM durable.events
+WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY(%(run_ids)s::uuid[]) AND consumed_by IS NULL
+ORDER BY created_at, event_id

@@ -1,0 +1,8 @@
+-- Transactions commit their memo before the run sees it; here follows its place in the order.
+UPDATE durable.steps AS step
+SET seq = memo.seq
+FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[], %(step_keys)s::text[], %(seqs)s::int[])
+     AS memo (run_id, epoch, step_key, seq)
+JOIN durable.runs AS run
+  ON run.workflow_name_shard = %(shard_value)s AND run.run_id = memo.run_id AND run.epoch = memo.epoch
+WHERE step.workflow_name_shard = %(shard_value)s AND step.run_id = memo.run_id AND step.step_key = memo.step_key

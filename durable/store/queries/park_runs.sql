@@ -1,0 +1,15 @@
+-- The run leaves the worker until its first open wait ends.
+UPDATE durable.runs AS run
+SET status = CASE WHEN open.awaits IS NULL THEN 'sleeping' ELSE 'waiting_event' END,
+    awaits = open.awaits, next_wake_at = open.wake_at, worker_id = NULL, set_asides = 0, updated_at = now()
+FROM (
+    SELECT ours.run_id, ours.epoch, min(wait.wake_at) AS wake_at,
+           array_agg(wait.event_name) FILTER (WHERE wait.event_name IS NOT NULL) AS awaits
+    FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)
+    JOIN durable.waits AS wait
+      ON wait.workflow_name_shard = %(shard_value)s AND wait.run_id = ours.run_id AND wait.satisfied_at IS NULL
+    GROUP BY ours.run_id, ours.epoch
+) AS open
+WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = open.run_id AND run.epoch = open.epoch
+  AND run.status = 'running' AND run.worker_id = %(worker_id)s
+RETURNING run.run_id::text, extract(epoch FROM run.next_wake_at - now())::float8

@@ -1,0 +1,1 @@
+DELETE FROM durable.workers WHERE worker_id = %(worker_id)s

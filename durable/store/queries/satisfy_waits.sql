@@ -1,0 +1,9 @@
+UPDATE durable.waits AS wait
+SET satisfied_at = now(), seq = answer.seq, timed_out = answer.timed_out,
+    event_id = answer.event_id, payload = answer.payload::json
+FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[], %(wait_keys)s::text[], %(seqs)s::int[],
+            %(timed_outs)s::boolean[], %(event_ids)s::uuid[], %(payloads)s::text[])
+     AS answer (run_id, epoch, wait_key, seq, timed_out, event_id, payload)
+JOIN durable.runs AS run
+  ON run.workflow_name_shard = %(shard_value)s AND run.run_id = answer.run_id AND run.epoch = answer.epoch
+WHERE wait.workflow_name_shard = %(shard_value)s AND wait.run_id = answer.run_id AND wait.wait_key = answer.wait_key

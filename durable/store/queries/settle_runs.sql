@@ -1,0 +1,13 @@
+-- Runs that leave this worker other than by a park. wake_in is in seconds.
+UPDATE durable.runs AS run
+SET status = ours.status, output = ours.output::json, error = coalesce(ours.error::json, run.error),
+    attempts = run.attempts + ours.failed_attempts, set_asides = ours.set_asides, worker_id = NULL,
+    next_wake_at = now() + make_interval(secs => ours.wake_in),
+    completed_at = CASE WHEN ours.status IN ('completed', 'failed', 'cancelled') THEN now() END,
+    updated_at = now()
+FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[], %(statuses)s::text[], %(outputs)s::text[], %(errors)s::text[],
+            %(failed_attempts)s::int[], %(set_asides)s::int[], %(wake_ins)s::float8[])
+     AS ours (run_id, epoch, status, output, error, failed_attempts, set_asides, wake_in)
+WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = ours.run_id AND run.epoch = ours.epoch
+  AND run.status = 'running' AND run.worker_id = %(worker_id)s
+RETURNING run.run_id::text

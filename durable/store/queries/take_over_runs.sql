@@ -1,0 +1,28 @@
+-- The epoch is raised here already: from now on the dead worker writes nothing, should it wake up.
+-- A strike is a takeover with no memo recorded since the one before.
+WITH lost AS MATERIALIZED (
+    SELECT run_id, strikes, memos_at_takeover
+    FROM durable.runs
+    WHERE workflow_name_shard = %(shard_value)s AND status = 'running' AND worker_id = %(dead_worker_id)s
+    ORDER BY run_id
+    FOR UPDATE SKIP LOCKED
+), counted AS MATERIALIZED (
+    SELECT lost.run_id, lost.strikes, lost.memos_at_takeover,
+           (SELECT count(*) FROM durable.steps AS step
+            WHERE step.workflow_name_shard = %(shard_value)s AND step.run_id = lost.run_id)
+           + (SELECT count(*) FROM durable.waits AS wait
+              WHERE wait.workflow_name_shard = %(shard_value)s AND wait.run_id = lost.run_id) AS memos
+    FROM lost
+), judged AS MATERIALIZED (
+    SELECT run_id, memos, CASE WHEN memos > memos_at_takeover THEN 1 ELSE strikes + 1 END AS strikes
+    FROM counted
+)
+UPDATE durable.runs AS run
+SET status = CASE WHEN judged.strikes >= %(max_strikes)s THEN 'failed' ELSE 'queued' END,
+    error = CASE WHEN judged.strikes >= %(max_strikes)s THEN %(crash_loop)s::json ELSE run.error END,
+    completed_at = CASE WHEN judged.strikes >= %(max_strikes)s THEN now() END,
+    strikes = judged.strikes, memos_at_takeover = judged.memos, takeovers = run.takeovers + 1,
+    epoch = run.epoch + 1, worker_id = NULL, updated_at = now()
+FROM judged
+WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = judged.run_id
+RETURNING run.run_id::text, run.status

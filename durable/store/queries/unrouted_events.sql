@@ -1,0 +1,8 @@
+-- Whether events are left that this worker could route: their runs were locked just now.
+SELECT EXISTS (
+    SELECT 1
+    FROM durable.events AS event
+    JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
+    WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL
+      AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
+)

@@ -1,0 +1,113 @@
+"""What one flush writes about one run, and what it learns."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from durable.core.endings import Ending
+from durable.core.history import History, Kind
+
+
+class ClaimedRun(msgspec.Struct, frozen=True):
+    """A run as its claim returns it. ``attempts`` are the failed ones; ``claimed_at`` is the database's time."""
+
+    run_id: str
+    epoch: int
+    version: int
+    attempts: int
+    set_asides: int
+    input: str
+    claimed_at: datetime
+
+
+class StepMemo(msgspec.Struct):
+    """A finished step. ``took`` is in seconds; exactly one of ``output`` and ``error`` is given."""
+
+    key: str
+    kind: Kind
+    seq: int
+    fn: str
+    attempts: int
+    took: float
+    input: str | None
+    output: str | None
+    error: str | None
+
+
+class OpenedWait(msgspec.Struct):
+    """A wait that begins: ``wake_in`` seconds from now, or at ``until``, or without end."""
+
+    key: str
+    event_name: str | None
+    wake_in: float | None
+    until: datetime | None
+
+
+class AnsweredWait(msgspec.Struct):
+    """A wait that ended: by an event, by its timeout, or, for a sleep, by its time."""
+
+    key: str
+    seq: int
+    timed_out: bool
+    event_id: str | None
+    payload: str | None
+
+
+class Record(msgspec.Struct):
+    """All that a run has to write since the last flush."""
+
+    run_id: str
+    epoch: int
+    steps: list[StepMemo] = []
+    orders: list[tuple[str, int]] = []
+    opened: list[OpenedWait] = []
+    answered: list[AnsweredWait] = []
+    abandoned: list[str] = []
+    ending: Ending | None = None
+    wants_inbox: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return self.ending is None and not (
+            self.steps or self.orders or self.opened or self.answered or self.abandoned
+        )
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An event in a run's inbox; ``payload`` is encoded."""
+
+    run_id: str
+    event_id: str
+    name: str
+    payload: str
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """What a claimed run finds when it comes back: which open waits are due, how long the others still take (seconds,
+    ``None``: without end), and its inbox, oldest first."""
+
+    due: tuple[str, ...] = ()
+    remaining: dict[str, float | None] = {}
+    inbox: tuple[Event, ...] = ()
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What became of a record. ``is_ours`` False: nothing was stored, the run belongs to somebody else by now.
+
+    ``wake_in`` is the time until a parked run wakes, in seconds; ``requeued``: an event was there already.
+    ``inbox`` is ``None`` unless it was wanted.
+    """
+
+    is_ours: bool
+    wake_in: float | None = None
+    requeued: bool = False
+    inbox: tuple[Event, ...] | None = None
+
+
+class Comeback(msgspec.Struct, frozen=True):
+    """A run that was claimed before: its history (``None`` where its machine is at hand) and what woke it."""
+
+    history: History | None
+    wake: Wake

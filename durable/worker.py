@@ -1,0 +1,339 @@
+"""The composition root of a worker: starts its parts, stops them, hands signals on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import msgspec
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from durable.core.codec import Codec, JsonCodec
+from durable.core.durations import seconds
+from durable.core.errors import InvalidArgument
+from durable.core.shard import shard_values
+from durable.core.workflow import Workflow
+from durable.database import Database, Pool, is_outage
+from durable.dispatcher import Dispatcher
+from durable.drive import run_async
+from durable.executor import Executor
+from durable.journal import Journal
+from durable.lease import Lease
+from durable.listener import Listener
+from durable.operations import read_shard_count
+from durable.store.channels import work_channel
+from durable.store.queries import check_schema
+
+_logger = logging.getLogger(__name__)
+
+_FLUSH_SECONDS = 5.0
+"""How long a stopping worker tries to write what it still holds."""
+
+State = Literal["created", "starting", "running", "stopping", "stopped"]
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """What a worker does right now."""
+
+    worker_id: str | None
+    state: State
+    active_runs: int
+    resident_runs: int
+    is_listening: bool
+    is_lease_held: bool
+
+
+class Worker:
+    """Claims and executes runs of the given workflows until it is stopped.
+
+    ``poll_interval`` and ``max_poll_interval``: an idle worker looks for work this often, at first and at most; with
+    ``notify`` it learns of new work at once and the poll is only a safety net. ``lease``: a worker that hangs or is cut
+    off loses its runs after this time; a killed one within about two seconds. ``graceful_shutdown_timeout``: how long a
+    stopping worker lets steps finish before it cancels them. ``max_resident``: how many parked runs stay in memory.
+    ``max_threads``: how many sync steps run at once. ``max_strikes``: after how many workers that died with a run, with
+    no new memo in between, the run fails with ``CrashLoop``. All durations in seconds or as ``timedelta``.
+    """
+
+    def __init__(
+        self,
+        conninfo_or_pool: str | Pool,
+        workflows: Sequence[Workflow[Any, Any]],
+        *,
+        schema: str = "durable",
+        codec: Codec | None = None,
+        poll_interval: timedelta | float = 0.25,
+        max_poll_interval: timedelta | float = 30.0,
+        notify: bool = True,
+        notify_channel: str | None = None,
+        lease: timedelta | float = 15.0,
+        graceful_shutdown_timeout: timedelta | float = 30.0,
+        max_resident: int = 10_000,
+        max_threads: int = 64,
+        max_strikes: int = 5,
+    ) -> None:
+        names = [workflow.name for workflow in workflows]
+        if not names:
+            raise InvalidArgument("workflows", names, "a worker needs at least one workflow")
+        if len(set(names)) < len(names):
+            raise InvalidArgument("workflows", names, "every workflow needs a name of its own")
+        for argument, number in (("max_resident", max_resident), ("max_threads", max_threads), ("max_strikes", max_strikes)):
+            if number < 1:
+                raise InvalidArgument(argument, number, "at least 1")
+        self._database = Database(conninfo_or_pool)
+        self._workflows = list(workflows)
+        self._schema = check_schema(schema)
+        self._codec = JsonCodec() if codec is None else codec
+        self._poll_interval = _positive("poll_interval", poll_interval)
+        self._max_poll_interval = _positive("max_poll_interval", max_poll_interval)
+        self._notify = notify
+        self._channel = work_channel(schema) if notify_channel is None else notify_channel
+        self._lease_seconds = _positive("lease", lease)
+        self._patience = seconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
+        self._max_resident = max_resident
+        self._max_threads = max_threads
+        self._max_strikes = max_strikes
+        self._state: State = "created"
+        self._stop = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._lease: Lease | None = None
+        self._listener: Listener | None = None
+        self._executor: Executor | None = None
+        self._dispatchers: dict[str, Dispatcher] = {}
+
+    # life
+
+    async def run(self) -> None:
+        """Works until cancelled, until ``stop`` is called, or until SIGTERM or SIGINT; then shuts down gracefully.
+
+        A database that is down is waited for. Raises ``SchemaError`` if the schema is missing or of another version.
+        """
+        with _stop_signals(self._stop.set):
+            await self._run()
+
+    def stop(self) -> None:
+        """Begins the graceful shutdown; ``run`` returns when it is over."""
+        self._stop.set()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait({self._task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            ready.cancel()
+            await self._task
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._task is not None:
+            await self._task
+
+    def ready(self) -> bool:
+        """Whether the worker claims runs."""
+        return self._state == "running"
+
+    def healthy(self) -> bool:
+        """Whether the worker claims runs and its heartbeat has reached the database within the lease."""
+        return self.ready() and self._lease is not None and self._lease.is_held
+
+    def status(self) -> WorkerStatus:
+        """A look at the worker as it is now."""
+        return WorkerStatus(
+            worker_id=self._lease.worker_id if self._lease else None,
+            state=self._state,
+            active_runs=self._executor.active_runs if self._executor else 0,
+            resident_runs=self._executor.resident_runs if self._executor else 0,
+            is_listening=self._listener is not None and self._listener.is_connected,
+            is_lease_held=self._lease is not None and self._lease.is_held,
+        )
+
+    # the parts
+
+    async def _run(self) -> None:
+        if self._state != "created":
+            raise InvalidArgument("worker", self._state, "a worker runs once; make a new one")
+        self._state = "starting"
+        await self._database.open()
+        try:
+            shard_count = await self._first_contact()
+            if shard_count is not None:
+                await self._work(shard_count)
+        finally:
+            await self._database.close()
+            self._state = "stopped"
+
+    async def _first_contact(self) -> int | None:
+        """The shard count; ``None`` if the worker was stopped before the database answered."""
+        while not self._stop.is_set():
+            try:
+                async with self._database.engine() as connection:
+                    return await run_async(connection, read_shard_count(self._schema))
+            except (psycopg.Error, PoolTimeout, OSError) as error:
+                if not (is_outage(error) or isinstance(error, PoolTimeout)):
+                    raise
+                _logger.warning("waiting for the database: %s", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_interval):
+                    await self._stop.wait()
+        return None
+
+    async def _work(self, shard_count: int) -> None:
+        lease = self._lease = Lease(
+            self._database.conninfo,
+            self._database.connect_options,
+            self._schema,
+            [workflow.name for workflow in self._workflows],
+            shard_count,
+            lease=self._lease_seconds,
+            max_strikes=self._max_strikes,
+            lost=self._lost,
+        )
+
+        def worker_id() -> str:
+            return lease.worker_id
+
+        journal = Journal(self._database, self._schema, worker_id)
+        executor = self._executor = Executor(
+            self._database,
+            journal,
+            self._schema,
+            worker_id,
+            codec=self._codec,
+            max_resident=self._max_resident,
+            max_threads=self._max_threads,
+            left=lambda workflow, shard_value, wake_in: self._dispatchers[workflow.name].place_freed(
+                shard_value, wake_in
+            ),
+        )
+        by_shard_value: dict[str, Dispatcher] = {}
+        for workflow in self._workflows:
+            values = shard_values(workflow.name, shard_count)
+            dispatcher = self._dispatchers[workflow.name] = Dispatcher(
+                workflow,
+                values,
+                self._database,
+                executor,
+                self._schema,
+                worker_id,
+                poll_interval=self._poll_interval,
+                max_poll_interval=self._current_max_poll_interval,
+            )
+            by_shard_value.update(dict.fromkeys(values, dispatcher))
+        if not await self._started(lease):
+            return
+        duties = [asyncio.create_task(dispatcher.run()) for dispatcher in self._dispatchers.values()]
+        if self._notify:
+            self._listener = Listener(
+                self._database,
+                self._channel,
+                caught_up=self._poll_all,
+                notified=lambda payload: _notified(by_shard_value, payload),
+            )
+            duties.append(asyncio.create_task(self._listener.run()))
+        self._state = "running"
+        self._ready.set()
+        _logger.info("worker %s runs %s", lease.worker_id, ", ".join(self._dispatchers))
+        try:
+            await self._until_stopped(duties)
+        finally:
+            self._state = "stopping"
+            await self._shut_down(duties, executor, journal, lease)
+
+    async def _started(self, lease: Lease) -> bool:
+        starting = asyncio.create_task(lease.start())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            await starting
+            return True
+        starting.cancel()
+        await asyncio.to_thread(lease.stop)
+        return False
+
+    async def _until_stopped(self, duties: list[asyncio.Task[None]]) -> None:
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait({stopping, *duties}, return_when=asyncio.FIRST_COMPLETED)
+            for duty in done - {stopping}:
+                await duty  # duties only end by a defect; it is raised here
+        finally:
+            stopping.cancel()
+
+    async def _shut_down(
+        self, duties: list[asyncio.Task[None]], executor: Executor, journal: Journal, lease: Lease
+    ) -> None:
+        for duty in duties:
+            duty.cancel()
+        await asyncio.gather(*duties, return_exceptions=True)
+        await executor.drain(self._patience)
+        flushed = asyncio.create_task(_flush(executor, journal))
+        _, unfinished = await asyncio.wait({flushed}, timeout=_FLUSH_SECONDS)
+        if unfinished:
+            flushed.cancel()
+            _logger.error("the database did not take the last records; their runs go on elsewhere")
+            await journal.close()
+        asyncio.get_running_loop().call_soon(executor.close)
+        await asyncio.to_thread(lease.stop)
+
+    def _current_max_poll_interval(self) -> float:
+        is_listening = self._listener is not None and self._listener.is_connected
+        return self._max_poll_interval if is_listening else self._poll_interval
+
+    def _poll_all(self) -> None:
+        for dispatcher in self._dispatchers.values():
+            dispatcher.poll()
+
+    def _lost(self) -> None:
+        if self._executor is not None:
+            self._executor.abandon_all()
+        self._poll_all()
+
+
+async def _flush(executor: Executor, journal: Journal) -> None:
+    await executor.becomes_idle()
+    await journal.drain()
+
+
+def _notified(dispatchers: dict[str, Dispatcher], payload: str) -> None:
+    kind, _, shard_value = payload.partition(":")
+    dispatcher = dispatchers.get(shard_value)
+    if dispatcher is not None:
+        dispatcher.work_arrived(shard_value, is_event=kind == "event")
+
+
+def _positive(argument: str, value: timedelta | float) -> float:
+    number = seconds(argument, value)
+    if number <= 0:
+        raise InvalidArgument(argument, value, "more than 0 seconds")
+    return number
+
+
+class _stop_signals:
+    """Takes SIGTERM and SIGINT while it is entered, where that is possible: in the main thread."""
+
+    def __init__(self, stop: Any) -> None:
+        self._stop = stop
+        self._taken: list[signal.Signals] = []
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                with suppress(NotImplementedError, RuntimeError):
+                    asyncio.get_running_loop().add_signal_handler(number, self._stop)
+                    self._taken.append(number)
+
+    def __exit__(self, *_: object) -> None:
+        for number in self._taken:
+            asyncio.get_running_loop().remove_signal_handler(number)
