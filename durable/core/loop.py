@@ -69,7 +69,6 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         try:
             for task in self._tasks:
                 if not task.done():
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does
                     try:
                         task.get_coro().close()  # type: ignore[union-attr]  # ours are coroutines
                     except BaseException as error:  # user code in `finally`; the run goes on elsewhere
@@ -95,6 +94,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         self, coro: Coroutine[Any, Any, Any], **options: Any
     ) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=self, **options)
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does: parked runs are dropped
         self._tasks.append(task)
         return task
 

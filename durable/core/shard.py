@@ -1,0 +1,21 @@
+"""Which shard value a run belongs to."""
+
+from __future__ import annotations
+
+
+def fnv1a32(text: str) -> int:
+    """FNV-1a, 32 bits, of the UTF-8 bytes."""
+    digest = 0x811C9DC5
+    for byte in text.encode():
+        digest = ((digest ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return digest
+
+
+def shard_value(workflow_name: str, run_id: str, shard_count: int) -> str:
+    """``"<workflow>_<k>"`` with k = FNV-1a 32 of the run id's text, modulo the shard count."""
+    return f"{workflow_name}_{fnv1a32(run_id) % shard_count if shard_count > 1 else 0}"
+
+
+def shard_values(workflow_name: str, shard_count: int) -> list[str]:
+    """All shard values of a workflow, in order."""
+    return [f"{workflow_name}_{index}" for index in range(max(shard_count, 1))]

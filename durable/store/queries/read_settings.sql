@@ -1,0 +1,1 @@
+SELECT schema_version, shard_count FROM durable.settings
