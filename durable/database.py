@@ -108,7 +108,7 @@ async def commit(
 
 
 async def _send(connection: AsyncConnection[Any], statement: Statement[Any]) -> AsyncCursor[Any]:
-    return await connection.execute(statement.sql, statement.params)  # type: ignore[arg-type]  # our own files
+    return await connection.execute(statement.sql, statement.params)
 
 
 async def _receive(cursor: AsyncCursor[Any], statement: Statement[T]) -> T:

@@ -101,12 +101,12 @@ class Dispatcher:
             if found:
                 self._interval = self._poll_interval
             if not self._is_work_known():
-                await self._wait(found)
+                await self._wait()
 
     def _is_work_known(self) -> bool:
         return bool(self._to_route) or bool(self._to_claim and self._executor.free_places(self.workflow) > 0)
 
-    async def _wait(self, found: bool) -> None:
+    async def _wait(self) -> None:
         timeout = self._interval
         if self._wakes:
             soonest = min(self._wakes.values()) - time.monotonic()
@@ -150,10 +150,8 @@ class Dispatcher:
         if is_routing:
             self._deliver(shard_value, answers[0], is_more=answers[1])
         if limit > 0:
-            self._note_claims(shard_value, len(claimed) == limit, answers[-1])
-            self._executor.submit(
-                self.workflow, shard_value, [(run, comebacks.get(run.run_id)) for run in claimed]
-            )
+            self._note_claims(shard_value, answers[-1], is_more=len(claimed) == limit)
+            self._executor.submit(self.workflow, shard_value, [(run, comebacks.get(run.run_id)) for run in claimed])
         return bool(claimed)
 
     def _deliver(self, shard_value: str, routed: Routed, *, is_more: bool) -> None:
@@ -166,7 +164,7 @@ class Dispatcher:
         if is_more:
             loop.call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
 
-    def _note_claims(self, shard_value: str, is_more: bool, wake_in: float | None) -> None:
+    def _note_claims(self, shard_value: str, wake_in: float | None, *, is_more: bool) -> None:
         if is_more:
             self._to_claim.add(shard_value)
         else:
@@ -184,8 +182,6 @@ class Dispatcher:
             return {}
         resident = [run.run_id for run in returning if self._executor.is_resident(run)]
         at_hand = set(resident)
-        load = Load(
-            self._schema, shard_value, [run.run_id for run in returning if run.run_id not in at_hand], resident
-        )
+        load = Load(self._schema, shard_value, [run.run_id for run in returning if run.run_id not in at_hand], resident)
         await read_all(connection, load.statements())
         return load.comebacks()

@@ -24,7 +24,7 @@ from durable.core.commands import Abandon, Command, Complete, Draw, Execute, Fai
 from durable.core.context import Context
 from durable.core.endings import RELEASE, Ending, Park, Settle, ending_of
 from durable.core.errors import unreachable
-from durable.core.history import ELAPSED, Failure, History, Outcome, TimedOut, Value
+from durable.core.history import ELAPSED, Failure, History, TimedOut, Value
 from durable.core.machine import Machine
 from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
@@ -61,7 +61,7 @@ class Execution:
         "_flushes",
         "_host",
         "_inbox",
-                "_is_ending_taken",
+        "_is_ending_taken",
         "_is_gone",
         "_is_inbox_known",
         "_machine",
@@ -77,9 +77,7 @@ class Execution:
         "workflow",
     )
 
-    def __init__(
-        self, host: Host, workflow: Workflow[object, object], shard_value: str, claimed: ClaimedRun
-    ) -> None:
+    def __init__(self, host: Host, workflow: Workflow[object, object], shard_value: str, claimed: ClaimedRun) -> None:
         self._host = host
         self.workflow = workflow
         self.run_key = RunKey(shard_value, claimed.run_id)
@@ -280,9 +278,7 @@ class Execution:
         seq, commands = self._machine.resolve(call.key, outcome)
         if seq is not None:
             payload = outcome.text if isinstance(outcome, Value) and event_id is not None else None
-            self._record.answered.append(
-                AnsweredWait(call.key, seq, isinstance(outcome, TimedOut), event_id, payload)
-            )
+            self._record.answered.append(AnsweredWait(call.key, seq, isinstance(outcome, TimedOut), event_id, payload))
         return commands
 
     def _forget(self, command: Abandon) -> None:
@@ -323,8 +319,7 @@ class Execution:
         if isinstance(task.exception(), Fenced):
             self.abandon()
             return
-        else:
-            self._perform(self._answer_step(call, task.result()))
+        self._perform(self._answer_step(call, task.result()))
         self._settle()
 
     def _take_wake(self, wake: Wake) -> None:
@@ -340,7 +335,7 @@ class Execution:
     def _elapse(self, key: str) -> None:
         call = self._waits.get(key)
         if call is not None:
-            outcome: Outcome = ELAPSED if isinstance(call, Sleep) else TimedOut()
+            outcome: Value | TimedOut = ELAPSED if isinstance(call, Sleep) else TimedOut()
             self._perform(self._answer_wait(call, outcome, None))
 
     def _load_inbox(self, events: Iterable[Event]) -> None:
@@ -428,11 +423,8 @@ class Execution:
 
 
 def _memo(call: Execute | Draw, seq: int, finished: Finished) -> StepMemo:
-    match finished.outcome:
-        case Value(text):
-            output, error = text, None
-        case Failure(info):
-            output, error = None, msgspec.json.encode(info).decode()
+    output = finished.outcome.text if isinstance(finished.outcome, Value) else None
+    error = msgspec.json.encode(finished.outcome.error).decode() if isinstance(finished.outcome, Failure) else None
     return StepMemo(
         call.key, call.kind, seq, call.name, finished.attempts, finished.took, finished.input, output, error
     )

@@ -28,7 +28,7 @@ wakes, 0 if it can be claimed again at once, ``None`` if it need not be claimed 
 
 
 class Executor:
-    """Keeps at most ``max_resident`` parked machines, the longest parked goes first; what goes is replayed when needed."""
+    """Keeps at most ``max_resident`` parked machines; the longest parked goes first and is replayed when needed."""
 
     def __init__(
         self,

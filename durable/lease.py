@@ -152,9 +152,7 @@ class Lease:
         """Returns seconds until the next look."""
         now = time.monotonic()
         suspects = _run(connection, suspect_workers(self._schema, self.worker_id))
-        self._sightings = {
-            suspect.worker_id: self._sightings.get(suspect.worker_id, now) for suspect in suspects
-        }
+        self._sightings = {suspect.worker_id: self._sightings.get(suspect.worker_id, now) for suspect in suspects}
         for suspect in suspects:
             if suspect.is_stale or now - self._sightings[suspect.worker_id] >= _SECOND_LOOK_SECONDS:
                 self._bury(connection, suspect)
@@ -213,5 +211,5 @@ class Lease:
 
 
 def _run(connection: psycopg.Connection[Any], statement: Statement[T]) -> T:
-    cursor = connection.execute(statement.sql, statement.params)  # type: ignore[arg-type]  # our own files
+    cursor = connection.execute(statement.sql, statement.params)
     return statement.read(cursor.fetchall() if cursor.description else [])

@@ -83,9 +83,9 @@ class Worker:
             raise InvalidArgument("workflows", names, "a worker needs at least one workflow")
         if len(set(names)) < len(names):
             raise InvalidArgument("workflows", names, "every workflow needs a name of its own")
-        for argument, number in (("max_resident", max_resident), ("max_threads", max_threads), ("max_strikes", max_strikes)):
-            if number < 1:
-                raise InvalidArgument(argument, number, "at least 1")
+        self._max_resident = _at_least_one("max_resident", max_resident)
+        self._max_threads = _at_least_one("max_threads", max_threads)
+        self._max_strikes = _at_least_one("max_strikes", max_strikes)
         self._database = Database(conninfo_or_pool)
         self._workflows = list(workflows)
         self._schema = check_schema(schema)
@@ -96,9 +96,6 @@ class Worker:
         self._channel = work_channel(schema) if notify_channel is None else notify_channel
         self._lease_seconds = _positive("lease", lease)
         self._patience = seconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
-        self._max_resident = max_resident
-        self._max_threads = max_threads
-        self._max_strikes = max_strikes
         self._state: State = "created"
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
@@ -319,6 +316,12 @@ def _positive(argument: str, value: timedelta | float) -> float:
     if number <= 0:
         raise InvalidArgument(argument, value, "more than 0 seconds")
     return number
+
+
+def _at_least_one(argument: str, value: int) -> int:
+    if value < 1:
+        raise InvalidArgument(argument, value, "at least 1")
+    return value
 
 
 class _stop_signals:

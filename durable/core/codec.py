@@ -44,7 +44,9 @@ class JsonCodec:
             raise find_culprit(value, what, str(error)) from None
         if len(data) > self._max_bytes:
             raise SerializationError(
-                what, "$", f"takes {len(data)} bytes, the limit is {self._max_bytes}; store it elsewhere, pass a reference"
+                what,
+                "$",
+                f"takes {len(data)} bytes, the limit is {self._max_bytes}; store it elsewhere, pass a reference",
             )
         if b"null" in data or b"\\u0000" in data or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             culprit = find_culprit(value, what, None)

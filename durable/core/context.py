@@ -78,9 +78,9 @@ class Context:
     async def execute(
         self, step_key: str, fn: Callable[[*Ts], T], /, *args: *Ts, retry: RetryPolicy | None = None
     ) -> T: ...
-    async def execute(
-        self, step_key: str, fn: Callable[..., Any], /, *args: Any, retry: RetryPolicy | None = None
-    ) -> Any:
+    async def execute(  # type: ignore[misc]  # mypy does not see that *args takes *Ts
+        self, step_key: str, fn: Callable[..., object], /, *args: Any, retry: RetryPolicy | None = None
+    ) -> object:
         """Runs ``fn(*args)`` at least once and, once it has returned, never again; sync functions run in a thread.
 
         Returns what a replay would return: the value after one trip through the codec, as the function's return
@@ -105,7 +105,9 @@ class Context:
         """
         signature = signature_of(fn)
         if not signature.is_async:
-            raise InvalidArgument("fn", signature.name, "a transaction step is an `async def` taking the transaction first")
+            raise InvalidArgument(
+                "fn", signature.name, "a transaction step is an `async def` taking the transaction first"
+            )
         call = Transact(check_key("step_key", step_key), fn, args, retry or _ONCE_RETRIED, signature)
         return cast(T, await self._attached.call(call))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, overload
 
 import msgspec
@@ -50,7 +51,7 @@ def _complaints(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
         case list() | tuple():
             for index, member in enumerate(value):
                 yield from _complaints(member, f"{path}[{index}]", depth + 1)
-        case Set():
+        case AbstractSet():
             for member in value:
                 yield from _complaints(member, f"{path}{{{member!r}}}", depth + 1)
         case msgspec.Struct():

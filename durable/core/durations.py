@@ -26,5 +26,7 @@ def seconds(argument: str, value: Duration) -> float:
 def aware(argument: str, value: datetime) -> datetime:
     """The moment itself. Raises ``InvalidArgument`` if it has no time zone."""
     if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
-        raise InvalidArgument(argument, value, "an aware datetime, such as datetime.now(UTC) or one with tzinfo=ZoneInfo(…)")
+        raise InvalidArgument(
+            argument, value, "an aware datetime, such as datetime.now(UTC) or one with tzinfo=ZoneInfo(…)"
+        )
     return value

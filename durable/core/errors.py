@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Never, NoReturn
 
 import msgspec
 
@@ -28,7 +28,7 @@ class InvalidArgument(DurableError, ValueError):
 
 
 class SerializationError(DurableError, TypeError):
-    """A value cannot be stored and read back unchanged. ``path`` leads to the culprit inside the value, ``$`` is the value."""
+    """A value cannot be stored and read back unchanged. ``path`` leads to the culprit; ``$`` is the value itself."""
 
     def __init__(self, what: str, path: str, reason: str) -> None:
         super().__init__(f"{what}: {path} {reason}")
@@ -47,7 +47,7 @@ class DeserializationError(DurableError):
 
 
 class WorkflowCodeError(DurableError):
-    """Workflow code did what only a step may do, or used the Context against its rules; the message says what to write instead."""
+    """Workflow code did what only a step may do, or broke a rule of the Context; the message says what to write."""
 
 
 class DuplicateKey(WorkflowCodeError):
@@ -169,6 +169,6 @@ def shorten(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def unreachable(value: NoReturn) -> NoReturn:
+def unreachable(value: Never) -> NoReturn:
     """For the last arm of a ``match``: the type checkers prove it dead."""
     raise AssertionError(f"unexpected {value!r}")

@@ -70,7 +70,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
             for task in self._tasks:
                 if not task.done():
                     try:
-                        task.get_coro().close()  # type: ignore[union-attr]  # ours are coroutines
+                        task.get_coro().close()
                     except BaseException as error:  # user code in `finally`; the run goes on elsewhere
                         _logger.debug("unwinding a parked workflow raised %r", error)
         finally:

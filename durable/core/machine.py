@@ -71,14 +71,15 @@ class Machine:
     def __init__(
         self, main: Callable[[], Coroutine[Any, Any, Any]], history: History, codec: Codec, *, output: str
     ) -> None:
-        self.loop = ReplayLoop()
+        self.loop = ReplayLoop()  # type: ignore[abstract]  # what it lacks is refused by name
         self._codec = codec
         self._output = output
         self._commands: list[Command] = []
         self._pending: dict[str, _Answer] = {}
         self._used: dict[str, tuple[Kind, str]] = {}
         self._history = history
-        self._known: dict[str, Memo | OpenWait] = {memo.key: memo for memo in (*history.memos, *history.open_waits)}
+        self._known: dict[str, Memo | OpenWait] = {memo.key: memo for memo in history.memos}
+        self._known.update((wait.key, wait) for wait in history.open_waits)
         self._replay = deque(history.in_order())
         self._seq = max((memo.seq or 0 for memo in history.memos), default=0)
         self._mismatch: NondeterminismError | None = None
@@ -229,9 +230,13 @@ class Machine:
             commands.extend(Abandon(answer.call) for answer in self._pending.values())
             commands.append(self._ending())
         elif not self._pending:
-            commands.append(failure_of(WorkflowCodeError(
-                "the workflow awaits something that no step, sleep or event of its own will ever bring about"
-            )))
+            commands.append(
+                failure_of(
+                    WorkflowCodeError(
+                        "the workflow awaits something that no step, sleep or event of its own will ever bring about"
+                    )
+                )
+            )
         return commands
 
     def _ending(self) -> Complete | Fail:

@@ -22,7 +22,7 @@ OutputT = TypeVar("OutputT")
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What the engine needs to know of a function: its name in the memo, its colour, its types (``Any``: not declared)."""
+    """What the engine needs to know of a function. ``Any``: the type is not declared."""
 
     name: str
     is_async: bool
@@ -116,9 +116,7 @@ class Workflow(Generic[InputT, OutputT]):
 @overload
 def workflow(function: Callable[[Context], Coroutine[Any, Any, OutputT]], /) -> Workflow[None, OutputT]: ...
 @overload
-def workflow(
-    function: Callable[[Context, InputT], Coroutine[Any, Any, OutputT]], /
-) -> Workflow[InputT, OutputT]: ...
+def workflow(function: Callable[[Context, InputT], Coroutine[Any, Any, OutputT]], /) -> Workflow[InputT, OutputT]: ...
 @overload
 def workflow(
     *, name: str | None = None, version: int = 1, concurrency: int = 100, retry: RunRetryPolicy | None = None
@@ -156,6 +154,4 @@ class WorkflowDecorator(msgspec.Struct, frozen=True, kw_only=True):
         self, function: Callable[[Context, InputT], Coroutine[Any, Any, OutputT]], /
     ) -> Workflow[InputT, OutputT]: ...
     def __call__(self, function: Callable[..., Coroutine[Any, Any, Any]], /) -> Workflow[Any, Any]:
-        return Workflow(
-            function, name=self.name, version=self.version, concurrency=self.concurrency, retry=self.retry
-        )
+        return Workflow(function, name=self.name, version=self.version, concurrency=self.concurrency, retry=self.retry)

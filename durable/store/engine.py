@@ -97,13 +97,13 @@ class Load:
                 self._memos.setdefault(run_id, []).append(Memo(key, kind, name or "", seq, carried, outcome))
             else:
                 self._open.setdefault(run_id, []).append(OpenWait(key, kind, name or ""))
-                self._note(run_id, key, is_due, remaining)
+                self._note(run_id, key, remaining, is_due=is_due)
 
     def _read_open_waits(self, rows: Sequence[Row]) -> None:
         for run_id, key, is_due, remaining in rows:
-            self._note(run_id, key, is_due, remaining)
+            self._note(run_id, key, remaining, is_due=is_due)
 
-    def _note(self, run_id: str, key: str, is_due: bool, remaining: float | None) -> None:
+    def _note(self, run_id: str, key: str, remaining: float | None, *, is_due: bool) -> None:
         if is_due:
             self._due.setdefault(run_id, []).append(key)
         else:
@@ -162,7 +162,7 @@ def store_transaction_memo(
             "input": input,
             "output": output,
         },
-        lambda rows: bool(rows),
+        bool,
     )
 
 
@@ -186,7 +186,7 @@ def register_worker(
 
 def beat(schema: str, worker_id: str) -> Statement[bool]:
     """A sign of life. ``False``: the others have declared this worker dead."""
-    return Statement(query("beat", schema), {"worker_id": worker_id}, lambda rows: bool(rows))
+    return Statement(query("beat", schema), {"worker_id": worker_id}, bool)
 
 
 def suspect_workers(schema: str, worker_id: str) -> Statement[list[Suspect]]:

@@ -40,9 +40,7 @@ class Flush:
             self._consume(records),
             self._abandon(records),
             self._forget_failed(settled),
-            self._of_runs(
-                "forget_open_waits", [record for record in settled if _ends_waits(record.ending)], nothing
-            ),
+            self._of_runs("forget_open_waits", [record for record in settled if _ends_waits(record.ending)], nothing),
             self._of_runs("park_runs", parked, self._read_wakes),
             self._of_ids("requeue_parked_runs", parked, self._read_requeued),
             self._of_ids("load_events", [r for r in staying if r.wants_inbox and r.ending is None], self._read_inbox),
@@ -70,9 +68,7 @@ class Flush:
 
     def _of_runs(self, name: str, records: Iterable[Record], read: Any) -> Statement[None] | None:
         chosen = list(records)
-        return self._statement(
-            name, read, run_ids=[r.run_id for r in chosen], epochs=[r.epoch for r in chosen]
-        )
+        return self._statement(name, read, run_ids=[r.run_id for r in chosen], epochs=[r.epoch for r in chosen])
 
     def _of_ids(self, name: str, records: Iterable[Record], read: Any) -> Statement[None] | None:
         return self._statement(name, read, run_ids=[record.run_id for record in records])

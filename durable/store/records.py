@@ -70,9 +70,7 @@ class Record(msgspec.Struct):
 
     @property
     def is_empty(self) -> bool:
-        return self.ending is None and not (
-            self.steps or self.orders or self.opened or self.answered or self.abandoned
-        )
+        return self.ending is None and not (self.steps or self.orders or self.opened or self.answered or self.abandoned)
 
 
 class Event(msgspec.Struct, frozen=True):

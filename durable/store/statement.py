@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, LiteralString, TypeAlias, TypeVar
 
 import msgspec
 
@@ -17,7 +17,7 @@ Op: TypeAlias = "Generator[Statement[Any], Sequence[Row], T]"
 class Statement(msgspec.Struct, Generic[T], frozen=True):
     """SQL with its parameters and the way to read its rows."""
 
-    sql: str
+    sql: LiteralString
     params: Mapping[str, Any]
     read: Callable[[Sequence[Row]], T]
 
