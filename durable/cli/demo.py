@@ -1,0 +1,183 @@
+"""`durable demo`: real claims, two workers, a SIGKILL, and the proof from the tables."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from durable.cli.claims import load_claims, read_claims
+from durable.cli.demo_proof import Takeover, prove
+from durable.client import Client
+from durable.core.errors import DurableError, InvalidArgument
+from durable.migrate import migrate
+
+_MOST_RUNS = 10_000
+_KILL_AT = 0.35
+_LOOK_SECONDS = 0.1
+_PATIENCE_SECONDS = 300.0
+_STATUSES = ("queued", "running", "sleeping", "waiting_event", "completed", "failed")
+_TABLES = """
+    CREATE TABLE ledger (kind text NOT NULL, report integer NOT NULL, amount bigint NOT NULL,
+                         booked_at timestamptz NOT NULL DEFAULT clock_timestamp());
+    CREATE TABLE calls (step text NOT NULL, report integer NOT NULL, process_id integer NOT NULL,
+                        called_at timestamptz NOT NULL DEFAULT clock_timestamp());
+"""
+
+
+def run_demo(dsn: str, *, schema: str, runs: int, keep: bool) -> int:
+    """Runs the demo in a database of its own on that server. Returns the exit status: 1 if the proof fails."""
+    if not 1 <= runs <= _MOST_RUNS:
+        raise InvalidArgument("--runs", runs, f"between 1 and {_MOST_RUNS}")
+    console = Console()
+    with _own_database(dsn, keep=keep, console=console) as own:
+        migrate(own, schema=schema)
+        with psycopg.connect(own, autocommit=True) as look, Client(own, schema=schema) as client:
+            look.execute(_TABLES)
+            claims = read_claims(runs)
+            demo = _Demo(own, schema, look, client, console, [claim.cost for claim in claims])
+            takeover = demo.run(claims)
+            return 0 if prove(console, look, schema, claims, takeover, demo.seconds) else 1
+
+
+class _Demo:
+    def __init__(
+        self,
+        dsn: str,
+        schema: str,
+        look: psycopg.Connection[Any],
+        client: Client,
+        console: Console,
+        costs: list[int],
+    ) -> None:
+        self._dsn = dsn
+        self._schema = schema
+        self._look = look
+        self._client = client
+        self._console = console
+        self._total = len(costs)
+        self._takeover: Takeover | None = None
+        self._notes: list[str] = []
+        self._approved = 0
+        self.seconds = 0.0
+
+    def run(self, claims: list[Any]) -> Takeover | None:
+        """Begins all runs and watches them end."""
+        workers = [self._start_worker(), self._start_worker()]
+        try:
+            started = time.monotonic()
+            self._client.begin_many(load_claims().handle_claim, claims)
+            with Live(console=self._console, refresh_per_second=10) as live:
+                while True:
+                    counts = self._counts()
+                    self.seconds = time.monotonic() - started
+                    live.update(self._picture(counts))
+                    ended = counts["completed"] + counts["failed"]
+                    if ended == self._total:
+                        return self._takeover
+                    if self._takeover is None and ended >= _KILL_AT * self._total:
+                        self._kill(workers)
+                    if self._takeover is not None:
+                        self._takeover.watch(self._look, self._schema)
+                    self._approve()
+                    if self.seconds > _PATIENCE_SECONDS:
+                        raise DurableError(f"{self._total - ended} claims are not settled after {self.seconds:.0f} s")
+                    time.sleep(_LOOK_SECONDS if self._takeover is None or self._takeover.is_over else 0.01)
+        finally:
+            _end(workers)
+
+    def _start_worker(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "durable.cli.demo_worker", self._schema]
+        return subprocess.Popen(command, env={**os.environ, "DURABLE_DATABASE_URL": self._dsn})
+
+    def _kill(self, workers: list[subprocess.Popen[bytes]]) -> None:
+        victim = workers[0]
+        held = self._held_by(victim.pid)
+        if held == 0 and self._counts()["completed"] < 0.9 * self._total:
+            return  # a kill that hits nothing shows nothing: wait for a moment in which it hits
+        worker_id = self._worker_id(victim.pid)
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+        self._takeover = Takeover(worker_id, self._look, self._schema)
+        workers[0] = self._start_worker()
+        self._notes.append(
+            f"[bold red]SIGKILL[/] for worker {victim.pid}, which held {self._takeover.held} running claims; "
+            f"worker {workers[0].pid} starts"
+        )
+
+    def _approve(self) -> None:
+        """The adjuster: looks at what waits and approves it."""
+        waiting = self._client.list_runs(workflow="claim", status="waiting_event", limit=1000)
+        for waiting_run in waiting:
+            self._client.publish_event(waiting_run.run_key, "approved", "the adjuster", key="adjuster")
+            self._approved += 1
+
+    def _counts(self) -> dict[str, int]:
+        rows = self._query("SELECT status, count(*) FROM {}.runs GROUP BY status")
+        return {**dict.fromkeys(_STATUSES, 0), **dict(rows)}
+
+    def _held_by(self, process_id: int) -> int:
+        rows = self._query(
+            "SELECT count(*) FROM {}.runs WHERE status = 'running' AND worker_id IN "
+            f"(SELECT worker_id FROM {{}}.workers WHERE process_id = {process_id})"
+        )
+        return int(rows[0][0])
+
+    def _worker_id(self, process_id: int) -> str:
+        return str(self._query(f"SELECT worker_id FROM {{}}.workers WHERE process_id = {process_id}")[0][0])
+
+    def _query(self, text: Any) -> list[tuple[Any, ...]]:
+        name = sql.Identifier(self._schema)
+        return self._look.execute(sql.SQL(text).format(*[name] * text.count("{}"))).fetchall()
+
+    def _picture(self, counts: dict[str, int]) -> Table:
+        picture = Table.grid(padding=(0, 1))
+        for status in _STATUSES:
+            colour = {"completed": "green", "failed": "red", "running": "yellow"}.get(status, "cyan")
+            bar = ProgressBar(self._total, counts[status], width=40, complete_style=colour, finished_style=colour)
+            picture.add_row(Text(status, style=colour), bar, f"{counts[status]:>6,}")
+        rate = counts["completed"] / self.seconds if self.seconds else 0.0
+        picture.add_row("", f"{self.seconds:5.1f} s · {rate:,.0f} claims/s · {self._approved} approved by the adjuster")
+        for note in self._notes:
+            picture.add_row("", Text.from_markup(note))
+        return picture
+
+
+def _end(workers: list[subprocess.Popen[bytes]]) -> None:
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        try:
+            worker.wait(40)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+
+
+@contextmanager
+def _own_database(dsn: str, *, keep: bool, console: Console) -> Iterator[str]:
+    name = f"durable_demo_{int(time.time())}_{os.getpid()}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        own = make_conninfo(dsn, dbname=name)
+        try:
+            yield own
+        finally:
+            if keep:
+                console.print(f"The database is kept: [bold]psql '{own}'[/]", soft_wrap=True)
+            else:
+                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -1,0 +1,31 @@
+"""A worker process of the demo. Notes each call of a step on a connection of its own, before the step does anything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+import psycopg
+
+from durable.cli.claims import load_claims
+from durable.worker import Worker
+
+
+async def _main(dsn: str, schema: str) -> None:
+    claims = load_claims()
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as journal:
+
+        async def called(step: str, report: int) -> None:
+            await journal.execute(
+                "INSERT INTO calls (step, report, process_id) VALUES (%s, %s, %s)", (step, report, os.getpid())
+            )
+
+        claims.world.called = called
+        await Worker(dsn, [claims.handle_claim], schema=schema).run()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)
+    asyncio.run(_main(os.environ["DURABLE_DATABASE_URL"], sys.argv[1]))
