@@ -1,0 +1,200 @@
+"""A client's connections, in both colours: a small pool of its own, or the caller's."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from durable.core.errors import DurableError, InvalidArgument
+from durable.drive import run, run_async
+from durable.store.statement import Op, T
+
+SyncPool: TypeAlias = ConnectionPool[Any]
+AsyncPool: TypeAlias = AsyncConnectionPool[Any]
+
+_MOST_CONNECTIONS = 8
+_OPTIONS = {"autocommit": True}
+
+
+class Connections:
+    """Opens its pool on first use. A pool that was given stays the caller's: it is neither opened nor closed here."""
+
+    def __init__(self, conninfo_or_pool: str | SyncPool, schema: str) -> None:
+        self._schema = schema
+        if isinstance(conninfo_or_pool, ConnectionPool):
+            self._pool: SyncPool = conninfo_or_pool
+            self._is_open, self._is_ours = True, False
+        else:
+            conninfo = _check_conninfo(conninfo_or_pool, "a Client takes a conninfo or a psycopg_pool.ConnectionPool")
+            self._pool = ConnectionPool(
+                conninfo, kwargs=_OPTIONS, min_size=1, max_size=_MOST_CONNECTIONS, open=False, name="durable"
+            )
+            self._is_open, self._is_ours = False, True
+        self._is_closed = False
+        self._lock = threading.Lock()
+        # Those who wait for results may not take the connections of those who bring them about.
+        self.listeners = threading.BoundedSemaphore(max(1, self._pool.max_size // 2))
+        self.may_listen = self._pool.max_size > 1
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[Any]]:
+        """A connection in autocommit. Raises ``PoolTimeout`` if none can be had, and at the first use of a conninfo
+        what psycopg says of it."""
+        with self._opened().connection() as connection:
+            before = connection.autocommit
+            if not before:
+                connection.autocommit = True
+            try:
+                yield connection
+            finally:
+                if not before and not connection.closed:
+                    connection.autocommit = before
+
+    def run(self, make: Callable[[], Op[T]]) -> T:
+        """Runs an operation, each statement in a transaction of its own."""
+        return self._run(make, lambda connection: run(connection, make(), self._schema))
+
+    def transact(self, make: Callable[[], Op[T]]) -> T:
+        """Runs an operation in one transaction."""
+
+        def attempt(connection: Connection[Any]) -> T:
+            with connection.transaction():
+                return run(connection, make(), self._schema)
+
+        return self._run(make, attempt)
+
+    def _run(self, make: Callable[[], Op[T]], attempt: Callable[[Connection[Any]], T]) -> T:
+        connection: Connection[Any] | None = None
+        try:
+            with self.connection() as connection:
+                return attempt(connection)
+        except psycopg.OperationalError:
+            if connection is None or not connection.broken:
+                raise
+        # It broke, so its neighbours in the pool may be broken too; the operation can be run anew.
+        self._pool.check()
+        with self.connection() as connection:
+            return attempt(connection)
+
+    def close(self) -> None:
+        """Any number of times."""
+        with self._lock:
+            self._is_closed = True
+            if self._is_ours:
+                self._pool.close()
+
+    def _opened(self) -> SyncPool:
+        if self._is_closed:
+            raise DurableError("this client is closed")
+        if not self._is_open:
+            with self._lock:
+                if not self._is_open:
+                    # A pool tries for half a minute and then does not say what was wrong.
+                    psycopg.connect(self._pool.conninfo, **_OPTIONS).close()  # type: ignore[arg-type]
+                    self._pool.open()
+                    self._is_open = True
+        return self._pool
+
+
+class AsyncConnections:
+    """As ``Connections``, for asyncio."""
+
+    def __init__(self, conninfo_or_pool: str | AsyncPool, schema: str) -> None:
+        self._schema = schema
+        if isinstance(conninfo_or_pool, AsyncConnectionPool):
+            self._pool: AsyncPool = conninfo_or_pool
+            self._is_open, self._is_ours = True, False
+        else:
+            conninfo = _check_conninfo(
+                conninfo_or_pool, "an AsyncClient takes a conninfo or a psycopg_pool.AsyncConnectionPool"
+            )
+            self._pool = AsyncConnectionPool(
+                conninfo, kwargs=_OPTIONS, min_size=1, max_size=_MOST_CONNECTIONS, open=False, name="durable"
+            )
+            self._is_open, self._is_ours = False, True
+        self._is_closed = False
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """As ``Connections.connection``."""
+        pool = await self._opened()
+        async with pool.connection() as connection:
+            before = connection.autocommit
+            if not before:
+                await connection.set_autocommit(True)
+            try:
+                yield connection
+            finally:
+                if not before and not connection.closed:
+                    await connection.set_autocommit(before)
+
+    async def connect(self) -> AsyncConnection[Any]:
+        """A connection beside the pool, in autocommit, for the caller to close."""
+        await self._opened()
+        conninfo, options = await _value(self._pool.conninfo), await _value(self._pool.kwargs)
+        return await AsyncConnection.connect(conninfo or "", **{**(options or {}), **_OPTIONS})
+
+    async def run(self, make: Callable[[], Op[T]]) -> T:
+        """As ``Connections.run``."""
+        return await self._run(make, is_transaction=False)
+
+    async def transact(self, make: Callable[[], Op[T]]) -> T:
+        """As ``Connections.transact``."""
+        return await self._run(make, is_transaction=True)
+
+    async def _run(self, make: Callable[[], Op[T]], *, is_transaction: bool) -> T:
+        async def attempt(connection: AsyncConnection[Any]) -> T:
+            if not is_transaction:
+                return await run_async(connection, make(), self._schema)
+            async with connection.transaction():
+                return await run_async(connection, make(), self._schema)
+
+        connection: AsyncConnection[Any] | None = None
+        try:
+            async with self.connection() as connection:
+                return await attempt(connection)
+        except psycopg.OperationalError:
+            if connection is None or not connection.broken:
+                raise
+        await self._pool.check()
+        async with self.connection() as connection:
+            return await attempt(connection)
+
+    async def close(self) -> None:
+        """Any number of times."""
+        self._is_closed = True
+        if self._is_ours:
+            await self._pool.close()
+
+    async def _opened(self) -> AsyncPool:
+        if self._is_closed:
+            raise DurableError("this client is closed")
+        if not self._is_open:
+            await (await AsyncConnection.connect(self._pool.conninfo, **_OPTIONS)).close()  # type: ignore[arg-type]
+            await self._pool.open()
+            self._is_open = True
+        return self._pool
+
+
+def _check_conninfo(conninfo: object, rule: str) -> str:
+    if not isinstance(conninfo, str):
+        raise TypeError(f"{rule}, not a {type(conninfo).__module__}.{type(conninfo).__qualname__}")
+    try:
+        conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError as error:
+        # The value itself may hold a password.
+        raise InvalidArgument("conninfo", "(hidden)", f"a connection string of libpq: {error}") from None
+    return conninfo
+
+
+async def _value(given: Any) -> Any:
+    value = given() if callable(given) else given
+    return await value if inspect.isawaitable(value) else value

@@ -1,0 +1,34 @@
+"""New ids: UUIDs that sort by the time they were made."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from uuid import UUID
+
+
+class _Clock:
+    """Ticks of 1/4096 ms since 1970, no two alike in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def tick(self) -> int:
+        with self._lock:
+            self._last = max(self._last + 1, (time.time_ns() << 12) // 1_000_000)
+            return self._last
+
+
+_clock = _Clock()
+
+
+def uuid7() -> UUID:
+    """A version 7 UUID, greater than every one made before in this process.
+
+    Not ``uuid6.uuid7``, which moves a whole millisecond ahead for each id that shares one: ten thousand runs begun at
+    once would carry ids up to ten seconds in the future. Here the twelve bits below the millisecond count too.
+    """
+    ticks = _clock.tick()
+    return UUID(int=(ticks >> 12) << 80 | 0x7 << 76 | (ticks & 0xFFF) << 64 | 0b10 << 62 | secrets.randbits(62))

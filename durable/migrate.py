@@ -1,0 +1,125 @@
+"""Brings a database to the schema that this version needs."""
+
+from __future__ import annotations
+
+import logging
+from hashlib import sha256
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.rows import tuple_row
+
+from durable.core.errors import InvalidArgument
+from durable.store.migrations import Migration, current_schema, migrations
+from durable.store.queries import check_schema, in_schema
+
+_logger = logging.getLogger(__name__)
+
+_MOST_SHARDS = 4096
+
+
+def migrate(conninfo: str, *, schema: str = "durable", shard_count: int | None = None) -> list[int]:
+    """Applies what is missing and returns the versions applied, none if the schema is up to date or newer.
+
+    Creates the schema where it is missing; needs neither a superuser nor an extension, but the right to create it. Each
+    migration commits by itself, so a failed call can be repeated; concurrent calls wait for each other.
+
+    ``shard_count`` (1 to 4096; ``None`` leaves it, 1 at first) can be raised later, but never lowered: runs are found
+    by it. Workers and clients learn of it when they are started anew. Raises ``InvalidArgument``.
+    """
+    check_schema(schema)
+    if shard_count is not None and (
+        isinstance(shard_count, bool) or not isinstance(shard_count, int) or not 1 <= shard_count <= _MOST_SHARDS
+    ):
+        raise InvalidArgument("shard_count", shard_count, f"a whole number between 1 and {_MOST_SHARDS}")
+    applied: list[int] = []
+    with psycopg.connect(conninfo, autocommit=True, row_factory=tuple_row) as connection:
+        _check_raise(connection, schema, shard_count)
+        while True:
+            migration = _apply_next(connection, schema)
+            if migration is None:
+                break
+            applied.append(migration.version)
+            _logger.info("applied %s to schema %s", migration.name, schema)
+        if shard_count is not None:
+            _set_shard_count(connection, schema, shard_count)
+    return applied
+
+
+def schema_sql(schema: str = "durable") -> str:
+    """The whole schema as SQL, commented, for those who want to read it or to apply it by other means.
+
+    A database made of it needs no ``migrate``, and later migrations apply to it.
+    """
+    script = in_schema(current_schema(), schema)
+    return script.replace("CREATE SCHEMA IF NOT EXISTS durable;", f'CREATE SCHEMA IF NOT EXISTS "{schema}";')
+
+
+def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
+    with connection.transaction():
+        _lock(connection, schema)
+        version = _version(connection, schema)
+        missing = [migration for migration in migrations() if migration.version > version]
+        if not missing:
+            return None
+        if version == 0:
+            _create_schema(connection, schema)
+        migration = missing[0]
+        _execute(connection, in_schema(migration.sql, schema))
+        connection.execute(
+            sql.SQL("UPDATE {}.settings SET schema_version = %s").format(sql.Identifier(schema)), [migration.version]
+        )
+        return migration
+
+
+def _lock(connection: Connection[Any], schema: str) -> None:
+    # A transaction's lock and not a session's: it holds behind a transaction pooler too.
+    key = int.from_bytes(sha256(f"durable migrate {schema}".encode()).digest()[:8], "big", signed=True)
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+
+
+def _version(connection: Connection[Any], schema: str) -> int:
+    row = connection.execute("SELECT to_regclass(%s)", [f'"{schema}".settings']).fetchone()
+    if row is None or row[0] is None:
+        return 0
+    return _setting(connection, schema, "schema_version")
+
+
+def _create_schema(connection: Connection[Any], schema: str) -> None:
+    # CREATE SCHEMA IF NOT EXISTS asks for the right to create even where there is nothing to do.
+    if connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is None:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+
+
+def _check_raise(connection: Connection[Any], schema: str, shard_count: int | None) -> None:
+    if shard_count is not None and _version(connection, schema) > 0:
+        current = _setting(connection, schema, "shard_count")
+        if shard_count < current:
+            raise InvalidArgument(
+                "shard_count",
+                shard_count,
+                f"this database has {current}, which can only be raised: runs are found by it",
+            )
+
+
+def _set_shard_count(connection: Connection[Any], schema: str, shard_count: int) -> None:
+    with connection.transaction():
+        _lock(connection, schema)
+        _check_raise(connection, schema, shard_count)
+        connection.execute(
+            sql.SQL("UPDATE {}.settings SET shard_count = %s").format(sql.Identifier(schema)), [shard_count]
+        )
+
+
+def _setting(connection: Connection[Any], schema: str, name: str) -> int:
+    row = connection.execute(
+        sql.SQL("SELECT {} FROM {}.settings").format(sql.Identifier(name), sql.Identifier(schema))
+    ).fetchone()
+    if row is None:
+        raise psycopg.DataError(f'"{schema}".settings is empty; it holds exactly one row')
+    return int(row[0])
+
+
+def _execute(connection: Connection[Any], script: str) -> None:
+    connection.execute(script)  # type: ignore[arg-type]  # our own files

@@ -1,0 +1,298 @@
+"""Each operation of a client, once, as a generator of statements: no I/O, no colour.
+
+What can be refused is refused by the methods that make a ``NewRun`` or ``NewEvent``, before any statement is run. The
+operations themselves may be run anew after a lost connection: all ids are chosen beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, get_args
+from uuid import UUID, uuid5
+
+import msgspec
+
+from durable.core.codec import Codec
+from durable.core.durations import aware, seconds
+from durable.core.errors import (
+    DeserializationError,
+    InvalidArgument,
+    RunCancelled,
+    RunFailed,
+    RunNotCompleted,
+    RunNotFound,
+    RunTerminal,
+)
+from durable.core.keys import check_key
+from durable.core.runs import TERMINAL, Run, RunKey, RunStatus, Status
+from durable.core.shard import shard_value
+from durable.core.workflow import Workflow
+from durable.ids import uuid7
+from durable.store import application
+from durable.store.application import NewEvent, NewRun, Outcome
+from durable.store.channels import work_channel
+from durable.store.engine import announce
+from durable.store.queries import check_schema
+from durable.store.settings import read_settings
+from durable.store.statement import Op
+
+_KEYED_RUNS = UUID("5a3f6f4e-6c0b-4b8e-9d55-3d0f1a2b7c11")
+_MOST_TAGS = 64
+_MOST_TAG_BYTES = 1000
+_MOST_LISTED = 10_000
+_BATCH_ROWS = 5_000
+_BATCH_CHARACTERS = 16 * 1024 * 1024
+_TRIES = 3
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """``created`` is False where a run of the same key existed already."""
+
+    run_key: RunKey
+    created: bool
+
+
+class Operations:
+    """Knows the schema, the codec and, once it has been read, the shard count."""
+
+    def __init__(self, schema: str, codec: Codec) -> None:
+        self.schema = check_schema(schema)
+        self.codec = codec
+        self._shard_count: int | None = None
+
+    def shard_count(self) -> Op[int]:
+        """Asks the database the first time only. Raises ``SchemaError``."""
+        if self._shard_count is None:
+            self._shard_count = (yield from read_settings(self.schema)).shard_count
+        return self._shard_count
+
+    # begin
+
+    def new_run(
+        self,
+        wf: Workflow[Any, Any],
+        input: object,
+        *,
+        key: str | None = None,
+        delay: timedelta | float | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> NewRun:
+        """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
+        _check_workflow(wf)
+        if delay is not None and at is not None:
+            raise InvalidArgument("at", at, "give either delay or at")
+        if isinstance(priority, bool) or not isinstance(priority, int) or not -32768 <= priority <= 32767:
+            raise InvalidArgument("priority", priority, "a whole number between -32768 and 32767; higher goes first")
+        return NewRun(
+            run_id=str(uuid7()) if key is None else _keyed_run_id(wf.name, check_key("key", key)),
+            workflow_name=wf.name,
+            version=wf.version,
+            input=self._input(wf, input),
+            key=key,
+            delay=None if delay is None else seconds("delay", delay),
+            at=None if at is None else _moment("at", at),
+            priority=priority,
+            tags=None if tags is None else _tags(tags),
+        )
+
+    def new_runs(self, wf: Workflow[Any, Any], inputs: Iterable[object]) -> list[NewRun]:
+        """One run an input, in their order."""
+        _check_workflow(wf)
+        return [NewRun(str(uuid7()), wf.name, wf.version, self._input(wf, input)) for input in inputs]
+
+    def begin(self, run: NewRun) -> Op[Begun]:
+        """Inserts the run and tells the workers."""
+        shard = shard_value(run.workflow_name, run.run_id, (yield from self.shard_count()))
+        is_new = yield from application.begin_run(self.schema, shard, run)
+        yield from announce(self.schema, work_channel(self.schema), f"run:{shard}")
+        # Without a key only an earlier try of this very operation can have inserted it.
+        return Begun(RunKey(shard, run.run_id), is_new or run.key is None)
+
+    def begin_many(self, runs: Sequence[NewRun]) -> Op[list[RunKey]]:
+        """Inserts all of them, a statement for each shard value and batch."""
+        count = yield from self.shard_count()
+        by_shard: dict[str, list[NewRun]] = {}
+        run_keys: list[RunKey] = []
+        for run in runs:
+            shard = shard_value(run.workflow_name, run.run_id, count)
+            by_shard.setdefault(shard, []).append(run)
+            run_keys.append(RunKey(shard, run.run_id))
+        for shard, members in by_shard.items():
+            for batch in _batches(members):
+                yield from application.begin_runs(self.schema, shard, batch)
+        for shard in by_shard:
+            yield from announce(self.schema, work_channel(self.schema), f"run:{shard}")
+        return run_keys
+
+    def _input(self, wf: Workflow[Any, Any], value: object) -> str:
+        what = f"the input of workflow {wf.name!r}"
+        if not wf.takes_input:
+            if value is not None:
+                raise InvalidArgument("input", value, f"workflow {wf.name!r} takes no input")
+            return "null"
+        text = self.codec.encode(value, what)
+        try:
+            self.codec.decode(text, wf.input_type, what)
+        except DeserializationError as error:
+            raise InvalidArgument("input", value, f"{what} is {_type_name(wf.input_type)}: {error.reason}") from None
+        return text
+
+    # events
+
+    def new_event(self, run_key: RunKey | str, name: str, payload: object, key: str | None) -> NewEvent:
+        """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
+        return NewEvent(
+            run_key=check_run_key("run_key", run_key),
+            event_id=str(uuid7()),
+            name=check_key("name", name),
+            payload=self.codec.encode(payload, f"the payload of event {name!r}"),
+            key=None if key is None else check_key("key", key),
+        )
+
+    def publish_event(self, event: NewEvent) -> Op[None]:
+        """Inserts the event and tells the workers; nothing if it is there already. Raises ``RunNotFound`` or
+        ``RunTerminal``."""
+        for _ in range(_TRIES):
+            if (yield from application.publish_event(self.schema, event)):
+                shard = event.run_key.workflow_name_shard
+                yield from announce(self.schema, work_channel(self.schema), f"event:{shard}")
+                return
+            found = yield from application.why_not_published(self.schema, event)
+            if found is None:
+                raise RunNotFound(event.run_key)
+            status, is_stored = found
+            if is_stored:
+                return
+            if status in TERMINAL:
+                raise RunTerminal(event.run_key, status)
+            # The run, or the end of a rival's transaction, became visible between the two statements.
+        raise RunNotFound(event.run_key)
+
+    # looking
+
+    def run_status(self, run_key: RunKey) -> Op[RunStatus]:
+        """Raises ``RunNotFound``."""
+        found = yield from application.run_status(self.schema, run_key)
+        if found is None:
+            raise RunNotFound(run_key)
+        status, detail = found
+        if detail is None:
+            return status
+        return msgspec.structs.replace(status, detail=self.codec.decode(detail, Any, f"the status detail of {run_key}"))
+
+    def run_output(self, run_key: RunKey, type: Any) -> Op[Any]:
+        """Raises ``RunNotFound``, ``RunNotCompleted`` or ``DeserializationError``."""
+        outcome = yield from self.outcome(run_key)
+        if outcome.status != "completed":
+            raise RunNotCompleted(run_key, outcome.status)
+        return self.result(run_key, outcome, type)
+
+    def outcome(self, run_key: RunKey) -> Op[Outcome]:
+        """Raises ``RunNotFound``."""
+        shard, run_id = run_key.workflow_name_shard, run_key.run_id
+        outcomes = yield from application.run_outcomes(self.schema, shard, [run_id])
+        if run_id not in outcomes:
+            raise RunNotFound(run_key)
+        return outcomes[run_id]
+
+    def outcomes(self, run_keys: Iterable[RunKey]) -> Op[dict[RunKey, Outcome]]:
+        """Of many runs, a statement for each shard value; runs that do not exist are missing."""
+        by_shard: dict[str, list[str]] = {}
+        for run_key in run_keys:
+            by_shard.setdefault(run_key.workflow_name_shard, []).append(run_key.run_id)
+        found: dict[RunKey, Outcome] = {}
+        for shard, run_ids in by_shard.items():
+            outcomes = yield from application.run_outcomes(self.schema, shard, run_ids)
+            found.update({RunKey(shard, run_id): outcome for run_id, outcome in outcomes.items()})
+        return found
+
+    def result(self, run_key: RunKey, outcome: Outcome, type: Any) -> Any:
+        """The decoded output of a run that has ended. Raises ``RunFailed``, ``RunCancelled`` or
+        ``DeserializationError``."""
+        if outcome.error is not None:
+            raise RunFailed(run_key, outcome.error)
+        if outcome.output is None:
+            raise RunCancelled(run_key)
+        return self.codec.decode(outcome.output, type, f"the output of run {run_key}")
+
+    def list_runs(
+        self, workflow: Workflow[Any, Any] | str | None, status: Status | None, limit: int, before: RunKey | str | None
+    ) -> Op[list[Run]]:
+        """Raises ``InvalidArgument``, and ``RunNotFound`` if ``before`` is no run."""
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MOST_LISTED:
+            raise InvalidArgument("limit", limit, f"a whole number between 1 and {_MOST_LISTED}")
+        if status is not None and status not in get_args(Status):
+            raise InvalidArgument("status", status, f"one of {', '.join(get_args(Status))}")
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        if name is not None:
+            check_key("workflow", name)
+        cursor = None
+        if before is not None:
+            run_key = check_run_key("before", before)
+            created_at = yield from application.run_created_at(self.schema, run_key)
+            if created_at is None:
+                raise RunNotFound(run_key)
+            cursor = (created_at, run_key)
+        return (
+            yield from application.list_runs(self.schema, workflow_name=name, status=status, limit=limit, before=cursor)
+        )
+
+
+def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
+    """The key, parsed where it is text. Raises ``InvalidArgument`` for what cannot name a run."""
+    if not isinstance(run_key, RunKey | str):
+        raise InvalidArgument(argument, run_key, "a RunKey or its text")
+    parsed = RunKey.parse(str(run_key))
+    # The shard value is a workflow's name, itself a valid key, and at most five characters more.
+    check_key(argument, parsed.workflow_name_shard.rpartition("_")[0])
+    return parsed
+
+
+def _check_workflow(wf: object) -> None:
+    if not isinstance(wf, Workflow):
+        raise InvalidArgument("wf", wf, "a workflow, that is an `async def` decorated with @workflow")
+
+
+def _keyed_run_id(workflow_name: str, key: str) -> str:
+    return str(uuid5(_KEYED_RUNS, msgspec.json.encode((workflow_name, key)).decode()))
+
+
+def _moment(argument: str, value: datetime) -> datetime:
+    moment = aware(argument, value)
+    if not 1 < moment.year < 9999:
+        raise InvalidArgument(argument, value, "a moment between the years 2 and 9998")
+    return moment
+
+
+def _tags(tags: Mapping[str, str]) -> str:
+    rule = f"at most {_MOST_TAGS} tags, each a str of at most {_MOST_TAG_BYTES} bytes without NUL under a key"
+    if not isinstance(tags, Mapping) or len(tags) > _MOST_TAGS:
+        raise InvalidArgument("tags", tags, rule)
+    for name, tag in tags.items():
+        check_key("tags", name)
+        if not isinstance(tag, str) or "\0" in tag or len(tag.encode(errors="replace")) > _MOST_TAG_BYTES:
+            raise InvalidArgument("tags", tags, rule)
+    try:
+        return msgspec.json.encode(dict(tags)).decode()
+    except UnicodeEncodeError:
+        raise InvalidArgument("tags", tags, rule) from None
+
+
+def _batches(runs: Sequence[NewRun]) -> Iterator[list[NewRun]]:
+    batch: list[NewRun] = []
+    characters = 0
+    for run in runs:
+        if batch and (len(batch) == _BATCH_ROWS or characters + len(run.input) > _BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(run)
+        characters += len(run.input)
+    if batch:
+        yield batch
+
+
+def _type_name(type: Any) -> str:
+    return getattr(type, "__qualname__", None) or str(type)

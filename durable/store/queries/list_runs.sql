@@ -1,0 +1,10 @@
+-- For people: across all shards. Null filters do not filter.
+SELECT workflow_name_shard, run_id::text, workflow_name, version, status, attempts, takeovers, priority, tags::text,
+       created_at, updated_at, completed_at, next_wake_at
+FROM durable.runs
+WHERE (%(workflow_name)s::text IS NULL OR workflow_name = %(workflow_name)s)
+  AND (%(status)s::text IS NULL OR status = %(status)s)
+  AND (%(before_created_at)s::timestamptz IS NULL
+       OR (created_at, run_id) < (%(before_created_at)s::timestamptz, %(before_run_id)s::uuid))
+ORDER BY created_at DESC, run_id DESC
+LIMIT %(limit)s

@@ -1,0 +1,7 @@
+-- The status of the run, and whether the event is in its inbox.
+SELECT run.status, EXISTS (
+    SELECT FROM durable.events AS event
+    WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = %(run_id)s::uuid
+      AND (event.event_id = %(event_id)s::uuid OR (event.name = %(name)s AND event.key = %(key)s)))
+FROM durable.runs AS run
+WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = %(run_id)s::uuid
