@@ -34,7 +34,7 @@ class Client:
         self, conninfo_or_pool: str | SyncPool, *, schema: str = "durable", codec: Codec | None = None
     ) -> None:
         self._operations = Operations(schema, JsonCodec() if codec is None else codec)
-        self._connections = Connections(conninfo_or_pool, schema)
+        self._connections = Connections(conninfo_or_pool)
         self._outcomes = Outcomes(self._connections, self._operations)
 
     def __enter__(self) -> Self:
@@ -140,7 +140,7 @@ class Client:
         other object raises ``TypeError``.
         """
         new = self._operations.new_run(wf, input, key=key, delay=delay, at=at, priority=priority, tags=tags)
-        return run(tx, self._operations.begin(new), self._operations.schema).run_key
+        return run(tx, self._operations.begin(new)).run_key
 
     def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
         """Begins a run for each input in one transaction, all or none; the keys are in the order of the inputs."""
@@ -164,7 +164,7 @@ class Client:
         """As ``publish_event``, in the caller's transaction: no commit, no event. A run begun in the same transaction
         can be published to. ``tx`` as in ``begin_tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
-        run(tx, self._operations.publish_event(event), self._operations.schema)
+        run(tx, self._operations.publish_event(event))
 
     def get_run_status(self, run_key: RunKey | str) -> RunStatus:
         """Where the run stands now. Raises ``RunNotFound``."""
@@ -222,7 +222,7 @@ class AsyncClient:
         self, conninfo_or_pool: str | AsyncPool, *, schema: str = "durable", codec: Codec | None = None
     ) -> None:
         self._operations = Operations(schema, JsonCodec() if codec is None else codec)
-        self._connections = AsyncConnections(conninfo_or_pool, schema)
+        self._connections = AsyncConnections(conninfo_or_pool)
         self._outcomes = AsyncOutcomes(self._connections, self._operations)
 
     async def __aenter__(self) -> Self:
@@ -317,7 +317,7 @@ class AsyncClient:
     ) -> RunKey:
         """As ``Client.begin_tx``."""
         new = self._operations.new_run(wf, input, key=key, delay=delay, at=at, priority=priority, tags=tags)
-        return (await run_async(tx, self._operations.begin(new), self._operations.schema)).run_key
+        return (await run_async(tx, self._operations.begin(new))).run_key
 
     async def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
         """As ``Client.begin_many``."""
@@ -336,7 +336,7 @@ class AsyncClient:
     ) -> None:
         """As ``Client.publish_event_tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
-        await run_async(tx, self._operations.publish_event(event), self._operations.schema)
+        await run_async(tx, self._operations.publish_event(event))
 
     async def get_run_status(self, run_key: RunKey | str) -> RunStatus:
         """As ``Client.get_run_status``."""

@@ -27,8 +27,7 @@ _OPTIONS = {"autocommit": True}
 class Connections:
     """Opens its pool on first use. A pool that was given stays the caller's: it is neither opened nor closed here."""
 
-    def __init__(self, conninfo_or_pool: str | SyncPool, schema: str) -> None:
-        self._schema = schema
+    def __init__(self, conninfo_or_pool: str | SyncPool) -> None:
         if isinstance(conninfo_or_pool, ConnectionPool):
             self._pool: SyncPool = conninfo_or_pool
             self._is_open, self._is_ours = True, False
@@ -60,14 +59,14 @@ class Connections:
 
     def run(self, make: Callable[[], Op[T]]) -> T:
         """Runs an operation, each statement in a transaction of its own."""
-        return self._run(make, lambda connection: run(connection, make(), self._schema))
+        return self._run(make, lambda connection: run(connection, make()))
 
     def transact(self, make: Callable[[], Op[T]]) -> T:
         """Runs an operation in one transaction."""
 
         def attempt(connection: Connection[Any]) -> T:
             with connection.transaction():
-                return run(connection, make(), self._schema)
+                return run(connection, make())
 
         return self._run(make, attempt)
 
@@ -107,8 +106,7 @@ class Connections:
 class AsyncConnections:
     """As ``Connections``, for asyncio."""
 
-    def __init__(self, conninfo_or_pool: str | AsyncPool, schema: str) -> None:
-        self._schema = schema
+    def __init__(self, conninfo_or_pool: str | AsyncPool) -> None:
         if isinstance(conninfo_or_pool, AsyncConnectionPool):
             self._pool: AsyncPool = conninfo_or_pool
             self._is_open, self._is_ours = True, False
@@ -153,9 +151,9 @@ class AsyncConnections:
     async def _run(self, make: Callable[[], Op[T]], *, is_transaction: bool) -> T:
         async def attempt(connection: AsyncConnection[Any]) -> T:
             if not is_transaction:
-                return await run_async(connection, make(), self._schema)
+                return await run_async(connection, make())
             async with connection.transaction():
-                return await run_async(connection, make(), self._schema)
+                return await run_async(connection, make())
 
         connection: AsyncConnection[Any] | None = None
         try:

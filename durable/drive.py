@@ -1,39 +1,43 @@
-"""Runs operations on a transaction: the one place where a procedure gets its colour."""
+"""Runs operations on a connection: the one place where a procedure gets its colour."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from psycopg.rows import tuple_row
-
-from durable.store.statement import Op, Row, Statement, T
-from durable.tx import async_connection, sync_connection
+from durable.store.statement import Op, T
+from durable.tx import async_execute, sync_execute
 
 
 def run(tx: object, operation: Op[T]) -> T:
-    """Runs an operation to its end. Commits nothing. Raises ``TypeError`` for what is no transaction known to ``tx``."""
-    rows: Sequence[Row] | None = None
-    with sync_connection(tx).cursor(row_factory=tuple_row) as cursor:
+    """Runs an operation to its end, in the transaction that is open there, if one is; ends none.
+
+    A statement that fails is thrown into the operation. Raises ``TypeError`` for what is no synchronous connection.
+    """
+    execute = sync_execute(tx)
+    try:
+        statement = next(operation)
         while True:
             try:
-                statement: Statement[Any] = next(operation) if rows is None else operation.send(rows)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            cursor.execute(statement.sql, statement.params)
-            rows = cursor.fetchall() if cursor.description else ()
+                rows = execute(statement)
+            except Exception as error:
+                statement = operation.throw(error)
+            else:
+                statement = operation.send(rows)
+    except StopIteration as end:
+        result: T = end.value
+        return result
 
 
 async def run_async(tx: object, operation: Op[T]) -> T:
-    """The same on an async transaction."""
-    rows: Sequence[Row] | None = None
-    async with async_connection(tx).cursor(row_factory=tuple_row) as cursor:
+    """The same on an async connection."""
+    execute = async_execute(tx)
+    try:
+        statement = next(operation)
         while True:
             try:
-                statement: Statement[Any] = next(operation) if rows is None else operation.send(rows)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            await cursor.execute(statement.sql, statement.params)
-            rows = await cursor.fetchall() if cursor.description else ()
+                rows = await execute(statement)
+            except Exception as error:
+                statement = operation.throw(error)
+            else:
+                statement = operation.send(rows)
+    except StopIteration as end:
+        result: T = end.value
+        return result

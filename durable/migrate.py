@@ -122,4 +122,4 @@ def _setting(connection: Connection[Any], schema: str, name: str) -> int:
 
 
 def _execute(connection: Connection[Any], script: str) -> None:
-    connection.execute(script)  # type: ignore[arg-type]  # our own files
+    connection.execute(script)

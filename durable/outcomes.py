@@ -75,7 +75,7 @@ class Outcomes:
         connection.execute(sql.SQL("LISTEN {}").format(self._channel))
         try:
             while True:
-                outcome = run(connection, self.operations.outcome(run_key), self.operations.schema)
+                outcome = run(connection, self.operations.outcome(run_key))
                 if outcome.status in TERMINAL:
                     return outcome
                 remaining = _check_deadline(run_key, timeout, deadline, outcome)

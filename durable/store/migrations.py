@@ -32,6 +32,11 @@ def migrations() -> tuple[Migration, ...]:
     return tuple(sorted(found, key=lambda migration: migration.version))
 
 
+def latest_version() -> int:
+    """The schema version that this code needs."""
+    return migrations()[-1].version
+
+
 def current_schema() -> str:
     """What all migrations together give, for the schema ``durable``, without the schema itself."""
     return (_folder() / "schema.sql").read_text(encoding="utf-8")

@@ -1,1 +1,2 @@
-SELECT schema_version, shard_count FROM durable.settings
+SELECT schema_version, shard_count
+FROM durable.settings
