@@ -1,1 +1,69 @@
-"""Durable execution for Python on Postgres."""
+"""Durable execution for Python on Postgres: plain async functions that survive anything."""
+
+from durable.client import AsyncClient, Client
+from durable.core.codec import Codec, JsonCodec
+from durable.core.context import Context
+from durable.core.errors import (
+    DeserializationError,
+    DuplicateKey,
+    DurableError,
+    ErrorInfo,
+    EventTimeout,
+    InvalidArgument,
+    NondeterminismError,
+    ResultTimeout,
+    RunCancelled,
+    RunFailed,
+    RunNotCompleted,
+    RunNotFound,
+    RunTerminal,
+    SchemaError,
+    SerializationError,
+    StepFailed,
+    Terminal,
+    WorkflowCodeError,
+)
+from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
+from durable.core.runs import Run, RunKey, RunStatus
+from durable.core.workflow import Workflow, workflow
+from durable.handle import AsyncHandle, Handle
+from durable.worker import Worker, WorkerStatus
+
+__all__ = [
+    "workflow",
+    "Workflow",
+    "Context",
+    "Client",
+    "AsyncClient",
+    "Handle",
+    "AsyncHandle",
+    "Worker",
+    "WorkerStatus",
+    "RunKey",
+    "Run",
+    "RunStatus",
+    "RetryPolicy",
+    "RunRetryPolicy",
+    "Backoff",
+    "exponential",
+    "Codec",
+    "JsonCodec",
+    "DurableError",
+    "InvalidArgument",
+    "SerializationError",
+    "DeserializationError",
+    "WorkflowCodeError",
+    "DuplicateKey",
+    "NondeterminismError",
+    "StepFailed",
+    "Terminal",
+    "EventTimeout",
+    "RunNotFound",
+    "RunNotCompleted",
+    "RunFailed",
+    "RunCancelled",
+    "RunTerminal",
+    "ResultTimeout",
+    "SchemaError",
+    "ErrorInfo",
+]

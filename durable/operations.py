@@ -23,7 +23,6 @@ from durable.core.errors import (
     RunNotCompleted,
     RunNotFound,
     RunTerminal,
-    SchemaError,
 )
 from durable.core.keys import check_key
 from durable.core.runs import TERMINAL, Run, RunKey, RunStatus, Status
@@ -34,8 +33,8 @@ from durable.store import application
 from durable.store.application import NewEvent, NewRun, Outcome
 from durable.store.channels import work_channel
 from durable.store.engine import announce
-from durable.store.migrations import latest_version
 from durable.store.queries import check_schema
+from durable.store.settings import read_settings
 from durable.store.statement import Op
 
 _KEYED_RUNS = UUID("5a3f6f4e-6c0b-4b8e-9d55-3d0f1a2b7c11")
@@ -54,24 +53,6 @@ class Begun(msgspec.Struct, frozen=True):
     created: bool
 
 
-def read_shard_count(schema: str) -> Op[int]:
-    """Raises ``SchemaError`` where the schema is missing or older than this code. A newer one will do: a migration
-    leaves code of the version before it at work."""
-    # Asked for first, since a statement that fails would take the caller's transaction with it.
-    if not (yield from application.has_settings(schema)):
-        raise SchemaError(
-            f"this database has no schema {schema!r} of durable: run `durable migrate --schema {schema}`, "
-            "or check the schema's name and the database's"
-        )
-    settings = yield from application.read_settings(schema)
-    if settings.schema_version < latest_version():
-        raise SchemaError(
-            f"schema {schema!r} has version {settings.schema_version}, this code needs {latest_version()}: "
-            f"run `durable migrate --schema {schema}`"
-        )
-    return settings.shard_count
-
-
 class Operations:
     """Knows the schema, the codec and, once it has been read, the shard count."""
 
@@ -83,7 +64,7 @@ class Operations:
     def shard_count(self) -> Op[int]:
         """Asks the database the first time only. Raises ``SchemaError``."""
         if self._shard_count is None:
-            self._shard_count = yield from read_shard_count(self.schema)
+            self._shard_count = (yield from read_settings(self.schema)).shard_count
         return self._shard_count
 
     # begin

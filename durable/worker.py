@@ -21,15 +21,16 @@ from durable.core.durations import seconds
 from durable.core.errors import InvalidArgument
 from durable.core.shard import shard_values
 from durable.core.workflow import Workflow
-from durable.database import Database, Pool, is_outage, run
+from durable.database import Database, Pool, is_outage
 from durable.dispatcher import Dispatcher
+from durable.drive import run_async
 from durable.executor import Executor
 from durable.journal import Journal
 from durable.lease import Lease
 from durable.listener import Listener
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema
-from durable.store.settings import missing_schema, read_settings
+from durable.store.settings import read_settings
 
 _logger = logging.getLogger(__name__)
 
@@ -174,9 +175,7 @@ class Worker:
         while not self._stop.is_set():
             try:
                 async with self._database.engine() as connection:
-                    return (await run(connection, read_settings(self._schema))).shard_count
-            except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-                raise missing_schema(self._schema) from None
+                    return (await run_async(connection, read_settings(self._schema))).shard_count
             except (psycopg.Error, PoolTimeout, OSError) as error:
                 if not (is_outage(error) or isinstance(error, PoolTimeout)):
                     raise

@@ -9,11 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from durable.cli.database import database
+from durable.embedded import database
 from durable.core.errors import DurableError, InvalidArgument
 from durable.core.workflow import Workflow
 from durable.migrate import migrate, schema_sql
-from durable.store.settings import SCHEMA_VERSION
+from durable.store.migrations import latest_version
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +64,7 @@ def _migrate(options: argparse.Namespace) -> int:
     with database(options.dsn) as dsn:
         applied = migrate(dsn, schema=options.schema, shard_count=options.shards)
     done = f"applied {', '.join(map(str, applied))}" if applied else "nothing to do"
-    print(f"schema {options.schema!r} has version {SCHEMA_VERSION}: {done}")
+    print(f"schema {options.schema!r} has version {latest_version()}: {done}")
     return 0
 
 

@@ -40,7 +40,7 @@ class JsonCodec:
     def encode(self, value: object, what: str) -> str:
         try:
             data = self._encoder.encode(value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
             raise find_culprit(value, what, str(error)) from None
         if len(data) > self._max_bytes:
             raise SerializationError(
@@ -74,7 +74,7 @@ def _to_builtin(value: Any) -> Any:
     dump = getattr(value, "model_dump", None)
     if dump is not None:
         return dump(mode="json")
-    raise NotImplementedError
+    raise NotImplementedError(f"{type(value).__qualname__} is not supported")
 
 
 def _from_builtin(type: Any, value: Any) -> Any:

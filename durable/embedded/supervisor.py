@@ -17,6 +17,8 @@ import time
 
 def _main() -> None:
     job = json.loads(sys.argv[1])
+    if os.fork() != 0:
+        os._exit(0)  # nobody's child: whoever started it may end, and need not wait for it
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(
             getattr(signal, name), signal.SIG_IGN

@@ -38,13 +38,6 @@ class NewEvent(msgspec.Struct, frozen=True):
     key: str | None
 
 
-class Settings(msgspec.Struct, frozen=True):
-    """What clients and workers must agree on."""
-
-    schema_version: int
-    shard_count: int
-
-
 class Outcome(msgspec.Struct, frozen=True):
     """How far a run is; ``output`` (encoded) if it is completed, ``error`` if it failed."""
 
@@ -176,16 +169,6 @@ def _run(row: Row) -> Run:
         msgspec.json.decode(tags, type=dict[str, str], strict=False) if tags else {},
         *times,
     )
-
-
-def has_settings(schema: str) -> Statement[bool]:
-    """Whether there is a schema of ours at all."""
-    return Statement(query("has_settings", schema), {}, lambda rows: bool(rows[0][0]))
-
-
-def read_settings(schema: str) -> Statement[Settings]:
-    """Fails where there is no schema of ours."""
-    return Statement(query("read_settings", schema), {}, lambda rows: Settings(*rows[0]))
 
 
 def _key_params(run_key: RunKey) -> dict[str, Any]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from durable.core.errors import SchemaError
+from durable.store.migrations import latest_version
 from durable.store.queries import query
-from durable.store.statement import Row, Statement
-
-SCHEMA_VERSION = 1
-"""The version that this code reads and writes: the number of the newest migration."""
+from durable.store.statement import Op, Statement
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -21,26 +17,18 @@ class Settings(msgspec.Struct, frozen=True):
     shard_count: int
 
 
-def read_settings(schema: str) -> Statement[Settings]:
-    """The settings. Reading raises ``SchemaError`` if they are of another version."""
-
-    def read(rows: Sequence[Row]) -> Settings:
-        if not rows:
-            raise missing_schema(schema)
-        settings = Settings(*rows[0])
-        if settings.schema_version != SCHEMA_VERSION:
-            raise SchemaError(
-                f"schema {schema!r} has version {settings.schema_version}, this code needs {SCHEMA_VERSION}; "
-                f"run `durable migrate --schema {schema}` with the newer of the two"
-            )
-        return settings
-
-    return Statement(query("read_settings", schema), {}, read)
-
-
-def missing_schema(schema: str) -> SchemaError:
-    """The error for a database without our tables."""
-    return SchemaError(
-        f"this database has no schema {schema!r} of durable: run `durable migrate --schema {schema}`, "
-        "or check the schema's name and the database's"
-    )
+def read_settings(schema: str) -> Op[Settings]:
+    """Raises ``SchemaError`` where the schema is missing or older than this code. A newer one will do: migrations leave
+    the code of the version before them at work."""
+    if not (yield from Statement(query("has_settings", schema), {}, lambda rows: bool(rows[0][0]))):
+        raise SchemaError(
+            f"this database has no schema {schema!r} of durable: run `durable migrate --schema {schema}`, "
+            "or check the database and the schema that were named"
+        )
+    settings = yield from Statement(query("read_settings", schema), {}, lambda rows: Settings(*rows[0]))
+    if settings.schema_version < latest_version():
+        raise SchemaError(
+            f"the schema {schema!r} has version {settings.schema_version}, this code needs {latest_version()}: "
+            f"run `durable migrate --schema {schema}`"
+        )
+    return settings

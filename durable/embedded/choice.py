@@ -1,4 +1,4 @@
-"""Which database a command works on."""
+"""Which database a command or an example works on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from durable.embedded import EmbeddedPostgres
+from durable.embedded.server import EmbeddedPostgres
 
 
 @contextmanager
-def database(dsn: str | None) -> Iterator[str]:
-    """The given one, else ``$DURABLE_DATABASE_URL``, else the embedded server, which is said aloud."""
+def database(dsn: str | None = None) -> Iterator[str]:
+    """The conninfo of the given database, else of ``$DURABLE_DATABASE_URL``, else of the embedded server, which is
+    started, said aloud on stderr, and given up at the end of the block."""
     chosen = dsn or os.environ.get("DURABLE_DATABASE_URL")
     if chosen:
         yield chosen

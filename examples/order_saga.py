@@ -1,0 +1,54 @@
+"""Undo what was done when a later step fails for good: compensation is plain `except`."""
+
+import asyncio
+
+from durable import AsyncClient, Context, RetryPolicy, StepFailed, Terminal, Worker, workflow
+from durable.embedded import database
+from durable.migrate import migrate
+
+
+async def reserve(item: str) -> str:
+    print(f"reserve {item}")
+    return f"reservation of {item}"
+
+
+async def charge(item: str) -> str:
+    print(f"charge for {item}")
+    if item == "unicorn":
+        raise Terminal("the card was declined")  # skips every retry
+    return "receipt"
+
+
+async def release(reservation: str) -> None:
+    print(f"release the {reservation}")
+
+
+@workflow
+async def order(ctx: Context, item: str) -> str:
+    reservation = await ctx.execute("reserve", reserve, item)
+    try:
+        await ctx.execute("charge", charge, item, retry=RetryPolicy(max_retries=5))
+    except StepFailed as failure:
+        await ctx.execute("release", release, reservation)
+        return f"no {item}: {failure.message}"
+    return f"{item} is yours"
+
+
+async def main() -> None:
+    with database() as dsn:
+        migrate(dsn)
+        async with AsyncClient(dsn) as client, Worker(dsn, [order]):
+            for item in ("book", "unicorn"):
+                print(await (await client.begin(order, item)).result(timeout=10))
+
+
+asyncio.run(main())
+
+# Output:
+# reserve book
+# charge for book
+# book is yours
+# reserve unicorn
+# charge for unicorn
+# release the reservation of unicorn
+# no unicorn: the card was declined

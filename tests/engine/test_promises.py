@@ -1,0 +1,510 @@
+"""The promises of the design, one by one, on a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+
+from durable import (
+    AsyncClient,
+    Context,
+    EventTimeout,
+    RetryPolicy,
+    RunFailed,
+    RunRetryPolicy,
+    StepFailed,
+    Terminal,
+    Worker,
+    Workflow,
+    exponential,
+    workflow,
+)
+
+AT_ONCE = RetryPolicy(max_retries=3, backoff=exponential(0.001, 0.001))
+NEVER = RetryPolicy(max_retries=0)
+
+
+@asynccontextmanager
+async def running(dsn: str, *workflows: Workflow[Any, Any], **options: Any) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(dsn) as client, Worker(dsn, workflows, **options):
+        yield client
+
+
+async def rows(dsn: str, sql: Any) -> list[tuple[Any, ...]]:
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        return await (await connection.execute(sql)).fetchall()
+
+
+async def reached(client: AsyncClient, run_key: Any, status: str) -> None:
+    async with asyncio.timeout(20):
+        while (await client.get_run_status(run_key)).status != status:
+            await asyncio.sleep(0.01)
+
+
+class Money(msgspec.Struct):
+    amount: int
+    currency: str
+
+
+async def price(amount: int) -> Money:
+    return Money(amount, "EUR")
+
+
+@workflow
+async def typed(ctx: Context, amount: int) -> Money:
+    money = await ctx.execute("price", price, amount)
+    assert isinstance(money, Money)
+    return money
+
+
+async def test_a_result_comes_back_in_its_type(database: str) -> None:
+    async with running(database, typed) as client:
+        handle = await client.begin(typed, 3)
+        assert await handle.result(timeout=10) == Money(3, "EUR")
+        assert (await handle.status()).status == "completed"
+
+
+async def test_a_replay_returns_equal_values_without_calling_anything_again(database: str) -> None:
+    calls: Counter[str] = Counter()
+    seen: list[list[Any]] = []
+
+    async def float_step() -> float:
+        calls["float"] += 1
+        return 1e16
+
+    def sync_step() -> tuple[int, str]:
+        calls["sync"] += 1
+        return (1, "a")
+
+    @workflow
+    async def replayed(ctx: Context) -> None:
+        seen.append([
+            await ctx.execute("float", float_step),
+            await ctx.execute("sync", sync_step),
+            await ctx.random_uuid7("uuid"),
+            await ctx.random_uint64("uint"),
+            await ctx.random("random"),
+            await ctx.now("now"),
+        ])
+        await ctx.wait_for_event("go", "go")
+
+    async with running(database, replayed) as client:
+        handle = await client.begin(replayed)
+        await reached(client, handle.run_key, "waiting_event")
+    async with running(database, replayed) as client:
+        handle = client.handle(handle.run_key, replayed)
+        await client.publish_event(handle.run_key, "go")
+        await handle.result(timeout=10)
+
+    first, second = seen
+    assert first == second
+    assert [type(value) for value in first] == [type(value) for value in second]
+    assert isinstance(first[2], uuid.UUID)
+    assert 0 <= first[3] < 2**64
+    assert abs(first[5] - datetime.now(UTC)) < timedelta(minutes=1)
+    assert calls == {"float": 1, "sync": 1}
+
+
+async def test_a_resident_run_goes_on_in_place(database: str) -> None:
+    passes: list[int] = []
+
+    @workflow
+    async def resident(ctx: Context) -> int:
+        passes.append(1)
+        for index in range(5):
+            await ctx.sleep(f"nap {index}", 0.01)
+        return len(passes)
+
+    async with running(database, resident) as client:
+        assert await (await client.begin(resident)).result(timeout=10) == 1
+
+
+async def test_steps_of_a_gather_run_side_by_side(database: str) -> None:
+    barrier = asyncio.Barrier(3)
+
+    async def meet(index: int) -> int:
+        async with asyncio.timeout(10):
+            await barrier.wait()
+        return index
+
+    @workflow
+    async def meeting(ctx: Context) -> list[int]:
+        return list(await asyncio.gather(*(ctx.execute(f"meet {i}", meet, i) for i in range(3))))
+
+    async with running(database, meeting) as client:
+        assert await (await client.begin(meeting)).result(timeout=10) == [0, 1, 2]
+
+
+# steps that fail
+
+
+async def test_a_failing_step_is_retried_and_then_the_same_failure_for_ever(database: str) -> None:
+    calls: Counter[str] = Counter()
+    caught: list[StepFailed] = []
+
+    async def broken() -> None:
+        calls["broken"] += 1
+        raise LookupError("nothing here")
+
+    @workflow
+    async def catching(ctx: Context) -> str:
+        try:
+            await ctx.execute("broken", broken, retry=AT_ONCE)
+        except StepFailed as error:
+            caught.append(error)
+        return await ctx.wait_for_event("go", "go", str)
+
+    async with running(database, catching) as client:
+        handle = await client.begin(catching)
+        await reached(client, handle.run_key, "waiting_event")
+    async with running(database, catching) as client:
+        handle = client.handle(handle.run_key, catching)
+        await client.publish_event(handle.run_key, "go", "on")
+        assert await handle.result(timeout=10) == "on"
+
+    first, second = caught
+    assert calls["broken"] == 4
+    assert isinstance(first.__cause__, LookupError)
+    assert second.__cause__ is None
+    assert str(first) == str(second)
+    assert (second.step_key, second.error_type, second.message) == ("broken", "LookupError", "nothing here")
+    assert "nothing here" in (second.traceback or "")
+
+
+@pytest.mark.parametrize("error", [Terminal("no"), KeyError("listed")])
+async def test_some_errors_are_not_worth_a_retry(database: str, error: Exception) -> None:
+    calls: Counter[str] = Counter()
+
+    async def broken() -> None:
+        calls["broken"] += 1
+        raise error
+
+    @workflow
+    async def failing(ctx: Context) -> None:
+        await ctx.execute("broken", broken, retry=RetryPolicy(max_retries=5, give_up_on=(KeyError,)))
+
+    async with running(database, failing) as client:
+        with pytest.raises(RunFailed):
+            await (await client.begin(failing)).result(timeout=10)
+    assert calls["broken"] == 1
+
+
+async def test_a_step_that_hangs_is_cut_off_and_retried(database: str) -> None:
+    calls: Counter[str] = Counter()
+
+    async def slow() -> str:
+        calls["slow"] += 1
+        if calls["slow"] == 1:
+            await asyncio.sleep(600)
+        return "at last"
+
+    @workflow
+    async def patient(ctx: Context) -> str:
+        policy = RetryPolicy(max_retries=1, backoff=0, timeout=0.05)
+        return await ctx.execute("slow", slow, retry=policy)
+
+    async with running(database, patient) as client:
+        assert await (await client.begin(patient)).result(timeout=10) == "at last"
+
+
+async def test_an_output_that_cannot_be_stored_fails_the_step_without_a_retry(database: str) -> None:
+    calls: Counter[str] = Counter()
+
+    async def unstorable() -> Any:
+        calls["unstorable"] += 1
+        return {"items": [1, {"price": float("nan")}]}
+
+    @workflow
+    async def failing(ctx: Context) -> None:
+        await ctx.execute("unstorable", unstorable, retry=AT_ONCE)
+
+    async with running(database, failing) as client:
+        with pytest.raises(RunFailed) as failed:
+            await (await client.begin(failing)).result(timeout=10)
+    assert calls["unstorable"] == 1
+    assert "$.items[1].price" in str(failed.value)
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", float("inf"), object(), "x" * 2_000_000])
+async def test_whatever_a_step_returns_the_run_ends_and_the_worker_lives(database: str, value: Any) -> None:
+    async def strange() -> Any:
+        return value
+
+    @workflow
+    async def failing(ctx: Context) -> None:
+        await ctx.execute("strange", strange)
+
+    async with running(database, failing, typed) as client:
+        with pytest.raises(RunFailed, match="SerializationError"):
+            await (await client.begin(failing)).result(timeout=10)
+        assert await (await client.begin(typed, 1)).result(timeout=10) == Money(1, "EUR")
+
+
+async def test_an_error_with_an_unstorable_message_is_stored_all_the_same(database: str) -> None:
+    @workflow
+    async def failing(ctx: Context) -> None:
+        raise ValueError("NUL \0 and a lone \ud800 surrogate")
+
+    async with running(database, failing) as client:
+        with pytest.raises(RunFailed, match="NUL"):
+            await (await client.begin(failing)).result(timeout=10)
+
+
+# transactions
+
+
+async def test_a_transaction_step_commits_its_work_and_its_memo_together(database: str) -> None:
+    async def book(tx: psycopg.AsyncConnection[Any], amount: int) -> int:
+        await tx.execute("INSERT INTO bookings VALUES (%s)", (amount,))
+        return amount
+
+    async def fail(tx: psycopg.AsyncConnection[Any], amount: int) -> None:
+        await book(tx, amount)
+        raise Terminal("undone")
+
+    @workflow
+    async def booking(ctx: Context) -> int:
+        try:
+            await ctx.transaction("fail", fail, 1)
+        except StepFailed:
+            return await ctx.transaction("book", book, 2)
+        return 0
+
+    await rows_of_new_table(database, "bookings (amount int)")
+    async with running(database, booking) as client:
+        assert await (await client.begin(booking)).result(timeout=10) == 2
+    assert await rows(database, "SELECT amount FROM bookings") == [(2,)]
+    assert await rows(database, "SELECT step_key, status, seq FROM durable.steps ORDER BY seq") == [
+        ("fail", "failed", 1),
+        ("book", "completed", 2),
+    ]
+
+
+async def rows_of_new_table(dsn: str, definition: str) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute(f"CREATE TABLE {definition}")  # type: ignore[arg-type]
+
+
+async def test_a_statement_that_fails_inside_a_transaction_step_can_be_retried(database: str) -> None:
+    calls: Counter[str] = Counter()
+
+    async def flaky(tx: psycopg.AsyncConnection[Any]) -> str:
+        calls["flaky"] += 1
+        if calls["flaky"] == 1:
+            await tx.execute("SELECT 1 / 0")
+        return "fine"
+
+    @workflow
+    async def retried(ctx: Context) -> str:
+        return await ctx.transaction("flaky", flaky, retry=AT_ONCE)
+
+    async with running(database, retried) as client:
+        assert await (await client.begin(retried)).result(timeout=10) == "fine"
+
+
+# waits
+
+
+async def test_a_due_sleep_is_found_on_time_and_not_at_the_next_poll(database: str) -> None:
+    @workflow
+    async def napping(ctx: Context) -> float:
+        before = await ctx.now("before")
+        await ctx.sleep("nap", 0.3)
+        return ((await ctx.now("after")) - before).total_seconds()
+
+    async with running(database, napping, poll_interval=20, max_poll_interval=20) as client:
+        slept = await (await client.begin(napping)).result(timeout=10)
+    assert 0.3 <= slept < 5
+
+
+async def test_a_sleep_goes_on_where_it_was_after_a_restart(database: str) -> None:
+    @workflow
+    async def napping(ctx: Context) -> None:
+        await ctx.sleep("nap", 3600)
+
+    async with running(database, napping) as client:
+        handle = await client.begin(napping)
+        await reached(client, handle.run_key, "sleeping")
+    before = await rows(database, "SELECT wake_at FROM durable.waits")
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("UPDATE durable.runs SET next_wake_at = now()")
+    async with running(database, napping) as client:
+        await reached(client, handle.run_key, "sleeping")
+    assert await rows(database, "SELECT wake_at FROM durable.waits") == before
+    assert await rows(database, "SELECT next_wake_at FROM durable.runs") == before
+
+
+async def test_an_event_is_kept_from_its_commit_until_a_wait_consumes_it_in_order(database: str) -> None:
+    @workflow
+    async def reading(ctx: Context) -> list[int]:
+        return [await ctx.wait_for_event(f"wait {index}", "number", int) for index in range(4)]
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(reading)
+        for number in (1, 2):
+            await client.publish_event(handle.run_key, "number", number)
+        async with running(database, reading):
+            await reached(client, handle.run_key, "waiting_event")
+            for number in (3, 4):
+                await client.publish_event(handle.run_key, "number", number)
+            assert await handle.result(timeout=10) == [1, 2, 3, 4]
+
+
+async def test_an_event_that_arrives_while_a_step_runs_is_not_lost(database: str) -> None:
+    started = asyncio.Event()
+    finish = asyncio.Event()
+
+    async def step() -> None:
+        started.set()
+        await finish.wait()
+
+    @workflow
+    async def busy(ctx: Context) -> str:
+        _, news = await asyncio.gather(ctx.execute("step", step), ctx.wait_for_event("wait", "news", str))
+        return news
+
+    async with running(database, busy) as client:
+        handle = await client.begin(busy)
+        await started.wait()
+        await client.publish_event(handle.run_key, "news", "heard")
+        finish.set()
+        assert await handle.result(timeout=10) == "heard"
+
+
+async def test_a_timeout_that_came_first_stays_first(database: str) -> None:
+    outcomes: list[str] = []
+
+    @workflow
+    async def waiting(ctx: Context) -> str:
+        try:
+            await ctx.wait_for_event("wait", "news", timeout=0.05)
+        except EventTimeout:
+            outcomes.append("timeout")
+        return await ctx.wait_for_event("again", "news", str)
+
+    async with running(database, waiting) as client:
+        handle = await client.begin(waiting)
+        async with asyncio.timeout(10):
+            while not outcomes:
+                await asyncio.sleep(0.01)
+        await reached(client, handle.run_key, "waiting_event")
+    async with running(database, waiting) as client:
+        handle = client.handle(handle.run_key, waiting)
+        await client.publish_event(handle.run_key, "news", "late")
+        assert await handle.result(timeout=10) == "late"
+    assert outcomes == ["timeout", "timeout"]
+
+
+async def test_a_wait_that_lost_a_race_wakes_nobody(database: str) -> None:
+    @workflow
+    async def racing(ctx: Context) -> str:
+        news = asyncio.ensure_future(ctx.wait_for_event("news", "news", str))
+        nap = asyncio.ensure_future(ctx.sleep("nap", 0.05))
+        done, pending = await asyncio.wait({news, nap}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        return "nap" if nap in done else "news"
+
+    async with running(database, racing) as client:
+        assert await (await client.begin(racing)).result(timeout=10) == "nap"
+    assert await rows(database, "SELECT wait_key FROM durable.waits") == [("nap",)]
+
+
+# retries of the run
+
+
+async def test_a_run_that_is_tried_anew_keeps_its_finished_steps_and_forgets_the_failed(database: str) -> None:
+    calls: Counter[str] = Counter()
+
+    async def steady() -> str:
+        calls["steady"] += 1
+        return "steady"
+
+    async def flaky() -> str:
+        calls["flaky"] += 1
+        if calls["flaky"] < 3:
+            raise ConnectionError("not yet")
+        return "there"
+
+    async def tidy() -> str:
+        calls["tidy"] += 1
+        return "tidy"
+
+    @workflow(retry=RunRetryPolicy(max_attempts=5, backoff=exponential(0.01, 0.01)))
+    async def stubborn(ctx: Context) -> list[Any]:
+        steady_value = await ctx.execute("steady", steady)
+        try:
+            flaky_value = await ctx.execute("flaky", flaky, retry=NEVER)
+        except StepFailed:
+            await ctx.execute("tidy", tidy)
+            raise
+        return [steady_value, flaky_value, ctx.attempt]
+
+    async with running(database, stubborn) as client:
+        handle = await client.begin(stubborn)
+        assert await handle.result(timeout=10) == ["steady", "there", 3]
+        assert (await handle.status()).attempts == 2
+    assert calls == {"steady": 1, "flaky": 3, "tidy": 1}
+
+
+@pytest.mark.parametrize(("error", "attempts"), [(Terminal("no"), 1), (ValueError("again"), 3)])
+async def test_a_run_fails_after_its_last_attempt_or_at_once(database: str, error: Exception, attempts: int) -> None:
+    @workflow(retry=RunRetryPolicy(max_attempts=3, backoff=0))
+    async def failing(ctx: Context) -> None:
+        raise error
+
+    async with running(database, failing) as client:
+        handle = await client.begin(failing)
+        with pytest.raises(RunFailed, match=str(error)):
+            await handle.result(timeout=10)
+        assert (await handle.status()).attempts == attempts
+
+
+# changed code
+
+
+async def test_a_deploy_that_does_not_match_sets_the_run_aside_and_the_old_code_finishes_it(database: str) -> None:
+    calls: Counter[str] = Counter()
+
+    async def charge() -> str:
+        calls["charge"] += 1
+        return "charged"
+
+    async def charge_twice() -> str:
+        calls["charge_twice"] += 1
+        return "charged twice"
+
+    @workflow(name="shop")
+    async def old(ctx: Context) -> str:
+        charged = await ctx.execute("charge", charge)
+        await ctx.wait_for_event("go", "go")
+        return charged
+
+    @workflow(name="shop")
+    async def new(ctx: Context) -> str:
+        return await ctx.execute("charge", charge_twice)
+
+    async with AsyncClient(database) as client:
+        async with running(database, old):
+            handle = await client.begin(old)
+            await reached(client, handle.run_key, "waiting_event")
+        await client.publish_event(handle.run_key, "go")
+        async with running(database, new):
+            await reached(client, handle.run_key, "sleeping")
+            status = await handle.status()
+            assert status.error is not None
+            assert status.error.type == "NondeterminismError"
+            assert "charge_twice" in status.error.message
+            assert status.attempts == 0
+        async with running(database, old):
+            assert await handle.result(timeout=10) == "charged"
+    assert calls == {"charge": 1}
