@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeAlias
 
@@ -21,7 +22,7 @@ SyncPool: TypeAlias = ConnectionPool[Any]
 AsyncPool: TypeAlias = AsyncConnectionPool[Any]
 
 _MOST_CONNECTIONS = 8
-_OPTIONS = {"autocommit": True}
+_OPTIONS: dict[str, Any] = {"autocommit": True}
 
 
 class Connections:
@@ -30,13 +31,15 @@ class Connections:
     def __init__(self, conninfo_or_pool: str | SyncPool) -> None:
         if isinstance(conninfo_or_pool, ConnectionPool):
             self._pool: SyncPool = conninfo_or_pool
-            self._is_open, self._is_ours = True, False
+            self._conninfo: str | None = None
         else:
-            conninfo = _check_conninfo(conninfo_or_pool, "a Client takes a conninfo or a psycopg_pool.ConnectionPool")
-            self._pool = ConnectionPool(
-                conninfo, kwargs=_OPTIONS, min_size=1, max_size=_MOST_CONNECTIONS, open=False, name="durable"
+            self._conninfo = _check_conninfo(
+                conninfo_or_pool, "a Client takes a conninfo or a psycopg_pool.ConnectionPool"
             )
-            self._is_open, self._is_ours = False, True
+            self._pool = ConnectionPool(
+                self._conninfo, kwargs=_OPTIONS, min_size=1, max_size=_MOST_CONNECTIONS, open=False, name="durable"
+            )
+        self._is_open = self._conninfo is None
         self._is_closed = False
         self._lock = threading.Lock()
         # Those who wait for results may not take the connections of those who bring them about.
@@ -44,7 +47,7 @@ class Connections:
         self.may_listen = self._pool.max_size > 1
 
     @contextmanager
-    def connection(self) -> Iterator[Connection[Any]]:
+    def connection(self) -> Generator[Connection[Any], None, None]:
         """A connection in autocommit. Raises ``PoolTimeout`` if none can be had, and at the first use of a conninfo
         what psycopg says of it."""
         with self._opened().connection() as connection:
@@ -87,17 +90,17 @@ class Connections:
         """Any number of times."""
         with self._lock:
             self._is_closed = True
-            if self._is_ours:
+            if self._conninfo is not None:
                 self._pool.close()
 
     def _opened(self) -> SyncPool:
         if self._is_closed:
             raise DurableError("this client is closed")
-        if not self._is_open:
+        if not self._is_open and self._conninfo is not None:
             with self._lock:
                 if not self._is_open:
-                    # A pool tries for half a minute and then does not say what was wrong.
-                    psycopg.connect(self._pool.conninfo, **_OPTIONS).close()  # type: ignore[arg-type]
+                    # A pool would try for half a minute and then not say what was wrong.
+                    psycopg.connect(self._conninfo, **_OPTIONS).close()
                     self._pool.open()
                     self._is_open = True
         return self._pool
@@ -109,19 +112,20 @@ class AsyncConnections:
     def __init__(self, conninfo_or_pool: str | AsyncPool) -> None:
         if isinstance(conninfo_or_pool, AsyncConnectionPool):
             self._pool: AsyncPool = conninfo_or_pool
-            self._is_open, self._is_ours = True, False
+            self._conninfo: str | None = None
         else:
-            conninfo = _check_conninfo(
+            self._conninfo = _check_conninfo(
                 conninfo_or_pool, "an AsyncClient takes a conninfo or a psycopg_pool.AsyncConnectionPool"
             )
             self._pool = AsyncConnectionPool(
-                conninfo, kwargs=_OPTIONS, min_size=1, max_size=_MOST_CONNECTIONS, open=False, name="durable"
+                self._conninfo, kwargs=_OPTIONS, min_size=1, max_size=_MOST_CONNECTIONS, open=False, name="durable"
             )
-            self._is_open, self._is_ours = False, True
+        self._is_open = self._conninfo is None
         self._is_closed = False
+        self._lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def connection(self) -> AsyncGenerator[AsyncConnection[Any], None]:
         """As ``Connections.connection``."""
         pool = await self._opened()
         async with pool.connection() as connection:
@@ -137,8 +141,9 @@ class AsyncConnections:
     async def connect(self) -> AsyncConnection[Any]:
         """A connection beside the pool, in autocommit, for the caller to close."""
         await self._opened()
-        conninfo, options = await _value(self._pool.conninfo), await _value(self._pool.kwargs)
-        return await AsyncConnection.connect(conninfo or "", **{**(options or {}), **_OPTIONS})
+        conninfo: str = await _value(self._pool.conninfo)
+        options: dict[str, Any] = await _value(self._pool.kwargs) or {}
+        return await AsyncConnection.connect(conninfo, **{**options, **_OPTIONS})
 
     async def run(self, make: Callable[[], Op[T]]) -> T:
         """As ``Connections.run``."""
@@ -169,16 +174,18 @@ class AsyncConnections:
     async def close(self) -> None:
         """Any number of times."""
         self._is_closed = True
-        if self._is_ours:
+        if self._conninfo is not None:
             await self._pool.close()
 
     async def _opened(self) -> AsyncPool:
         if self._is_closed:
             raise DurableError("this client is closed")
-        if not self._is_open:
-            await (await AsyncConnection.connect(self._pool.conninfo, **_OPTIONS)).close()  # type: ignore[arg-type]
-            await self._pool.open()
-            self._is_open = True
+        if not self._is_open and self._conninfo is not None:
+            async with self._lock:
+                if not self._is_open:
+                    await (await AsyncConnection.connect(self._conninfo, **_OPTIONS)).close()
+                    await self._pool.open()
+                    self._is_open = True
         return self._pool
 
 

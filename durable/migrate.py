@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from hashlib import sha256
-from typing import Any
+from typing import Any, LiteralString, cast
 
 import psycopg
 from psycopg import Connection, sql
@@ -66,7 +66,7 @@ def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
         if version == 0:
             _create_schema(connection, schema)
         migration = missing[0]
-        _execute(connection, in_schema(migration.sql, schema))
+        connection.execute(cast(LiteralString, in_schema(migration.sql, schema)))
         connection.execute(
             sql.SQL("UPDATE {}.settings SET schema_version = %s").format(sql.Identifier(schema)), [migration.version]
         )
@@ -119,7 +119,3 @@ def _setting(connection: Connection[Any], schema: str, name: str) -> int:
     if row is None:
         raise psycopg.DataError(f'"{schema}".settings is empty; it holds exactly one row')
     return int(row[0])
-
-
-def _execute(connection: Connection[Any], script: str) -> None:
-    connection.execute(script)

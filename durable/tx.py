@@ -31,34 +31,34 @@ _ADAPTERS: dict[str, str] = {}
 
 def sync_execute(tx: object) -> Execute:
     """How to run a statement in this transaction. Raises ``TypeError`` for what is not accepted."""
-    match tx:
-        case Connection():
-            return _on_connection(tx)
-        case Cursor():
-            return _on_connection(tx.connection)
-        case AsyncConnection() | AsyncCursor():
-            raise TypeError(f"tx is a {_name(tx)}, which is async; use AsyncClient, whose methods are awaited")
-        case _:
-            found = _adapted(tx, "sync_execute")
-            if found is None:
-                raise TypeError(f"tx is a {_name(tx)}; a psycopg.Connection or psycopg.Cursor is accepted")
-            return cast(Execute, found)
+    connection = _connection(tx, Connection, Cursor)
+    if connection is not None:
+        return _on_connection(connection)
+    if _connection(tx, AsyncConnection, AsyncCursor) is not None:
+        raise TypeError(f"tx is a {_name(tx)}, which is async; use AsyncClient, whose methods are awaited")
+    found = _adapted(tx, "sync_execute")
+    if found is None:
+        raise TypeError(f"tx is a {_name(tx)}; a psycopg.Connection or psycopg.Cursor is accepted")
+    return cast(Execute, found)
 
 
 def async_execute(tx: object) -> AsyncExecute:
     """How to run a statement in this async transaction. Raises ``TypeError`` for what is not accepted."""
-    match tx:
-        case AsyncConnection():
-            return _on_async_connection(tx)
-        case AsyncCursor():
-            return _on_async_connection(tx.connection)
-        case Connection() | Cursor():
-            raise TypeError(f"tx is a {_name(tx)}, which is sync; use Client, whose methods are not awaited")
-        case _:
-            found = _adapted(tx, "async_execute")
-            if found is None:
-                raise TypeError(f"tx is a {_name(tx)}; a psycopg.AsyncConnection or psycopg.AsyncCursor is accepted")
-            return cast(AsyncExecute, found)
+    connection = _connection(tx, AsyncConnection, AsyncCursor)
+    if connection is not None:
+        return _on_async_connection(connection)
+    if _connection(tx, Connection, Cursor) is not None:
+        raise TypeError(f"tx is a {_name(tx)}, which is sync; use Client, whose methods are not awaited")
+    found = _adapted(tx, "async_execute")
+    if found is None:
+        raise TypeError(f"tx is a {_name(tx)}; a psycopg.AsyncConnection or psycopg.AsyncCursor is accepted")
+    return cast(AsyncExecute, found)
+
+
+def _connection(tx: Any, connection: type[Any], cursor: type[Any]) -> Any:
+    if isinstance(tx, connection):
+        return tx
+    return tx.connection if isinstance(tx, cursor) else None
 
 
 # A cursor of our own, not connection.cursor(): the connection may be set up for dictionaries or for $1 parameters.
