@@ -23,17 +23,12 @@ class Settlement(msgspec.Struct):
     approved_by: str
 
 
-class World:
-    """What lies outside; `durable demo` puts a journal here that survives every crash."""
-
-    async def called(self, step: str, report: int) -> None: ...
-
-
-world = World()
+async def called(step: str, report: int) -> None:
+    """`durable demo` puts a journal here that survives every crash."""
 
 
 async def assess(claim: Claim) -> int:
-    await world.called("assess", claim.report)
+    await called("assess", claim.report)
     return max(claim.cost, 0)
 
 
@@ -42,7 +37,7 @@ async def book(tx: AsyncConnection, kind: str, report: int, amount: int) -> None
 
 
 async def notify(report: int, amount: int) -> str:
-    await world.called("notify", report)
+    await called("notify", report)
     if random.random() < 0.3:
         raise ConnectionError("the mail server hung up")
     return f"claim {report}: {amount} $ are on their way"

@@ -22,7 +22,7 @@ async def _main(dsn: str, schema: str) -> None:
                 "INSERT INTO calls (step, report, process_id) VALUES (%s, %s, %s)", (step, report, os.getpid())
             )
 
-        claims.world.called = called
+        claims.called = called
         await Worker(dsn, [claims.handle_claim], schema=schema).run()
 
 
