@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -35,7 +35,7 @@ class Database:
         else:
             self.conninfo = str(conninfo_or_pool.conninfo)
             options = conninfo_or_pool.kwargs
-            self._options = dict(options) if isinstance(options, dict) else {}
+            self._options = {**options} if isinstance(options, Mapping) else {}
             self._transactions = conninfo_or_pool
             self._owns_transactions = False
         self._engine = _pool(self.conninfo, {**self._options, "autocommit": True}, _ENGINE_CONNECTIONS)
@@ -58,13 +58,13 @@ class Database:
             await self._transactions.close()
 
     @asynccontextmanager
-    async def engine(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def engine(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """A connection in autocommit for the engine's statements."""
         async with self._engine.connection() as connection:
             yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def transaction(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """A connection in an open transaction, committed at the end of the block and rolled back by an exception."""
         async with self._transactions.connection() as connection, connection.transaction():
             yield connection

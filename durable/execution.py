@@ -16,7 +16,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
-import msgspec
 import uuid6
 
 from durable.core.codec import Codec
@@ -24,12 +23,13 @@ from durable.core.commands import Abandon, Command, Complete, Draw, Execute, Fai
 from durable.core.context import Context
 from durable.core.endings import RELEASE, Ending, Park, Settle, ending_of
 from durable.core.errors import unreachable
-from durable.core.history import ELAPSED, Failure, History, TimedOut, Value
+from durable.core.history import ELAPSED, History, TimedOut, Value
 from durable.core.machine import Machine
 from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
+from durable.inbox import Inbox
 from durable.steps import Fenced, Finished
-from durable.store.records import AnsweredWait, ClaimedRun, Event, OpenedWait, Record, StepMemo, Wake, Written
+from durable.store.records import AnsweredWait, ClaimedRun, Event, OpenedWait, Record, Wake, Written
 
 _logger = logging.getLogger(__name__)
 
@@ -63,11 +63,9 @@ class Execution:
         "_inbox",
         "_is_ending_taken",
         "_is_gone",
-        "_is_inbox_known",
         "_machine",
         "_record",
         "_running",
-        "_seen_events",
         "_timers",
         "_waits",
         "claimed",
@@ -92,9 +90,7 @@ class Execution:
         self._running: dict[str, asyncio.Task[Finished]] = {}
         self._waits: dict[str, Sleep | WaitEvent] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._inbox: list[Event] = []
-        self._seen_events: set[str] = set()
-        self._is_inbox_known = False
+        self._inbox = Inbox()
         self.is_draining = False
         self._is_gone = False
 
@@ -129,7 +125,7 @@ class Execution:
         if not machine.is_mismatched:
             self._record.orders.extend(machine.unordered())
         if wake is not None:
-            self._load_inbox(wake.inbox)
+            self._inbox.load(wake.inbox)
         self._perform(commands)
         if wake is not None:
             self._take_wake(wake)
@@ -142,14 +138,14 @@ class Execution:
         self._record = Record(claimed.run_id, claimed.epoch)
         self._ending = None
         self._is_ending_taken = False
-        self._load_inbox(wake.inbox)
+        self._inbox.load(wake.inbox)
         self._take_wake(wake)
         self._settle()
 
     def deliver(self, event: Event) -> None:
         """An event arrived while the run is executing. One that meets a park is found by the park's own flush."""
         if not self._is_gone and self._ending is None:
-            self._load_inbox((event,))
+            self._inbox.load((event,))
             self._take_events()
             self._settle()
 
@@ -165,8 +161,8 @@ class Execution:
             self._leave(written)
             return
         if written.inbox is not None and self._ending is None:
-            self._is_inbox_known = True
-            self._load_inbox(written.inbox)
+            self._inbox.is_known = True
+            self._inbox.load(written.inbox)
             self._take_events()
         self._settle()
 
@@ -250,16 +246,16 @@ class Execution:
         if finished.is_stored:
             self._record.orders.append((call.key, seq))
         else:
-            self._record.steps.append(_memo(call, seq, finished))
+            self._record.steps.append(finished.memo(call, seq))
         return commands
 
     def _wait(self, call: Sleep | WaitEvent) -> list[Command]:
         if isinstance(call, WaitEvent):
-            event = self._from_inbox(call.event_name) if self._is_inbox_known else None
+            event = self._inbox.take(call.event_name)
             self._open(call, call.event_name, call.timeout)
             if event is not None:
                 return self._answer_wait(call, Value(event.payload), event.event_id)
-            self._record.wants_inbox = not self._is_inbox_known
+            self._record.wants_inbox = not self._inbox.is_known
         else:
             self._open(call, None, call.seconds)
         return []
@@ -323,7 +319,7 @@ class Execution:
         self._settle()
 
     def _take_wake(self, wake: Wake) -> None:
-        self._is_inbox_known = True
+        self._inbox.is_known = True
         self._record.wants_inbox = False
         self._take_events()
         for key in wake.due:
@@ -338,24 +334,11 @@ class Execution:
             outcome: Value | TimedOut = ELAPSED if isinstance(call, Sleep) else TimedOut()
             self._perform(self._answer_wait(call, outcome, None))
 
-    def _load_inbox(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if event.event_id not in self._seen_events:
-                self._seen_events.add(event.event_id)
-                self._inbox.append(event)
-
     def _take_events(self) -> None:
-        if self._is_inbox_known:
-            for call in [call for call in self._waits.values() if isinstance(call, WaitEvent)]:
-                event = self._from_inbox(call.event_name) if call.key in self._waits else None
-                if event is not None:
-                    self._perform(self._answer_wait(call, Value(event.payload), event.event_id))
-
-    def _from_inbox(self, name: str) -> Event | None:
-        for index, event in enumerate(self._inbox):
-            if event.name == name:
-                return self._inbox.pop(index)
-        return None
+        for call in [call for call in self._waits.values() if isinstance(call, WaitEvent)]:
+            event = self._inbox.take(call.event_name) if call.key in self._waits else None
+            if event is not None:
+                self._perform(self._answer_wait(call, Value(event.payload), event.event_id))
 
     # what follows
 
@@ -418,13 +401,4 @@ class Execution:
             self.close()
         else:
             self._inbox.clear()
-            self._seen_events.clear()
         self._host.left(self, written)
-
-
-def _memo(call: Execute | Draw, seq: int, finished: Finished) -> StepMemo:
-    output = finished.outcome.text if isinstance(finished.outcome, Value) else None
-    error = msgspec.json.encode(finished.outcome.error).decode() if isinstance(finished.outcome, Failure) else None
-    return StepMemo(
-        call.key, call.kind, seq, call.name, finished.attempts, finished.took, finished.input, output, error
-    )

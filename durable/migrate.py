@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from hashlib import sha256
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 from psycopg import Connection, sql
@@ -66,7 +66,7 @@ def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
         if version == 0:
             _create_schema(connection, schema)
         migration = missing[0]
-        connection.execute(cast(LiteralString, in_schema(migration.sql, schema)))
+        connection.execute(in_schema(migration.sql, schema))
         connection.execute(
             sql.SQL("UPDATE {}.settings SET schema_version = %s").format(sql.Identifier(schema)), [migration.version]
         )

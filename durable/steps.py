@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 
 from durable.core.codec import Codec
-from durable.core.commands import Execute, Transact
+from durable.core.commands import Draw, Execute, Transact
 from durable.core.durations import seconds
 from durable.core.errors import DurableError, SerializationError
 from durable.core.history import Failure, Value
 from durable.core.machine import error_info
 from durable.database import Database, is_conflict, is_outage, run
 from durable.store.engine import find_transaction_memo, store_transaction_memo
+from durable.store.records import StepMemo
 
 _JITTER = 0.25
 _OUTAGE_SECONDS = 0.5
@@ -34,6 +35,12 @@ class Finished(msgspec.Struct, frozen=True):
     took: float
     input: str | None
     is_stored: bool
+
+    def memo(self, call: Execute | Draw, seq: int) -> StepMemo:
+        """As the journal writes it."""
+        output = self.outcome.text if isinstance(self.outcome, Value) else None
+        error = msgspec.json.encode(self.outcome.error).decode() if isinstance(self.outcome, Failure) else None
+        return StepMemo(call.key, call.kind, seq, call.name, self.attempts, self.took, self.input, output, error)
 
 
 class Ownership(msgspec.Struct, frozen=True):
@@ -135,8 +142,9 @@ async def _within(call: Execute, body: Awaitable[Any]) -> Any:
     if call.retry.timeout is None:
         return await body
     limit = seconds("timeout", call.retry.timeout)
+    deadline = asyncio.timeout(limit)
     try:
-        async with asyncio.timeout(limit) as deadline:
+        async with deadline:
             return await body
     except TimeoutError:
         if deadline.expired():

@@ -8,10 +8,11 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, cast
 
-from durable.embedded import database
 from durable.core.errors import DurableError, InvalidArgument
 from durable.core.workflow import Workflow
+from durable.embedded import database
 from durable.migrate import migrate, schema_sql
 from durable.store.migrations import latest_version
 
@@ -92,7 +93,7 @@ def _load(name: str) -> list[Workflow[object, object]]:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidArgument("module:attribute", name, f"it cannot be loaded: {error}") from None
-    workflows = list(found) if isinstance(found, list | tuple) else [found]
+    workflows: list[Any] = list(cast(list[Any], found)) if isinstance(found, list | tuple) else [found]
     if not workflows or not all(isinstance(workflow, Workflow) for workflow in workflows):
         raise InvalidArgument("module:attribute", name, "a function decorated with @workflow, or a list of them")
     return workflows

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,7 @@ from durable.migrate import migrate
 _MOST_RUNS = 10_000
 _KILL_AT = 0.35
 _LOOK_SECONDS = 0.1
+_CLOSE_LOOK_SECONDS = 0.01
 _PATIENCE_SECONDS = 300.0
 _STATUSES = ("queued", "running", "sleeping", "waiting_event", "completed", "failed")
 _TABLES = """
@@ -89,14 +90,14 @@ class _Demo:
                     ended = counts["completed"] + counts["failed"]
                     if ended == self._total:
                         return self._takeover
-                    if self._takeover is None and ended >= _KILL_AT * self._total:
+                    if self._takeover is None and self._booked() >= _KILL_AT:
                         self._kill(workers)
                     if self._takeover is not None:
                         self._takeover.watch(self._look, self._schema)
                     self._approve()
                     if self.seconds > _PATIENCE_SECONDS:
                         raise DurableError(f"{self._total - ended} claims are not settled after {self.seconds:.0f} s")
-                    time.sleep(_LOOK_SECONDS if self._takeover is None or self._takeover.is_over else 0.01)
+                    time.sleep(_LOOK_SECONDS if self._takeover and self._takeover.is_over else _CLOSE_LOOK_SECONDS)
         finally:
             _end(workers)
 
@@ -105,18 +106,20 @@ class _Demo:
         return subprocess.Popen(command, env={**os.environ, "DURABLE_DATABASE_URL": self._dsn})
 
     def _kill(self, workers: list[subprocess.Popen[bytes]]) -> None:
-        victim = workers[0]
-        held = self._held_by(victim.pid)
-        if held == 0 and self._counts()["completed"] < 0.9 * self._total:
-            return  # a kill that hits nothing shows nothing: wait for a moment in which it hits
+        victim = max(workers, key=lambda worker: self._held_by(worker.pid))
+        victim.send_signal(signal.SIGSTOP)
+        if self._held_by(victim.pid) == 0:
+            victim.send_signal(signal.SIGCONT)  # a kill that hits nothing shows nothing: wait for a better moment
+            return
         worker_id = self._worker_id(victim.pid)
         victim.send_signal(signal.SIGKILL)
         victim.wait()
         self._takeover = Takeover(worker_id, self._look, self._schema)
-        workers[0] = self._start_worker()
+        successor = self._start_worker()
+        workers[workers.index(victim)] = successor
         self._notes.append(
             f"[bold red]SIGKILL[/] for worker {victim.pid}, which held {self._takeover.held} running claims; "
-            f"worker {workers[0].pid} starts"
+            f"worker {successor.pid} starts"
         )
 
     def _approve(self) -> None:
@@ -129,6 +132,10 @@ class _Demo:
     def _counts(self) -> dict[str, int]:
         rows = self._query("SELECT status, count(*) FROM {}.runs GROUP BY status")
         return {**dict.fromkeys(_STATUSES, 0), **dict(rows)}
+
+    def _booked(self) -> float:
+        """The part of all bookings that is done, between 0 and 1."""
+        return int(self._query("SELECT count(*) FROM ledger")[0][0]) / (2 * self._total)
 
     def _held_by(self, process_id: int) -> int:
         rows = self._query(
@@ -169,7 +176,7 @@ def _end(workers: list[subprocess.Popen[bytes]]) -> None:
 
 
 @contextmanager
-def _own_database(dsn: str, *, keep: bool, console: Console) -> Iterator[str]:
+def _own_database(dsn: str, *, keep: bool, console: Console) -> Generator[str]:
     name = f"durable_demo_{int(time.time())}_{os.getpid()}"
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

@@ -39,7 +39,10 @@ class Takeover:
         if self.is_over:
             return
         now_at = _rows(
-            look, schema, "SELECT run_id::text, epoch FROM {schema}.runs WHERE run_id = ANY(%s::uuid[])", (list(self._held),)
+            look,
+            schema,
+            "SELECT run_id::text, epoch FROM {schema}.runs WHERE run_id = ANY(%s::uuid[])",
+            (list(self._held),),
         )
         elapsed = time.monotonic() - self._killed
         for run_id, epoch in now_at:
@@ -72,7 +75,8 @@ def prove(
     )
     noted = number("SELECT count(DISTINCT (report, step)) FROM calls")
     paid_once = number(
-        "SELECT count(*) FROM (SELECT report FROM ledger WHERE kind = 'paid' GROUP BY report HAVING count(*) = 1) AS once"
+        "SELECT count(*) FROM (SELECT report FROM ledger WHERE kind = 'paid' "
+        "GROUP BY report HAVING count(*) = 1) AS once"
     )
     reserved_once = number(
         "SELECT count(*) FROM (SELECT report FROM ledger WHERE kind = 'reserved' "
@@ -96,7 +100,9 @@ def prove(
     for claim, found, holds in findings:
         table.add_row(claim, found, "[green]holds[/]" if holds else "[bold red]DOES NOT HOLD[/]")
     console.print(table)
-    console.print(f"{total:,} runs in {seconds:.1f} s: {total / seconds:,.0f} runs/s; notifications retried: {retried:,}")
+    console.print(
+        f"{total:,} runs in {seconds:.1f} s: {total / seconds:,.0f} runs/s; notifications retried: {retried:,}"
+    )
     return all(holds for _, _, holds in findings)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import sys
 
 import psycopg
@@ -18,6 +19,7 @@ async def _main(dsn: str, schema: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as journal:
 
         async def called(step: str, report: int) -> None:
+            await asyncio.sleep(random.uniform(0, 0.05))  # the world is not as fast as a function call
             await journal.execute(
                 "INSERT INTO calls (step, report, process_id) VALUES (%s, %s, %s)", (step, report, os.getpid())
             )

@@ -226,10 +226,10 @@ class Machine:
             return [SetAside(self._mismatch)]
         commands, self._commands = self._commands, []
         if self._main.done():
-            commands = [command for command in commands if isinstance(command, Abandon)]
-            commands.extend(Abandon(answer.call) for answer in self._pending.values())
-            commands.append(self._ending())
-        elif not self._pending:
+            abandoned = [command for command in commands if isinstance(command, Abandon)]
+            abandoned.extend(Abandon(answer.call) for answer in self._pending.values())
+            return [*abandoned, self._ending()]
+        if not self._pending:
             commands.append(
                 failure_of(
                     WorkflowCodeError(

@@ -56,9 +56,9 @@ def _read_signature(function: Callable[..., object]) -> Signature:
             "fn", name, f"its annotations cannot be resolved ({error}); import or define the names at module level"
         ) from error
     try:
-        parameters = inspect.signature(described).parameters.values()
+        parameters = list(inspect.signature(described).parameters.values())
     except ValueError:  # some builtins have no signature to read
-        parameters = {}.values()
+        parameters = list[inspect.Parameter]()
     return Signature(
         name=name,
         is_async=inspect.iscoroutinefunction(described),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from durable.embedded.server import EmbeddedPostgres
 
 
 @contextmanager
-def database(dsn: str | None = None) -> Iterator[str]:
+def database(dsn: str | None = None) -> Generator[str]:
     """The conninfo of the given database, else of ``$DURABLE_DATABASE_URL``, else of the embedded server, which is
     started, said aloud on stderr, and given up at the end of the block."""
     chosen = dsn or os.environ.get("DURABLE_DATABASE_URL")

@@ -109,13 +109,11 @@ def _reaches(privileges: Privileges, directory: Path) -> bool:
 
 
 def _succeeds(privileges: Privileges, command: list[str]) -> bool:
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **privileges.popen_options}
     try:
-        done = subprocess.run(
-            privileges.wrap(command), capture_output=True, check=False, timeout=30, **privileges.popen_options
-        )
+        return subprocess.call(privileges.wrap(command), timeout=30, **options) == 0
     except (OSError, subprocess.SubprocessError):
         return False
-    return done.returncode == 0
 
 
 def _copy(binaries: Binaries, account: pwd.struct_passwd) -> Binaries:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
@@ -76,7 +76,9 @@ WORKFLOWS = [three_steps, booking, crashing]
 
 def prepare(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("CREATE TABLE journal (entry text, process_id int, at timestamptz DEFAULT clock_timestamp())")
+        connection.execute(
+            "CREATE TABLE journal (entry text, process_id int, at timestamptz DEFAULT clock_timestamp())"
+        )
         connection.execute("CREATE TABLE ledger (entry text)")
 
 
@@ -102,7 +104,7 @@ class WorkerProcess:
         environment = {**os.environ, "TEST_DSN": dsn, "PYTHONPATH": ROOT, "TEST_HANGS": "yes" if hangs else ""}
         self.process = subprocess.Popen([sys.executable, "-m", "tests.engine.processes"], env=environment, cwd=ROOT)
 
-    def __enter__(self) -> WorkerProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

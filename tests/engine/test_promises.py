@@ -87,14 +87,16 @@ async def test_a_replay_returns_equal_values_without_calling_anything_again(data
 
     @workflow
     async def replayed(ctx: Context) -> None:
-        seen.append([
-            await ctx.execute("float", float_step),
-            await ctx.execute("sync", sync_step),
-            await ctx.random_uuid7("uuid"),
-            await ctx.random_uint64("uint"),
-            await ctx.random("random"),
-            await ctx.now("now"),
-        ])
+        seen.append(
+            [
+                await ctx.execute("float", float_step),
+                await ctx.execute("sync", sync_step),
+                await ctx.random_uuid7("uuid"),
+                await ctx.random_uint64("uint"),
+                await ctx.random("random"),
+                await ctx.now("now"),
+            ]
+        )
         await ctx.wait_for_event("go", "go")
 
     async with running(database, replayed) as client:

@@ -145,7 +145,9 @@ async def through_subprocess(ctx: Context) -> None:
 
 
 @pytest.mark.parametrize(
-    "main", [through_sleep, through_timeout, through_thread, through_socket, through_subprocess], ids=lambda f: f.__name__
+    "main",
+    [through_sleep, through_timeout, through_thread, through_socket, through_subprocess],
+    ids=lambda f: f.__name__,
 )
 def test_workflow_code_that_reaches_for_the_world_is_told_where_to_put_it(main: Main) -> None:
     error = fail_of(main)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 from durable.core.errors import InvalidArgument
 
@@ -22,14 +22,15 @@ def check_schema(schema: str) -> str:
     return schema
 
 
-def in_schema(sql: str, schema: str) -> str:
-    """The same SQL for another schema."""
+def in_schema(sql: str, schema: str) -> LiteralString:
+    """The same SQL for another schema. Here alone a ``str`` becomes a statement: only our own files come in."""
     check_schema(schema)
-    return sql if schema == "durable" else _QUALIFIER.sub(lambda _: f'"{schema}".', sql)
+    if schema == "durable":
+        return sql  # pyright: ignore[reportReturnType]
+    return _QUALIFIER.sub(lambda _: f'"{schema}".', sql)  # pyright: ignore[reportReturnType]
 
 
 @cache
 def query(name: str, schema: str) -> LiteralString:
     """The text of ``queries/<name>.sql`` for that schema."""
-    text = in_schema(files(__package__).joinpath(f"{name}.sql").read_text(encoding="utf-8"), schema)
-    return cast(LiteralString, text)  # our own files: the one place where a str becomes a statement
+    return in_schema(files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8"), schema)

@@ -1,0 +1,39 @@
+"""The events that wait in memory for a run that is being executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from durable.store.records import Event
+
+
+class Inbox:
+    """Oldest first, each event once. ``is_known`` says whether all that was committed before has been loaded: until
+    then nothing may be taken, or a later event could overtake an earlier one."""
+
+    __slots__ = ("_events", "_seen", "is_known")
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._seen: set[str] = set()
+        self.is_known = False
+
+    def load(self, events: Iterable[Event]) -> None:
+        """Adds what is not there yet."""
+        for event in events:
+            if event.event_id not in self._seen:
+                self._seen.add(event.event_id)
+                self._events.append(event)
+
+    def take(self, name: str) -> Event | None:
+        """The oldest event of that name, ``None`` if there is none or it cannot be told."""
+        if self.is_known:
+            for index, event in enumerate(self._events):
+                if event.name == name:
+                    return self._events.pop(index)
+        return None
+
+    def clear(self) -> None:
+        """A parked run's events are found in the database again."""
+        self._events.clear()
+        self._seen.clear()

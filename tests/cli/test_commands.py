@@ -1,0 +1,98 @@
+"""The command line as people use it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from durable import Client
+from durable.cli import main
+from tests.engine.processes import until
+
+ROOT = Path(__file__).parents[2]
+
+
+def durable(*arguments: str, dsn: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from durable.cli import main; raise SystemExit(main())", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "DURABLE_DATABASE_URL": dsn, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_migrate_says_what_it_did_and_can_be_repeated(bare_database: str) -> None:
+    first = durable("migrate", "--shards", "4", dsn=bare_database)
+    assert (first.returncode, first.stdout) == (0, "schema 'durable' has version 1: applied 1\n")
+    second = durable("migrate", dsn=bare_database)
+    assert (second.returncode, second.stdout) == (0, "schema 'durable' has version 1: nothing to do\n")
+    with psycopg.connect(bare_database) as connection:
+        assert connection.execute("SELECT shard_count FROM durable.settings").fetchone() == (4,)
+
+
+def test_the_printed_schema_is_what_migrate_would_make(bare_database: str) -> None:
+    printed = durable("schema", "--schema", "Mine", dsn=bare_database)
+    assert printed.returncode == 0
+    with psycopg.connect(bare_database, autocommit=True) as connection:
+        connection.execute(printed.stdout)  # type: ignore[arg-type]
+    again = durable("migrate", "--schema", "Mine", dsn=bare_database)
+    assert again.stdout == "schema 'Mine' has version 1: nothing to do\n"
+
+
+@pytest.mark.parametrize("schema", ["a; DROP TABLE x", 'a"b', "pg_mine", "", "x" * 64, "1a", "a.b"])
+def test_a_bad_schema_name_is_refused(bare_database: str, schema: str) -> None:
+    refused = durable("migrate", "--schema", schema, dsn=bare_database)
+    assert refused.returncode == 1
+    assert "schema=" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_worker_on_a_database_without_our_schema_says_so_at_once(bare_database: str) -> None:
+    refused = durable("worker", "tests.engine.processes:three_steps", dsn=bare_database)
+    assert refused.returncode == 1
+    assert "durable migrate" in refused.stderr
+
+
+def test_a_worker_runs_until_it_is_told_to_stop(database: str) -> None:
+    command = [sys.executable, "-c", "from durable.cli import main; raise SystemExit(main())"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DURABLE_DATABASE_URL": database, "TEST_DSN": database}
+    with subprocess.Popen([*command, "worker", "tests.engine.processes:WORKFLOWS"], env=environment) as worker:
+        try:
+            with psycopg.connect(database, autocommit=True) as connection:
+                until(lambda: connection.execute("SELECT 1 FROM durable.workers").fetchone())
+            with Client(database) as client:
+                assert client.list_runs() == []
+        finally:
+            worker.send_signal(signal.SIGTERM)
+        assert worker.wait(20) == 0
+
+
+@pytest.mark.parametrize("name", ["nowhere:workflow", "os:path", "tests.engine.processes:nothing", "plain"])
+def test_a_worker_that_cannot_find_its_workflows_says_which(
+    name: str, database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["worker", name, "--dsn", database]) == 1
+    assert name in capsys.readouterr().err
+
+
+def test_the_demo_proves_what_it_claims_and_leaves_nothing_behind(server_dsn: str) -> None:
+    shown = durable("demo", "--runs", "60", dsn=server_dsn)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert shown.stdout.count("│ holds") == 6
+    assert "DOES NOT HOLD" not in shown.stdout
+    with psycopg.connect(server_dsn) as connection:
+        rows = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'durable_demo_%'").fetchall()
+    assert rows == []
+
+
+def test_the_demo_refuses_more_runs_than_it_has_records(capsys: pytest.CaptureFixture[str], server_dsn: str) -> None:
+    assert main(["demo", "--runs", "10001", "--dsn", server_dsn]) == 1
+    assert "--runs" in capsys.readouterr().err

@@ -1,0 +1,119 @@
+"""Publishing events."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+
+from durable.core.errors import InvalidArgument, RunNotFound, RunTerminal, SerializationError
+from durable.core.runs import RunKey
+from tests.client.colours import Colour, open_client, open_transaction, rows
+from tests.client.workflows import greet
+
+NOWHERE = RunKey("greet_0", "01920000-0000-7000-8000-000000000000")
+
+
+def events_in(database: str) -> list[Any]:
+    return rows(database, "SELECT name, payload::text, key FROM durable.events ORDER BY created_at, event_id")
+
+
+async def test_events_are_stored_in_the_order_of_their_publication(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client:
+        handle = await client.begin(greet, "Ada")
+        await client.publish_event(handle.run_key, "paid", {"amount": 1e16})
+        await client.publish_event(str(handle.run_key), "paid")
+        await handle.publish("sent", [1, "ü"], key="k")
+
+    assert events_in(database) == [("paid", '{"amount":1e16}', None), ("paid", "null", None), ("sent", '[1,"ü"]', "k")]
+
+
+async def test_events_of_one_transaction_keep_their_order(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client, open_transaction(colour, database) as tx:
+        run_key = await client.begin_tx(tx.inner, greet, "Ada")
+        for number in range(50):
+            await client.publish_event_tx(tx.inner, run_key, "n", number)
+        assert events_in(database) == []
+        await tx.commit()
+
+    assert [payload for _, payload, _ in events_in(database)] == [str(number) for number in range(50)]
+
+
+async def test_a_key_stores_the_first_event_only(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client:
+        run_key = (await client.begin(greet, "Ada")).run_key
+        await client.publish_event(run_key, "paid", 1, key="k")
+        await client.publish_event(run_key, "paid", 2, key="k")
+        await client.publish_event(run_key, "sent", 3, key="k")
+        rows(database, "UPDATE durable.runs SET status = 'completed', output = '1', completed_at = now()")
+        await client.publish_event(run_key, "paid", 4, key="k")
+
+    assert events_in(database) == [("paid", "1", "k"), ("sent", "3", "k")]
+
+
+async def test_a_key_published_ten_times_at_once_is_stored_once(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client:
+        run_key = (await client.begin(greet, "Ada")).run_key
+        await asyncio.gather(*(client.publish_event(run_key, "paid", n, key="k") for n in range(10)))
+
+    assert len(events_in(database)) == 1
+
+
+async def test_no_run_or_an_ended_one_gets_no_event(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client, open_transaction(colour, database) as tx:
+        run_key = (await client.begin(greet, "Ada")).run_key
+        rows(database, "UPDATE durable.runs SET status = 'cancelled', completed_at = now()")
+        with pytest.raises(RunTerminal, match="cancelled"):
+            await client.publish_event(run_key, "paid")
+        with pytest.raises(RunNotFound):
+            await client.publish_event(NOWHERE, "paid")
+        with pytest.raises(RunNotFound):
+            await client.publish_event_tx(tx.inner, NOWHERE, "paid")
+        # The error was found out without a failing statement: the transaction goes on.
+        await client.begin_tx(tx.inner, greet, "Bob")
+        await tx.commit()
+
+    assert events_in(database) == []
+    assert rows(database, "SELECT count(*) FROM durable.runs") == [(2,)]
+
+
+async def test_publishing_waits_for_no_lock_of_the_engine_and_takes_none(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client, open_transaction(colour, database) as tx:
+        run_key = (await client.begin(greet, "Ada")).run_key
+        with psycopg.connect(database) as engine:
+            engine.execute("SELECT FROM durable.runs FOR UPDATE")
+            await asyncio.wait_for(client.publish_event_tx(tx.inner, run_key, "paid"), 5)
+            engine.rollback()
+            # Nor does the open transaction of the application hold up the engine.
+            engine.execute("SELECT FROM durable.runs FOR UPDATE NOWAIT")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"run_key": "greet_0"}, InvalidArgument),
+        ({"run_key": "greet_0:nothing"}, InvalidArgument),
+        ({"run_key": 7}, InvalidArgument),
+        ({"run_key": None}, InvalidArgument),
+        ({"run_key": RunKey("a\0_0", NOWHERE.run_id)}, InvalidArgument),
+        ({"run_key": RunKey("\ud800_0", NOWHERE.run_id)}, InvalidArgument),
+        ({"run_key": RunKey("greet_0", "'; DROP TABLE runs")}, InvalidArgument),
+        ({"name": ""}, InvalidArgument),
+        ({"name": "n" * 201}, InvalidArgument),
+        ({"name": 5}, InvalidArgument),
+        ({"key": ""}, InvalidArgument),
+        ({"payload": object()}, SerializationError),
+        ({"payload": {"x": float("inf")}}, SerializationError),
+    ],
+)
+async def test_a_bad_argument_is_refused(
+    colour: Colour, database: str, arguments: dict[str, Any], error: type[Exception]
+) -> None:
+    async with open_client(colour, database) as client:
+        given = {"run_key": (await client.begin(greet, "Ada")).run_key, "name": "paid"} | arguments
+        with pytest.raises(error):
+            await client.publish_event(**given)
+
+    assert events_in(database) == []

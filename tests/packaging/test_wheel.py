@@ -1,0 +1,61 @@
+"""What is installed from a wheel works without the checkout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the sdist, so that both are complete."""
+    target = tmp_path_factory.mktemp("dist")
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = target.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_package_the_schema_and_nothing_else(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert "durable/py.typed" in names
+    assert "durable/_schema/migrations/0001_initial.sql" in names
+    assert "durable/_schema/schema.sql" in names
+    assert "durable/store/queries/claim_runs.sql" in names
+    assert "durable/_examples/claims.py" in names
+    assert not [name for name in names if name.startswith(("tests", "benchmarks", "examples", "schema"))]
+
+
+def test_a_clean_environment_migrates_from_the_wheel(wheel: Path, tmp_path: Path, bare_database: str) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", f"{wheel}[binary]"], check=True, cwd=tmp_path)
+    shown = subprocess.run(
+        [tmp_path / "venv" / "bin" / "durable", "migrate", "--dsn", bare_database],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (shown.returncode, shown.stdout) == (0, "schema 'durable' has version 1: applied 1\n"), shown.stderr
+    imported = subprocess.run(
+        [python, "-c", "import durable, sys; print('rich' in sys.modules, durable.__file__)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert imported.stdout.startswith("False ")
+    assert str(tmp_path) in imported.stdout

@@ -1,0 +1,72 @@
+"""What users get from the type checkers. Checked by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any, assert_type
+from uuid import UUID
+
+import msgspec
+from psycopg import AsyncConnection
+
+from durable import AsyncClient, AsyncHandle, Client, Context, Handle, RunKey, RunStatus, Workflow, workflow
+
+
+class Order(msgspec.Struct):
+    item: str
+
+
+class Receipt(msgspec.Struct):
+    total: int
+
+
+async def price(order: Order) -> int:
+    return len(order.item)
+
+
+def tax(amount: int, rate: float) -> float:
+    return amount * rate
+
+
+async def book(tx: AsyncConnection[Any], amount: int) -> bool:
+    return amount > 0
+
+
+@workflow
+async def checkout(ctx: Context, order: Order) -> Receipt:
+    total = assert_type(await ctx.execute("price", price, order), int)
+    assert_type(await ctx.execute("tax", tax, total, 0.2), float)
+    assert_type(await ctx.transaction("book", book, total), bool)
+    assert_type(await ctx.wait_for_event("wait", "paid", Receipt, timeout=3), Receipt)
+    assert_type(await ctx.random_uuid7("id"), UUID)
+    assert_type(await ctx.now("now"), datetime)
+    first, second = await asyncio.gather(ctx.execute("a", price, order), ctx.execute("b", tax, 1, 2.0))
+    assert_type(first, int)
+    assert_type(second, float)
+    return Receipt(total)
+
+
+@workflow(version=2)
+async def nightly(ctx: Context) -> None:
+    await ctx.sleep("nap", 1)
+
+
+assert_type(checkout, Workflow[Order, Receipt])
+assert_type(nightly, Workflow[None, None])
+
+
+def sync_side(client: Client) -> None:
+    handle = client.begin(checkout, Order("book"))
+    assert_type(handle, Handle[Receipt])
+    assert_type(handle.result(timeout=1), Receipt)
+    assert_type(handle.status(), RunStatus)
+    assert_type(client.begin(nightly), Handle[None])
+    assert_type(client.begin_many(checkout, [Order("a")]), list[RunKey])
+    client.begin(checkout, 3)  # type: ignore[misc, arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def async_side(client: AsyncClient) -> None:
+    handle = await client.begin(checkout, Order("book"))
+    assert_type(handle, AsyncHandle[Receipt])
+    assert_type(await handle.result(timeout=1), Receipt)
