@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, overload
 
@@ -35,6 +35,7 @@ def _complaints(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
     if depth > _MAX_DEPTH:
         yield path[:200], f"is nested more than {_MAX_DEPTH} levels deep"
         return
+    found = value  # not narrowed to a container of unknown members, as `value` is below
     match value:
         case bool() | None | bytes():
             return
@@ -44,15 +45,15 @@ def _complaints(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
             if not math.isfinite(value):
                 yield path, f"is {value}, which JSON cannot hold; use None or a string"
         case Mapping():
-            for key, member in _members(value).items():
+            for key, member in found.items():
                 inner = f"{path}.{key}" if isinstance(key, str) and key.isidentifier() else f"{path}[{key!r}]"
                 yield from _complaints(key, inner + " (the key)", depth + 1)
                 yield from _complaints(member, inner, depth + 1)
         case list() | tuple():
-            for index, member in enumerate(_elements(value)):
+            for index, member in enumerate(found):
                 yield from _complaints(member, f"{path}[{index}]", depth + 1)
         case AbstractSet():
-            for member in _elements(value):
+            for member in found:
                 yield from _complaints(member, f"{path}{{{member!r}}}", depth + 1)
         case msgspec.Struct():
             for name in value.__struct_fields__:
@@ -81,11 +82,3 @@ def _leaf(value: Any, path: str) -> Iterator[tuple[str, str]]:
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
         yield path, f"is a {kind}, which cannot be stored ({error}); supported are {_SUPPORTED}"
-
-
-def _members(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
-    return list(value.items())
-
-
-def _elements(value: Iterable[Any]) -> list[Any]:
-    return list(value)

@@ -109,7 +109,7 @@ def _reaches(privileges: Privileges, directory: Path) -> bool:
 
 
 def _succeeds(privileges: Privileges, command: list[str]) -> bool:
-    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **privileges.popen_options}
+    options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **privileges.popen_options}
     try:
         return subprocess.call(privileges.wrap(command), timeout=30, **options) == 0
     except (OSError, subprocess.SubprocessError):

@@ -63,7 +63,7 @@ def sync_side(client: Client) -> None:
     assert_type(handle.status(), RunStatus)
     assert_type(client.begin(nightly), Handle[None])
     assert_type(client.begin_many(checkout, [Order("a")]), list[RunKey])
-    client.begin(checkout, 3)  # type: ignore[misc, arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    client.begin(checkout, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 async def async_side(client: AsyncClient) -> None:
