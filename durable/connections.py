@@ -93,9 +93,13 @@ class Connections:
             if self._conninfo is not None:
                 self._pool.close()
 
-    def _opened(self) -> SyncPool:
+    def check_open(self) -> None:
+        """Raises ``DurableError`` if it is closed."""
         if self._is_closed:
             raise DurableError("this client is closed")
+
+    def _opened(self) -> SyncPool:
+        self.check_open()
         if not self._is_open and self._conninfo is not None:
             with self._lock:
                 if not self._is_open:
@@ -177,9 +181,13 @@ class AsyncConnections:
         if self._conninfo is not None:
             await self._pool.close()
 
-    async def _opened(self) -> AsyncPool:
+    def check_open(self) -> None:
+        """As ``Connections.check_open``."""
         if self._is_closed:
             raise DurableError("this client is closed")
+
+    async def _opened(self) -> AsyncPool:
+        self.check_open()
         if not self._is_open and self._conninfo is not None:
             async with self._lock:
                 if not self._is_open:

@@ -75,6 +75,7 @@ class Outcomes:
         connection.execute(sql.SQL("LISTEN {}").format(self._channel))
         try:
             while True:
+                self.connections.check_open()
                 outcome = run(connection, self.operations.outcome(run_key))
                 if outcome.status in TERMINAL:
                     return outcome

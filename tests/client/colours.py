@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Literal
 
 import psycopg
@@ -13,6 +15,8 @@ from durable.client import AsyncClient, Client
 from durable.handle import AsyncHandle, Handle
 
 Colour = Literal["sync", "async"]
+
+_threads = ThreadPoolExecutor(max_workers=64)
 
 
 class Awaitable:
@@ -27,7 +31,7 @@ class Awaitable:
             return value
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            result = await asyncio.to_thread(value, *args, **kwargs)
+            result = await asyncio.get_running_loop().run_in_executor(_threads, partial(value, *args, **kwargs))
             return Awaitable(result) if isinstance(result, Handle) else result
 
         return call

@@ -26,13 +26,6 @@ from tests.client.workflows import Order, Receipt, checkout, greet
 NOWHERE = "greet_0:01920000-0000-7000-8000-000000000000"
 
 
-async def _until_listening(database: str) -> None:
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%%'"
-    query += " OR query LIKE '%%durable.runs%%ANY%%' AND pid <> pg_backend_pid()"
-    while rows(database, query)[0][0] == 0:
-        await asyncio.sleep(0.005)
-
-
 async def test_a_notification_brings_the_result_at_once(
     colour: Colour, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,7 +34,7 @@ async def test_a_notification_brings_the_result_at_once(
     monkeypatch.setattr(outcomes, "_LONGEST_PAUSE", 20.0)
     async with open_client(colour, database) as client:
         handle = await client.begin(checkout, Order(1))
-        waiting = asyncio.create_task(handle.result())
+        waiting = asyncio.create_task(handle.result(timeout=30))
         await asyncio.sleep(0.3)
         started = time.monotonic()
         finish(database, handle.run_key.run_id, '{"total": 9}')
@@ -112,7 +105,7 @@ async def test_the_ways_to_end_otherwise(colour: Colour, database: str) -> None:
 async def test_a_lost_connection_does_not_end_the_wait(colour: Colour, database: str) -> None:
     async with open_client(colour, database) as client:
         handle = await client.begin(greet, "Ada")
-        waiting = asyncio.create_task(handle.result())
+        waiting = asyncio.create_task(handle.result(timeout=30))
         await asyncio.sleep(0.2)
         rows(
             database,
@@ -129,7 +122,7 @@ async def test_a_lost_connection_does_not_end_the_wait(colour: Colour, database:
 async def test_more_waiters_than_connections_leave_some_for_others(colour: Colour, database: str) -> None:
     async with open_client(colour, database) as client:
         handles = [await client.begin(greet, str(n)) for n in range(16)]
-        waiting = [asyncio.create_task(handle.result()) for handle in handles]
+        waiting = [asyncio.create_task(handle.result(timeout=30)) for handle in handles]
         await asyncio.sleep(0.3)
         last = await asyncio.wait_for(client.begin(greet, "last"), 5)
         for handle in [*handles, last]:
@@ -142,7 +135,7 @@ async def test_a_pool_of_one_connection_will_do(colour: Colour, database: str) -
     async def wait(pool: object) -> None:
         async with open_client(colour, pool) as client:
             handle = await client.begin(greet, "Ada")
-            waiting = asyncio.create_task(handle.result())
+            waiting = asyncio.create_task(handle.result(timeout=30))
             await asyncio.sleep(0.2)
             await handle.publish("still", "possible")
             finish(database, handle.run_key.run_id)
@@ -172,7 +165,7 @@ async def test_a_pooled_connection_is_given_back_as_it_was(database: str) -> Non
 async def test_a_thousand_awaited_results_share_one_listening_connection(database: str) -> None:
     async with AsyncClient(database) as client:
         run_keys = await client.begin_many(greet, map(str, range(1000)))
-        waiting = [asyncio.create_task(client.handle(run_key, greet).result()) for run_key in run_keys]
+        waiting = [asyncio.create_task(client.handle(run_key, greet).result(timeout=30)) for run_key in run_keys]
         await asyncio.sleep(1)
         connections = rows(
             database,
@@ -187,24 +180,24 @@ async def test_a_thousand_awaited_results_share_one_listening_connection(databas
     assert connections[0][0] <= 3
 
 
-async def test_closing_the_client_ends_the_waits(database: str) -> None:
-    client = AsyncClient(database)
-    handle = await client.begin(greet, "Ada")
-    waiting = asyncio.create_task(handle.result())
-    await asyncio.sleep(0.1)
-    await client.close()
+async def test_closing_the_client_ends_the_waits(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client:
+        handle = await client.begin(greet, "Ada")
+        waiting = asyncio.create_task(handle.result(timeout=30))
+        await asyncio.sleep(0.1)
+        await client.close()
 
-    with pytest.raises(DurableError, match="closed"):
-        await waiting
-    with pytest.raises(DurableError, match="closed"):
-        await client.begin(greet, "Bob")
-    await client.close()
+        with pytest.raises(DurableError, match="closed"):
+            await asyncio.wait_for(waiting, 3)
+        with pytest.raises(DurableError, match="closed"):
+            await client.begin(greet, "Bob")
+        await client.close()
 
 
 async def test_cancelling_a_wait_leaves_nothing_behind(database: str) -> None:
     async with AsyncClient(database) as client:
         handle = await client.begin(greet, "Ada")
-        waiting = [asyncio.create_task(handle.result()) for _ in range(3)]
+        waiting = [asyncio.create_task(handle.result(timeout=30)) for _ in range(3)]
         await asyncio.sleep(0.1)
         waiting[0].cancel()
         await asyncio.sleep(0.1)
@@ -219,7 +212,7 @@ async def test_listening_may_be_impossible(colour: Colour, database: str, monkey
     monkeypatch.setattr(outcomes, "done_channel", lambda schema: "somewhere_else")
     async with open_client(colour, database) as client:
         handle = await client.begin(greet, "Ada")
-        waiting = asyncio.create_task(handle.result())
+        waiting = asyncio.create_task(handle.result(timeout=30))
         await asyncio.sleep(0.1)
         finish(database, handle.run_key.run_id)
 
