@@ -27,9 +27,9 @@ from durable.core.history import ELAPSED, History, TimedOut, Value
 from durable.core.machine import Machine
 from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
-from durable.inbox import Inbox
 from durable.steps import Fenced, Finished
 from durable.store.records import AnsweredWait, ClaimedRun, Event, OpenedWait, Record, Wake, Written
+from durable.waits import OpenWaits
 
 _logger = logging.getLogger(__name__)
 
@@ -60,13 +60,11 @@ class Execution:
         "_ending",
         "_flushes",
         "_host",
-        "_inbox",
         "_is_ending_taken",
         "_is_gone",
         "_machine",
         "_record",
         "_running",
-        "_timers",
         "_waits",
         "claimed",
         "claimed_clock",
@@ -88,9 +86,7 @@ class Execution:
         self._flushes = 0
         self._deferred: list[Execute] = []
         self._running: dict[str, asyncio.Task[Finished]] = {}
-        self._waits: dict[str, Sleep | WaitEvent] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._inbox = Inbox()
+        self._waits = OpenWaits(self._timer_fired)
         self.is_draining = False
         self._is_gone = False
 
@@ -125,7 +121,7 @@ class Execution:
         if not machine.is_mismatched:
             self._record.orders.extend(machine.unordered())
         if wake is not None:
-            self._inbox.load(wake.inbox)
+            self._waits.inbox.load(wake.inbox)
         self._perform(commands)
         if wake is not None:
             self._take_wake(wake)
@@ -138,14 +134,14 @@ class Execution:
         self._record = Record(claimed.run_id, claimed.epoch)
         self._ending = None
         self._is_ending_taken = False
-        self._inbox.load(wake.inbox)
+        self._waits.inbox.load(wake.inbox)
         self._take_wake(wake)
         self._settle()
 
     def deliver(self, event: Event) -> None:
         """An event arrived while the run is executing. One that meets a park is found by the park's own flush."""
         if not self._is_gone and self._ending is None:
-            self._inbox.load((event,))
+            self._waits.inbox.load((event,))
             self._take_events()
             self._settle()
 
@@ -161,8 +157,8 @@ class Execution:
             self._leave(written)
             return
         if written.inbox is not None and self._ending is None:
-            self._inbox.is_known = True
-            self._inbox.load(written.inbox)
+            self._waits.inbox.is_known = True
+            self._waits.inbox.load(written.inbox)
             self._take_events()
         self._settle()
 
@@ -185,7 +181,7 @@ class Execution:
         self._is_gone = True
         for task in self._running.values():
             task.cancel()
-        self._cancel_timers()
+        self._waits.stop_timers()
         self.close()
         self._host.left(self, None)
 
@@ -251,11 +247,11 @@ class Execution:
 
     def _wait(self, call: Sleep | WaitEvent) -> list[Command]:
         if isinstance(call, WaitEvent):
-            event = self._inbox.take(call.event_name)
+            event = self._waits.inbox.take(call.event_name)
             self._open(call, call.event_name, call.timeout)
             if event is not None:
                 return self._answer_wait(call, Value(event.payload), event.event_id)
-            self._record.wants_inbox = not self._inbox.is_known
+            self._record.wants_inbox = not self._waits.inbox.is_known
         else:
             self._open(call, None, call.seconds)
         return []
@@ -263,14 +259,11 @@ class Execution:
     def _open(self, call: Sleep | WaitEvent, event_name: str | None, wake_in: float | None) -> None:
         until = call.until if isinstance(call, Sleep) else None
         self._record.opened.append(OpenedWait(call.key, event_name, None if until else wake_in, until))
-        self._waits[call.key] = call
+        self._waits.open(call)
 
     def _answer_wait(self, call: Sleep | WaitEvent, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
         assert self._machine is not None
-        self._waits.pop(call.key, None)
-        timer = self._timers.pop(call.key, None)
-        if timer is not None:
-            timer.cancel()
+        self._waits.close(call.key)
         seq, commands = self._machine.resolve(call.key, outcome)
         if seq is not None:
             payload = outcome.text if isinstance(outcome, Value) and event_id is not None else None
@@ -283,11 +276,8 @@ class Execution:
         task = self._running.pop(key, None)
         if task is not None:
             task.cancel()
-        if self._waits.pop(key, None) is not None:
+        if self._waits.close(key):
             self._record.abandoned.append(key)
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
 
     def _end(self, decision: Complete | Fail | SetAside) -> None:
         ending = self._ending = ending_of(
@@ -319,14 +309,14 @@ class Execution:
         self._settle()
 
     def _take_wake(self, wake: Wake) -> None:
-        self._inbox.is_known = True
+        self._waits.inbox.is_known = True
         self._record.wants_inbox = False
         self._take_events()
         for key in wake.due:
             self._elapse(key)
         for key, remaining in wake.remaining.items():
-            if key in self._waits and remaining is not None:
-                self._set_timer(key, remaining)
+            if remaining is not None:
+                self._waits.start_timer(key, remaining)
 
     def _elapse(self, key: str) -> None:
         call = self._waits.get(key)
@@ -335,10 +325,9 @@ class Execution:
             self._perform(self._answer_wait(call, outcome, None))
 
     def _take_events(self) -> None:
-        for call in [call for call in self._waits.values() if isinstance(call, WaitEvent)]:
-            event = self._inbox.take(call.event_name) if call.key in self._waits else None
-            if event is not None:
-                self._perform(self._answer_wait(call, Value(event.payload), event.event_id))
+        while arrival := self._waits.next_arrival():
+            call, event = arrival
+            self._perform(self._answer_wait(call, Value(event.payload), event.event_id))
 
     # what follows
 
@@ -353,7 +342,7 @@ class Execution:
                 self._ending = Park()
         is_empty = self._record.is_empty
         if self._ending is not None:
-            self._cancel_timers()
+            self._waits.stop_timers()
             for task in self._running.values():
                 task.cancel()
             self._running.clear()
@@ -374,31 +363,21 @@ class Execution:
     def _set_timers(self) -> None:
         """While steps keep the run here, its own waits end by a local clock started when they were opened."""
         for wait in self._record.opened:
-            if wait.key in self._waits and wait.key not in self._timers:
-                if wait.until is not None:
-                    elapsed = time.monotonic() - self.claimed_clock
-                    self._set_timer(wait.key, (wait.until - self.claimed.claimed_at).total_seconds() - elapsed)
-                elif wait.wake_in is not None:
-                    self._set_timer(wait.key, wait.wake_in)
-
-    def _set_timer(self, key: str, delay: float) -> None:
-        self._timers[key] = asyncio.get_running_loop().call_later(max(delay, 0.0), self._timer_fired, key)
+            if wait.until is not None:
+                elapsed = time.monotonic() - self.claimed_clock
+                self._waits.start_timer(wait.key, (wait.until - self.claimed.claimed_at).total_seconds() - elapsed)
+            elif wait.wake_in is not None:
+                self._waits.start_timer(wait.key, wait.wake_in)
 
     def _timer_fired(self, key: str) -> None:
-        self._timers.pop(key, None)
         if not self._is_gone:
             self._elapse(key)
             self._settle()
-
-    def _cancel_timers(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
 
     def _leave(self, written: Written) -> None:
         if isinstance(self._ending, Settle):
             self._is_gone = True
             self.close()
         else:
-            self._inbox.clear()
+            self._waits.inbox.clear()
         self._host.left(self, written)

@@ -80,8 +80,9 @@ def _lock(connection: Connection[Any], schema: str) -> None:
 
 
 def _version(connection: Connection[Any], schema: str) -> int:
-    row = connection.execute("SELECT to_regclass(%s)", [f'"{schema}".settings']).fetchone()
-    if row is None or row[0] is None:
+    # Not to_regclass: it answers from a cache that need not know yet what was committed while we waited for the lock.
+    tables = "SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'settings'"
+    if connection.execute(tables, [schema]).fetchone() is None:
         return 0
     return _setting(connection, schema, "schema_version")
 

@@ -1,0 +1,64 @@
+"""The open waits of a run that is being executed, with the events and timers that may end them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from durable.core.commands import Sleep, WaitEvent
+from durable.inbox import Inbox
+from durable.store.records import Event
+
+
+class OpenWaits:
+    """``elapsed`` is called with a wait's key when its timer fires. A parked run has no timers: it is woken."""
+
+    __slots__ = ("_elapsed", "_open", "_timers", "inbox")
+
+    def __init__(self, elapsed: Callable[[str], None]) -> None:
+        self._elapsed = elapsed
+        self._open: dict[str, Sleep | WaitEvent] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.inbox = Inbox()
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def open(self, call: Sleep | WaitEvent) -> None:
+        """From now on events and timers may end it."""
+        self._open[call.key] = call
+
+    def get(self, key: str) -> Sleep | WaitEvent | None:
+        """The open wait of that key."""
+        return self._open.get(key)
+
+    def close(self, key: str) -> bool:
+        """Ends a wait. Returns whether it was open."""
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        return self._open.pop(key, None) is not None
+
+    def next_arrival(self) -> tuple[WaitEvent, Event] | None:
+        """An open wait whose event is in the inbox, the wait that was opened first."""
+        for call in self._open.values():
+            if isinstance(call, WaitEvent):
+                event = self.inbox.take(call.event_name)
+                if event is not None:
+                    return call, event
+        return None
+
+    def start_timer(self, key: str, delay: float) -> None:
+        """Ends the wait after that many seconds by the local clock, unless a timer does so already."""
+        if key in self._open and key not in self._timers:
+            self._timers[key] = asyncio.get_running_loop().call_later(max(delay, 0.0), self._fire, key)
+
+    def stop_timers(self) -> None:
+        """Leaves the waits open."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _fire(self, key: str) -> None:
+        self._timers.pop(key, None)
+        self._elapsed(key)
