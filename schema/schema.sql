@@ -1,4 +1,4 @@
--- The schema as it is now; `migrations/` leads there, and a test holds the two equal.
+-- The schema as it is now, explained; `migrations/` leads there, and a test holds the two equal but for the comments.
 --
 -- One row in `runs` is one execution of a workflow. What it has done is kept as memos in `steps` and `waits`; what was
 -- sent to it waits in `events`. A run is claimed by a worker (`workers`) and is its until it parks, ends, or the worker
@@ -175,5 +175,176 @@ CREATE VIEW durable.step_payloads AS
 CREATE VIEW durable.event_payloads AS
     SELECT workflow_name_shard, run_id, event_id, name, consumed_by, payload::jsonb AS payload
     FROM durable.events;
+
+COMMENT ON TABLE durable.settings IS
+    'What every client and worker must agree on; one row.';
+COMMENT ON COLUMN durable.settings.singleton IS
+    'Always true: there is one row.';
+COMMENT ON COLUMN durable.settings.schema_version IS
+    'The number of the last migration applied.';
+COMMENT ON COLUMN durable.settings.shard_count IS
+    'How many shard values each workflow has. Can be raised, never lowered: runs are found by it.';
+
+COMMENT ON TABLE durable.runs IS
+    'One execution of a workflow each. Applications insert rows; only the engine updates them, under the row''s lock.';
+COMMENT ON COLUMN durable.runs.workflow_name_shard IS
+    'The shard value, <workflow>_<k>: half of the run key, and the distribution column.';
+COMMENT ON COLUMN durable.runs.run_id IS
+    'The other half of the run key: version 7, or version 5 of workflow name and key.';
+COMMENT ON COLUMN durable.runs.workflow_name IS
+    'The workflow, as its definition names it.';
+COMMENT ON COLUMN durable.runs.version IS
+    'The version of the workflow that the run was begun with.';
+COMMENT ON COLUMN durable.runs.status IS
+    'queued: to be claimed. running: claimed. sleeping, waiting_event: parked. The others are terminal.';
+COMMENT ON COLUMN durable.runs.priority IS
+    'Of queued runs the higher goes first.';
+COMMENT ON COLUMN durable.runs.attempts IS
+    'How many attempts failed.';
+COMMENT ON COLUMN durable.runs.takeovers IS
+    'How many workers died holding it.';
+COMMENT ON COLUMN durable.runs.strikes IS
+    'Takeovers in a row without a new memo in between; too many fail the run as a crash loop.';
+COMMENT ON COLUMN durable.runs.memos_at_takeover IS
+    'How many memos it had at the last takeover, by which the next one judges progress.';
+COMMENT ON COLUMN durable.runs.set_asides IS
+    'How often in a row it was set aside because the code did not match what is recorded.';
+COMMENT ON COLUMN durable.runs.epoch IS
+    'The fencing number, raised by every claim and takeover; a write that names an older one is ignored.';
+COMMENT ON COLUMN durable.runs.worker_id IS
+    'Its owner while it is running, else null.';
+COMMENT ON COLUMN durable.runs.awaits IS
+    'The names of the events that wake it, while it waits for events, else null.';
+COMMENT ON COLUMN durable.runs.next_wake_at IS
+    'When it wakes by itself; null for a wait without a timeout and for runs that do not sleep.';
+COMMENT ON COLUMN durable.runs.created_at IS
+    'When it was begun.';
+COMMENT ON COLUMN durable.runs.started_at IS
+    'When it was first claimed; null before.';
+COMMENT ON COLUMN durable.runs.updated_at IS
+    'When its status last changed.';
+COMMENT ON COLUMN durable.runs.completed_at IS
+    'When it reached a terminal status; null before.';
+COMMENT ON COLUMN durable.runs.key IS
+    'The key of an idempotent begin, if one was given.';
+COMMENT ON COLUMN durable.runs.tags IS
+    'Text by text, given by the application, for people to find runs by.';
+COMMENT ON COLUMN durable.runs.input IS
+    'The encoded input, in the very text it was given.';
+COMMENT ON COLUMN durable.runs.output IS
+    'The encoded output of a completed run.';
+COMMENT ON COLUMN durable.runs.error IS
+    'The last failure {type, message, traceback}, kept while the run is tried again.';
+COMMENT ON COLUMN durable.runs.status_detail IS
+    'What the workflow last set as its status.';
+
+COMMENT ON TABLE durable.steps IS
+    'The memos of finished steps. A row is only inserted through a join with its run, locked and of the writer''s epoch.';
+COMMENT ON COLUMN durable.steps.workflow_name_shard IS
+    'The run.';
+COMMENT ON COLUMN durable.steps.run_id IS
+    'The run.';
+COMMENT ON COLUMN durable.steps.step_key IS
+    'The key by which the workflow names the step.';
+COMMENT ON COLUMN durable.steps.kind IS
+    'What was called.';
+COMMENT ON COLUMN durable.steps.status IS
+    'completed, or failed once its retries were used up.';
+COMMENT ON COLUMN durable.steps.seq IS
+    'The place in the order in which the run saw its memos, waits included; null: not yet known, comes last.';
+COMMENT ON COLUMN durable.steps.carried IS
+    'Kept by a retry of the run: it answers if called, but need not be called.';
+COMMENT ON COLUMN durable.steps.fn IS
+    'The name of the function.';
+COMMENT ON COLUMN durable.steps.attempts IS
+    'How often the function was run, from 1.';
+COMMENT ON COLUMN durable.steps.started_at IS
+    'When its first attempt began.';
+COMMENT ON COLUMN durable.steps.completed_at IS
+    'When its memo was written.';
+COMMENT ON COLUMN durable.steps.input IS
+    'The arguments, for the eye; null where they are not JSON.';
+COMMENT ON COLUMN durable.steps.output IS
+    'The encoded result of a completed step.';
+COMMENT ON COLUMN durable.steps.error IS
+    'The failure {type, message, traceback} of a failed one.';
+
+COMMENT ON TABLE durable.waits IS
+    'Durable sleeps and event waits; open while satisfied_at is null.';
+COMMENT ON COLUMN durable.waits.workflow_name_shard IS
+    'The run.';
+COMMENT ON COLUMN durable.waits.run_id IS
+    'The run.';
+COMMENT ON COLUMN durable.waits.wait_key IS
+    'The key by which the workflow names the wait.';
+COMMENT ON COLUMN durable.waits.wait_type IS
+    'sleep or event.';
+COMMENT ON COLUMN durable.waits.event_name IS
+    'The event an event wait waits for.';
+COMMENT ON COLUMN durable.waits.wake_at IS
+    'The end of a sleep, or the timeout of an event wait; null: waits without end.';
+COMMENT ON COLUMN durable.waits.seq IS
+    'As in steps; null while the wait is open.';
+COMMENT ON COLUMN durable.waits.carried IS
+    'As in steps.';
+COMMENT ON COLUMN durable.waits.timed_out IS
+    'The event wait ended by its timeout.';
+COMMENT ON COLUMN durable.waits.event_id IS
+    'The event that ended it.';
+COMMENT ON COLUMN durable.waits.created_at IS
+    'When it began.';
+COMMENT ON COLUMN durable.waits.satisfied_at IS
+    'When its end was recorded.';
+COMMENT ON COLUMN durable.waits.payload IS
+    'The payload of the event, copied, so that replay reads no events.';
+
+COMMENT ON TABLE durable.events IS
+    'The inbox of every run: an event is buffered from its commit until a wait consumes it.';
+COMMENT ON COLUMN durable.events.workflow_name_shard IS
+    'The run it was published to.';
+COMMENT ON COLUMN durable.events.run_id IS
+    'The run it was published to.';
+COMMENT ON COLUMN durable.events.event_id IS
+    'Version 7: in order of publication within one publisher.';
+COMMENT ON COLUMN durable.events.name IS
+    'What waits ask for.';
+COMMENT ON COLUMN durable.events.key IS
+    'The key of an idempotent publication: one event for each run, name and key.';
+COMMENT ON COLUMN durable.events.payload IS
+    'The encoded payload, in the very text it was given.';
+COMMENT ON COLUMN durable.events.created_at IS
+    'When its transaction began. A run consumes the events of a name in this order, then by event_id.';
+COMMENT ON COLUMN durable.events.routed_at IS
+    'When a worker turned it into a wake; null: still to do.';
+COMMENT ON COLUMN durable.events.consumed_by IS
+    'The key of the wait that took it; null: still buffered.';
+
+COMMENT ON TABLE durable.workers IS
+    'Living workers. One is alive while its advisory lock is held or its heartbeat is fresh.';
+COMMENT ON COLUMN durable.workers.worker_id IS
+    'Chosen anew at every start.';
+COMMENT ON COLUMN durable.workers.lock_key IS
+    'The session advisory lock that it holds for as long as it lives.';
+COMMENT ON COLUMN durable.workers.hostname IS
+    'Where it runs, for people.';
+COMMENT ON COLUMN durable.workers.process_id IS
+    'Its process there.';
+COMMENT ON COLUMN durable.workers.workflows IS
+    'The workflows that it claims.';
+COMMENT ON COLUMN durable.workers.lease IS
+    'After how many seconds without a heartbeat it counts as dead.';
+COMMENT ON COLUMN durable.workers.started_at IS
+    'When it registered.';
+COMMENT ON COLUMN durable.workers.heartbeat_at IS
+    'The last sign of life.';
+
+COMMENT ON VIEW durable.run_payloads IS
+    'Runs with their payloads as jsonb, for queries by people.';
+
+COMMENT ON VIEW durable.step_payloads IS
+    'Steps with their payloads as jsonb, for queries by people.';
+
+COMMENT ON VIEW durable.event_payloads IS
+    'Events with their payloads as jsonb, for queries by people.';
 
 INSERT INTO durable.settings (schema_version) VALUES (1);
