@@ -1,0 +1,236 @@
+"""What is wrong is refused or fails its own run; no worker, batch or neighbour is lost by it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from durable import (
+    AsyncClient,
+    Client,
+    Context,
+    InvalidArgument,
+    RunFailed,
+    RunKey,
+    SchemaError,
+    Worker,
+    Workflow,
+    workflow,
+)
+from durable.migrate import migrate
+from tests.engine.proxy import Proxy
+
+
+@workflow
+async def double(ctx: Context, number: int) -> int:
+    return number * 2
+
+
+@asynccontextmanager
+async def running(dsn: str, *workflows: Workflow[Any, Any], **options: Any) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(dsn) as client, Worker(dsn, workflows, **options):
+        yield client
+
+
+async def insert_run(dsn: str, input: str, workflow_name: str = "double") -> RunKey:
+    """A row as somebody might write it by hand."""
+    run_id = str(uuid.uuid4())
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute(
+            "INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, input) VALUES (%s, %s, %s, %s)",
+            (f"{workflow_name}_0", run_id, workflow_name, input),
+        )
+    return RunKey(f"{workflow_name}_0", run_id)
+
+
+@pytest.mark.parametrize(
+    "input", ['"text"', "null", "[]", "1e5000", "9" * 5000, "[" * 5000 + "]" * 5000, '{"a": 1}', "1.5"]
+)
+async def test_a_malformed_row_fails_its_run_and_not_its_neighbour(database: str, input: str) -> None:
+    bad = await insert_run(database, input)
+    good = await insert_run(database, "21")
+    async with running(database, double) as client:
+        with pytest.raises(RunFailed, match="DeserializationError"):
+            await client.handle(bad, double).result(timeout=10)
+        assert await client.handle(good, double).result(timeout=10) == 42
+
+
+async def test_a_malformed_memo_fails_its_run(database: str) -> None:
+    async def step() -> int:
+        return 1
+
+    @workflow
+    async def stepping(ctx: Context) -> int:
+        return await ctx.execute("step", step)
+
+    run_key = await insert_run(database, "null", "stepping")
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("UPDATE durable.runs SET epoch = 1")
+        await connection.execute(
+            "INSERT INTO durable.steps (workflow_name_shard, run_id, step_key, kind, status, seq, fn, started_at, output)"
+            " VALUES (%s, %s, 'step', 'execute', 'completed', 1, %s, now(), '\"text\"')",
+            (run_key.workflow_name_shard, run_key.run_id, step.__qualname__),
+        )
+    async with running(database, stepping) as client:
+        with pytest.raises(RunFailed, match="DeserializationError"):
+            await client.handle(run_key, stepping).result(timeout=10)
+
+
+async def test_a_run_of_an_unknown_workflow_is_left_to_those_who_know_it(database: str) -> None:
+    unknown = await insert_run(database, "1", "from_the_next_release")
+    async with running(database, double) as client:
+        known = await client.begin(double, 1)
+        assert await known.result(timeout=10) == 2
+        assert (await client.get_run_status(unknown)).status == "queued"
+
+
+async def test_an_event_that_does_not_fit_its_type_raises_in_the_workflow(database: str) -> None:
+    @workflow
+    async def waiting(ctx: Context) -> int:
+        return await ctx.wait_for_event("wait", "number", int)
+
+    async with running(database, waiting) as client:
+        handle = await client.begin(waiting)
+        await handle.publish("number", "seven")
+        with pytest.raises(RunFailed, match="DeserializationError"):
+            await handle.result(timeout=10)
+
+
+@pytest.mark.parametrize(
+    "duration", [-1, float("nan"), float("inf"), timedelta(seconds=-1), 1e12, "3", None, True], ids=repr
+)
+async def test_a_duration_that_is_none_is_refused(database: str, duration: Any) -> None:
+    @workflow
+    async def sleeping(ctx: Context) -> None:
+        await ctx.sleep("nap", duration)
+
+    async with running(database, sleeping) as client:
+        with pytest.raises(RunFailed, match="InvalidArgument: duration="):
+            await (await client.begin(sleeping)).result(timeout=10)
+
+
+async def test_a_naive_moment_is_refused(database: str) -> None:
+    @workflow
+    async def sleeping(ctx: Context) -> None:
+        await ctx.sleep_until("nap", datetime(2030, 1, 1))
+
+    async with running(database, sleeping) as client:
+        with pytest.raises(RunFailed, match="aware"):
+            await (await client.begin(sleeping)).result(timeout=10)
+
+
+@pytest.mark.parametrize("workflows", [[], [double, double]])
+def test_a_worker_without_workflows_or_with_two_of_one_name_is_refused(workflows: list[Any]) -> None:
+    with pytest.raises(InvalidArgument, match="workflows="):
+        Worker("dbname=nowhere", workflows)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("lease", 0), ("poll_interval", -1), ("max_resident", 0), ("max_strikes", 0), ("schema", "no; way")],
+)
+def test_a_worker_option_out_of_range_is_refused_by_name(option: str, value: Any) -> None:
+    with pytest.raises(InvalidArgument, match=f"{option}="):
+        Worker("dbname=nowhere", [double], **{option: value})
+
+
+async def test_a_wrong_schema_name_is_loud_at_start(database: str) -> None:
+    with pytest.raises(SchemaError, match="durable migrate --schema elsewhere"):
+        async with Worker(database, [double], schema="elsewhere"):
+            raise AssertionError("it started")
+
+
+async def test_a_schema_that_is_older_than_the_code_is_refused(database: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("UPDATE durable.settings SET schema_version = 0")
+    with pytest.raises(SchemaError, match="version 0"):
+        async with Worker(database, [double]):
+            raise AssertionError("it started")
+
+
+async def test_a_schema_name_with_capitals_works(bare_database: str) -> None:
+    migrate(bare_database, schema="MyApp", shard_count=3)
+    async with (
+        AsyncClient(bare_database, schema="MyApp") as client,
+        Worker(bare_database, [double], schema="MyApp"),
+    ):
+        keys = await client.begin_many(double, range(20))
+        assert [await client.handle(key, double).result(timeout=10) for key in keys] == [2 * n for n in range(20)]
+        assert len({key.workflow_name_shard for key in keys}) == 3
+
+
+# a database that is away
+
+
+async def test_a_worker_waits_for_a_database_that_is_down_at_its_start(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Client(database) as client:
+        run_key = client.begin(double, 4).run_key
+    async with Proxy(database) as proxy:
+        proxy.refuse()
+        task = asyncio.create_task(Worker(proxy.conninfo, [double], poll_interval=0.05).run())
+        async with asyncio.timeout(20):
+            while "waiting for the database" not in caplog.text:
+                await asyncio.sleep(0.01)
+        proxy.accept()
+        async with AsyncClient(database) as client:
+            assert await client.handle(run_key, double).result(timeout=20) == 8
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_worker_survives_a_database_that_goes_away_and_comes_back(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    calls: list[int] = []
+
+    async def step(index: int) -> int:
+        calls.append(index)
+        return index
+
+    @workflow
+    async def long(ctx: Context) -> list[int]:
+        results: list[int] = []
+        for index in range(20):
+            results.append(await ctx.execute(f"step {index}", step, index))
+            await ctx.sleep(f"nap {index}", 0.02)
+        return results
+
+    async with Proxy(database) as proxy, AsyncClient(database) as client:
+        async with Worker(proxy.conninfo, [long], poll_interval=0.1):
+            handle = await client.begin(long)
+            for _ in range(3):
+                seen = len(calls)
+                async with asyncio.timeout(20):
+                    while len(calls) < seen + 3:
+                        await asyncio.sleep(0.005)
+                proxy.cut()
+            assert await handle.result(timeout=30) == list(range(20))
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        cursor = await connection.execute("SELECT count(*) FROM durable.steps")
+        assert await cursor.fetchone() == (20,)
+
+
+async def test_killed_backends_lose_nothing(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    worker_dsn = make_conninfo(database, application_name="the worker")
+    async with AsyncClient(database) as client, Worker(worker_dsn, [double], poll_interval=0.1):
+        for _ in range(5):
+            keys = await client.begin_many(double, range(100))
+            async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'the worker'"
+                )
+            results = [await client.handle(key, double).result(timeout=20) for key in keys]
+            assert results == [2 * number for number in range(100)]
