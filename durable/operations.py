@@ -105,7 +105,7 @@ class Operations:
 
     def begin(self, run: NewRun) -> Op[Begun]:
         """Inserts the run and tells the workers."""
-        shard = shard_value(run.workflow_name, run.run_id, (yield from self.shard_count()))
+        shard = yield from self._shard_value(run)
         is_new = yield from application.begin_run(self.schema, shard, run)
         yield from announce(self.schema, work_channel(self.schema), f"run:{shard}")
         # Without a key only an earlier try of this very operation can have inserted it.
@@ -126,6 +126,19 @@ class Operations:
         for shard in by_shard:
             yield from announce(self.schema, work_channel(self.schema), f"run:{shard}")
         return run_keys
+
+    def _shard_value(self, run: NewRun) -> Op[str]:
+        count = yield from self.shard_count()
+        while run.key is not None:
+            # The count may have been raised since the first run of this key was begun, and since we read it.
+            earlier = {shard_value(run.workflow_name, run.run_id, former) for former in range(1, count + 1)}
+            current, found = yield from application.find_keyed_run(self.schema, sorted(earlier), run.run_id)
+            if found is not None:
+                return found
+            if current == count:
+                break
+            count = self._shard_count = current
+        return shard_value(run.workflow_name, run.run_id, count)
 
     def _input(self, wf: Workflow[Any, Any], value: object) -> str:
         what = f"the input of workflow {wf.name!r}"

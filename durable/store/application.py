@@ -67,6 +67,15 @@ def begin_run(schema: str, shard_value: str, run: NewRun) -> Statement[bool]:
     )
 
 
+def find_keyed_run(schema: str, shard_values: Sequence[str], run_id: str) -> Statement[tuple[int, str | None]]:
+    """The current shard count, and which of these shard values holds a run of that id."""
+    return Statement(
+        query("find_keyed_run", schema),
+        {"shard_values": list(shard_values), "run_id": run_id},
+        lambda rows: (rows[0][0], rows[0][1]),
+    )
+
+
 def begin_runs(schema: str, shard_value: str, runs: Sequence[NewRun]) -> Statement[None]:
     """Runs of one workflow, at least one, all due at once."""
     return Statement(

@@ -64,6 +64,19 @@ async def test_the_same_key_gives_the_same_run(colour: Colour, database: str) ->
     ]
 
 
+async def test_a_key_outlives_a_raise_of_the_shard_count(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as early, open_client(colour, database) as late:
+        first = [(await early.begin(greet, "Ada", key=str(n))).run_key for n in range(20)]
+        migrate(database, shard_count=5)
+        # One client learns of the raise, the other still thinks that there is a single shard value.
+        second = [(await late.begin(greet, "Bob", key=str(n))).run_key for n in range(20, 40)]
+        again = [await client.begin(greet, "Cy", key=str(n)) for client in (early, late) for n in range(40)]
+
+    assert [handle.run_key for handle in again] == (first + second) * 2
+    assert not any(handle.created for handle in again)
+    assert len({run_key.workflow_name_shard for run_key in second}) == 5
+
+
 async def test_twenty_at_once_with_one_key_create_one_run(colour: Colour, database: str) -> None:
     async with open_client(colour, database) as client:
         handles = await asyncio.gather(*(client.begin(greet, str(n), key="k") for n in range(20)))

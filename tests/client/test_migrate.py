@@ -20,7 +20,8 @@ VERSIONS = [migration.version for migration in migrations()]
 CATALOG = {
     "tables": "SELECT relname, relkind, reloptions, relpersistence FROM pg_class WHERE relnamespace = %s::regnamespace",
     "columns": "SELECT attrelid::regclass::text, attnum, attname, format_type(atttypid, atttypmod), attnotnull,"
-    " attstorage, attidentity, (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum)"
+    " attstorage, attidentity,"
+    " (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum)"
     " FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
     " WHERE relnamespace = %s::regnamespace AND attnum > 0 AND NOT attisdropped",
     "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"

@@ -76,7 +76,8 @@ async def test_a_malformed_memo_fails_its_run(database: str) -> None:
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute("UPDATE durable.runs SET epoch = 1")
         await connection.execute(
-            "INSERT INTO durable.steps (workflow_name_shard, run_id, step_key, kind, status, seq, fn, started_at, output)"
+            "INSERT INTO durable.steps"
+            " (workflow_name_shard, run_id, step_key, kind, status, seq, fn, started_at, output)"
             " VALUES (%s, %s, 'step', 'execute', 'completed', 1, %s, now(), '\"text\"')",
             (run_key.workflow_name_shard, run_key.run_id, step.__qualname__),
         )

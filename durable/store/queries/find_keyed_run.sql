@@ -1,0 +1,7 @@
+-- Where a run of this id is kept, if it was begun under this shard count or a lower one; and the count as it is now.
+SELECT shard_count,
+       (SELECT run.workflow_name_shard
+        FROM durable.runs AS run
+        WHERE run.workflow_name_shard = ANY(%(shard_values)s) AND run.run_id = %(run_id)s::uuid
+        LIMIT 1)
+FROM durable.settings

@@ -1,0 +1,168 @@
+"""The operations fed rows by hand: which statements they ask for, and what they make of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from durable import operations
+from durable.core.codec import JsonCodec
+from durable.core.context import Context
+from durable.core.errors import InvalidArgument, RunNotFound, RunTerminal
+from durable.core.runs import RunKey
+from durable.core.shard import shard_value
+from durable.core.workflow import workflow
+from durable.ids import uuid7
+from durable.operations import Operations, check_run_key
+from durable.store.channels import work_channel
+from durable.store.queries import query
+from durable.store.statement import Op, Row, T
+
+RUN_KEY = RunKey("greet_0", "01920000-0000-7000-8000-000000000000")
+
+
+@workflow
+async def greet(ctx: Context, name: str) -> str:
+    return name
+
+
+def play(op: Op[T], answers: dict[str, list[Sequence[Row]]]) -> tuple[T, list[tuple[str, Any]]]:
+    """Answers each statement by its name, in turn; returns the result and what was asked."""
+    names = {query(name, "durable"): name for name in answers}
+    asked: list[tuple[str, Any]] = []
+    try:
+        statement = next(op)
+        while True:
+            name = names[statement.sql]
+            asked.append((name, statement.params))
+            statement = op.send(answers[name].pop(0))
+    except StopIteration as stop:
+        return stop.value, asked
+
+
+def settings(shard_count: int = 1) -> dict[str, list[Sequence[Row]]]:
+    return {"has_settings": [[(True,)]], "read_settings": [[(1000, shard_count)]]}
+
+
+def test_begin_inserts_and_announces_under_the_same_shard_value() -> None:
+    subject = Operations("durable", JsonCodec())
+    new = subject.new_run(greet, "Ada")
+
+    begun, asked = play(subject.begin(new), settings(8) | {"begin_run": [[(new.run_id,)]], "announce": [[]]})
+
+    shard = shard_value("greet", new.run_id, 8)
+    assert begun.created
+    assert begun.run_key == RunKey(shard, new.run_id)
+    assert [name for name, _ in asked] == ["has_settings", "read_settings", "begin_run", "announce"]
+    assert asked[-1][1] == {"channel": work_channel("durable"), "payload": f"run:{shard}"}
+
+
+def test_the_settings_are_read_once() -> None:
+    subject = Operations("durable", JsonCodec())
+    answers = settings() | {"begin_run": [[("x",)], [("x",)]], "announce": [[], []]}
+    play(subject.begin(subject.new_run(greet, "Ada")), answers)
+
+    _, asked = play(subject.begin(subject.new_run(greet, "Bob")), answers)
+
+    assert [name for name, _ in asked] == ["begin_run", "announce"]
+
+
+def test_a_second_try_after_a_lost_connection_counts_as_created() -> None:
+    subject = Operations("durable", JsonCodec())
+
+    begun, _ = play(subject.begin(subject.new_run(greet, "Ada")), settings() | {"begin_run": [[]], "announce": [[]]})
+
+    assert begun.created
+
+
+def test_a_key_is_looked_for_again_where_the_shard_count_was_raised_meanwhile() -> None:
+    subject = Operations("durable", JsonCodec())
+    new = subject.new_run(greet, "Ada", key="k")
+    answers = settings(1) | {"find_keyed_run": [[(3, None)], [(3, None)]], "begin_run": [[]], "announce": [[]]}
+
+    begun, asked = play(subject.begin(new), answers)
+
+    looked = [params["shard_values"] for name, params in asked if name == "find_keyed_run"]
+    assert looked[0] == ["greet_0"]
+    assert shard_value("greet", new.run_id, 3) in looked[1]
+    assert begun == operations.Begun(RunKey(shard_value("greet", new.run_id, 3), new.run_id), False)
+
+
+def test_a_published_event_is_announced() -> None:
+    subject = Operations("durable", JsonCodec())
+    event = subject.new_event(RUN_KEY, "paid", 1, None)
+
+    _, asked = play(subject.publish_event(event), {"publish_event": [[("x",)]], "announce": [[]]})
+
+    assert asked[-1] == ("announce", {"channel": work_channel("durable"), "payload": "event:greet_0"})
+
+
+@pytest.mark.parametrize("why", [[], [("completed", False)]])
+def test_an_event_that_cannot_be_stored_says_why(why: list[Row]) -> None:
+    subject = Operations("durable", JsonCodec())
+    event = subject.new_event(RUN_KEY, "paid", 1, None)
+
+    with pytest.raises(RunTerminal if why else RunNotFound):
+        play(subject.publish_event(event), {"publish_event": [[]], "why_not_published": [why]})
+
+
+def test_an_event_published_while_its_run_commits_is_tried_again() -> None:
+    subject = Operations("durable", JsonCodec())
+    event = subject.new_event(RUN_KEY, "paid", 1, None)
+    answers = {"publish_event": [[], [("x",)]], "why_not_published": [[("queued", False)]], "announce": [[]]}
+
+    _, asked = play(subject.publish_event(event), answers)
+
+    assert [name for name, _ in asked] == ["publish_event", "why_not_published", "publish_event", "announce"]
+    assert asked[0] == asked[2]
+
+
+def test_many_runs_are_inserted_in_batches_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "_BATCH_ROWS", 4)
+    monkeypatch.setattr(operations, "_BATCH_CHARACTERS", 100)
+    subject = Operations("durable", JsonCodec())
+    new = subject.new_runs(greet, ["x" * size for size in (1, 1, 1, 1, 1, 90, 90, 200, 1)])
+
+    run_keys, asked = play(subject.begin_many(new), settings() | {"begin_runs": [[]] * 9, "announce": [[]]})
+
+    sizes = [len(params["run_ids"]) for name, params in asked if name == "begin_runs"]
+    assert sizes == [4, 2, 1, 1, 1]
+    assert [run_key.run_id for run_key in run_keys] == [run.run_id for run in new]
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_different_names_and_keys_give_different_runs(a: str, b: str, c: str, d: str) -> None:
+    try:
+        same = operations._keyed_run_id(a, b) == operations._keyed_run_id(c, d)
+    except UnicodeEncodeError:
+        return  # refused as a key before
+    assert same == ((a, b) == (c, d))
+
+
+def test_the_id_of_a_key_is_for_ever() -> None:
+    assert operations._keyed_run_id("greet", "order-1") == "c4085fa5-b24d-5b5c-ad66-4e1cb09dcd57"
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_a_run_key_or_an_invalid_argument(text: str) -> None:
+    for candidate in (text, f"{text}_0:{RUN_KEY.run_id}"):
+        try:
+            assert str(check_run_key("run_key", candidate)) == candidate
+        except InvalidArgument:
+            pass
+
+
+def test_ids_are_version_7_ascend_and_keep_to_the_clock() -> None:
+    before = datetime.now(UTC).timestamp()
+    ids = [uuid7() for _ in range(10_000)]
+    after = datetime.now(UTC).timestamp()
+
+    assert ids == sorted(set(ids))
+    assert {(made.version, made.variant) for made in ids} == {(7, "specified in RFC 4122")}
+    times = [(made.int >> 80) / 1000 for made in (ids[0], ids[-1])]
+    assert before - 0.002 <= times[0] <= times[1] <= after + 0.002
