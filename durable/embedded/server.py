@@ -3,6 +3,8 @@ however it ends.
 
 Every process that uses the server holds a shared lock on the file ``lease``; the kernel drops it with the process. A
 detached supervisor holds the server and waits for an exclusive lock on the same file: it gets it when nobody is left.
+Should the supervisor be killed, the server goes on for those who use it, and the next who starts or stops gives it a
+new one.
 """
 
 from __future__ import annotations
@@ -13,30 +15,42 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
 from durable.embedded import supervisor
 from durable.embedded.binaries import Binaries, find_binaries
+from durable.embedded.directory import (
+    default_directory,
+    find_running,
+    is_supervised,
+    locked,
+    locks,
+    open_private,
+    prepare,
+    take_lease,
+)
 from durable.embedded.errors import EmbeddedPostgresError
 from durable.embedded.privileges import Privileges, choose_privileges
 
 _PORT = 5432
 _SOCKET_NAME = f".s.PGSQL.{_PORT}"
-_SOCKET_PATH_LIMIT = 103  # of macOS; Linux has 107
+_SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 _START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+_LOG_LIMIT = 16 * 2**20  # bytes, looked at when a server starts
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(_PORT),
+    "unix_socket_permissions": "0700",
     "max_connections": "200",
     "shared_buffers": "128MB",
     "timezone": "UTC",
@@ -51,38 +65,57 @@ class EmbeddedPostgres:
 
     ``directory`` holds everything (default: one per user, see ``default_directory``); several processes that name the
     same one share one server. ``fsync=False`` is for tests: a crash of the machine may then lose or spoil the data.
-    ``binaries`` is a directory with ``initdb`` and ``postgres``; by default they are searched for. Raises
-    ``EmbeddedPostgresError`` if none are found, none fit the data, or the server does not start.
+    ``binaries`` is a directory with ``initdb`` and ``postgres``; by default they are searched for.
+
+    While started, ``conninfo`` and ``version`` (such as ``"18.6"``) tell of the server that runs. A child process made
+    by ``fork`` shares its parent's use of the server: it goes when both have ended.
     """
 
     def __init__(self, directory: Path | None = None, *, fsync: bool = True, binaries: Path | None = None) -> None:
         self.directory = (default_directory() if directory is None else Path(directory)).absolute()
+        self._data = self.directory / "data"
         self._fsync = fsync
-        self._wanted_binaries = binaries
+        self._wanted_binaries = None if binaries is None else Path(binaries).absolute()
         self._lease: int | None = None
+        self._log_start = 0
         self.version = ""
         self.conninfo = ""
 
     def start(self) -> Self:
-        """Starts the server, or joins the one that runs. Returns when it accepts connections."""
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self._lease is None:
-            lease = os.open(self.directory / "lease", os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(lease, fcntl.LOCK_SH)  # waits for a server that is shutting down
-            self._lease = lease
+        """Starts the server, or joins the one that runs. Returns when it accepts connections.
+
+        Raises ``EmbeddedPostgresError`` if no Postgres is found, none fits the data, the directory cannot be used, the
+        server does not start within 60 seconds, or one that runs is less durable than asked for.
+        """
+        lease, self._lease = self._lease, None
         try:
-            with _locked(self.directory / "start.lock"):
+            prepare(self.directory)
+            if lease is None:
+                lease = take_lease(self.directory, _START_SECONDS)
+            with locked(self.directory / "start.lock"):
                 self._start()
-        except BaseException:
-            self.stop()
+        except BaseException as error:
+            if lease is not None:
+                os.close(lease)
+            if isinstance(error, OSError):
+                raise EmbeddedPostgresError(
+                    f"{self.directory} cannot be used for a server: {error}; make it ours to write, or choose another "
+                    "directory (DURABLE_EMBEDDED_DIR)"
+                ) from error
             raise
+        self._lease = lease
         return self
 
     def stop(self) -> None:
-        """Gives up the server; it shuts down when its last user does."""
-        if self._lease is not None:
-            os.close(self._lease)
-            self._lease = None
+        """Gives up the server. It shuts down when its last user does; the last one waits for that, at most 30 s."""
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        try:
+            with contextlib.suppress(OSError):  # the directory is gone, and the server with it
+                self._give_up(lease)
+        finally:
+            os.close(lease)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -91,162 +124,182 @@ class EmbeddedPostgres:
         self.stop()
 
     async def __aenter__(self) -> Self:
-        return await asyncio.to_thread(self.start)
+        starting = asyncio.ensure_future(asyncio.to_thread(self.start))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait([starting])  # a thread cannot be cancelled, and what it has started is ours to give up
+            await asyncio.to_thread(self.stop)
+            raise
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.stop()
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.stop)
 
     # starting, under the lock
 
     def _start(self) -> None:
-        data = self.directory / "data"
-        major = (data / "PG_VERSION").read_text().strip() if data.exists() else None
-        binaries = find_binaries(self._wanted_binaries, major)
-        privileges = choose_privileges(self.directory, binaries)
-        binaries = privileges.binaries
+        deadline = time.monotonic() + _START_SECONDS
+        launched = False
+        trouble = "it ended"
+        while time.monotonic() < deadline:
+            if not is_supervised(self.directory):
+                if launched:
+                    break
+                launched = not self._adopt() and self._launch()
+            running = find_running(self._data)
+            if running is not None and running.sockets:
+                try:
+                    self._connect(running.sockets)
+                    return
+                except psycopg.OperationalError as error:
+                    trouble = str(error)
+            time.sleep(0.01)
+        raise EmbeddedPostgresError(f"Postgres did not start in {self.directory}: {trouble}\n{self._log_tail()}")
+
+    def _connect(self, sockets: str) -> None:
+        self.conninfo = make_conninfo(host=sockets, port=_PORT, dbname="postgres", user="postgres")
+        with psycopg.connect(self.conninfo, connect_timeout=5) as connection:
+            row = connection.execute("SHOW fsync").fetchone()
+            version = connection.info.parameter_status("server_version") or ""
+        self.version = version.split()[0]
+        if self._fsync and row != ("on",):
+            raise EmbeddedPostgresError(
+                f"the server in {self.directory} runs with fsync=False for somebody else, here fsync=True is asked "
+                "for; end the other one, or choose another directory"
+            )
+
+    def _adopt(self) -> bool:
+        """Gives a server that lost its supervisor a new one."""
+        running = find_running(self._data)
+        if running is None:
+            return False
+        sockets = running.sockets if running.sockets != str(self.directory) else ""
+        self._supervise({"adopted": running.process_id, "sockets": sockets or None})
+        return True
+
+    def _launch(self) -> bool:
+        major = self._major()
+        privileges = choose_privileges(self.directory, find_binaries(self._wanted_binaries, major))
         sockets = self._socket_directory(privileges)
-        self.version = binaries.version
-        self.conninfo = make_conninfo(host=str(sockets), port=_PORT, dbname="postgres", user="postgres")
         if major is None:
-            self._initialise(binaries, privileges)
-        if not self._is_supervised():
-            self._supervise(binaries, privileges, sockets)
-        self._await_readiness()
-
-    def _socket_directory(self, privileges: Privileges) -> Path:
-        if len(os.fsencode(self.directory / _SOCKET_NAME)) <= _SOCKET_PATH_LIMIT:
-            return self.directory
-        digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]
-        sockets = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"durable-{os.getuid()}-{digest}"
-        sockets.mkdir(mode=0o700, exist_ok=True)
-        if sockets.is_symlink() or sockets.stat().st_uid not in (os.getuid(), privileges.owner):
-            raise EmbeddedPostgresError(f"{sockets} belongs to somebody else; remove it, or choose a shorter directory")
-        privileges.give(sockets)
-        return sockets
-
-    def _initialise(self, binaries: Binaries, privileges: Privileges) -> None:
-        fresh = self.directory / "data.new"
-        privileges.remove_tree(fresh)
-        fresh.mkdir(mode=0o700)
-        privileges.give(fresh)
-        locale = ["--locale=C"]
-        if binaries.major >= 17:
-            locale = ["--locale-provider=builtin", "--locale=C.UTF-8"]
-        command = [str(binaries.initdb), "-D", str(fresh), "-U", "postgres", "-A", "trust", "-E", "UTF8", *locale]
-        done = subprocess.run(
-            privileges.wrap(command), capture_output=True, text=True, check=False, **privileges.popen_options
-        )
-        if done.returncode != 0:
-            raise EmbeddedPostgresError(f"initdb failed:\n{done.stdout}{done.stderr}")
-        fresh.rename(self.directory / "data")
-
-    def _is_supervised(self) -> bool:
-        lock = os.open(self.directory / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
-
-    def _supervise(self, binaries: Binaries, privileges: Privileges, sockets: Path) -> None:
-        adopted = self._orphan()
-        if adopted is None:
-            self._disarm_stale_pid()
-        settings = {**_SETTINGS, **({} if self._fsync else _FAST_AND_LOOSE)}
-        command = [str(binaries.postgres), "-D", str(self.directory / "data"), "-k", str(sockets)]
+            self._initialise(privileges)
+        (sockets / f"{_SOCKET_NAME}.lock").unlink(missing_ok=True)  # its process id may be another program's by now
+        quoted = str(sockets).replace('"', '""')  # the option is a list
+        settings = {"unix_socket_directories": f'"{quoted}"', **_SETTINGS, **({} if self._fsync else _FAST_AND_LOOSE)}
+        command = [str(privileges.binaries.postgres), "-D", str(self._data)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        job = {
-            "directory": str(self.directory),
-            "command": privileges.wrap(command),
-            "options": privileges.popen_options,
-            "adopted": adopted,
+        self._supervise(
+            {
+                "adopted": None,
+                "command": privileges.wrap(command),
+                "options": privileges.popen_options,
+                "sockets": None if sockets == self.directory else str(sockets),
+            }
+        )
+        return True
+
+    def _major(self) -> str | None:
+        if not self._data.exists():
+            return None
+        try:
+            return (self._data / "PG_VERSION").read_text().strip()
+        except FileNotFoundError:
+            raise EmbeddedPostgresError(
+                f"{self._data} is not a Postgres data directory: it has no PG_VERSION. Move it away to start empty"
+            ) from None
+
+    def _socket_directory(self, privileges: Privileges) -> Path:
+        # In a connection string a comma separates hosts.
+        if len(os.fsencode(self.directory / _SOCKET_NAME)) <= _SOCKET_PATH_LIMIT and "," not in str(self.directory):
+            return self.directory
+        name = f"durable-{os.getuid()}-{hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]}"
+        for place in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108  # owner checked
+            sockets = Path(place or "/tmp") / name  # noqa: S108
+            if len(os.fsencode(sockets / _SOCKET_NAME)) > _SOCKET_PATH_LIMIT or not sockets.parent.is_dir():
+                continue
+            sockets.mkdir(mode=0o700, exist_ok=True)
+            status = sockets.lstat()
+            if sockets.is_symlink() or status.st_uid not in (os.getuid(), privileges.owner) or status.st_mode & 0o077:
+                raise EmbeddedPostgresError(f"{sockets} is somebody else's or open to others; remove it")
+            privileges.give(sockets)
+            if privileges.reaches(sockets):
+                return sockets
+            sockets.rmdir()
+        raise EmbeddedPostgresError(f"{self.directory} is too long for a socket's path; choose a shorter directory")
+
+    def _initialise(self, privileges: Privileges) -> None:
+        fresh = self.directory / "data.new"
+        if fresh.exists():
+            shutil.rmtree(fresh)  # an interrupted start has left it
+        fresh.mkdir(mode=0o700)
+        privileges.give(fresh)
+        command = [str(privileges.binaries.initdb), "-D", str(fresh), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        done = subprocess.run(
+            privileges.wrap([*command, *_locale(privileges.binaries)]),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            **privileges.popen_options,
+        )
+        if done.returncode != 0:
+            raise EmbeddedPostgresError(
+                f"{privileges.binaries.initdb} failed in {self.directory}:\n{done.stdout}{done.stderr}"
+            )
+        fresh.rename(self._data)
+        opened = os.open(self.directory, os.O_RDONLY)
+        try:
+            os.fsync(opened)  # a crash of the machine must not undo the rename after transactions were committed
+        finally:
+            os.close(opened)
+
+    def _supervise(self, job: dict[str, Any]) -> None:
+        places = {
+            "lock": str(self.directory / "supervisor.lock"),
+            "lease": str(self.directory / "lease"),
+            "data": str(self._data),
         }
-        with (self.directory / "log").open("ab") as log:
-            subprocess.run(
-                [sys.executable, "-I", supervisor.__file__, json.dumps(job)],
+        with open(open_private(self.directory / "log"), "ab") as log:
+            if log.tell() > _LOG_LIMIT:
+                log.truncate(0)
+            self._log_start = log.seek(0, os.SEEK_END)
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", supervisor.__file__, json.dumps({**places, **job})],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 cwd="/",
-                check=True,
+                check=False,
             )
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._is_supervised():
-            if time.monotonic() > deadline:
-                raise EmbeddedPostgresError(f"the supervisor did not start:\n{self._log_tail()}")
-            time.sleep(0.01)
-
-    def _orphan(self) -> int | None:
-        """The process id of our server if it runs without a supervisor."""
-        try:
-            with psycopg.connect(self.conninfo, connect_timeout=2) as connection:
-                row = connection.execute("SHOW data_directory").fetchone()
-        except psycopg.Error:
-            return None
-        if row is None or Path(row[0]).resolve() != (self.directory / "data").resolve():
-            raise EmbeddedPostgresError(f"a foreign server answers in {self.directory}; choose another directory")
-        return int((self.directory / "data" / "postmaster.pid").read_text().split("\n")[0])
-
-    def _disarm_stale_pid(self) -> None:
-        """Postgres refuses to start while the process id in its lock file lives, whoever that is by now. The id is
-        replaced and the rest kept: it is how Postgres finds left-over backends of the old server."""
-        lock = self.directory / "data" / "postmaster.pid"
-        try:
-            first, rest = lock.read_text().split("\n", 1)
-        except (FileNotFoundError, ValueError):
-            return
-        if not _is_server(int(first), self.directory / "data"):
-            ended = subprocess.Popen([sys.executable, "-I", "-c", ""])
-            ended.wait()
-            lock.write_text(f"{ended.pid}\n{rest}")
-
-    def _await_readiness(self) -> None:
-        deadline = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                psycopg.connect(self.conninfo, connect_timeout=5).close()
-                return
-            except psycopg.OperationalError as error:
-                if not self._is_supervised() or time.monotonic() > deadline:
-                    raise EmbeddedPostgresError(
-                        f"Postgres {self.version} did not start in {self.directory}: {error}\n{self._log_tail()}"
-                    ) from None
-            time.sleep(0.02)
+        if done.returncode != 0:
+            raise EmbeddedPostgresError(f"the supervisor of {self.directory} did not start:\n{self._log_tail()}")
 
     def _log_tail(self) -> str:
-        with contextlib.suppress(OSError):
-            return "\n".join((self.directory / "log").read_text(errors="replace").splitlines()[-15:])
-        return "(no log)"
+        with contextlib.suppress(OSError), (self.directory / "log").open("rb") as log:
+            log.seek(self._log_start)
+            if lines := log.read().decode(errors="replace").splitlines()[-15:]:
+                return "\n".join([f"{self.directory / 'log'} ends with:", *lines])
+        return f"{self.directory / 'log'} says nothing about it"
+
+    # stopping
+
+    def _give_up(self, lease: int) -> None:
+        if not is_supervised(self.directory):
+            with locked(self.directory / "start.lock"):
+                if not is_supervised(self.directory):
+                    self._adopt()  # else nobody would end it
+        fcntl.flock(lease, fcntl.LOCK_UN)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while is_supervised(self.directory) and time.monotonic() < deadline:
+            # Others use it if it can be shared, but not had alone; asked again, for the supervisor may come between.
+            if locks(lease, fcntl.LOCK_SH) and not locks(lease, fcntl.LOCK_EX) and locks(lease, fcntl.LOCK_SH):
+                return
+            fcntl.flock(lease, fcntl.LOCK_UN)
+            time.sleep(0.01)
 
 
-def default_directory() -> Path:
-    """``$DURABLE_EMBEDDED_DIR``, else ``durable/postgres`` in the user's data directory."""
-    if chosen := os.environ.get("DURABLE_EMBEDDED_DIR"):
-        return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "durable" / "postgres"
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "durable" / "postgres"
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Generator[None]:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _is_server(process_id: int, data: Path) -> bool:
-    """Whether that process is a Postgres on that data directory."""
-    shown = subprocess.run(
-        ["ps", "-o", "command=", "-p", str(process_id)], capture_output=True, text=True, check=False
-    ).stdout
-    return "postgres" in shown and str(data) in shown
+def _locale(binaries: Binaries) -> list[str]:
+    return ["--locale-provider=builtin", "--locale=C.UTF-8"] if binaries.major >= 17 else ["--locale=C"]

@@ -5,51 +5,107 @@ It ends the server when it gets the exclusive lock on ``lease``: then nobody is 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 
-def _main() -> None:
-    job = json.loads(sys.argv[1])
+def is_server(process_id: int, data: str) -> bool:
+    """Whether that process is a Postgres on that data directory: a process id alone may be anybody's by now."""
+    if sys.platform == "linux":
+        try:
+            with open(f"/proc/{process_id}/cmdline", "rb") as file:
+                program, *arguments = os.fsdecode(file.read()).split("\0")
+        except OSError:
+            return False
+        where = os.path.realpath(data)
+        return os.path.basename(program) == "postgres" and any(os.path.realpath(given) == where for given in arguments)
+    command = ["/bin/ps", "-ww", "-o", "command=", "-p", str(process_id)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return "postgres" in shown and data in shown
+
+
+def _main(job: dict[str, Any]) -> None:
+    held = os.open(job["lock"], os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    fcntl.flock(held, fcntl.LOCK_EX)  # before the fork, which keeps it: when the first process ends, it is held
     if os.fork() != 0:
         os._exit(0)  # nobody's child: whoever started it may end, and need not wait for it
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        signal.signal(
-            getattr(signal, name), signal.SIG_IGN
-        )  # whoever ends the terminal's group must not end the server
-    held = os.open(os.path.join(job["directory"], "supervisor.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(held, fcntl.LOCK_EX)
-    if job["adopted"] is None:
-        server = subprocess.Popen(job["command"], stdin=subprocess.DEVNULL, start_new_session=True, **job["options"])
-        process_id = server.pid
-        threading.Thread(target=_end_when_unused, args=(job["directory"], process_id), daemon=True).start()
-        server.wait()
-    else:
-        process_id = job["adopted"]
-        threading.Thread(target=_end_when_unused, args=(job["directory"], process_id), daemon=True).start()
-        while _lives(process_id):
-            time.sleep(0.05)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # only the lease decides
+    ended, interrupt = _start(job) if job["adopted"] is None else _adopt(job["adopted"], job["data"])
+    threading.Thread(target=_end_when_unused, args=(job["lease"], interrupt), daemon=True).start()
+    ended()
+    if job["sockets"] is not None:
+        with contextlib.suppress(OSError):
+            os.rmdir(job["sockets"])
 
 
-def _end_when_unused(directory: str, process_id: int) -> None:
-    lease = os.open(os.path.join(directory, "lease"), os.O_RDWR | os.O_CREAT, 0o600)
+def _start(job: dict[str, Any]) -> tuple[Callable[[], object], Callable[[], object]]:
+    _disarm(os.path.join(job["data"], "postmaster.pid"))
+    server = subprocess.Popen(job["command"], stdin=subprocess.DEVNULL, start_new_session=True, **job["options"])
+    descriptor = _descriptor(server.pid)
+    if descriptor is None:
+        return server.wait, lambda: server.send_signal(signal.SIGINT)
+    return server.wait, lambda: _interrupt(descriptor)
+
+
+def _adopt(process_id: int, data: str) -> tuple[Callable[[], object], Callable[[], object]]:
+    descriptor = _descriptor(process_id)
+    if not is_server(process_id, data):
+        sys.exit("the server to adopt has just ended")
+
+    def interrupt() -> None:
+        if is_server(process_id, data):
+            os.kill(process_id, signal.SIGINT)
+
+    def ended() -> None:
+        while is_server(process_id, data):
+            time.sleep(0.2)
+
+    if descriptor is None:
+        return ended, interrupt
+    return lambda: select.select([descriptor], [], []), lambda: _interrupt(descriptor)
+
+
+def _descriptor(process_id: int) -> int | None:
+    """A handle that, unlike the process id, can never come to mean another process."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return os.pidfd_open(process_id)
+    return None
+
+
+def _interrupt(descriptor: int) -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGINT)
+
+
+def _disarm(lock: str) -> None:
+    """Postgres refuses to start while the process id in its lock file lives, whoever that is by now, unless it is its
+    own parent's: ours. The other lines stay, for by them it finds left-over backends of the old server."""
+    with contextlib.suppress(FileNotFoundError):
+        with open(os.open(lock, os.O_RDWR | os.O_NOFOLLOW), "r+") as file:
+            lines = file.read().split("\n")
+            file.seek(0)
+            file.write("\n".join([str(os.getpid()), *lines[1:]]))
+            file.truncate()
+
+
+def _end_when_unused(path: str, interrupt: Callable[[], object]) -> None:
+    lease = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     fcntl.flock(lease, fcntl.LOCK_EX)  # kept until this process ends: who comes meanwhile waits for a clean start
-    os.kill(process_id, signal.SIGINT)
-
-
-def _lives(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    interrupt()
 
 
 if __name__ == "__main__":
-    _main()
+    _main(json.loads(sys.argv[1]))
