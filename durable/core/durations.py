@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from durable.core.errors import InvalidArgument
@@ -16,7 +16,9 @@ _MOST = 100 * 365.25 * 86400
 def seconds(argument: str, value: Duration) -> float:
     """The duration in seconds. Raises ``InvalidArgument`` unless it is finite and between 0 and 100 years."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise InvalidArgument(argument, value, "a timedelta or a finite number of seconds")
+    if isinstance(number, float) and not math.isfinite(number):  # an int may be too large for isfinite
         raise InvalidArgument(argument, value, "a timedelta or a finite number of seconds")
     if not 0 <= number <= _MOST:
         raise InvalidArgument(argument, value, "between 0 seconds and 100 years")
@@ -24,9 +26,15 @@ def seconds(argument: str, value: Duration) -> float:
 
 
 def aware(argument: str, value: datetime) -> datetime:
-    """The moment itself. Raises ``InvalidArgument`` if it has no time zone."""
+    """The moment itself. Raises ``InvalidArgument`` unless it has a time zone and lies in the years 2 to 9998."""
     if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
         raise InvalidArgument(
             argument, value, "an aware datetime, such as datetime.now(UTC) or one with tzinfo=ZoneInfo(…)"
         )
+    try:
+        is_readable = 1 < value.astimezone(UTC).year < 9999
+    except OverflowError:
+        is_readable = False
+    if not is_readable:  # Postgres would take it, and in another time zone Python could never read it back
+        raise InvalidArgument(argument, value, "a moment in the years 2 to 9998")
     return value

@@ -5,18 +5,21 @@ from __future__ import annotations
 from durable.core.errors import InvalidArgument
 
 _MOST_BYTES = 200
-_RULE = "a non-empty str of at most 200 bytes of UTF-8, without NUL"
+_RULE = "a non-empty str of at most 200 bytes of UTF-8, without NUL or lone surrogates"
 
 
 def check_key(argument: str, key: str) -> str:
-    """The key itself. Raises ``InvalidArgument`` unless it is a non-empty str of at most 200 bytes without NUL."""
-    if not isinstance(key, str) or not key or "\0" in key:
+    """The key itself, as a plain ``str``. Raises ``InvalidArgument`` unless it is a non-empty str of at most 200 bytes
+    of UTF-8, without NUL or lone surrogates."""
+    if type(key) is str and key.isascii() and 0 < len(key) <= _MOST_BYTES and "\0" not in key:
+        return key
+    if not isinstance(key, str):
         raise InvalidArgument(argument, key, _RULE)
-    if len(key) > _MOST_BYTES or not key.isascii():
-        try:
-            is_short = len(key.encode()) <= _MOST_BYTES
-        except UnicodeEncodeError:
-            is_short = False
-        if not is_short:
-            raise InvalidArgument(argument, key, _RULE)
-    return key
+    plain = str.__str__(key)  # a database driver may write an enum's member by its name
+    try:
+        size = len(plain.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 0 < size <= _MOST_BYTES or "\0" in plain:
+        raise InvalidArgument(argument, key, _RULE)
+    return plain

@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import cast
 
 import msgspec
 
 from durable.core.durations import Duration, seconds
-from durable.core.errors import InvalidArgument, SerializationError, Terminal
+from durable.core.errors import InvalidArgument, SerializationError, StepFailed, Terminal
+
+_HOPELESS = (Terminal, SerializationError)
+_HOPELESS_NAMES = tuple(error.__name__ for error in _HOPELESS)
 
 
 class Backoff(msgspec.Struct, frozen=True):
-    """Delays that grow from ``base`` by ``factor`` up to ``maximum``; all in seconds."""
+    """Delays that grow from ``base`` by ``factor`` up to ``maximum``; all in seconds. Made by ``exponential``."""
 
     base: float
     maximum: float
     factor: float = 2.0
 
+    def __post_init__(self) -> None:
+        seconds("base", self.base)
+        seconds("maximum", self.maximum)
+        if isinstance(self.factor, bool) or not isinstance(self.factor, int | float) or not 1 <= self.factor <= 1000:
+            raise InvalidArgument("factor", self.factor, "a number between 1 and 1000")
+
     def delay(self, failures: int) -> float:
         """Seconds to wait after that many failures (1-based). No jitter: the caller applies it."""
-        if self.base <= 0:
-            return 0.0
         try:
-            return min(self.maximum, self.base * self.factor ** (failures - 1))
+            return min(self.maximum, self.base * float(self.factor) ** (failures - 1))
         except OverflowError:
-            return self.maximum
+            return self.maximum if self.base else 0.0
 
 
 def exponential(base: Duration, maximum: Duration, factor: float = 2.0) -> Backoff:
-    """Delays of ``base``, ``base * factor``, … seconds, never more than ``maximum``."""
-    if not 1 <= factor <= 1000:
-        raise InvalidArgument("factor", factor, "between 1 and 1000")
+    """Delays of ``base``, ``base * factor``, … seconds, never more than ``maximum``. Raises ``InvalidArgument`` unless
+    both are between 0 and 100 years and the factor between 1 and 1000."""
     return Backoff(seconds("base", base), seconds("maximum", maximum), factor)
 
 
-def _delay(backoff: Backoff | Duration, failures: int) -> float:
-    return backoff.delay(failures) if isinstance(backoff, Backoff) else seconds("backoff", backoff)
-
-
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a step is retried: ``max_retries`` calls after the first, ``backoff`` between them, each call cut off after
-    ``timeout`` seconds (``None``: never), errors of ``give_up_on`` not retried at all."""
+    """How a step is retried: ``max_retries`` calls after the first, ``backoff`` between them (a duration: always the
+    same), each call cut off after ``timeout`` (``None``: never), errors of ``give_up_on`` not retried at all.
+
+    Durations are ``timedelta`` or seconds. Raises ``InvalidArgument`` for what can never be meant.
+    """
 
     max_retries: int = 3
     backoff: Backoff | timedelta | float = exponential(0.1, 30)
@@ -48,32 +55,83 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     give_up_on: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_retries, bool) or not isinstance(self.max_retries, int) or self.max_retries < 0:
-            raise InvalidArgument("max_retries", self.max_retries, "a whole number, 0 or more")
+        _check_count("max_retries", self.max_retries, least=0)
         _delay(self.backoff, 1)
-        if self.timeout is not None:
-            seconds("timeout", self.timeout)
+        if self.timeout is not None and seconds("timeout", self.timeout) == 0:
+            raise InvalidArgument("timeout", self.timeout, "more than 0 seconds; None is no limit")
+        if not isinstance(self.give_up_on, tuple) or not all(map(_is_exception, self.give_up_on)):
+            raise InvalidArgument("give_up_on", self.give_up_on, "a tuple of exception classes, such as (ValueError,)")
 
     def next_delay(self, failures: int, error: BaseException) -> float | None:
-        """Seconds until the next call after that many failures (1-based), ``None`` to give up."""
-        if failures > self.max_retries or isinstance(error, (Terminal, SerializationError, *self.give_up_on)):
+        """Seconds until the next call after that many failures (1-based), ``None`` to give up.
+
+        ``Terminal``, a result that cannot be stored, and ``give_up_on`` are not retried; nor is a group that holds one
+        of them, nor what was raised from a ``Terminal``.
+        """
+        if failures > self.max_retries or _is_hopeless(error):
+            return None
+        if self.give_up_on and any(isinstance(member, self.give_up_on) for member in _members(error)):
             return None
         return _delay(self.backoff, failures)
 
 
 class RunRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a whole run is retried: at most ``max_attempts`` attempts, the first included."""
+    """How a whole run is retried: at most ``max_attempts`` attempts, the first included, ``backoff`` between them.
+
+    Raises ``InvalidArgument`` for what can never be meant.
+    """
 
     max_attempts: int = 1
     backoff: Backoff | timedelta | float = exponential(1, 60)
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            raise InvalidArgument("max_attempts", self.max_attempts, "a whole number, 1 or more")
+        _check_count("max_attempts", self.max_attempts, least=1)
         _delay(self.backoff, 1)
 
     def next_delay(self, attempts: int, error: BaseException) -> float | None:
-        """Seconds until the next attempt after that many failed ones, ``None`` to give up."""
-        if attempts >= self.max_attempts or isinstance(error, (Terminal, SerializationError)):
+        """Seconds until the next attempt after that many failed ones, this one included; ``None`` to give up.
+
+        ``Terminal`` and values that cannot be stored are not retried, whether the workflow or one of its steps raised
+        them.
+        """
+        if attempts >= self.max_attempts or _is_hopeless(error):
             return None
         return _delay(self.backoff, attempts)
+
+
+def _delay(backoff: Backoff | Duration, failures: int) -> float:
+    return backoff.delay(failures) if isinstance(backoff, Backoff) else seconds("backoff", backoff)
+
+
+def _check_count(argument: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidArgument(argument, value, f"a whole number, {least} or more")
+
+
+def _is_exception(given: object) -> bool:
+    return isinstance(given, type) and issubclass(given, BaseException)
+
+
+def _is_hopeless(error: BaseException) -> bool:
+    for member in _members(error, with_causes=True):
+        if isinstance(member, _HOPELESS):
+            return True
+        # After a replay the name is all that is known of the error that failed the step.
+        if isinstance(member, StepFailed) and member.error_type in _HOPELESS_NAMES:
+            return True
+    return False
+
+
+def _members(error: BaseException, *, with_causes: bool = False) -> Iterator[BaseException]:
+    """The error, the members of its groups, and what they were raised from; each once, for causes may form a ring."""
+    stack, seen = [error], set[int]()
+    while stack:
+        member = stack.pop()
+        if id(member) in seen:
+            continue
+        seen.add(id(member))
+        yield member
+        if isinstance(member, BaseExceptionGroup):
+            stack.extend(cast("BaseExceptionGroup[BaseException]", member).exceptions)
+        if with_causes and member.__cause__ is not None:
+            stack.append(member.__cause__)
