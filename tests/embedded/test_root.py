@@ -34,18 +34,28 @@ def no_namespaces(reachable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(programs))
 
 
+def copy_of_the_programs(place: Path, mode: int) -> Path:
+    found = find_binaries(None, None).directory
+    package = found.parents[1]
+    shutil.copytree(package, place / package.name, symlinks=True)
+    libraries = package.with_name(package.name + ".libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, place / libraries.name, symlinks=True)
+    place.chmod(mode)
+    return place / found.relative_to(package.parent)
+
+
 @pytest.fixture
 def closed_binaries(tmp_path: Path) -> Iterator[Path]:
     """The programs where only root can come, as in an environment in root's home."""
-    found = find_binaries(None, None).directory
-    package = found.parents[1]
-    shutil.copytree(package, tmp_path / "closed" / package.name, symlinks=True)
-    libraries = package.with_name(package.name + ".libs")
-    if libraries.is_dir():
-        shutil.copytree(libraries, tmp_path / "closed" / libraries.name, symlinks=True)
-    (tmp_path / "closed").chmod(0o700)
-    yield tmp_path / "closed" / found.relative_to(package.parent)
+    yield copy_of_the_programs(tmp_path / "closed", 0o700)
     shutil.rmtree(tmp_path / "closed")
+
+
+@pytest.fixture
+def open_binaries(reachable: Path) -> Path:
+    """The programs where everybody can come, wherever the environment of the tests is."""
+    return copy_of_the_programs(reachable.parent / "open", 0o755)
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +78,9 @@ def modes(path: Path) -> list[tuple[int, int]]:
     return [(parent.stat().st_mode, parent.stat().st_uid) for parent in path.parents]
 
 
-def test_where_an_account_can_come_it_runs_the_server(reachable: Path) -> None:
+def test_where_an_account_can_come_it_runs_the_server(reachable: Path, open_binaries: Path) -> None:
     before = modes(reachable)
-    with EmbeddedPostgres(reachable, fsync=False) as server:
+    with EmbeddedPostgres(reachable, fsync=False, binaries=open_binaries) as server:
         assert value(server.conninfo, "SELECT 1") == 1
         assert owner_of_server(reachable) == account()
         assert reachable.stat().st_uid == account()

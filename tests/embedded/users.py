@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -37,13 +36,15 @@ class User:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
         )
 
     def conninfo(self) -> str:
-        """Waits for the server; empty if the process failed."""
+        """Waits for the server."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        shown = self.process.stdout.readline().strip()
+        assert shown, self.leave()
+        return shown
 
     def kill(self) -> None:
         self.process.kill()
