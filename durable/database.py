@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -38,7 +38,9 @@ class Database:
             self._options = {**options} if isinstance(options, Mapping) else {}
             self._transactions = conninfo_or_pool
             self._owns_transactions = False
-        self._engine = _pool(self.conninfo, {**self._options, "autocommit": True}, _ENGINE_CONNECTIONS)
+        self._engine = _pool(
+            self.conninfo, {**self._options, "autocommit": True}, _ENGINE_CONNECTIONS, configure=_plan_anew
+        )
 
     @property
     def connect_options(self) -> dict[str, Any]:
@@ -70,7 +72,18 @@ class Database:
             yield connection
 
 
-def _pool(conninfo: str, options: dict[str, Any], size: int) -> Pool:
+async def _plan_anew(connection: AsyncConnection[Any]) -> None:
+    # A plan made while the tables were small walks a whole shard value once they have grown, until they are analysed.
+    # Making it anew costs a tenth of a millisecond a statement; keeping it made 5,000 runs take 9 s instead of 1.
+    await connection.execute("SET plan_cache_mode = force_custom_plan")
+
+
+def _pool(
+    conninfo: str,
+    options: dict[str, Any],
+    size: int,
+    configure: Callable[[AsyncConnection[Any]], Awaitable[None]] | None = None,
+) -> Pool:
     return AsyncConnectionPool(
         conninfo,
         kwargs=options,
@@ -79,6 +92,7 @@ def _pool(conninfo: str, options: dict[str, Any], size: int) -> Pool:
         open=False,
         timeout=_RECONNECT_SECONDS,
         reconnect_timeout=_RECONNECT_SECONDS,
+        configure=configure,
     )
 
 

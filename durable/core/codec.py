@@ -142,8 +142,9 @@ def _is_too_deep(data: bytes) -> bool:
     """For valid JSON. In C from end to end: a large flat value must not pay for the check."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return False
-    structure = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NOT_STRUCTURE)
-    brackets = _STRINGS.sub(b"", structure.replace(b'""', b""))
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = _STRINGS.sub(b"", data.translate(None, _NOT_STRUCTURE).replace(b'""', b""))
     return max(accumulate(map(_LEVELS.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 

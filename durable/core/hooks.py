@@ -19,7 +19,7 @@ def to_builtin(value: Any) -> Any:
         return str.__str__(value)
     if isinstance(value, float):
         return float.__float__(value)
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):  # a bool only comes here as a key, True would read "1"
         return int.__int__(value)
     if is_model(type(value)):
         return value.model_dump(mode="json", round_trip=True, by_alias=not _reads_names())
@@ -33,7 +33,7 @@ def from_builtin(type: Any, value: Any) -> Any:
     if is_model(type):
         # As JSON: models in strict mode read a datetime or a tuple from nothing else.
         return type.model_validate_json(msgspec.json.encode(value), **_by_name())
-    raise NotImplementedError
+    raise NotImplementedError(f"nothing of type {type!r} can be read from JSON")
 
 
 def is_model(type: Any) -> TypeGuard[Any]:
