@@ -127,13 +127,13 @@ def test_where_nothing_helps_the_error_says_what_does(base: Path, monkeypatch: p
     assert not list(base.parent.glob("durable-postgres-*"))
 
 
-def test_data_are_served_by_whoever_wrote_them(reachable: Path) -> None:
+def test_data_are_served_by_whoever_wrote_them(reachable: Path, open_binaries: Path) -> None:
     nobody = pwd.getpwnam("nobody")
-    with EmbeddedPostgres(reachable, fsync=False):
+    with EmbeddedPostgres(reachable, fsync=False, binaries=open_binaries):
         pass
     subprocess.run(["chown", "-R", f"{nobody.pw_uid}:{nobody.pw_gid}", str(reachable)], check=True)
 
-    with EmbeddedPostgres(reachable, fsync=False):
+    with EmbeddedPostgres(reachable, fsync=False, binaries=open_binaries):
         assert owner_of_server(reachable) == nobody.pw_uid
 
 
