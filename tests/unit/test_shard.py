@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from durable.core.shard import fnv1a32, shard_value, shard_values
 
 
-@pytest.mark.parametrize(
-    ("text", "digest"), [("", 0x811C9DC5), ("a", 0xE40C292C), ("foobar", 0xBF9CF968)]
-)
+@pytest.mark.parametrize(("text", "digest"), [("", 0x811C9DC5), ("a", 0xE40C292C), ("foobar", 0xBF9CF968)])
 def test_the_hash_is_fnv_1a_as_published(text: str, digest: int) -> None:
     assert fnv1a32(text) == digest
 
