@@ -22,7 +22,8 @@ def to_builtin(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):  # a bool only comes here as a key, True would read "1"
         return int.__int__(value)
     if is_model(type(value)):
-        return value.model_dump(mode="json", round_trip=True, by_alias=not _reads_names())
+        model: Any = value  # the isinstance checks above have left a type checker with guesses
+        return model.model_dump(mode="json", round_trip=True, by_alias=not _reads_names())
     raise NotImplementedError
 
 
