@@ -9,12 +9,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
-from psycopg_pool import PoolTimeout
 
 from durable.core.workflow import Workflow
 from durable.database import Database, is_outage, read_all
 from durable.executor import Executor
-from durable.store.engine import Load, Routed, claim_runs, next_wake, route_events, unrouted_events
+from durable.store.engine import (
+    Load,
+    Routed,
+    announce_taken_over,
+    claim_runs,
+    next_wake,
+    route_events,
+    take_over_runs,
+    unrouted_events,
+)
 from durable.store.records import ClaimedRun, Comeback
 from durable.store.statement import Statement
 
@@ -22,6 +30,7 @@ _logger = logging.getLogger(__name__)
 
 _MOST_CLAIMED = 500
 _MOST_ROUTED = 1000
+_LOST_SECONDS = 1.0
 _SOONEST = 0.005
 """Seconds: a wake that is due but locked by another worker is not asked for more often than this."""
 
@@ -40,6 +49,7 @@ class Dispatcher:
         *,
         poll_interval: float,
         max_poll_interval: Callable[[], float],
+        max_strikes: int,
     ) -> None:
         self.workflow = workflow
         self._shard_values = list(shard_values)
@@ -49,10 +59,12 @@ class Dispatcher:
         self._worker_id = worker_id
         self._poll_interval = poll_interval
         self._max_poll_interval = max_poll_interval
+        self._max_strikes = max_strikes
         self._interval = poll_interval
         self._awake = asyncio.Event()
         self._to_claim: set[str] = set(shard_values)
         self._to_route: set[str] = set(shard_values)
+        self._to_give_up: set[str] = set()
         self._wakes: dict[str, float] = {}
 
     # hints, from callbacks of the loop
@@ -77,6 +89,15 @@ class Dispatcher:
         if self._to_claim or wake_in is not None:
             self._awake.set()
 
+    def run_lost(self, shard_value: str) -> None:
+        """A run was abandoned here. Where its row still says that it is ours, it is given up, and counted: it may well
+        be the run's own doing."""
+        asyncio.get_running_loop().call_later(_LOST_SECONDS, self._give_up, shard_value)
+
+    def _give_up(self, shard_value: str) -> None:
+        self._to_give_up.add(shard_value)
+        self._awake.set()
+
     def _note_wake(self, shard_value: str, wake_in: float) -> None:
         moment = time.monotonic() + wake_in
         self._wakes[shard_value] = min(moment, self._wakes.get(shard_value, moment))
@@ -89,8 +110,8 @@ class Dispatcher:
             self._awake.clear()
             try:
                 found = await self._pass()
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                if not (is_outage(error) or isinstance(error, PoolTimeout)):
+            except (psycopg.Error, OSError) as error:
+                if not is_outage(error):
                     _logger.exception("claiming runs of %s failed", self.workflow.name)
                 else:
                     _logger.warning("claiming runs of %s waits for the database: %s", self.workflow.name, error)
@@ -104,7 +125,9 @@ class Dispatcher:
                 await self._wait()
 
     def _is_work_known(self) -> bool:
-        return bool(self._to_route) or bool(self._to_claim and self._executor.free_places(self.workflow) > 0)
+        if self._to_route or self._to_give_up:
+            return True
+        return bool(self._to_claim) and self._executor.free_places(self.workflow) > 0
 
     async def _wait(self) -> None:
         timeout = self._interval
@@ -126,6 +149,8 @@ class Dispatcher:
 
     async def _pass(self) -> bool:
         found = False
+        for shard_value in sorted(self._to_give_up):
+            await self._give_up_lost(shard_value)
         for shard_value in sorted(self._to_route | self._to_claim):
             if shard_value in self._to_route or self._executor.free_places(self.workflow) > 0:
                 found |= await self._visit(shard_value)
@@ -153,6 +178,23 @@ class Dispatcher:
             self._note_claims(shard_value, answers[-1], is_more=len(claimed) == limit)
             self._executor.submit(self.workflow, shard_value, [(run, comebacks.get(run.run_id)) for run in claimed])
         return bool(claimed)
+
+    async def _give_up_lost(self, shard_value: str) -> None:
+        self._to_give_up.discard(shard_value)
+        try:
+            async with self._database.engine() as connection:
+                # Asked for here, between two claims: what is claimed and not yet submitted would seem lost.
+                held = self._executor.held_runs(self.workflow)
+                give_up = take_over_runs(
+                    self._schema, shard_value, self._worker_id(), max_strikes=self._max_strikes, held=held
+                )
+                (taken,) = await read_all(connection, [give_up])
+                await read_all(connection, announce_taken_over(self._schema, taken))
+        except BaseException:
+            self.run_lost(shard_value)
+            raise
+        for run_id in (*taken.queued, *taken.failed):
+            _logger.error("run %s:%s was given up by its own worker", shard_value, run_id)
 
     def _deliver(self, shard_value: str, routed: Routed, *, is_more: bool) -> None:
         loop = asyncio.get_running_loop()

@@ -6,17 +6,14 @@ Everything here runs in callbacks of the event loop, never inside a task (see ``
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-import os
-import random
 import time
 from collections import deque
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
-
-import uuid6
+from typing import Concatenate, ParamSpec, Protocol
 
 from durable.core.codec import Codec
 from durable.core.commands import Abandon, Command, Complete, Draw, Execute, Fail, SetAside, Sleep, Transact, WaitEvent
@@ -27,11 +24,14 @@ from durable.core.history import ELAPSED, History, TimedOut, Value
 from durable.core.machine import Machine
 from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
+from durable.draws import draw
 from durable.steps import Fenced, Finished
 from durable.store.records import AnsweredWait, ClaimedRun, Event, OpenedWait, Record, Wake, Written
 from durable.waits import OpenWaits
 
 _logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 
 class Host(Protocol):
@@ -50,6 +50,21 @@ class Host(Protocol):
     def left(self, execution: Execution, written: Written | None) -> None:
         """The execution holds its run no more. ``written`` is ``None`` where it was taken from us."""
         ...
+
+
+def _entry(method: Callable[Concatenate[Execution, P], None]) -> Callable[Concatenate[Execution, P], None]:
+    """A callback of the event loop. What breaks in it costs this run its place, and neither the worker its life nor the
+    run its end: it is claimed anew, and fails when that goes on."""
+
+    @functools.wraps(method)
+    def enter(self: Execution, /, *arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            method(self, *arguments, **options)
+        except Exception:
+            _logger.exception("run %s broke the engine; it is given up here", self.run_key)
+            self.abandon()
+
+    return enter
 
 
 class Execution:
@@ -102,8 +117,7 @@ class Execution:
             return None
         return self._ending.wake_in or 0.0
 
-    # entries: each is one callback of the event loop
-
+    @_entry
     def begin(self, history: History, wake: Wake | None) -> None:
         """Runs the workflow from the top. ``wake`` is ``None`` on the very first claim."""
         ctx = Context(self.run_key, self.workflow.name, self.claimed.version, self.claimed.attempts + 1)
@@ -127,6 +141,7 @@ class Execution:
             self._take_wake(wake)
         self._settle()
 
+    @_entry
     def resume(self, claimed: ClaimedRun, wake: Wake) -> None:
         """Goes on in place after a park."""
         self.claimed = claimed
@@ -138,6 +153,7 @@ class Execution:
         self._take_wake(wake)
         self._settle()
 
+    @_entry
     def deliver(self, event: Event) -> None:
         """An event arrived while the run is executing. One that meets a park is found by the park's own flush."""
         if not self._is_gone and self._ending is None:
@@ -145,6 +161,7 @@ class Execution:
             self._take_events()
             self._settle()
 
+    @_entry
     def flushed(self, written: Written) -> None:
         """The journal has written, or refused, a record of this run."""
         if self._is_gone:
@@ -162,12 +179,14 @@ class Execution:
             self._take_events()
         self._settle()
 
+    @_entry
     def drain(self) -> None:
         """The worker stops: no new step starts; the run is handed back once those under way have finished."""
         self.is_draining = True
         if not self._is_gone:
             self._settle()
 
+    @_entry
     def interrupt(self) -> None:
         """The worker's patience is over: steps under way are cancelled and will run again elsewhere."""
         if not self._is_gone and self._ending is None:
@@ -221,18 +240,12 @@ class Execution:
                     unreachable(command)
 
     def _draw(self, call: Draw) -> Iterable[Command]:
-        match call.source:
-            case "random_uuid7":
-                value: object = uuid6.uuid7()
-            case "random_uint64":
-                value = int.from_bytes(os.urandom(8))
-            case "random":
-                value = random.SystemRandom().random()
-            case _:
-                value = self.claimed.claimed_at + timedelta(seconds=time.monotonic() - self.claimed_clock)
-        text = self._host.codec.encode(value, str(call))
+        text = self._host.codec.encode(draw(call, self._now), str(call))
         finished = Finished(Value(text), 1, 0.0, None, is_stored=False)
         return self._answer_step(call, finished)
+
+    def _now(self) -> datetime:
+        return self.claimed.claimed_at + timedelta(seconds=time.monotonic() - self.claimed_clock)
 
     def _answer_step(self, call: Execute | Draw, finished: Finished) -> list[Command]:
         assert self._machine is not None
@@ -296,6 +309,7 @@ class Execution:
 
     # what comes in
 
+    @_entry
     def _step_done(self, call: Execute, task: asyncio.Task[Finished]) -> None:
         is_wanted = self._running.pop(call.key, None) is not None
         if self._is_gone or not is_wanted or task.cancelled():
@@ -364,11 +378,11 @@ class Execution:
         """While steps keep the run here, its own waits end by a local clock started when they were opened."""
         for wait in self._record.opened:
             if wait.until is not None:
-                elapsed = time.monotonic() - self.claimed_clock
-                self._waits.start_timer(wait.key, (wait.until - self.claimed.claimed_at).total_seconds() - elapsed)
+                self._waits.start_timer(wait.key, (wait.until - self._now()).total_seconds())
             elif wait.wake_in is not None:
                 self._waits.start_timer(wait.key, wait.wake_in)
 
+    @_entry
     def _timer_fired(self, key: str) -> None:
         if not self._is_gone:
             self._elapse(key)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from durable.core.codec import Codec
 from durable.core.commands import Execute, Transact
@@ -22,9 +22,15 @@ from durable.store.records import ClaimedRun, Comeback, Event, Wake, Written
 
 _logger = logging.getLogger(__name__)
 
-Left = Callable[[Workflow[Any, Any], str, "float | None"], None]
-"""Called with the workflow, the shard value and the time when a run leaves and its place is free: seconds until it
-wakes, 0 if it can be claimed again at once, ``None`` if it need not be claimed again."""
+
+class Claimer(Protocol):
+    """The dispatcher of a workflow, as its executions see it."""
+
+    def place_freed(self, shard_value: str, wake_in: float | None) -> None:
+        """A run has left and wakes in that many seconds: 0, it can be claimed at once; ``None``, it need not be."""
+
+    def run_lost(self, shard_value: str) -> None:
+        """A run is no longer executed here, and nothing of that could be recorded."""
 
 
 class Executor:
@@ -40,7 +46,7 @@ class Executor:
         codec: Codec,
         max_resident: int,
         max_threads: int,
-        left: Left,
+        claimer_of: Callable[[str], Claimer],
     ) -> None:
         self.codec = codec
         self._database = database
@@ -49,7 +55,7 @@ class Executor:
         self._worker_id = worker_id
         self._max_resident = max_resident
         self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="durable-step")
-        self._left = left
+        self._claimer_of = claimer_of
         self._active: dict[str, Execution] = {}
         self._resident: OrderedDict[str, Execution] = OrderedDict()
         self._load: dict[str, int] = {}
@@ -73,6 +79,10 @@ class Executor:
         """How many parked runs are kept in memory."""
         return len(self._resident)
 
+    def held_runs(self, workflow: Workflow[Any, Any]) -> list[str]:
+        """Ids of the runs of that workflow that are being executed."""
+        return [run_id for run_id, execution in self._active.items() if execution.workflow is workflow]
+
     def is_resident(self, claimed: ClaimedRun) -> bool:
         """Whether the machine of that run is at hand and nobody else has touched the run since it was parked."""
         parked = self._resident.get(claimed.run_id)
@@ -92,22 +102,16 @@ class Executor:
             self._idle.clear()
             if parked is not None and comeback is not None and comeback.history is None:
                 self._active[claimed.run_id] = parked
-                loop.call_soon(self._enter, parked, parked.resume, claimed, comeback.wake)
+                parked.is_draining = self._is_draining
+                loop.call_soon(parked.resume, claimed, comeback.wake)
                 continue
             if parked is not None:
                 parked.close()
             execution = self._active[claimed.run_id] = Execution(self, workflow, shard_value, claimed)
             history = (comeback.history if comeback else None) or History()
             wake: Wake | None = comeback.wake if comeback else None
-            loop.call_soon(self._enter, execution, execution.begin, history, wake)
-
-    def _enter(self, execution: Execution, entry: Callable[..., None], *arguments: object) -> None:
-        execution.is_draining = self._is_draining
-        try:
-            entry(*arguments)
-        except Exception:  # a defect of ours must cost one run its place, not the worker its life
-            _logger.exception("run %s broke the engine; it is given up here", execution.run_key)
-            execution.abandon()
+            execution.is_draining = self._is_draining
+            loop.call_soon(execution.begin, history, wake)
 
     def deliver(self, event: Event) -> None:
         """Hands an event to its run, if that is being executed here. Call it from a callback of the loop."""
@@ -145,7 +149,10 @@ class Executor:
             wake_in = 0.0 if written.requeued else written.wake_in
         elif written is not None:
             wake_in = execution.comes_back_in
-        self._left(workflow, execution.run_key.workflow_name_shard, wake_in)
+        claimer = self._claimer_of(workflow.name)
+        claimer.place_freed(execution.run_key.workflow_name_shard, wake_in)
+        if written is None:
+            claimer.run_lost(execution.run_key.workflow_name_shard)
         if not self._active:
             self._idle.set()
 

@@ -11,8 +11,7 @@ import psycopg
 
 from durable.core.endings import Settle, encoded
 from durable.database import Database, commit, is_outage
-from durable.store.channels import done_channel
-from durable.store.engine import announce
+from durable.store.channels import announce_ended
 from durable.store.flush import Flush
 from durable.store.records import Record, Written
 from durable.store.statement import Statement
@@ -21,8 +20,6 @@ _logger = logging.getLogger(__name__)
 
 _MOST_RECORDS = 1000
 """In one flush: bounds its locks and its latency."""
-_IDS_A_NOTICE = 200
-"""A notification's payload ends at 8,000 bytes; an id and its comma take 37."""
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -94,14 +91,14 @@ class _Lane:
         finally:
             self.task = None
 
-    async def _write(self, records: Sequence[Record]) -> list[Written]:
+    async def _write(self, records: Sequence[Record], *, is_verdict: bool = False) -> list[Written]:
         failures = 0
         while True:
             try:
                 return await self._attempt(records)
             except (psycopg.Error, OSError) as error:
                 if not is_outage(error):
-                    return await self._isolate(records, error)
+                    return [Written(is_ours=False)] if is_verdict else await self._isolate(records, error)
                 delay = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
                 failures += 1
                 _logger.warning("flush of %s failed, again in %s s: %s", self._shard_value, delay, error)
@@ -120,10 +117,7 @@ class _Lane:
             for record in records
             if isinstance(record.ending, Settle) and record.ending.status in ("completed", "failed")
         ]
-        return [
-            announce(self._schema, done_channel(self._schema), ",".join(ended[first : first + _IDS_A_NOTICE]))
-            for first in range(0, len(ended), _IDS_A_NOTICE)
-        ]
+        return announce_ended(self._schema, ended)
 
     async def _isolate(self, records: Sequence[Record], error: Exception) -> list[Written]:
         """One record spoils the batch: each half by itself, down to the culprit, whose run fails with the reason."""
@@ -133,7 +127,5 @@ class _Lane:
         (record,) = records
         _logger.error("run %s cannot record what it did: %s", record.run_id, error)
         verdict = Record(record.run_id, record.epoch, ending=Settle(status="failed", error=encoded(error)))
-        if record.ending == verdict.ending:
-            return [Written(is_ours=False)]
-        await self._write([verdict])
+        await self._write([verdict], is_verdict=True)
         return [Written(is_ours=False)]

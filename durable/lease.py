@@ -19,15 +19,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
-import msgspec
 import psycopg
 
-from durable.core.errors import ErrorInfo
 from durable.core.shard import shard_values
-from durable.store.channels import done_channel, work_channel
 from durable.store.engine import (
     Suspect,
-    announce,
+    announce_taken_over,
     beat,
     orphan_owners,
     register_worker,
@@ -174,29 +171,14 @@ class Lease:
                 for owner in _run(connection, orphan_owners(self._schema, shard_value)):
                     self._take_over(connection, shard_value, owner)
 
-    def _take_over(self, connection: psycopg.Connection[Any], shard_value: str, dead_worker_id: str) -> None:
-        crash_loop = ErrorInfo(
-            "CrashLoop",
-            f"{self._max_strikes} workers in a row died executing this run without a new memo; "
-            "find out what ends the process, then retry the run",
-        )
-        taken = _run(
-            connection,
-            take_over_runs(
-                self._schema,
-                shard_value,
-                dead_worker_id,
-                max_strikes=self._max_strikes,
-                crash_loop=msgspec.json.encode(crash_loop).decode(),
-            ),
-        )
-        for run_id, status in taken:
-            if status == "failed":
-                _logger.error("run %s:%s is failed: CrashLoop", shard_value, run_id)
-                _run(connection, announce(self._schema, done_channel(self._schema), run_id))
-        if taken:
-            _logger.warning("took over %d runs of %s", len(taken), shard_value)
-            _run(connection, announce(self._schema, work_channel(self._schema), f"run:{shard_value}"))
+    def _take_over(self, connection: psycopg.Connection[Any], shard_value: str, owner: str) -> None:
+        taken = _run(connection, take_over_runs(self._schema, shard_value, owner, max_strikes=self._max_strikes))
+        for run_id in taken.failed:
+            _logger.error("run %s:%s is failed: CrashLoop", shard_value, run_id)
+        if taken.queued:
+            _logger.warning("took over %d runs of %s", len(taken.queued), shard_value)
+        for notice in announce_taken_over(self._schema, taken):
+            _run(connection, notice)
 
     def _watch_loop(self) -> None:
         blocked = time.monotonic() - self._loop_seen

@@ -31,8 +31,7 @@ from durable.core.workflow import Workflow
 from durable.ids import uuid7
 from durable.store import application
 from durable.store.application import NewEvent, NewRun, Outcome
-from durable.store.channels import work_channel
-from durable.store.engine import announce
+from durable.store.channels import announce_event, announce_runs
 from durable.store.queries import check_schema
 from durable.store.settings import read_settings
 from durable.store.statement import Op
@@ -66,6 +65,10 @@ class Operations:
         if self._shard_count is None:
             self._shard_count = (yield from read_settings(self.schema)).shard_count
         return self._shard_count
+
+    def check_schema(self) -> Op[None]:
+        """Raises ``SchemaError``, rather than leave it to a statement that misses its table."""
+        yield from self.shard_count()
 
     # begin
 
@@ -107,7 +110,7 @@ class Operations:
         """Inserts the run and tells the workers."""
         shard = yield from self._shard_value(run)
         is_new = yield from application.begin_run(self.schema, shard, run)
-        yield from announce(self.schema, work_channel(self.schema), f"run:{shard}")
+        yield from announce_runs(self.schema, shard)
         # Without a key only an earlier try of this very operation can have inserted it.
         return Begun(RunKey(shard, run.run_id), is_new or run.key is None)
 
@@ -124,7 +127,7 @@ class Operations:
             for batch in _batches(members):
                 yield from application.begin_runs(self.schema, shard, batch)
         for shard in by_shard:
-            yield from announce(self.schema, work_channel(self.schema), f"run:{shard}")
+            yield from announce_runs(self.schema, shard)
         return run_keys
 
     def _shard_value(self, run: NewRun) -> Op[str]:
@@ -168,10 +171,11 @@ class Operations:
     def publish_event(self, event: NewEvent) -> Op[None]:
         """Inserts the event and tells the workers; nothing if it is there already. Raises ``RunNotFound`` or
         ``RunTerminal``."""
+        yield from self.check_schema()
         for _ in range(_TRIES):
             if (yield from application.publish_event(self.schema, event)):
                 shard = event.run_key.workflow_name_shard
-                yield from announce(self.schema, work_channel(self.schema), f"event:{shard}")
+                yield from announce_event(self.schema, shard)
                 return
             found = yield from application.why_not_published(self.schema, event)
             if found is None:
@@ -188,6 +192,7 @@ class Operations:
 
     def run_status(self, run_key: RunKey) -> Op[RunStatus]:
         """Raises ``RunNotFound``."""
+        yield from self.check_schema()
         found = yield from application.run_status(self.schema, run_key)
         if found is None:
             raise RunNotFound(run_key)
@@ -205,6 +210,7 @@ class Operations:
 
     def outcome(self, run_key: RunKey) -> Op[Outcome]:
         """Raises ``RunNotFound``."""
+        yield from self.check_schema()
         shard, run_id = run_key.workflow_name_shard, run_key.run_id
         outcomes = yield from application.run_outcomes(self.schema, shard, [run_id])
         if run_id not in outcomes:
@@ -213,6 +219,7 @@ class Operations:
 
     def outcomes(self, run_keys: Iterable[RunKey]) -> Op[dict[RunKey, Outcome]]:
         """Of many runs, a statement for each shard value; runs that do not exist are missing."""
+        yield from self.check_schema()
         by_shard: dict[str, list[str]] = {}
         for run_key in run_keys:
             by_shard.setdefault(run_key.workflow_name_shard, []).append(run_key.run_id)
@@ -242,6 +249,7 @@ class Operations:
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         if name is not None:
             check_key("workflow", name)
+        yield from self.check_schema()
         cursor = None
         if before is not None:
             run_key = check_run_key("before", before)

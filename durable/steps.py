@@ -12,6 +12,7 @@ from concurrent.futures import Executor as ThreadPool
 from typing import Any
 
 import msgspec
+import psycopg
 
 from durable.core.codec import Codec
 from durable.core.commands import Draw, Execute, Transact
@@ -19,12 +20,14 @@ from durable.core.durations import seconds
 from durable.core.errors import DurableError, SerializationError
 from durable.core.history import Failure, Value
 from durable.core.machine import error_info
-from durable.database import Database, is_conflict, is_outage, run
+from durable.database import Database, is_outage, run
 from durable.store.engine import find_transaction_memo, store_transaction_memo
 from durable.store.records import StepMemo
 
 _JITTER = 0.25
-_OUTAGE_SECONDS = 0.5
+_AWAY_SECONDS = 0.5
+_MOST_EXCUSED = 50
+"""Conflicts and shortages in a row that use up no retry. A transaction that can never succeed must end all the same."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -57,6 +60,10 @@ class Fenced(DurableError):
     """The run belongs to another worker by now; what this one did is rolled back."""
 
 
+class _DatabaseAway(Exception):
+    """The connection could not be had, or was lost."""
+
+
 async def run_step(call: Execute, codec: Codec, threads: ThreadPool) -> Finished:
     """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up."""
 
@@ -80,28 +87,37 @@ async def run_transaction(call: Transact, codec: Codec, database: Database, owne
     in_doubt = False
 
     async def attempt(number: int) -> str:
+        connection: psycopg.AsyncConnection[Any] | None = None
+        try:
+            async with database.transaction() as connection:
+                return await within(connection, number)
+        except psycopg.OperationalError as error:
+            if connection is None or connection.closed:
+                raise _DatabaseAway(str(error)) from error
+            raise
+
+    async def within(connection: psycopg.AsyncConnection[Any], number: int) -> str:
         nonlocal in_doubt
-        async with database.transaction() as connection:
-            if in_doubt:
-                memo = await run(connection, find_transaction_memo(*common, ownership.run_id, call.key))
-                if memo is not None:
-                    return memo
-            value = await _within(call, call.fn(connection, *call.args))
-            output = codec.encode(value, f"the output of {call}")
-            store = store_transaction_memo(
-                *common,
-                ownership.worker_id,
-                run_id=ownership.run_id,
-                epoch=ownership.epoch,
-                step_key=call.key,
-                fn=call.name,
-                attempts=number,
-                input=_input(call, codec),
-                output=output,
-            )
-            in_doubt = True
-            if not await run(connection, store):
-                raise Fenced(f"run {ownership.run_id} belongs to another worker")
+        if in_doubt:
+            memo = await run(connection, find_transaction_memo(*common, ownership.run_id, call.key))
+            if memo is not None:
+                return memo
+        value = await _within(call, call.fn(connection, *call.args))
+        output = codec.encode(value, f"the output of {call}")
+        store = store_transaction_memo(
+            *common,
+            ownership.worker_id,
+            run_id=ownership.run_id,
+            epoch=ownership.epoch,
+            step_key=call.key,
+            fn=call.name,
+            attempts=number,
+            input=_input(call, codec),
+            output=output,
+        )
+        in_doubt = True
+        if not await run(connection, store):
+            raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
     return await _with_retries(call, codec, attempt, is_stored=True)
@@ -111,7 +127,7 @@ async def _with_retries(
     call: Execute, codec: Codec, attempt: Callable[[int], Awaitable[str]], *, is_stored: bool
 ) -> Finished:
     started = time.monotonic()
-    failures = 0
+    failures = excused = 0
     try:
         codec.check_type(call.signature.returns, f"the output of {call}")
     except SerializationError as error:
@@ -127,8 +143,9 @@ async def _with_retries(
             task = asyncio.current_task()
             if isinstance(error, (KeyboardInterrupt, GeneratorExit)) or (task is not None and task.cancelling()):
                 raise
-            if is_stored and (is_outage(error) or is_conflict(error)):
-                await asyncio.sleep(_OUTAGE_SECONDS * random.random())  # the database's fault uses up no retry
+            if isinstance(error, _DatabaseAway) or (is_stored and excused < _MOST_EXCUSED and _is_excused(error)):
+                excused += not isinstance(error, _DatabaseAway)
+                await asyncio.sleep(_AWAY_SECONDS * random.random())
                 continue
             failures += 1
             delay = call.retry.next_delay(failures, error)
@@ -136,6 +153,12 @@ async def _with_retries(
                 took = time.monotonic() - started
                 return Finished(Failure(error_info(error), error), failures, took, _input(call, codec), is_stored=False)
             await asyncio.sleep(delay * random.uniform(1 - _JITTER, 1 + _JITTER))
+
+
+def _is_excused(error: BaseException) -> bool:
+    """A conflict or a shortage of the database. A cancelled statement is not: its own time limit ended it."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return state not in (None, "57014") and is_outage(error)
 
 
 async def _within(call: Execute, body: Awaitable[Any]) -> Any:

@@ -14,7 +14,6 @@ from typing import Any, Literal, Self
 
 import msgspec
 import psycopg
-from psycopg_pool import PoolTimeout
 
 from durable.core.codec import Codec, JsonCodec
 from durable.core.durations import seconds
@@ -176,8 +175,8 @@ class Worker:
             try:
                 async with self._database.engine() as connection:
                     return (await run_async(connection, read_settings(self._schema))).shard_count
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                if not (is_outage(error) or isinstance(error, PoolTimeout)):
+            except (psycopg.Error, OSError) as error:
+                if not is_outage(error):
                     raise
                 _logger.warning("waiting for the database: %s", error)
             with suppress(TimeoutError):
@@ -209,9 +208,7 @@ class Worker:
             codec=self._codec,
             max_resident=self._max_resident,
             max_threads=self._max_threads,
-            left=lambda workflow, shard_value, wake_in: self._dispatchers[workflow.name].place_freed(
-                shard_value, wake_in
-            ),
+            claimer_of=self._dispatchers.__getitem__,
         )
         by_shard_value: dict[str, Dispatcher] = {}
         for workflow in self._workflows:
@@ -225,6 +222,7 @@ class Worker:
                 worker_id,
                 poll_interval=self._poll_interval,
                 max_poll_interval=self._current_max_poll_interval,
+                max_strikes=self._max_strikes,
             )
             by_shard_value.update(dict.fromkeys(values, dispatcher))
         if not await self._started(lease):

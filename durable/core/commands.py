@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -68,10 +68,13 @@ class Transact(Execute, frozen=True):
         return "transaction"
 
 
+Source = Literal["random_uuid7", "random_uint64", "random", "now"]
+
+
 class Draw(_Call, frozen=True):
     """Give a value that is not determined by the code: randomness or the time."""
 
-    source: Kind
+    source: Source
 
     @property
     def kind(self) -> Kind:
@@ -82,7 +85,7 @@ class Draw(_Call, frozen=True):
         return _DRAWN[self.source]
 
 
-_DRAWN: dict[Kind, Any] = {"random_uuid7": UUID, "random_uint64": int, "random": float, "now": datetime}
+_DRAWN: dict[Source, Any] = {"random_uuid7": UUID, "random_uint64": int, "random": float, "now": datetime}
 
 
 class Sleep(_Call, frozen=True):

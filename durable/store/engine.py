@@ -8,6 +8,7 @@ import msgspec
 
 from durable.core.errors import ErrorInfo
 from durable.core.history import Failure, History, Memo, OpenWait, Outcome, TimedOut, Value
+from durable.store.channels import announce_ended, announce_runs
 from durable.store.queries import query
 from durable.store.records import ClaimedRun, Comeback, Event, Wake
 from durable.store.statement import Row, Statement, nothing
@@ -18,6 +19,14 @@ class Routed(msgspec.Struct, frozen=True):
 
     live: tuple[Event, ...]
     woken: int
+
+
+class TakenOver(msgspec.Struct, frozen=True):
+    """What became of the runs of one shard value that their worker has lost: their ids by their new status."""
+
+    shard_value: str
+    queued: tuple[str, ...]
+    failed: tuple[str, ...]
 
 
 class Suspect(msgspec.Struct, frozen=True):
@@ -204,20 +213,36 @@ def remove_worker(schema: str, worker_id: str) -> Statement[None]:
 
 
 def take_over_runs(
-    schema: str, shard_value: str, dead_worker_id: str, *, max_strikes: int, crash_loop: str
-) -> Statement[list[tuple[str, str]]]:
-    """Frees the runs of a dead worker. Returns their ids and new statuses: ``queued``, or ``failed`` with the error
-    ``crash_loop`` (encoded) after ``max_strikes`` takeovers without a new memo."""
+    schema: str, shard_value: str, owner: str, *, max_strikes: int, held: Sequence[str] = ()
+) -> Statement[TakenOver]:
+    """Frees the runs of a worker that is dead, or all but those it still holds. After ``max_strikes`` takeovers without
+    a new memo a run fails with ``CrashLoop``."""
+    error = ErrorInfo(
+        "CrashLoop",
+        f"{max_strikes} workers in a row died or gave up while executing this run, without a new memo; "
+        "find out what ended them, then retry the run",
+    )
     return Statement(
         query("take_over_runs", schema),
         {
             "shard_value": shard_value,
-            "dead_worker_id": dead_worker_id,
+            "owner": owner,
+            "held": list(held),
             "max_strikes": max_strikes,
-            "crash_loop": crash_loop,
+            "crash_loop": msgspec.json.encode(error).decode(),
         },
-        lambda rows: [(row[0], row[1]) for row in rows],
+        lambda rows: TakenOver(
+            shard_value,
+            tuple(row[0] for row in rows if row[1] == "queued"),
+            tuple(row[0] for row in rows if row[1] == "failed"),
+        ),
     )
+
+
+def announce_taken_over(schema: str, taken: TakenOver) -> list[Statement[None]]:
+    """Tells the workers of the runs that are free again, and those who wait of the runs that failed."""
+    freed = [announce_runs(schema, taken.shard_value)] if taken.queued else []
+    return [*announce_ended(schema, taken.failed), *freed]
 
 
 def orphan_owners(schema: str, shard_value: str) -> Statement[list[str]]:
@@ -225,11 +250,6 @@ def orphan_owners(schema: str, shard_value: str) -> Statement[list[str]]:
     return Statement(
         query("orphan_owners", schema), {"shard_value": shard_value}, lambda rows: [str(row[0]) for row in rows]
     )
-
-
-def announce(schema: str, channel: str, payload: str) -> Statement[None]:
-    """Notifies whoever listens on that channel."""
-    return Statement(query("announce", schema), {"channel": channel, "payload": payload}, nothing)
 
 
 def find_transaction_memo(schema: str, shard_value: str, run_id: str, step_key: str) -> Statement[str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
@@ -17,6 +18,8 @@ from durable.handle import AsyncHandle, Handle
 from durable.migrate import migrate
 from tests.client.colours import Colour, finish, open_client, open_transaction, rows
 from tests.client.workflows import greet
+
+NOWHERE = "greet_0:01920000-0000-7000-8000-000000000000"
 
 
 def kill_others(database: str) -> None:
@@ -113,6 +116,24 @@ async def test_a_missing_schema_is_named_with_its_cure(colour: Colour, database:
             await client.begin_tx(tx.inner, greet, "Ada")
         await right.begin_tx(tx.inner, greet, "the caller's transaction is still good")
         await tx.commit()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda client: client.publish_event(NOWHERE, "paid"),
+        lambda client: client.get_run_status(NOWHERE),
+        lambda client: client.get_run_output(NOWHERE),
+        lambda client: client.list_runs(),
+    ],
+    ids=["publish_event", "get_run_status", "get_run_output", "list_runs"],
+)
+async def test_a_missing_schema_is_named_whatever_is_asked_first(
+    colour: Colour, bare_database: str, look: Callable[[Any], Awaitable[Any]]
+) -> None:
+    async with open_client(colour, bare_database) as client:
+        with pytest.raises(SchemaError, match="durable migrate"):
+            await look(client)
 
 
 async def test_an_older_schema_is_refused_and_a_newer_one_is_not(colour: Colour, database: str) -> None:

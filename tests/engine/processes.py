@@ -100,8 +100,14 @@ def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
 class WorkerProcess:
     """A worker in a process of its own; killed at the end of the block whatever happens."""
 
-    def __init__(self, dsn: str, *, hangs: bool = False) -> None:
-        environment = {**os.environ, "TEST_DSN": dsn, "PYTHONPATH": ROOT, "TEST_HANGS": "yes" if hangs else ""}
+    def __init__(self, dsn: str, *, hangs: bool = False, lease: float = LEASE) -> None:
+        environment = {
+            **os.environ,
+            "TEST_DSN": dsn,
+            "TEST_HANGS": "yes" if hangs else "",
+            "TEST_LEASE": str(lease),
+            "PYTHONPATH": ROOT,
+        }
         self.process = subprocess.Popen([sys.executable, "-m", "tests.engine.processes"], env=environment, cwd=ROOT)
 
     def __enter__(self) -> Self:
@@ -118,7 +124,8 @@ class WorkerProcess:
 
 
 async def _main() -> None:
-    await Worker(os.environ["TEST_DSN"], WORKFLOWS, lease=LEASE, graceful_shutdown_timeout=1, max_strikes=3).run()
+    lease = float(os.environ["TEST_LEASE"])
+    await Worker(os.environ["TEST_DSN"], WORKFLOWS, lease=lease, graceful_shutdown_timeout=1, max_strikes=3).run()
 
 
 if __name__ == "__main__":

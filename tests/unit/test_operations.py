@@ -54,29 +54,29 @@ def test_begin_inserts_and_announces_under_the_same_shard_value() -> None:
     subject = Operations("durable", JsonCodec())
     new = subject.new_run(greet, "Ada")
 
-    begun, asked = play(subject.begin(new), settings(8) | {"begin_run": [[(new.run_id,)]], "announce": [[]]})
+    begun, asked = play(subject.begin(new), settings(8) | {"begin_run": [[(new.run_id,)]], "notify": [[]]})
 
     shard = shard_value("greet", new.run_id, 8)
     assert begun.created
     assert begun.run_key == RunKey(shard, new.run_id)
-    assert [name for name, _ in asked] == ["has_settings", "read_settings", "begin_run", "announce"]
+    assert [name for name, _ in asked] == ["has_settings", "read_settings", "begin_run", "notify"]
     assert asked[-1][1] == {"channel": work_channel("durable"), "payload": f"run:{shard}"}
 
 
 def test_the_settings_are_read_once() -> None:
     subject = Operations("durable", JsonCodec())
-    answers = settings() | {"begin_run": [[("x",)], [("x",)]], "announce": [[], []]}
+    answers = settings() | {"begin_run": [[("x",)], [("x",)]], "notify": [[], []]}
     play(subject.begin(subject.new_run(greet, "Ada")), answers)
 
     _, asked = play(subject.begin(subject.new_run(greet, "Bob")), answers)
 
-    assert [name for name, _ in asked] == ["begin_run", "announce"]
+    assert [name for name, _ in asked] == ["begin_run", "notify"]
 
 
 def test_a_second_try_after_a_lost_connection_counts_as_created() -> None:
     subject = Operations("durable", JsonCodec())
 
-    begun, _ = play(subject.begin(subject.new_run(greet, "Ada")), settings() | {"begin_run": [[]], "announce": [[]]})
+    begun, _ = play(subject.begin(subject.new_run(greet, "Ada")), settings() | {"begin_run": [[]], "notify": [[]]})
 
     assert begun.created
 
@@ -84,7 +84,7 @@ def test_a_second_try_after_a_lost_connection_counts_as_created() -> None:
 def test_a_key_is_looked_for_again_where_the_shard_count_was_raised_meanwhile() -> None:
     subject = Operations("durable", JsonCodec())
     new = subject.new_run(greet, "Ada", key="k")
-    answers = settings(1) | {"find_keyed_run": [[(3, None)], [(3, None)]], "begin_run": [[]], "announce": [[]]}
+    answers = settings(1) | {"find_keyed_run": [[(3, None)], [(3, None)]], "begin_run": [[]], "notify": [[]]}
 
     begun, asked = play(subject.begin(new), answers)
 
@@ -98,9 +98,9 @@ def test_a_published_event_is_announced() -> None:
     subject = Operations("durable", JsonCodec())
     event = subject.new_event(RUN_KEY, "paid", 1, None)
 
-    _, asked = play(subject.publish_event(event), {"publish_event": [[("x",)]], "announce": [[]]})
+    _, asked = play(subject.publish_event(event), settings() | {"publish_event": [[("x",)]], "notify": [[]]})
 
-    assert asked[-1] == ("announce", {"channel": work_channel("durable"), "payload": "event:greet_0"})
+    assert asked[-1] == ("notify", {"channel": work_channel("durable"), "payload": "event:greet_0"})
 
 
 @pytest.mark.parametrize("why", [[], [("completed", False)]])
@@ -109,17 +109,18 @@ def test_an_event_that_cannot_be_stored_says_why(why: list[Row]) -> None:
     event = subject.new_event(RUN_KEY, "paid", 1, None)
 
     with pytest.raises(RunTerminal if why else RunNotFound):
-        play(subject.publish_event(event), {"publish_event": [[]], "why_not_published": [why]})
+        play(subject.publish_event(event), settings() | {"publish_event": [[]], "why_not_published": [why]})
 
 
 def test_an_event_published_while_its_run_commits_is_tried_again() -> None:
     subject = Operations("durable", JsonCodec())
     event = subject.new_event(RUN_KEY, "paid", 1, None)
-    answers = {"publish_event": [[], [("x",)]], "why_not_published": [[("queued", False)]], "announce": [[]]}
+    answers = {"publish_event": [[], [("x",)]], "why_not_published": [[("queued", False)]], "notify": [[]]}
+    play(subject.check_schema(), settings())
 
     _, asked = play(subject.publish_event(event), answers)
 
-    assert [name for name, _ in asked] == ["publish_event", "why_not_published", "publish_event", "announce"]
+    assert [name for name, _ in asked] == ["publish_event", "why_not_published", "publish_event", "notify"]
     assert asked[0] == asked[2]
 
 
@@ -129,7 +130,7 @@ def test_many_runs_are_inserted_in_batches_of_bounded_size(monkeypatch: pytest.M
     subject = Operations("durable", JsonCodec())
     new = subject.new_runs(greet, ["x" * size for size in (1, 1, 1, 1, 1, 90, 90, 200, 1)])
 
-    run_keys, asked = play(subject.begin_many(new), settings() | {"begin_runs": [[]] * 9, "announce": [[]]})
+    run_keys, asked = play(subject.begin_many(new), settings() | {"begin_runs": [[]] * 9, "notify": [[]]})
 
     sizes = [len(params["run_ids"]) for name, params in asked if name == "begin_runs"]
     assert sizes == [4, 2, 1, 1, 1]

@@ -1,9 +1,11 @@
--- The epoch is raised here already: from now on the dead worker writes nothing, should it wake up.
+-- The epoch is raised here already: from now on the dead worker writes nothing, should it wake up. A living one gives up
+-- what it does not hold any more.
 -- A strike is a takeover with no memo recorded since the one before.
 WITH lost AS MATERIALIZED (
     SELECT run_id, strikes, memos_at_takeover
     FROM durable.runs
-    WHERE workflow_name_shard = %(shard_value)s AND status = 'running' AND worker_id = %(dead_worker_id)s
+    WHERE workflow_name_shard = %(shard_value)s AND status = 'running' AND worker_id = %(owner)s
+      AND run_id <> ALL(%(held)s::uuid[])
     ORDER BY run_id
     FOR UPDATE SKIP LOCKED
 ), counted AS MATERIALIZED (

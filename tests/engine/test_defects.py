@@ -1,0 +1,182 @@
+"""What goes wrong below the workflow: a record the database refuses, a codec that breaks, a lost connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import psycopg
+import pytest
+
+from durable import AsyncClient, Context, RetryPolicy, RunFailed, Worker, workflow
+from durable import steps as steps_module
+from durable.core.codec import JsonCodec
+
+ONCE = RetryPolicy(max_retries=0)
+
+
+async def echo(value: str) -> str:
+    return value
+
+
+@workflow
+async def echoing(ctx: Context, value: str) -> str:
+    return await ctx.execute("echo", echo, value)
+
+
+class Poisonous(JsonCodec):
+    """Writes what is no JSON for one value."""
+
+    def encode(self, value: object, what: str) -> str:
+        return "{" if value == "poison" and "output" in what else super().encode(value, what)
+
+
+async def test_a_record_the_database_refuses_fails_its_run_and_no_other_of_the_batch(database: str) -> None:
+    values = [*(str(number) for number in range(40)), "poison"]
+    async with AsyncClient(database) as client:
+        run_keys = await client.begin_many(echoing, values)
+        async with Worker(database, [echoing], codec=Poisonous()):
+            handles = [client.handle(run_key, echoing) for run_key in run_keys]
+            results = await asyncio.gather(*(handle.result(timeout=20) for handle in handles), return_exceptions=True)
+
+    assert results[:-1] == values[:-1]
+    assert isinstance(results[-1], RunFailed)
+    assert "invalid input syntax for type json" in str(results[-1])
+
+
+async def test_a_verdict_the_database_refuses_is_tried_again_until_it_is_taken(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @workflow
+    async def failing(ctx: Context) -> None:
+        raise ValueError("no")
+
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("ALTER TABLE durable.runs ADD CONSTRAINT refusal CHECK (status <> 'failed')")
+        async with AsyncClient(database) as client, Worker(database, [failing, echoing]):
+            handle = await client.begin(failing)
+            while "given up by its own worker" not in caplog.text:
+                await asyncio.sleep(0.01)
+            assert await (await client.begin(echoing, "neighbour")).result(timeout=20) == "neighbour"
+            await connection.execute("ALTER TABLE durable.runs DROP CONSTRAINT refusal")
+            with pytest.raises(RunFailed, match="ValueError"):
+                await handle.result(timeout=20)
+
+
+class Breaking(JsonCodec):
+    """Breaks on a drawn number so many times."""
+
+    def __init__(self, times: float) -> None:
+        super().__init__()
+        self.left = times
+
+    def encode(self, value: object, what: str) -> str:
+        if isinstance(value, float) and self.left > 0:
+            self.left -= 1
+            raise RuntimeError("the codec is broken")
+        return super().encode(value, what)
+
+
+@workflow
+async def drawing(ctx: Context) -> str:
+    await ctx.random("number")
+    return "drawn"
+
+
+async def test_a_run_that_broke_the_engine_is_executed_anew(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with AsyncClient(database) as client, Worker(database, [drawing], codec=Breaking(1)):
+        assert await (await client.begin(drawing)).result(timeout=20) == "drawn"
+
+    assert "broke the engine" in caplog.text
+
+
+async def test_a_run_that_always_breaks_the_engine_fails_in_the_end(database: str) -> None:
+    breaking = Worker(database, [drawing], codec=Breaking(float("inf")), max_strikes=2)
+    async with AsyncClient(database) as client, breaking:
+        with pytest.raises(RunFailed, match="CrashLoop"):
+            await (await client.begin(drawing)).result(timeout=20)
+        assert breaking.healthy()
+
+
+async def test_a_connection_lost_inside_a_transaction_step_uses_up_no_retry(database: str) -> None:
+    pids: list[int] = []
+
+    async def suicidal(tx: psycopg.AsyncConnection[Any]) -> int:
+        await tx.execute("INSERT INTO ledger VALUES (1)")
+        pids.append(tx.info.backend_pid)
+        if len(pids) == 1:
+            await tx.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return len(pids)
+
+    @workflow
+    async def booking(ctx: Context) -> int:
+        return await ctx.transaction("book", suicidal, retry=ONCE)
+
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("CREATE TABLE ledger (entry int)")
+        async with AsyncClient(database) as client, Worker(database, [booking]):
+            assert await (await client.begin(booking)).result(timeout=20) == 2
+        cursor = await connection.execute("SELECT count(*) FROM ledger")
+        assert await cursor.fetchone() == (1,)
+
+
+async def test_two_transaction_steps_in_a_deadlock_both_succeed(database: str) -> None:
+    both_hold_one = asyncio.Barrier(2)
+    calls: list[str] = []
+
+    async def cross(tx: psycopg.AsyncConnection[Any], first: int, second: int) -> str:
+        calls.append(f"{first}{second}")
+        await tx.execute("UPDATE accounts SET balance = balance + 1 WHERE id = %s", (first,))
+        if len(calls) <= 2:
+            await both_hold_one.wait()
+        await tx.execute("UPDATE accounts SET balance = balance + 1 WHERE id = %s", (second,))
+        return "crossed"
+
+    @workflow
+    async def crossing(ctx: Context, order: tuple[int, int]) -> str:
+        return await ctx.transaction("cross", cross, *order, retry=ONCE)
+
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("CREATE TABLE accounts AS SELECT id, 0 AS balance FROM generate_series(1, 2) AS id")
+        async with AsyncClient(database) as client, Worker(database, [crossing]):
+            handles = [await client.begin(crossing, order) for order in ((1, 2), (2, 1))]
+            assert [await handle.result(timeout=20) for handle in handles] == ["crossed", "crossed"]
+        cursor = await connection.execute("SELECT sum(balance) FROM accounts")
+        assert await cursor.fetchone() == (4,)
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (psycopg.errors.SerializationFailure("always"), 1 + 2),
+        (psycopg.errors.QueryCanceled("its own time limit"), 1),
+        (psycopg.OperationalError("another database is away"), 1),
+        (ConnectionRefusedError("another service is away"), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+async def test_a_transaction_step_that_can_never_succeed_ends(
+    database: str, monkeypatch: pytest.MonkeyPatch, error: Exception, calls: int
+) -> None:
+    monkeypatch.setattr(steps_module, "_MOST_EXCUSED", 2)
+    called: list[None] = []
+
+    async def hopeless(tx: psycopg.AsyncConnection[Any]) -> None:
+        called.append(None)
+        raise error
+
+    @workflow
+    async def trying(ctx: Context) -> None:
+        await ctx.transaction("try", hopeless, retry=ONCE)
+
+    async with AsyncClient(database) as client, Worker(database, [trying]):
+        with pytest.raises(RunFailed, match=type(error).__name__):
+            await (await client.begin(trying)).result(timeout=20)
+    assert len(called) == calls
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_captured(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
