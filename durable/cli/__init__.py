@@ -8,11 +8,14 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, cast
+
+import psycopg
 
 from durable.core.errors import DurableError, InvalidArgument
 from durable.core.workflow import Workflow
-from durable.embedded import database
+from durable.embedded import database, named
 from durable.migrate import migrate, schema_sql
 from durable.store.migrations import latest_version
 
@@ -22,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.verb(options))
-    except DurableError as error:
+    except (DurableError, psycopg.OperationalError) as error:
         print(f"durable: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -55,10 +58,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from durable.cli.demo import run_demo
+    try:
+        from durable.cli.demo import run_demo
+    except ModuleNotFoundError as error:
+        raise DurableError(f"the demo needs {error.name}: run `pip install 'durable-flows[cli]'`") from None
 
     with database(options.dsn) as dsn:
-        return run_demo(dsn, schema=options.schema, runs=options.runs, keep=options.keep)
+        status = run_demo(dsn, schema=options.schema, runs=options.runs, keep=options.keep)
+        if options.keep and named(options.dsn) is None and sys.stdin.isatty():
+            with suppress(EOFError):
+                input("The embedded server ends with this command: press Enter when you have looked. ")
+    return status
 
 
 def _migrate(options: argparse.Namespace) -> int:

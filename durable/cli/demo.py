@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -52,6 +52,7 @@ def run_demo(dsn: str, *, schema: str, runs: int, keep: bool) -> int:
             claims = read_claims(runs)
             demo = _Demo(own, schema, look, client, console, [claim.cost for claim in claims])
             takeover = demo.run(claims)
+            console.print()
             return 0 if prove(console, look, schema, claims, takeover, demo.seconds) else 1
 
 
@@ -151,17 +152,15 @@ class _Demo:
         name = sql.Identifier(self._schema)
         return self._look.execute(sql.SQL(text).format(*[name] * text.count("{}"))).fetchall()
 
-    def _picture(self, counts: dict[str, int]) -> Table:
-        picture = Table.grid(padding=(0, 1))
+    def _picture(self, counts: dict[str, int]) -> Group:
+        bars = Table.grid(padding=(0, 1))
         for status in _STATUSES:
             colour = {"completed": "green", "failed": "red", "running": "yellow"}.get(status, "cyan")
             bar = ProgressBar(self._total, counts[status], width=40, complete_style=colour, finished_style=colour)
-            picture.add_row(Text(status, style=colour), bar, f"{counts[status]:>6,}")
+            bars.add_row(Text(status, style=colour), bar, f"{counts[status]:>6,}")
         rate = counts["completed"] / self.seconds if self.seconds else 0.0
-        picture.add_row("", f"{self.seconds:5.1f} s · {rate:,.0f} claims/s · {self._approved} approved by the adjuster")
-        for note in self._notes:
-            picture.add_row("", Text.from_markup(note))
-        return picture
+        state = f"{self.seconds:5.1f} s · {rate:,.0f} claims/s · {self._approved} approved by the adjuster"
+        return Group(bars, state, *map(Text.from_markup, self._notes))
 
 
 def _end(workers: list[subprocess.Popen[bytes]]) -> None:

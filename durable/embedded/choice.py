@@ -10,12 +10,17 @@ from contextlib import contextmanager
 from durable.embedded.server import EmbeddedPostgres
 
 
+def named(dsn: str | None = None) -> str | None:
+    """The given database, else that of ``$DURABLE_DATABASE_URL``; ``None``: the embedded server is to be used."""
+    return dsn or os.environ.get("DURABLE_DATABASE_URL") or None
+
+
 @contextmanager
 def database(dsn: str | None = None) -> Generator[str]:
     """The conninfo of the given database, else of ``$DURABLE_DATABASE_URL``, else of the embedded server, which is
     started, said aloud on stderr, and given up at the end of the block."""
-    chosen = dsn or os.environ.get("DURABLE_DATABASE_URL")
-    if chosen:
+    chosen = named(dsn)
+    if chosen is not None:
         yield chosen
         return
     with EmbeddedPostgres() as server:

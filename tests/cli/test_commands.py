@@ -93,6 +93,23 @@ def test_the_demo_proves_what_it_claims_and_leaves_nothing_behind(server_dsn: st
     assert rows == []
 
 
+@pytest.mark.parametrize("verb", ["demo", "migrate"])
+def test_a_verb_that_cannot_reach_the_database_says_why_and_shows_no_traceback(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "--dsn", "postgresql://127.0.0.1:1/nowhere"]) == 1
+    assert capsys.readouterr().err.startswith("durable: connection failed")
+
+
+def test_the_demo_says_what_is_missing_to_show_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "durable.cli.demo", raising=False)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert main(["demo", "--dsn", "postgresql://127.0.0.1:1/nowhere"]) == 1
+    assert "durable-flows[cli]" in capsys.readouterr().err
+
+
 def test_the_demo_refuses_more_runs_than_it_has_records(capsys: pytest.CaptureFixture[str], server_dsn: str) -> None:
     assert main(["demo", "--runs", "10001", "--dsn", server_dsn]) == 1
     assert "--runs" in capsys.readouterr().err
