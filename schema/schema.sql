@@ -44,6 +44,9 @@ CREATE TABLE durable.runs (
     output              json,
     error               json,
     status_detail       json,
+    deadline_at         timestamptz,
+    schedule_id         text,
+    scheduled_at        timestamptz,
     PRIMARY KEY (workflow_name_shard, run_id),
     CONSTRAINT runs_status CHECK (status IN
         ('queued', 'running', 'sleeping', 'waiting_event', 'completed', 'failed', 'cancelled')),
@@ -77,8 +80,8 @@ CREATE TABLE durable.steps (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
     step_key            text        NOT NULL,
-    kind                text        NOT NULL CHECK (kind IN
-        ('execute', 'transaction', 'random_uuid7', 'random_uint64', 'random', 'now')),
+    kind                text        NOT NULL CONSTRAINT steps_kind CHECK (kind IN
+        ('execute', 'transaction', 'random_uuid7', 'random_uint64', 'random', 'now', 'cancel')),
     status              text        NOT NULL CHECK (status IN ('completed', 'failed')),
     seq                 integer     CHECK (seq > 0),              -- the order in which the run saw it; null: not yet known
     carried             boolean     NOT NULL DEFAULT false,       -- kept by a retry of the run: answers, but need not be called
@@ -125,7 +128,8 @@ CREATE TABLE durable.waits (
     autovacuum_vacuum_scale_factor = 0.05
 );
 
--- The inbox of every run, append-only: an event is buffered from its commit until a wait consumes it.
+-- The inbox of every run, append-only: an event is buffered from its commit until a wait consumes it. Requests to cancel,
+-- terminate or retry a run arrive here too: applications insert, the engine acts.
 CREATE TABLE durable.events (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
@@ -135,7 +139,9 @@ CREATE TABLE durable.events (
     payload             json        NOT NULL,
     created_at          timestamptz NOT NULL DEFAULT now(),
     routed_at           timestamptz,                              -- when a worker turned it into a wake
-    consumed_by         text,                                     -- the wait key
+    consumed_by         text,                                     -- the wait key; empty for a request that was met
+    kind                text        NOT NULL DEFAULT 'event' CONSTRAINT events_kind CHECK (kind IN
+        ('event', 'cancel', 'terminate', 'retry')),
     PRIMARY KEY (workflow_name_shard, run_id, event_id)
 ) WITH (
     fillfactor = 80,
@@ -146,6 +152,40 @@ CREATE UNIQUE INDEX events_key ON durable.events (workflow_name_shard, run_id, n
     WHERE key IS NOT NULL;
 CREATE INDEX events_unrouted ON durable.events (workflow_name_shard, run_id)
     WHERE routed_at IS NULL;
+
+-- What begins runs by the clock. A worker that knows the workflow looks at a row when it is due, begins the runs of its
+-- ticks, and moves it on, in one transaction; the run's id follows from schedule and tick.
+CREATE TABLE durable.schedules (
+    schedule_id      text             PRIMARY KEY CHECK (octet_length(schedule_id) BETWEEN 1 AND 200),
+    workflow_name    text             NOT NULL CHECK (octet_length(workflow_name) BETWEEN 1 AND 200),
+    version          integer          NOT NULL DEFAULT 1,
+    expression       text             NOT NULL,
+    timezone         text             NOT NULL DEFAULT 'UTC',
+    input            json             NOT NULL DEFAULT 'null',
+    catch_up         text             NOT NULL DEFAULT 'one' CHECK (catch_up IN ('one', 'all', 'skip')),
+    overlap          text             NOT NULL DEFAULT 'allow' CHECK (overlap IN
+        ('allow', 'skip', 'cancel_other', 'buffer_one')),
+    jitter           double precision NOT NULL DEFAULT 0 CHECK (jitter >= 0),
+    run_timeout      double precision CHECK (run_timeout > 0),
+    starts_at        timestamptz,
+    ends_at          timestamptz,
+    anchor_at        timestamptz      NOT NULL DEFAULT now(),
+    paused           boolean          NOT NULL DEFAULT false,
+    problem          text,
+    next_tick_at     timestamptz,
+    due_at           timestamptz      DEFAULT now(),
+    last_tick_at     timestamptz,
+    last_run         text,
+    buffered_tick_at timestamptz,
+    created_at       timestamptz      NOT NULL DEFAULT now(),
+    updated_at       timestamptz      NOT NULL DEFAULT now()
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0.05
+);
+
+CREATE INDEX schedules_due ON durable.schedules (due_at)
+    WHERE NOT paused AND problem IS NULL;
 
 -- Living workers. A worker is alive while its advisory lock is held or its heartbeat is fresh.
 CREATE TABLE durable.workers (
@@ -173,7 +213,7 @@ CREATE VIEW durable.step_payloads AS
            input::jsonb AS input, output::jsonb AS output, error::jsonb AS error
     FROM durable.steps;
 CREATE VIEW durable.event_payloads AS
-    SELECT workflow_name_shard, run_id, event_id, name, consumed_by, payload::jsonb AS payload
+    SELECT workflow_name_shard, run_id, event_id, name, consumed_by, payload::jsonb AS payload, kind
     FROM durable.events;
 
 COMMENT ON TABLE durable.settings IS
@@ -237,6 +277,12 @@ COMMENT ON COLUMN durable.runs.error IS
     'The last failure {type, message, traceback}, kept while the run is tried again.';
 COMMENT ON COLUMN durable.runs.status_detail IS
     'What the workflow last set as its status.';
+COMMENT ON COLUMN durable.runs.deadline_at IS
+    'When it is cancelled because it takes too long; null: never, or it was cancelled already.';
+COMMENT ON COLUMN durable.runs.schedule_id IS
+    'The schedule that began it.';
+COMMENT ON COLUMN durable.runs.scheduled_at IS
+    'The tick of the schedule that it was begun for.';
 
 COMMENT ON TABLE durable.steps IS
     'The memos of finished steps. A row is only inserted through a join with its run, locked and of the writer''s epoch.';
@@ -245,9 +291,9 @@ COMMENT ON COLUMN durable.steps.workflow_name_shard IS
 COMMENT ON COLUMN durable.steps.run_id IS
     'The run.';
 COMMENT ON COLUMN durable.steps.step_key IS
-    'The key by which the workflow names the step.';
+    'The key by which the workflow names the step; empty for a cancel.';
 COMMENT ON COLUMN durable.steps.kind IS
-    'What was called.';
+    'What was called; or cancel, which has its place in the order like an answer.';
 COMMENT ON COLUMN durable.steps.status IS
     'completed, or failed once its retries were used up.';
 COMMENT ON COLUMN durable.steps.seq IS
@@ -317,7 +363,56 @@ COMMENT ON COLUMN durable.events.created_at IS
 COMMENT ON COLUMN durable.events.routed_at IS
     'When a worker turned it into a wake; null: still to do.';
 COMMENT ON COLUMN durable.events.consumed_by IS
-    'The key of the wait that took it; null: still buffered.';
+    'The key of the wait that took it; empty for a request that was met; null: still buffered.';
+COMMENT ON COLUMN durable.events.kind IS
+    'event: for the waits of the workflow. The others are requests to the engine; their payload is the reason.';
+
+COMMENT ON TABLE durable.schedules IS
+    'What begins runs by the clock, by cron fields or an interval.';
+COMMENT ON COLUMN durable.schedules.schedule_id IS
+    'Its name, chosen by the application.';
+COMMENT ON COLUMN durable.schedules.workflow_name IS
+    'The workflow whose runs it begins.';
+COMMENT ON COLUMN durable.schedules.version IS
+    'The version the runs are begun with.';
+COMMENT ON COLUMN durable.schedules.expression IS
+    'Five cron fields, or @every and a duration.';
+COMMENT ON COLUMN durable.schedules.timezone IS
+    'The IANA time zone in which the fields are meant.';
+COMMENT ON COLUMN durable.schedules.input IS
+    'The encoded input of every run.';
+COMMENT ON COLUMN durable.schedules.catch_up IS
+    'Of ticks missed while no worker looked: begin the last one, all, or none.';
+COMMENT ON COLUMN durable.schedules.overlap IS
+    'What happens to a tick while the run of the tick before has not ended.';
+COMMENT ON COLUMN durable.schedules.jitter IS
+    'Each run begins up to this many seconds after its tick; how many follows from schedule and tick.';
+COMMENT ON COLUMN durable.schedules.run_timeout IS
+    'The timeout of each run in seconds, by which its deadline is set; null: none.';
+COMMENT ON COLUMN durable.schedules.starts_at IS
+    'No tick before; null: no bound.';
+COMMENT ON COLUMN durable.schedules.ends_at IS
+    'No tick after; null: no bound.';
+COMMENT ON COLUMN durable.schedules.anchor_at IS
+    'Where intervals are counted from, so that they never drift.';
+COMMENT ON COLUMN durable.schedules.paused IS
+    'Set by the application: no tick is begun.';
+COMMENT ON COLUMN durable.schedules.problem IS
+    'Set by the engine: why it cannot read the schedule, which then rests until it is scheduled anew.';
+COMMENT ON COLUMN durable.schedules.next_tick_at IS
+    'The next tick; null: not yet computed, or never again.';
+COMMENT ON COLUMN durable.schedules.due_at IS
+    'When a worker looks at it; null: never again.';
+COMMENT ON COLUMN durable.schedules.last_tick_at IS
+    'The last tick that began a run.';
+COMMENT ON COLUMN durable.schedules.last_run IS
+    'The key of the run begun last.';
+COMMENT ON COLUMN durable.schedules.buffered_tick_at IS
+    'The tick that waits for the run before to end.';
+COMMENT ON COLUMN durable.schedules.created_at IS
+    'When it was first scheduled.';
+COMMENT ON COLUMN durable.schedules.updated_at IS
+    'When it was last changed, by the application or by a tick.';
 
 COMMENT ON TABLE durable.workers IS
     'Living workers. One is alive while its advisory lock is held or its heartbeat is fresh.';
@@ -347,4 +442,4 @@ COMMENT ON VIEW durable.step_payloads IS
 COMMENT ON VIEW durable.event_payloads IS
     'Events with their payloads as jsonb, for queries by people.';
 
-INSERT INTO durable.settings (schema_version) VALUES (1);
+INSERT INTO durable.settings (schema_version) VALUES (2);

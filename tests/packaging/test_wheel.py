@@ -49,7 +49,7 @@ def test_a_clean_environment_migrates_from_the_wheel(wheel: Path, tmp_path: Path
         check=False,
         cwd=tmp_path,
     )
-    assert (shown.returncode, shown.stdout) == (0, "schema 'durable' has version 1: applied 1\n"), shown.stderr
+    assert (shown.returncode, shown.stdout) == (0, "schema 'durable' has version 2: applied 1, 2\n"), shown.stderr
     imported = subprocess.run(
         [python, "-c", "import durable, sys; print('rich' in sys.modules, durable.__file__)"],
         capture_output=True,
