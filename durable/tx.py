@@ -8,51 +8,111 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.rows import tuple_row
 
 from durable.store.statement import Row, Statement
 
-SyncTransaction: TypeAlias = Connection[Any] | Cursor[Any]
-"""A psycopg connection in the transaction it is to take part in, or a cursor of one."""
-AsyncTransaction: TypeAlias = AsyncConnection[Any] | AsyncCursor[Any]
-"""The same of the other colour."""
+# What type checkers go by. Protocols and no imports: where a library is not installed, its names would turn into Any,
+# and so would the annotation.
+
+
+class SQLAlchemyTransaction(Protocol):
+    """``Connection``, ``Session``, ``scoped_session``."""
+
+    def begin_nested(self) -> object: ...
+    def commit(self) -> None: ...
+
+
+class AsyncSQLAlchemyTransaction(Protocol):
+    """``AsyncConnection``, ``AsyncSession``, ``async_scoped_session``."""
+
+    def begin_nested(self) -> object: ...
+    def commit(self) -> Awaitable[None]: ...
+
+
+class DjangoConnection(Protocol):
+    """``connections[…]``, and ``django.db.connection`` as django-stubs has it."""
+
+    def savepoint(self) -> object: ...
+    def validate_no_broken_transaction(self) -> object: ...
+
+
+class DjangoConnectionProxy(Protocol):
+    """``django.db.connection`` as its source has it."""
+
+    def __getattr__(self, item: str, /) -> Any: ...
+    def __contains__(self, key: Any, /) -> bool: ...
+
+
+class AsyncpgConnection(Protocol):
+    """``Connection`` and ``PoolConnectionProxy``."""
+
+    def is_in_transaction(self) -> bool: ...
+    def reset_type_codec(self, typename: str, /) -> Awaitable[None]: ...
+
+
+SyncTransaction: TypeAlias = (
+    Connection[Any] | Cursor[Any] | SQLAlchemyTransaction | DjangoConnection | DjangoConnectionProxy
+)
+"""The transaction to take part in: a psycopg connection or a cursor of one, a connection or session of SQLAlchemy, or a
+connection of Django."""
+AsyncTransaction: TypeAlias = AsyncConnection[Any] | AsyncCursor[Any] | AsyncSQLAlchemyTransaction | AsyncpgConnection
+"""Of the other colour: of psycopg, SQLAlchemy, or asyncpg."""
 
 Execute: TypeAlias = Callable[[Statement[Any]], Sequence[Row]]
 """Runs one statement; its rows are tuples, none where it returns none."""
 AsyncExecute: TypeAlias = Callable[[Statement[Any]], Awaitable[Sequence[Row]]]
 
-_ADAPTERS: dict[str, str] = {}
+_ADAPTERS: dict[str, str] = {
+    "asyncpg": "durable.contrib.asyncpg",
+    "django": "durable.contrib.django",
+    "sqlalchemy": "durable.contrib.sqlalchemy",
+}
 """Top-level package of the object's class → module with ``sync_execute(tx) -> Execute | None`` and
-``async_execute(tx) -> AsyncExecute | None``; ``None``: not an object it knows."""
+``async_execute(tx) -> AsyncExecute | None``; ``None``: not an object it knows, or one of the other colour."""
+
+_SYNC = "a psycopg.Connection or psycopg.Cursor, SQLAlchemy's Connection or Session, or Django's connection"
+_ASYNC = (
+    "a psycopg.AsyncConnection or psycopg.AsyncCursor, SQLAlchemy's AsyncConnection or AsyncSession, "
+    "or asyncpg's Connection"
+)
 
 
 def sync_execute(tx: object) -> Execute:
     """How to run a statement in this transaction. Raises ``TypeError`` for what is not accepted."""
-    connection = _connection(tx, Connection, Cursor)
-    if connection is not None:
-        return _on_connection(connection)
-    if _connection(tx, AsyncConnection, AsyncCursor) is not None:
+    found = _sync_execute(tx)
+    if found is not None:
+        return found
+    if _async_execute(tx) is not None:
         raise TypeError(f"tx is a {_name(tx)}, which is async; use AsyncClient, whose methods are awaited")
-    found = _adapted(tx, "sync_execute")
-    if found is None:
-        raise TypeError(f"tx is a {_name(tx)}; a psycopg.Connection or psycopg.Cursor is accepted")
-    return cast(Execute, found)
+    raise TypeError(f"tx is a {_name(tx)}; {_SYNC} is accepted")
 
 
 def async_execute(tx: object) -> AsyncExecute:
     """How to run a statement in this async transaction. Raises ``TypeError`` for what is not accepted."""
+    found = _async_execute(tx)
+    if found is not None:
+        return found
+    if _sync_execute(tx) is not None:
+        raise TypeError(f"tx is a {_name(tx)}, which is sync; use Client, whose methods are not awaited")
+    raise TypeError(f"tx is a {_name(tx)}; {_ASYNC} is accepted")
+
+
+def _sync_execute(tx: object) -> Execute | None:
+    connection = _connection(tx, Connection, Cursor)
+    if connection is not None:
+        return _on_connection(connection)
+    return cast(Execute | None, _adapted(tx, "sync_execute"))
+
+
+def _async_execute(tx: object) -> AsyncExecute | None:
     connection = _connection(tx, AsyncConnection, AsyncCursor)
     if connection is not None:
         return _on_async_connection(connection)
-    if _connection(tx, Connection, Cursor) is not None:
-        raise TypeError(f"tx is a {_name(tx)}, which is sync; use Client, whose methods are not awaited")
-    found = _adapted(tx, "async_execute")
-    if found is None:
-        raise TypeError(f"tx is a {_name(tx)}; a psycopg.AsyncConnection or psycopg.AsyncCursor is accepted")
-    return cast(AsyncExecute, found)
+    return cast(AsyncExecute | None, _adapted(tx, "async_execute"))
 
 
 def _connection(tx: Any, connection: type[Any], cursor: type[Any]) -> Any:

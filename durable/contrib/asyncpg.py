@@ -1,0 +1,86 @@
+"""asyncpg, and what its pools lend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import cache
+from importlib import import_module
+from typing import Any, cast
+from uuid import UUID
+
+from durable.store.statement import Row, Statement
+from durable.tx import AsyncExecute, Execute
+
+# It bears no types; what is known of it, tx.py states.
+_asyncpg: Any = import_module("asyncpg")
+
+_PLACEHOLDER = re.compile(r"%\((?P<name>\w+)\)s(?P<cast>::\w+(?:\[\])?)?|%%")
+
+
+def sync_execute(_: object) -> Execute | None:
+    """asyncpg has no sync connection."""
+    return None
+
+
+def async_execute(tx: Any) -> AsyncExecute | None:
+    """In a ``Connection``, also one that a pool lends."""
+    if not isinstance(tx, _asyncpg.Connection | _asyncpg.pool.PoolConnectionProxy):
+        return None
+
+    async def execute(statement: Statement[Any]) -> Sequence[Row]:
+        sql, names, cast_names = _translated(statement.sql)
+        values = [_text(statement.params[name]) if name in cast_names else statement.params[name] for name in names]
+        return [tuple(record) for record in await tx.fetch(sql, *values, record_class=_asyncpg.Record)]
+
+    return execute
+
+
+@cache
+def _translated(sql: str) -> tuple[str, tuple[str, ...], frozenset[str]]:
+    """The SQL with numbered parameters, their names in that order, and which of them are sent as text.
+
+    Those are the ones that the SQL casts: the server reads them, as with psycopg. asyncpg would encode them with
+    the caller's codecs, and where one is set for json, a quoted string would be stored.
+    """
+    numbers: dict[str, int] = {}
+    casts: dict[str, str] = {}
+    for match in _PLACEHOLDER.finditer(sql):
+        if name := match["name"]:
+            numbers.setdefault(name, len(numbers) + 1)
+            if match["cast"]:
+                casts.setdefault(name, match["cast"])
+
+    def numbered(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name is None:
+            return "%"
+        cast = match["cast"] or casts.get(name)
+        if cast is None:
+            return f"${numbers[name]}"
+        return f"${numbers[name]}::text{'[]' if cast.endswith('[]') else ''}{cast}"
+
+    return _PLACEHOLDER.sub(numbered, sql), tuple(numbers), frozenset(casts)
+
+
+def _text(value: object) -> object:
+    """What Postgres reads as that value, whatever the type it is cast to."""
+    match value:
+        case None | str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() | float() | Decimal() | UUID():
+            return str(value)
+        case date():
+            return value.isoformat()
+        case timedelta():
+            return f"{value // timedelta(microseconds=1)} microseconds"
+        case bytes():
+            return f"\\x{value.hex()}"
+        case list() | tuple():
+            return [_text(item) for item in cast(Sequence[object], value)]
+        case _:
+            raise TypeError(f"a parameter of type {type(value).__qualname__} cannot be sent by asyncpg")
