@@ -166,6 +166,45 @@ class Client:
         event = self._operations.new_event(run_key, name, payload, key)
         run(tx, self._operations.publish_event(event))
 
+    def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+        """Asks for the end of the run: its workflow gets ``CancelledError`` at what it awaits, an async step that runs
+        too, and it may clean up, with further steps if need be. However it ends then, the run is ``cancelled``. One
+        that was never started ends without that. Returns before it is done; asking twice is as asking once.
+
+        Raises, with nothing stored, ``RunNotFound``, ``RunNotCancellable`` (it has ended) and ``InvalidArgument``.
+        """
+        request = self._operations.new_request(run_key, "cancel", reason)
+        self._connections.run(lambda: self._operations.request_end(request))
+
+    def cancel_run_tx(self, tx: SyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``cancel_run``, in the caller's transaction: no commit, no cancel. ``tx`` as in ``begin_tx``."""
+        request = self._operations.new_request(run_key, "cancel", reason)
+        run(tx, self._operations.request_end(request))
+
+    def terminate_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``cancel_run``, without a clean-up: nothing more of the workflow is executed."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        self._connections.run(lambda: self._operations.request_end(request))
+
+    def terminate_run_tx(self, tx: SyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``terminate_run``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        run(tx, self._operations.request_end(request))
+
+    def retry_run(self, run_key: RunKey | str) -> None:
+        """Lets a failed or cancelled run go on from its memos, without a deadline: finished steps are kept, failed ones
+        are tried anew.
+
+        Raises, with nothing stored, ``RunNotFound``, ``RunNotRetryable`` and ``InvalidArgument``.
+        """
+        request = self._operations.new_request(run_key, "retry")
+        self._connections.run(lambda: self._operations.request_retry(request))
+
+    def retry_run_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> None:
+        """As ``retry_run``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        request = self._operations.new_request(run_key, "retry")
+        run(tx, self._operations.request_retry(request))
+
     def get_run_status(self, run_key: RunKey | str) -> RunStatus:
         """Where the run stands now. Raises ``RunNotFound``."""
         checked = check_run_key("run_key", run_key)
@@ -337,6 +376,36 @@ class AsyncClient:
         """As ``Client.publish_event_tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
         await run_async(tx, self._operations.publish_event(event))
+
+    async def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.cancel_run``."""
+        request = self._operations.new_request(run_key, "cancel", reason)
+        await self._connections.run(lambda: self._operations.request_end(request))
+
+    async def cancel_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.cancel_run_tx``."""
+        request = self._operations.new_request(run_key, "cancel", reason)
+        await run_async(tx, self._operations.request_end(request))
+
+    async def terminate_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.terminate_run``."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        await self._connections.run(lambda: self._operations.request_end(request))
+
+    async def terminate_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.terminate_run_tx``."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        await run_async(tx, self._operations.request_end(request))
+
+    async def retry_run(self, run_key: RunKey | str) -> None:
+        """As ``Client.retry_run``."""
+        request = self._operations.new_request(run_key, "retry")
+        await self._connections.run(lambda: self._operations.request_retry(request))
+
+    async def retry_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> None:
+        """As ``Client.retry_run_tx``."""
+        request = self._operations.new_request(run_key, "retry")
+        await run_async(tx, self._operations.request_retry(request))
 
     async def get_run_status(self, run_key: RunKey | str) -> RunStatus:
         """As ``Client.get_run_status``."""

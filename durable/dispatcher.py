@@ -13,12 +13,16 @@ import psycopg
 from durable.core.workflow import Workflow
 from durable.database import Database, is_outage, read_all
 from durable.executor import Executor
+from durable.store.channels import announce_ended
 from durable.store.engine import (
     Load,
     Routed,
+    Unrouted,
     announce_taken_over,
     claim_runs,
+    forget_failed_steps,
     next_wake,
+    retry_runs,
     route_events,
     take_over_runs,
     unrouted_events,
@@ -64,7 +68,7 @@ class Dispatcher:
         self._awake = asyncio.Event()
         self._to_claim: set[str] = set(shard_values)
         self._to_route: set[str] = set(shard_values)
-        self._to_give_up: set[str] = set()
+        self._to_give_up: dict[str, bool] = {}
         self._wakes: dict[str, float] = {}
 
     # hints, from callbacks of the loop
@@ -89,13 +93,13 @@ class Dispatcher:
         if self._to_claim or wake_in is not None:
             self._awake.set()
 
-    def run_lost(self, shard_value: str) -> None:
-        """A run was abandoned here. Where its row still says that it is ours, it is given up, and counted: it may well
-        be the run's own doing."""
-        asyncio.get_running_loop().call_later(_LOST_SECONDS, self._give_up, shard_value)
+    def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
+        """A run may be ours by its row, and is not executed here. It is given up; as a strike where that may be its own
+        doing."""
+        asyncio.get_running_loop().call_later(_LOST_SECONDS, self._give_up, shard_value, is_strike)
 
-    def _give_up(self, shard_value: str) -> None:
-        self._to_give_up.add(shard_value)
+    def _give_up(self, shard_value: str, is_strike: bool) -> None:  # noqa: FBT001 - call_later knows no keywords
+        self._to_give_up[shard_value] = is_strike or self._to_give_up.get(shard_value, False)
         self._awake.set()
 
     def _note_wake(self, shard_value: str, wake_in: float) -> None:
@@ -168,43 +172,63 @@ class Dispatcher:
         if limit > 0:
             statements.append(claim_runs(self._schema, shard_value, worker_id, limit))
             statements.append(next_wake(self._schema, shard_value))
-        async with self._database.engine() as connection:
-            answers = await read_all(connection, statements)
-            claimed: list[ClaimedRun] = answers[-2] if limit > 0 else []
-            comebacks = await self._load(connection, shard_value, claimed)
-        if is_routing:
-            self._deliver(shard_value, answers[0], is_more=answers[1])
+        is_retried = False
+        try:
+            async with self._database.engine() as connection:
+                answers = await read_all(connection, statements)
+                claimed: list[ClaimedRun] = answers[-2] if limit > 0 else []
+                comebacks = await self._load(connection, shard_value, claimed)
+                if is_routing:
+                    is_retried = await self._follow_up(connection, shard_value, answers[0], answers[1])
+        except BaseException:
+            self.run_lost(shard_value, is_strike=False)  # claimed, perhaps, and not submitted
+            raise
         if limit > 0:
-            self._note_claims(shard_value, answers[-1], is_more=len(claimed) == limit)
+            self._note_claims(shard_value, answers[-1], is_more=is_retried or len(claimed) == limit)
             self._executor.submit(self.workflow, shard_value, [(run, comebacks.get(run.run_id)) for run in claimed])
         return bool(claimed)
 
     async def _give_up_lost(self, shard_value: str) -> None:
-        self._to_give_up.discard(shard_value)
+        is_strike = self._to_give_up.pop(shard_value)
         try:
             async with self._database.engine() as connection:
                 # Asked for here, between two claims: what is claimed and not yet submitted would seem lost.
                 held = self._executor.held_runs(self.workflow)
                 give_up = take_over_runs(
-                    self._schema, shard_value, self._worker_id(), max_strikes=self._max_strikes, held=held
+                    self._schema,
+                    shard_value,
+                    self._worker_id(),
+                    max_strikes=self._max_strikes,
+                    held=held,
+                    is_strike=is_strike,
                 )
                 (taken,) = await read_all(connection, [give_up])
                 await read_all(connection, announce_taken_over(self._schema, taken))
         except BaseException:
-            self.run_lost(shard_value)
+            self.run_lost(shard_value, is_strike=is_strike)
             raise
         for run_id in (*taken.queued, *taken.failed):
             _logger.error("run %s:%s was given up by its own worker", shard_value, run_id)
 
-    def _deliver(self, shard_value: str, routed: Routed, *, is_more: bool) -> None:
+    async def _follow_up(
+        self, connection: psycopg.AsyncConnection[Any], shard_value: str, routed: Routed, unrouted: Unrouted
+    ) -> bool:
+        """Returns whether runs that had ended were queued again."""
         loop = asyncio.get_running_loop()
         for event in routed.live:
             loop.call_soon(self._executor.deliver, event)
-        if routed.woken:
-            self._to_claim.add(shard_value)
         self._to_route.discard(shard_value)
-        if is_more:
+        retried: list[tuple[str, int]] = []
+        if unrouted.is_retry:
+            async with connection.transaction():
+                (retried,) = await read_all(connection, [retry_runs(self._schema, shard_value, _MOST_ROUTED)])
+                await read_all(connection, [forget_failed_steps(self._schema, shard_value, retried)])
+        if routed.woken or retried:
+            self._to_claim.add(shard_value)
+        await read_all(connection, announce_ended(self._schema, routed.ended))
+        if unrouted.is_more:
             loop.call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
+        return bool(retried)
 
     def _note_claims(self, shard_value: str, wake_in: float | None, *, is_more: bool) -> None:
         if is_more:

@@ -15,21 +15,38 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Concatenate, ParamSpec, Protocol
 
+import msgspec
+
 from durable.core.codec import Codec
-from durable.core.commands import Abandon, Command, Complete, Draw, Execute, Fail, SetAside, Sleep, Transact, WaitEvent
+from durable.core.commands import (
+    Abandon,
+    Command,
+    Complete,
+    Draw,
+    EndCancelled,
+    Execute,
+    Fail,
+    SetAside,
+    Sleep,
+    Transact,
+    WaitEvent,
+)
 from durable.core.context import Context
-from durable.core.endings import RELEASE, Ending, Park, Settle, ending_of
+from durable.core.endings import RELEASE, Ending, Park, Settle, cancelled, ending_of
 from durable.core.errors import unreachable
-from durable.core.history import ELAPSED, History, TimedOut, Value
+from durable.core.history import ELAPSED, Cancel, History, TimedOut, Value
 from durable.core.machine import Machine
 from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
 from durable.draws import draw
 from durable.steps import Fenced, Finished
-from durable.store.records import AnsweredWait, ClaimedRun, Event, OpenedWait, Record, Wake, Written
+from durable.store.records import AnsweredWait, ClaimedRun, Event, OpenedWait, Record, StepMemo, Wake, Written
 from durable.waits import OpenWaits
 
 _logger = logging.getLogger(__name__)
+
+_UNWIND_SECONDS = 10.0
+"""How long a run waits for a step that it has cancelled, before it goes on."""
 
 P = ParamSpec("P")
 
@@ -71,6 +88,7 @@ class Execution:
     """From a claim to a park or an end; resumed in place when the same worker claims the parked run again."""
 
     __slots__ = (
+        "_deadline",
         "_deferred",
         "_ending",
         "_flushes",
@@ -80,6 +98,7 @@ class Execution:
         "_machine",
         "_record",
         "_running",
+        "_unwinding",
         "_waits",
         "claimed",
         "claimed_clock",
@@ -101,6 +120,8 @@ class Execution:
         self._flushes = 0
         self._deferred: list[Execute] = []
         self._running: dict[str, asyncio.Task[Finished]] = {}
+        self._unwinding: set[asyncio.Task[Finished]] = set()
+        self._deadline: asyncio.TimerHandle | None = None
         self._waits = OpenWaits(self._timer_fired)
         self.is_draining = False
         self._is_gone = False
@@ -113,14 +134,21 @@ class Execution:
     @property
     def comes_back_in(self) -> float | None:
         """Seconds until a settled run wants to be claimed again, ``None`` if it has ended."""
-        if not isinstance(self._ending, Settle) or self._ending.status in ("completed", "failed"):
+        if not isinstance(self._ending, Settle) or self._ending.is_terminal:
             return None
-        return self._ending.wake_in or 0.0
+        wake_in = self._ending.wake_in or 0.0
+        return wake_in if self._remaining is None else min(wake_in, max(self._remaining, 0.0))
 
     @_entry
     def begin(self, history: History, wake: Wake | None) -> None:
         """Runs the workflow from the top. ``wake`` is ``None`` on the very first claim."""
-        ctx = Context(self.run_key, self.workflow.name, self.claimed.version, self.claimed.attempts + 1)
+        ctx = Context(
+            self.run_key,
+            self.workflow.name,
+            self.claimed.version,
+            self.claimed.attempts + 1,
+            self.claimed.scheduled_at,
+        )
         codec = self._host.codec
 
         async def main() -> object:
@@ -137,8 +165,10 @@ class Execution:
         if wake is not None:
             self._waits.inbox.load(wake.inbox)
         self._perform(commands)
-        if wake is not None:
+        self._take_requests()
+        if wake is not None and self._ending is None:
             self._take_wake(wake)
+        self._watch_deadline()
         self._settle()
 
     @_entry
@@ -150,16 +180,22 @@ class Execution:
         self._ending = None
         self._is_ending_taken = False
         self._waits.inbox.load(wake.inbox)
-        self._take_wake(wake)
+        self._take_requests()
+        if self._ending is None:
+            self._take_wake(wake)
+        self._watch_deadline()
         self._settle()
 
     @_entry
     def deliver(self, event: Event) -> None:
-        """An event arrived while the run is executing. One that meets a park is found by the park's own flush."""
+        """An event or a request arrived while the run is executing. One that meets a park is found by the park's own
+        flush."""
         if not self._is_gone and self._ending is None:
             self._waits.inbox.load((event,))
-            self._take_events()
-            self._settle()
+            if self._machine is not None:
+                self._take_requests()
+                self._take_events()
+                self._settle()
 
     @_entry
     def flushed(self, written: Written) -> None:
@@ -200,7 +236,7 @@ class Execution:
         self._is_gone = True
         for task in self._running.values():
             task.cancel()
-        self._waits.stop_timers()
+        self._stop_timers()
         self.close()
         self._host.left(self, None)
 
@@ -234,7 +270,7 @@ class Execution:
                     queue.extend(self._wait(command))
                 case Abandon():
                     self._forget(command)
-                case Complete() | Fail() | SetAside():
+                case Complete() | Fail() | EndCancelled() | SetAside():
                     self._end(command)
                 case _:
                     unreachable(command)
@@ -289,14 +325,16 @@ class Execution:
         task = self._running.pop(key, None)
         if task is not None:
             task.cancel()
+            self._unwinding.add(task)
+            asyncio.get_running_loop().call_later(_UNWIND_SECONDS, self._unwound, task)
         if self._waits.close(key):
             self._record.abandoned.append(key)
 
-    def _end(self, decision: Complete | Fail | SetAside) -> None:
+    def _end(self, decision: Complete | Fail | EndCancelled | SetAside) -> None:
         ending = self._ending = ending_of(
             decision, self.workflow.retry, attempts=self.claimed.attempts, set_asides=self.claimed.set_asides
         )
-        if not isinstance(decision, Complete):
+        if isinstance(decision, Fail | SetAside):
             reason = decision.exception if isinstance(decision, Fail) else decision.error
             _logger.log(
                 logging.ERROR if ending.status == "failed" else logging.WARNING,
@@ -311,16 +349,71 @@ class Execution:
 
     @_entry
     def _step_done(self, call: Execute, task: asyncio.Task[Finished]) -> None:
-        is_wanted = self._running.pop(call.key, None) is not None
+        is_wanted = self._running.get(call.key) is task
         if self._is_gone or not is_wanted or task.cancelled():
             if not task.cancelled():
                 task.exception()  # retrieved: nobody waits for it any more
+            self._unwound(task)
             return
+        del self._running[call.key]
         if isinstance(task.exception(), Fenced):
             self.abandon()
             return
         self._perform(self._answer_step(call, task.result()))
         self._settle()
+
+    def _take_requests(self) -> None:
+        assert self._machine is not None
+        if self._ending is not None:
+            return  # of a run that is set aside they stay unmet, until code that matches can clean up
+        for request in self._waits.inbox.take_requests():
+            self._record.requests.append(request.event_id)
+            cancel = Cancel("request", msgspec.json.decode(request.payload, type=str | None))
+            if request.kind == "terminate":
+                self._ending = cancelled(cancel)
+            else:
+                self._cancel(cancel)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        assert self._machine is not None
+        seq, commands = self._machine.cancel(cancel)
+        if seq is None:
+            return
+        self._record.steps.append(
+            StepMemo(cancel.key, "cancel", seq, cancel.cause, 1, 0.0, input=None, output=cancel.text, error=None)
+        )
+        self._record.is_cancelled = True
+        self._perform(commands)
+
+    @property
+    def _remaining(self) -> float | None:
+        """Seconds until the deadline, as far as this claim knows."""
+        if self.claimed.deadline_in is None:
+            return None
+        return self.claimed.deadline_in - (time.monotonic() - self.claimed_clock)
+
+    def _watch_deadline(self) -> None:
+        if self._ending is None and self._remaining is not None:
+            if self._remaining <= 0:
+                self._cancel(Cancel("deadline"))
+            else:
+                self._deadline = asyncio.get_running_loop().call_later(self._remaining, self._deadline_passed)
+
+    @_entry
+    def _deadline_passed(self) -> None:
+        if not self._is_gone and self._ending is None:
+            self._cancel(Cancel("deadline"))
+            self._settle()
+
+    @_entry
+    def _unwound(self, task: asyncio.Task[Finished]) -> None:
+        """A step that was cancelled has ended, or has had time enough."""
+        if task in self._unwinding:
+            self._unwinding.discard(task)
+            if not task.done():
+                _logger.warning("a cancelled step of run %s goes on; the run does not wait for it", self.run_key)
+            if not self._is_gone and not self.is_parked:
+                self._settle()
 
     def _take_wake(self, wake: Wake) -> None:
         self._waits.inbox.is_known = True
@@ -349,18 +442,18 @@ class Execution:
         """After each entry: start what may start, write what must be written, park when nothing else is left."""
         if self._is_gone or self._is_ending_taken:
             return
-        if self._ending is None and not self._running:
+        if self._ending is None and not self._running and not self._unwinding:
             if self._deferred or not self._waits:
                 self._ending = RELEASE if self.is_draining else None
             else:
                 self._ending = Park()
         is_empty = self._record.is_empty
         if self._ending is not None:
-            self._waits.stop_timers()
+            self._stop_timers()
             for task in self._running.values():
                 task.cancel()
             self._running.clear()
-        elif self._deferred and not self.is_draining and self._flushes == 0 and is_empty:
+        elif self._deferred and not self.is_draining and not self._unwinding and self._flushes == 0 and is_empty:
             self._start_deferred()
         elif not is_empty:
             self._set_timers()
@@ -373,6 +466,12 @@ class Execution:
         for call in calls:
             task = self._running[call.key] = self._host.run_step(self, call)
             task.add_done_callback(partial(self._step_done, call))
+
+    def _stop_timers(self) -> None:
+        self._waits.stop_timers()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _set_timers(self) -> None:
         """While steps keep the run here, its own waits end by a local clock started when they were opened."""

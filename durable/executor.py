@@ -29,7 +29,7 @@ class Claimer(Protocol):
     def place_freed(self, shard_value: str, wake_in: float | None) -> None:
         """A run has left and wakes in that many seconds: 0, it can be claimed at once; ``None``, it need not be."""
 
-    def run_lost(self, shard_value: str) -> None:
+    def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
         """A run is no longer executed here, and nothing of that could be recorded."""
 
 

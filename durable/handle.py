@@ -54,6 +54,21 @@ class Handle(Generic[OutputT]):
         event = self._operations.new_event(self.run_key, name, payload, key)
         self._connections.run(lambda: self._operations.publish_event(event))
 
+    def cancel(self, reason: str | None = None) -> None:
+        """As ``Client.cancel_run`` for this run."""
+        request = self._operations.new_request(self.run_key, "cancel", reason)
+        self._connections.run(lambda: self._operations.request_end(request))
+
+    def terminate(self, reason: str | None = None) -> None:
+        """As ``Client.terminate_run`` for this run."""
+        request = self._operations.new_request(self.run_key, "terminate", reason)
+        self._connections.run(lambda: self._operations.request_end(request))
+
+    def retry(self) -> None:
+        """As ``Client.retry_run`` for this run."""
+        request = self._operations.new_request(self.run_key, "retry")
+        self._connections.run(lambda: self._operations.request_retry(request))
+
 
 class AsyncHandle(Generic[OutputT]):
     """As ``Handle``, for asyncio."""
@@ -92,3 +107,18 @@ class AsyncHandle(Generic[OutputT]):
         """As ``Handle.publish``."""
         event = self._operations.new_event(self.run_key, name, payload, key)
         await self._connections.run(lambda: self._operations.publish_event(event))
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """As ``Handle.cancel``."""
+        request = self._operations.new_request(self.run_key, "cancel", reason)
+        await self._connections.run(lambda: self._operations.request_end(request))
+
+    async def terminate(self, reason: str | None = None) -> None:
+        """As ``Handle.terminate``."""
+        request = self._operations.new_request(self.run_key, "terminate", reason)
+        await self._connections.run(lambda: self._operations.request_end(request))
+
+    async def retry(self) -> None:
+        """As ``Handle.retry``."""
+        request = self._operations.new_request(self.run_key, "retry")
+        await self._connections.run(lambda: self._operations.request_retry(request))

@@ -9,12 +9,13 @@ from durable.store.records import Event
 
 class Inbox:
     """Oldest first, each event once. ``is_known`` says whether all that was committed before has been loaded: until
-    then nothing may be taken, or a later event could overtake an earlier one."""
+    then no event may be taken, or a later one could overtake an earlier one. Requests do not wait for that."""
 
-    __slots__ = ("_events", "_seen", "is_known")
+    __slots__ = ("_events", "_requests", "_seen", "is_known")
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self._requests: list[Event] = []
         self._seen: set[str] = set()
         self.is_known = False
 
@@ -23,7 +24,7 @@ class Inbox:
         for event in events:
             if event.event_id not in self._seen:
                 self._seen.add(event.event_id)
-                self._events.append(event)
+                (self._events if event.kind == "event" else self._requests).append(event)
 
     def take(self, name: str) -> Event | None:
         """The oldest event of that name, ``None`` if there is none or it cannot be told."""
@@ -33,7 +34,13 @@ class Inbox:
                     return self._events.pop(index)
         return None
 
+    def take_requests(self) -> list[Event]:
+        """All requests, oldest first."""
+        requests, self._requests = self._requests, []
+        return requests
+
     def clear(self) -> None:
         """A parked run's events are found in the database again."""
         self._events.clear()
+        self._requests.clear()
         self._seen.clear()

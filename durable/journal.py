@@ -112,11 +112,7 @@ class _Lane:
 
     def _announcements(self, records: Sequence[Record]) -> list[Statement[None]]:
         # After the commit, where they need no disk: inside, every notifying commit would queue behind this one's.
-        ended = [
-            record.run_id
-            for record in records
-            if isinstance(record.ending, Settle) and record.ending.status in ("completed", "failed")
-        ]
+        ended = [record.run_id for record in records if isinstance(record.ending, Settle) and record.ending.is_terminal]
         return announce_ended(self._schema, ended)
 
     async def _isolate(self, records: Sequence[Record], error: Exception) -> list[Written]:

@@ -117,7 +117,8 @@ class Lease:
             self._watch_loop()
             pause = self._look_after_others(connection)
             self._stopping.wait(pause)
-        _run(connection, remove_worker(self._schema, self.worker_id))
+        # What a cancelled claim left behind goes on at once, and not as an orphan.
+        self._give_up(connection, self.worker_id, self._workflows, is_strike=False)
 
     def _lock(self, connection: psycopg.Connection[Any]) -> None:
         connection.execute("SELECT pg_try_advisory_lock(%s)", (self._lock_key,))
@@ -160,10 +161,15 @@ class Lease:
 
     def _bury(self, connection: psycopg.Connection[Any], dead: Suspect) -> None:
         _logger.warning("worker %s is dead: its runs are taken over", dead.worker_id)
-        for workflow in dead.workflows:
+        self._give_up(connection, dead.worker_id, dead.workflows)
+
+    def _give_up(
+        self, connection: psycopg.Connection[Any], worker_id: str, workflows: Sequence[str], *, is_strike: bool = True
+    ) -> None:
+        for workflow in workflows:
             for shard_value in shard_values(workflow, self._shard_count):
-                self._take_over(connection, shard_value, dead.worker_id)
-        _run(connection, remove_worker(self._schema, dead.worker_id))
+                self._take_over(connection, shard_value, worker_id, is_strike=is_strike)
+        _run(connection, remove_worker(self._schema, worker_id))
 
     def _adopt_orphans(self, connection: psycopg.Connection[Any]) -> None:
         for workflow in self._workflows:
@@ -171,8 +177,13 @@ class Lease:
                 for owner in _run(connection, orphan_owners(self._schema, shard_value)):
                     self._take_over(connection, shard_value, owner)
 
-    def _take_over(self, connection: psycopg.Connection[Any], shard_value: str, owner: str) -> None:
-        taken = _run(connection, take_over_runs(self._schema, shard_value, owner, max_strikes=self._max_strikes))
+    def _take_over(
+        self, connection: psycopg.Connection[Any], shard_value: str, owner: str, *, is_strike: bool = True
+    ) -> None:
+        taken = _run(
+            connection,
+            take_over_runs(self._schema, shard_value, owner, max_strikes=self._max_strikes, is_strike=is_strike),
+        )
         for run_id in taken.failed:
             _logger.error("run %s:%s is failed: CrashLoop", shard_value, run_id)
         if taken.queued:

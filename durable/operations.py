@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 from uuid import UUID, uuid5
 
 import msgspec
@@ -20,8 +20,10 @@ from durable.core.errors import (
     InvalidArgument,
     RunCancelled,
     RunFailed,
+    RunNotCancellable,
     RunNotCompleted,
     RunNotFound,
+    RunNotRetryable,
     RunTerminal,
 )
 from durable.core.keys import check_key
@@ -39,10 +41,14 @@ from durable.store.statement import Op
 _KEYED_RUNS = UUID("5a3f6f4e-6c0b-4b8e-9d55-3d0f1a2b7c11")
 _MOST_TAGS = 64
 _MOST_TAG_BYTES = 1000
+_MOST_REASON = 2000
 _MOST_LISTED = 10_000
 _BATCH_ROWS = 5_000
 _BATCH_CHARACTERS = 16 * 1024 * 1024
 _TRIES = 3
+
+
+RequestKind = Literal["cancel", "terminate", "retry"]
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -99,12 +105,15 @@ class Operations:
             at=None if at is None else _moment("at", at),
             priority=priority,
             tags=None if tags is None else _tags(tags),
+            timeout=wf.timeout,
         )
 
     def new_runs(self, wf: Workflow[Any, Any], inputs: Iterable[object]) -> list[NewRun]:
         """One run an input, in their order."""
         _check_workflow(wf)
-        return [NewRun(str(uuid7()), wf.name, wf.version, self._input(wf, input)) for input in inputs]
+        return [
+            NewRun(str(uuid7()), wf.name, wf.version, self._input(wf, input), timeout=wf.timeout) for input in inputs
+        ]
 
     def begin(self, run: NewRun) -> Op[Begun]:
         """Inserts the run and tells the workers."""
@@ -188,6 +197,39 @@ class Operations:
             # The run, or the end of a rival's transaction, became visible between the two statements.
         raise RunNotFound(event.run_key)
 
+    # requests
+
+    def new_request(self, run_key: RunKey | str, kind: RequestKind, reason: str | None = None) -> NewEvent:
+        """Checks all arguments. Raises ``InvalidArgument``."""
+        if reason is not None and (not isinstance(reason, str) or "\0" in reason or len(reason) > _MOST_REASON):
+            rule = f"a str of at most {_MOST_REASON} characters without NUL"
+            raise InvalidArgument("reason", reason, rule)
+        try:
+            payload = msgspec.json.encode(reason).decode()
+        except UnicodeEncodeError:
+            raise InvalidArgument("reason", reason, "text without lone surrogates") from None
+        return NewEvent(check_run_key("run_key", run_key), str(uuid7()), kind, payload, kind=kind)
+
+    def request_end(self, request: NewEvent) -> Op[None]:
+        """Asks for a cancel or a termination. Raises ``RunNotFound`` or ``RunNotCancellable``."""
+        try:
+            yield from self.publish_event(request)
+        except RunTerminal as ended:
+            raise RunNotCancellable(ended.run_key, ended.status) from None
+
+    def request_retry(self, request: NewEvent) -> Op[None]:
+        """Asks for a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
+        yield from self.check_schema()
+        if (yield from application.request_retry(self.schema, request)):
+            yield from announce_event(self.schema, request.run_key.workflow_name_shard)
+            return
+        found = yield from application.why_not_published(self.schema, request)
+        if found is None:
+            raise RunNotFound(request.run_key)
+        status, is_stored = found
+        if not is_stored:
+            raise RunNotRetryable(request.run_key, status)
+
     # looking
 
     def run_status(self, run_key: RunKey) -> Op[RunStatus]:
@@ -232,10 +274,11 @@ class Operations:
     def result(self, run_key: RunKey, outcome: Outcome, type: Any) -> Any:
         """The decoded output of a run that has ended. Raises ``RunFailed``, ``RunCancelled`` or
         ``DeserializationError``."""
+        if outcome.status == "cancelled":
+            raise RunCancelled(run_key, outcome.error.message if outcome.error else "no reason was given")
         if outcome.error is not None:
             raise RunFailed(run_key, outcome.error)
-        if outcome.output is None:
-            raise RunCancelled(run_key)
+        assert outcome.output is not None
         return self.codec.decode(outcome.output, type, f"the output of run {run_key}")
 
     def list_runs(

@@ -16,7 +16,7 @@ import msgspec
 import psycopg
 
 from durable.core.codec import Codec, JsonCodec
-from durable.core.durations import seconds
+from durable.core.durations import positive, seconds
 from durable.core.errors import InvalidArgument
 from durable.core.shard import shard_values
 from durable.core.workflow import Workflow
@@ -90,11 +90,11 @@ class Worker:
         self._workflows = list(workflows)
         self._schema = check_schema(schema)
         self._codec = JsonCodec() if codec is None else codec
-        self._poll_interval = _positive("poll_interval", poll_interval)
-        self._max_poll_interval = _positive("max_poll_interval", max_poll_interval)
+        self._poll_interval = positive("poll_interval", poll_interval)
+        self._max_poll_interval = positive("max_poll_interval", max_poll_interval)
         self._notify = notify
         self._channel = work_channel(schema) if notify_channel is None else notify_channel
-        self._lease_seconds = _positive("lease", lease)
+        self._lease_seconds = positive("lease", lease)
         self._patience = seconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
         self._state: State = "created"
         self._stop = asyncio.Event()
@@ -306,13 +306,6 @@ def _notified(dispatchers: dict[str, Dispatcher], payload: str) -> None:
     dispatcher = dispatchers.get(shard_value)
     if dispatcher is not None:
         dispatcher.work_arrived(shard_value, is_event=kind == "event")
-
-
-def _positive(argument: str, value: timedelta | float) -> float:
-    number = seconds(argument, value)
-    if number <= 0:
-        raise InvalidArgument(argument, value, "more than 0 seconds")
-    return number
 
 
 def _at_least_one(argument: str, value: int) -> int:

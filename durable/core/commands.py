@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from durable.core.errors import ErrorInfo, NondeterminismError
-from durable.core.history import Kind, describe
+from durable.core.history import Cancel, Kind, describe
 from durable.core.retry import RetryPolicy
 from durable.core.workflow import Signature
 
@@ -141,10 +141,18 @@ class Fail(msgspec.Struct, frozen=True):
     exception: BaseException
 
 
+class EndCancelled(msgspec.Struct, frozen=True):
+    """The workflow has ended, however it did, after it was cancelled. ``error`` is what it raised instead of
+    ``CancelledError``, ``None`` where all went well."""
+
+    cancel: Cancel
+    error: ErrorInfo | None
+
+
 class SetAside(msgspec.Struct, frozen=True):
     """The code does not match what was recorded; nothing may be executed."""
 
     error: NondeterminismError
 
 
-Command: TypeAlias = Call | Abandon | Complete | Fail | SetAside
+Command: TypeAlias = Call | Abandon | Complete | Fail | EndCancelled | SetAside

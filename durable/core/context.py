@@ -33,9 +33,16 @@ class Context:
     call on replay. The primitives may be combined with ``asyncio.gather``, ``TaskGroup`` and the like.
     """
 
-    __slots__ = ("_machine", "attempt", "run_key", "version", "workflow_name")
+    __slots__ = ("_machine", "attempt", "run_key", "scheduled_at", "version", "workflow_name")
 
-    def __init__(self, run_key: RunKey, workflow_name: str, version: int, attempt: int) -> None:
+    def __init__(
+        self,
+        run_key: RunKey,
+        workflow_name: str,
+        version: int,
+        attempt: int,
+        scheduled_at: datetime | None = None,
+    ) -> None:
         self.run_key = run_key
         """The key of this run."""
         self.workflow_name = workflow_name
@@ -43,6 +50,8 @@ class Context:
         """The version of the workflow that the run was begun with."""
         self.attempt = attempt
         """1 on the first attempt; one more after each failed one."""
+        self.scheduled_at = scheduled_at
+        """The tick of the schedule that the run was begun for, aware, in UTC; ``None`` if no schedule began it."""
         self._machine: Machine | None = None
 
     def attach(self, machine: Machine) -> None:

@@ -25,6 +25,14 @@ def seconds(argument: str, value: Duration) -> float:
     return float(number)
 
 
+def positive(argument: str, value: Duration) -> float:
+    """As ``seconds``, and not 0."""
+    number = seconds(argument, value)
+    if number == 0:
+        raise InvalidArgument(argument, value, "more than 0 seconds")
+    return number
+
+
 def aware(argument: str, value: datetime) -> datetime:
     """The moment itself. Raises ``InvalidArgument`` unless it has a time zone and lies in the years 2 to 9998."""
     if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:

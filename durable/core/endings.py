@@ -6,10 +6,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from durable.core.commands import Complete, Fail, SetAside
-from durable.core.errors import WorkflowCodeError
+from durable.core.commands import Complete, EndCancelled, Fail, SetAside
+from durable.core.errors import ErrorInfo, WorkflowCodeError
+from durable.core.history import Cancel
 from durable.core.machine import error_info
 from durable.core.retry import RunRetryPolicy, exponential
+from durable.core.runs import TERMINAL
 
 _SET_ASIDE_BACKOFF = exponential(1, 300)
 
@@ -21,7 +23,7 @@ class Park(msgspec.Struct, frozen=True):
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
     """Into that status. ``wake_in`` is in seconds, for ``sleeping`` only; ``error`` and ``output`` are encoded."""
 
-    status: Literal["queued", "sleeping", "completed", "failed"]
+    status: Literal["queued", "sleeping", "completed", "failed", "cancelled"]
     output: str | None = None
     error: str | None = None
     wake_in: float | None = None
@@ -29,6 +31,10 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
     set_asides: int = 0
     is_retry: bool = False
     """Whether the next attempt forgets failed memos."""
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL
 
 
 Ending: TypeAlias = Park | Settle
@@ -38,12 +44,14 @@ RELEASE = Settle(status="queued")
 
 
 def ending_of(
-    decision: Complete | Fail | SetAside, policy: RunRetryPolicy, *, attempts: int, set_asides: int
+    decision: Complete | Fail | EndCancelled | SetAside, policy: RunRetryPolicy, *, attempts: int, set_asides: int
 ) -> Settle:
     """What becomes of a run whose machine has decided. ``attempts`` are its failed attempts before this one."""
     match decision:
         case Complete(output):
             return Settle(status="completed", output=output)
+        case EndCancelled(cancel, error):
+            return cancelled(cancel, error)
         case SetAside():
             return Settle(
                 status="sleeping",
@@ -52,17 +60,31 @@ def ending_of(
                 set_asides=set_asides + 1,
             )
         case Fail(_, exception):
-            error = msgspec.json.encode(decision.error).decode()
+            text = _json(decision.error)
             delay = None
             if not isinstance(exception, WorkflowCodeError):
                 delay = policy.next_delay(attempts + 1, exception)
             if delay is None:
-                return Settle(status="failed", error=error, failed_attempts=1)
+                return Settle(status="failed", error=text, failed_attempts=1)
             if delay <= 0:
-                return Settle(status="queued", error=error, failed_attempts=1, is_retry=True)
-            return Settle(status="sleeping", error=error, wake_in=delay, failed_attempts=1, is_retry=True)
+                return Settle(status="queued", error=text, failed_attempts=1, is_retry=True)
+            return Settle(status="sleeping", error=text, wake_in=delay, failed_attempts=1, is_retry=True)
 
 
 def encoded(exception: BaseException) -> str:
     """The exception as it is stored, as JSON."""
-    return msgspec.json.encode(error_info(exception)).decode()
+    return _json(error_info(exception))
+
+
+def cancelled(cancel: Cancel, error: ErrorInfo | None = None) -> Settle:
+    """The end of a run that was cancelled; ``error`` is what its clean-up raised."""
+    is_late = cancel.cause == "deadline"
+    message = "it did not end before its deadline" if is_late else cancel.reason or "no reason was given"
+    if error is not None:
+        message += f"; its clean-up raised {error.type}: {error.message}"
+    info = ErrorInfo("RunTimeout" if is_late else "RunCancelled", message, error.traceback if error else None)
+    return Settle(status="failed" if is_late else "cancelled", error=_json(info), failed_attempts=int(is_late))
+
+
+def _json(error: ErrorInfo) -> str:
+    return msgspec.json.encode(error).decode()

@@ -134,11 +134,12 @@ class RunFailed(DurableError):
 
 
 class RunCancelled(DurableError):
-    """The run whose result was awaited was cancelled."""
+    """The run whose result was awaited was cancelled; ``reason`` says why, and what its clean-up raised."""
 
-    def __init__(self, run_key: RunKey) -> None:
-        super().__init__(f"run {run_key} was cancelled")
+    def __init__(self, run_key: RunKey, reason: str) -> None:
+        super().__init__(f"run {run_key} was cancelled: {reason}")
         self.run_key = run_key
+        self.reason = reason
 
 
 class RunTerminal(DurableError):
@@ -146,6 +147,24 @@ class RunTerminal(DurableError):
 
     def __init__(self, run_key: RunKey, status: str) -> None:
         super().__init__(f"run {run_key} has already ended ({status}); the event was not stored")
+        self.run_key = run_key
+        self.status = status
+
+
+class RunNotCancellable(DurableError):
+    """The run has already ended, so there is nothing to cancel or to terminate."""
+
+    def __init__(self, run_key: RunKey, status: str) -> None:
+        super().__init__(f"run {run_key} cannot be cancelled: it has already ended ({status})")
+        self.run_key = run_key
+        self.status = status
+
+
+class RunNotRetryable(DurableError):
+    """Only a run that failed or was cancelled can be retried."""
+
+    def __init__(self, run_key: RunKey, status: str) -> None:
+        super().__init__(f"run {run_key} cannot be retried: its status is {status!r}, neither 'failed' nor 'cancelled'")
         self.run_key = run_key
         self.status = status
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
 from durable.core.errors import ErrorInfo
 
-Kind = Literal["execute", "transaction", "random_uuid7", "random_uint64", "random", "now", "sleep", "event"]
+Kind = Literal["execute", "transaction", "random_uuid7", "random_uint64", "random", "now", "sleep", "event", "cancel"]
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -51,6 +51,27 @@ class Memo(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return describe(self.kind, self.key, self.name)
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Why a run was cancelled: somebody asked for it, perhaps with a reason, or its deadline passed. It is recorded
+    like an answer, in its place in the order, under a key that no call can have."""
+
+    cause: Literal["request", "deadline"]
+    reason: str | None = None
+
+    key: ClassVar[str] = ""
+
+    @property
+    def text(self) -> str:
+        """The reason, encoded."""
+        return msgspec.json.encode(self.reason).decode()
+
+    @classmethod
+    def of(cls, memo: Memo) -> Cancel:
+        """Read back."""
+        reason = msgspec.json.decode(memo.outcome.text, type=str | None) if isinstance(memo.outcome, Value) else None
+        return cls("deadline" if memo.name == "deadline" else "request", reason)
 
 
 class OpenWait(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from durable.core.codec import Codec
-from durable.core.commands import Abandon, Call, Command, Complete, Fail, SetAside
+from durable.core.commands import Abandon, Call, Command, Complete, EndCancelled, Fail, SetAside
 from durable.core.errors import (
     DuplicateKey,
     DurableError,
@@ -25,7 +25,7 @@ from durable.core.errors import (
     WorkflowCodeError,
     unreachable,
 )
-from durable.core.history import Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value, describe
+from durable.core.history import Cancel, Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value, describe
 from durable.core.loop import ReplayLoop
 
 _TRACEBACK_LIMIT = 8192
@@ -53,6 +53,7 @@ class Machine:
     """
 
     __slots__ = (
+        "_cancelled",
         "_codec",
         "_commands",
         "_history",
@@ -84,6 +85,7 @@ class Machine:
         self._seq = max((memo.seq or 0 for memo in history.memos), default=0)
         self._mismatch: NondeterminismError | None = None
         self._is_closed = False
+        self._cancelled: Cancel | None = None
         self._main = self.loop.create_task(main())
 
     @property
@@ -107,6 +109,10 @@ class Machine:
         self._answer_carried()
         while self._replay and self._mismatch is None:
             memo = self._replay[0]
+            if memo.kind == "cancel":
+                self._replay.popleft()
+                self._cancel(Cancel.of(memo))
+                continue
             answer = self._pending.pop(memo.key, None)
             if answer is None and memo.key not in self._used:
                 break
@@ -139,6 +145,22 @@ class Machine:
         if self._known:
             self._answer_carried()
         return seq, self._take_commands()
+
+    def cancel(self, cancel: Cancel) -> tuple[int | None, list[Command]]:
+        """Raises ``CancelledError`` in the workflow, at what it awaits now. Returns as ``resolve``; ``None`` where the
+        workflow has ended or was cancelled before."""
+        if self.is_done or self._cancelled is not None:
+            return None, []
+        self._seq += 1
+        seq = self._seq
+        self._cancel(cancel)
+        return seq, self._take_commands()
+
+    def _cancel(self, cancel: Cancel) -> None:
+        self._cancelled = cancel
+        self._main.cancel(cancel.reason)
+        self.loop.run_until_quiet()
+        self._answer_carried()
 
     def close(self) -> None:
         """Ends the machine; whatever its coroutines still try to call raises."""
@@ -239,7 +261,9 @@ class Machine:
             )
         return commands
 
-    def _ending(self) -> Complete | Fail:
+    def _ending(self) -> Complete | Fail | EndCancelled:
+        if self._cancelled is not None:
+            return EndCancelled(self._cancelled, self._raised_instead())
         if self._main.cancelled():
             return failure_of(asyncio.CancelledError("the workflow cancelled itself"))
         exception = self._main.exception()
@@ -249,6 +273,10 @@ class Machine:
             return Complete(self._codec.encode(self._main.result(), self._output))
         except DurableError as error:
             return failure_of(error)
+
+    def _raised_instead(self) -> ErrorInfo | None:
+        exception = None if self._main.cancelled() else self._main.exception()
+        return None if exception is None else error_info(exception)
 
 
 def failure_of(exception: BaseException) -> Fail:

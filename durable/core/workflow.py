@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints, overload
 from weakref import WeakKeyDictionary
 
 import msgspec
 
+from durable.core.durations import positive
 from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
 from durable.core.retry import RunRetryPolicy
@@ -75,7 +77,7 @@ class Workflow(Generic[InputT, OutputT]):
     """A registered ``async def``. Still callable as the function it wraps.
 
     ``name`` is how runs find it, for ever: keep it when the function is renamed. ``concurrency`` bounds how many runs
-    one worker executes at once; parked runs do not count.
+    one worker executes at once; parked runs do not count. ``timeout`` is in seconds, ``None``: a run may take for ever.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Workflow(Generic[InputT, OutputT]):
         version: int = 1,
         concurrency: int = 100,
         retry: RunRetryPolicy | None = None,
+        timeout: timedelta | float | None = None,
     ) -> None:
         signature = signature_of(function)
         if not signature.is_async:
@@ -101,6 +104,7 @@ class Workflow(Generic[InputT, OutputT]):
         self.version = version
         self.concurrency = concurrency
         self.retry = RunRetryPolicy() if retry is None else retry
+        self.timeout = None if timeout is None else positive("timeout", timeout)
         self.takes_input = len(signature.parameters) == 2
         self.input_type: Any = signature.parameters[1] if self.takes_input else None
         self.output_type: Any = signature.returns
@@ -119,7 +123,12 @@ def workflow(function: Callable[[Context], Coroutine[Any, Any, OutputT]], /) -> 
 def workflow(function: Callable[[Context, InputT], Coroutine[Any, Any, OutputT]], /) -> Workflow[InputT, OutputT]: ...
 @overload
 def workflow(
-    *, name: str | None = None, version: int = 1, concurrency: int = 100, retry: RunRetryPolicy | None = None
+    *,
+    name: str | None = None,
+    version: int = 1,
+    concurrency: int = 100,
+    retry: RunRetryPolicy | None = None,
+    timeout: timedelta | float | None = None,
 ) -> WorkflowDecorator: ...
 def workflow(
     function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
@@ -129,13 +138,15 @@ def workflow(
     version: int = 1,
     concurrency: int = 100,
     retry: RunRetryPolicy | None = None,
+    timeout: timedelta | float | None = None,
 ) -> Any:
     """Makes a workflow of an ``async def f(ctx)`` or ``async def f(ctx, input)``; used bare or with options.
 
-    ``retry`` is how often the whole run is tried anew after it failed; by default not at all. Raises
-    ``InvalidArgument`` for anything that is not such a function.
+    ``retry`` is how often the whole run is tried anew after it failed; by default not at all. A run that has not ended
+    ``timeout`` (seconds or ``timedelta``) after it was to start, retries and sleeps included, is cancelled and ends
+    ``failed`` with ``RunTimeout``. Raises ``InvalidArgument`` for anything that is not such a function.
     """
-    decorator = WorkflowDecorator(name=name, version=version, concurrency=concurrency, retry=retry)
+    decorator = WorkflowDecorator(name=name, version=version, concurrency=concurrency, retry=retry, timeout=timeout)
     return decorator if function is None else decorator(function)
 
 
@@ -146,6 +157,7 @@ class WorkflowDecorator(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     concurrency: int
     retry: RunRetryPolicy | None
+    timeout: timedelta | float | None
 
     @overload
     def __call__(self, function: Callable[[Context], Coroutine[Any, Any, OutputT]], /) -> Workflow[None, OutputT]: ...
@@ -154,4 +166,11 @@ class WorkflowDecorator(msgspec.Struct, frozen=True, kw_only=True):
         self, function: Callable[[Context, InputT], Coroutine[Any, Any, OutputT]], /
     ) -> Workflow[InputT, OutputT]: ...
     def __call__(self, function: Callable[..., Coroutine[Any, Any, Any]], /) -> Workflow[Any, Any]:
-        return Workflow(function, name=self.name, version=self.version, concurrency=self.concurrency, retry=self.retry)
+        return Workflow(
+            function,
+            name=self.name,
+            version=self.version,
+            concurrency=self.concurrency,
+            retry=self.retry,
+            timeout=self.timeout,
+        )

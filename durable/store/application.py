@@ -11,11 +11,12 @@ import msgspec
 from durable.core.errors import ErrorInfo
 from durable.core.runs import Run, RunKey, RunStatus, Status
 from durable.store.queries import query
+from durable.store.records import EventKind
 from durable.store.statement import Row, Statement, nothing
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """A run about to be begun. ``delay`` is in seconds, ``tags`` and ``input`` are encoded."""
+    """A run about to be begun. ``delay`` and ``timeout`` are in seconds, ``tags`` and ``input`` are encoded."""
 
     run_id: str
     workflow_name: str
@@ -26,16 +27,18 @@ class NewRun(msgspec.Struct, frozen=True):
     at: datetime | None = None
     priority: int = 0
     tags: str | None = None
+    timeout: float | None = None
 
 
 class NewEvent(msgspec.Struct, frozen=True):
-    """An event about to be published; ``payload`` is encoded."""
+    """An event about to be published, or a request about to be made; ``payload`` is encoded."""
 
     run_key: RunKey
     event_id: str
     name: str
     payload: str
-    key: str | None
+    key: str | None = None
+    kind: EventKind = "event"
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -59,6 +62,7 @@ def begin_run(schema: str, shard_value: str, run: NewRun) -> Statement[bool]:
             "priority": run.priority,
             "delay": run.delay,
             "at": run.at,
+            "timeout": run.timeout,
             "key": run.key,
             "tags": run.tags,
             "input": run.input,
@@ -84,6 +88,7 @@ def begin_runs(schema: str, shard_value: str, runs: Sequence[NewRun]) -> Stateme
             "shard_value": shard_value,
             "workflow_name": runs[0].workflow_name,
             "version": runs[0].version,
+            "timeout": runs[0].timeout,
             "run_ids": [run.run_id for run in runs],
             "inputs": [run.input for run in runs],
         },
@@ -96,10 +101,17 @@ def publish_event(schema: str, event: NewEvent) -> Statement[bool]:
     return Statement(query("publish_event", schema), _event_params(event), bool)
 
 
+def request_retry(schema: str, request: NewEvent) -> Statement[bool]:
+    """Whether the request was stored: the run had failed or been cancelled."""
+    params = _event_params(request)
+    del params["key"]
+    return Statement(query("request_retry", schema), params, bool)
+
+
 def why_not_published(schema: str, event: NewEvent) -> Statement[tuple[Status, bool] | None]:
     """The status of the run and whether the event is stored; ``None``: no such run."""
     params = _event_params(event)
-    del params["payload"]
+    del params["payload"], params["kind"]
     return Statement(
         query("why_not_published", schema), params, lambda rows: (rows[0][0], rows[0][1]) if rows else None
     )
@@ -110,6 +122,7 @@ def _event_params(event: NewEvent) -> dict[str, Any]:
         "shard_value": event.run_key.workflow_name_shard,
         "run_id": event.run_key.run_id,
         "event_id": event.event_id,
+        "kind": event.kind,
         "name": event.name,
         "key": event.key,
         "payload": event.payload,

@@ -15,10 +15,19 @@ from durable.store.statement import Row, Statement, nothing
 
 
 class Routed(msgspec.Struct, frozen=True):
-    """What a pass of routing did: events for runs that this worker executes now, and how many parked runs woke."""
+    """What a pass of routing did: what is for runs that this worker executes now, how many parked runs woke, and the
+    ids of the runs that it ended."""
 
     live: tuple[Event, ...]
     woken: int
+    ended: tuple[str, ...]
+
+
+class Unrouted(msgspec.Struct, frozen=True):
+    """What routing has left: events and requests of runs that were locked, and runs to be retried."""
+
+    is_more: bool
+    is_retry: bool
 
 
 class TakenOver(msgspec.Struct, frozen=True):
@@ -127,20 +136,39 @@ def route_events(schema: str, shard_value: str, worker_id: str, limit: int) -> S
     """Turns up to ``limit`` committed events of one shard value into wakes."""
 
     def read(rows: Sequence[Row]) -> Routed:
-        live = tuple(Event(*row[:4]) for row in rows if row[4])
-        return Routed(live, rows[0][5] if rows else 0)
+        live = tuple(Event(*row[:5]) for row in rows if row[5])
+        return Routed(live, rows[0][6], tuple(rows[0][7] or ())) if rows else Routed((), 0, ())
 
     return Statement(
         query("route_events", schema), {"shard_value": shard_value, "worker_id": worker_id, "limit": limit}, read
     )
 
 
-def unrouted_events(schema: str, shard_value: str, worker_id: str) -> Statement[bool]:
-    """Whether events are left that this worker could route."""
+def unrouted_events(schema: str, shard_value: str, worker_id: str) -> Statement[Unrouted]:
+    """What is left that this worker could do."""
     return Statement(
         query("unrouted_events", schema),
         {"shard_value": shard_value, "worker_id": worker_id},
-        lambda rows: bool(rows[0][0]),
+        lambda rows: Unrouted(*rows[0]),
+    )
+
+
+def retry_runs(schema: str, shard_value: str, limit: int) -> Statement[list[tuple[str, int]]]:
+    """Queues ended runs that are to be retried. Returns their ids and epochs; ``forget_failed_steps`` follows in the
+    same transaction."""
+    return Statement(
+        query("retry_runs", schema),
+        {"shard_value": shard_value, "limit": limit},
+        lambda rows: [(row[0], row[1]) for row in rows],
+    )
+
+
+def forget_failed_steps(schema: str, shard_value: str, runs: Sequence[tuple[str, int]]) -> Statement[None]:
+    """Lets these runs (id and epoch), whose rows are locked, try again what failed."""
+    return Statement(
+        query("forget_failed_steps", schema),
+        {"shard_value": shard_value, "run_ids": [run[0] for run in runs], "epochs": [run[1] for run in runs]},
+        nothing,
     )
 
 
@@ -213,10 +241,16 @@ def remove_worker(schema: str, worker_id: str) -> Statement[None]:
 
 
 def take_over_runs(
-    schema: str, shard_value: str, owner: str, *, max_strikes: int, held: Sequence[str] = ()
+    schema: str,
+    shard_value: str,
+    owner: str,
+    *,
+    max_strikes: int,
+    held: Sequence[str] = (),
+    is_strike: bool = True,
 ) -> Statement[TakenOver]:
-    """Frees the runs of a worker that is dead, or all but those it still holds. After ``max_strikes`` takeovers without
-    a new memo a run fails with ``CrashLoop``."""
+    """Frees the runs of a worker that is dead, or all but those it still holds. After ``max_strikes`` strikes without a
+    new memo in between a run fails with ``CrashLoop``."""
     error = ErrorInfo(
         "CrashLoop",
         f"{max_strikes} workers in a row died or gave up while executing this run, without a new memo; "
@@ -228,6 +262,7 @@ def take_over_runs(
             "shard_value": shard_value,
             "owner": owner,
             "held": list(held),
+            "strike": int(is_strike),
             "max_strikes": max_strikes,
             "crash_loop": msgspec.json.encode(error).decode(),
         },

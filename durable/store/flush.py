@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from durable.core.endings import Park, Settle
+from durable.store.engine import forget_failed_steps
 from durable.store.queries import query
 from durable.store.records import Event, Record, Written
 from durable.store.statement import Row, Statement, nothing
@@ -17,6 +18,7 @@ class Flush:
 
     def __init__(self, schema: str, shard_value: str, worker_id: str, records: Sequence[Record]) -> None:
         self._schema = schema
+        self._shard_value = shard_value
         self._common = {"shard_value": shard_value, "worker_id": worker_id}
         self._records = sorted(records, key=lambda record: record.run_id)
         self._ours: set[str] = set()
@@ -39,6 +41,7 @@ class Flush:
             self._satisfy(records),
             self._consume(records),
             self._abandon(records),
+            self._of_runs("drop_deadlines", [record for record in records if record.is_cancelled], nothing),
             self._forget_failed(settled),
             self._of_runs("forget_open_waits", [record for record in settled if _ends_waits(record.ending)], nothing),
             self._of_runs("park_runs", parked, self._read_wakes),
@@ -90,7 +93,9 @@ class Flush:
 
     def _forget_failed(self, settled: list[Record]) -> Statement[None] | None:
         retried = [r for r in settled if isinstance(r.ending, Settle) and r.ending.is_retry]
-        return self._of_runs("forget_failed_steps", retried, nothing)
+        if not retried:
+            return None
+        return forget_failed_steps(self._schema, self._shard_value, [(r.run_id, r.epoch) for r in retried])
 
     def _steps(self, records: list[Record]) -> Statement[None] | None:
         rows = [(record, memo) for record in records for memo in record.steps]
@@ -150,14 +155,17 @@ class Flush:
         )
 
     def _consume(self, records: list[Record]) -> Statement[None] | None:
-        rows = [(record, answer) for record in records for answer in record.answered if answer.event_id is not None]
+        rows = [
+            (record, answer.key, answer.event_id) for record in records for answer in record.answered if answer.event_id
+        ]
+        rows += [(record, "", event_id) for record in records for event_id in record.requests]
         return self._statement(
             "consume_events",
             nothing,
-            run_ids=[record.run_id for record, _ in rows],
-            epochs=[record.epoch for record, _ in rows],
-            wait_keys=[answer.key for _, answer in rows],
-            event_ids=[answer.event_id for _, answer in rows],
+            run_ids=[record.run_id for record, _, _ in rows],
+            epochs=[record.epoch for record, _, _ in rows],
+            wait_keys=[key for _, key, _ in rows],
+            event_ids=[event_id for _, _, event_id in rows],
         )
 
     def _abandon(self, records: list[Record]) -> Statement[None] | None:
@@ -187,4 +195,4 @@ class Flush:
 
 
 def _ends_waits(ending: object) -> bool:
-    return isinstance(ending, Settle) and (ending.is_retry or ending.status in ("completed", "failed"))
+    return isinstance(ending, Settle) and (ending.is_retry or ending.is_terminal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -11,7 +12,8 @@ from durable.core.history import History, Kind
 
 
 class ClaimedRun(msgspec.Struct, frozen=True):
-    """A run as its claim returns it. ``attempts`` are the failed ones; ``claimed_at`` is the database's time."""
+    """A run as its claim returns it. ``attempts`` are the failed ones; ``claimed_at`` is the database's time;
+    ``deadline_in`` is in seconds from then, ``None`` without a deadline."""
 
     run_id: str
     epoch: int
@@ -20,6 +22,8 @@ class ClaimedRun(msgspec.Struct, frozen=True):
     set_asides: int
     input: str
     claimed_at: datetime
+    deadline_in: float | None
+    scheduled_at: datetime | None
 
 
 class StepMemo(msgspec.Struct):
@@ -65,19 +69,29 @@ class Record(msgspec.Struct):
     opened: list[OpenedWait] = []
     answered: list[AnsweredWait] = []
     abandoned: list[str] = []
+    requests: list[str] = []
+    """Ids of requests that are met by now."""
+    is_cancelled: bool = False
     ending: Ending | None = None
     wants_inbox: bool = False
 
     @property
     def is_empty(self) -> bool:
-        return self.ending is None and not (self.steps or self.orders or self.opened or self.answered or self.abandoned)
+        return self.ending is None and not (
+            self.steps or self.orders or self.opened or self.answered or self.abandoned or self.requests
+        )
+
+
+EventKind = Literal["event", "cancel", "terminate", "retry"]
 
 
 class Event(msgspec.Struct, frozen=True):
-    """An event in a run's inbox; ``payload`` is encoded."""
+    """What lies in a run's inbox: an event for its waits, or a request to the engine. ``payload`` is encoded: of a
+    request it is the reason, text or null."""
 
     run_id: str
     event_id: str
+    kind: EventKind
     name: str
     payload: str
 

@@ -33,7 +33,8 @@ def execute(connection: psycopg.Connection[Any], statement: Statement[T]) -> T:
 class Bench:
     """A claimed run, the pieces of a park and of a publish, and routers on connections of their own."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, what: str) -> None:
+        self.what = what
         self.worker_id = str(uuid.uuid4())
         self.other_id = str(uuid.uuid4())
         self.client = Client(dsn)
@@ -43,7 +44,10 @@ class Bench:
         self.run_key = self.client.begin(waiting).run_key
         (self.claimed,) = execute(self.router, claim_runs("durable", SHARD, self.worker_id, 10))
         record = Record(self.run_key.run_id, self.claimed.epoch, ending=Park())
-        record.opened.append(OpenedWait("wait", "news", None, None))
+        # A cancel must wake a run that sleeps, and not only one that waits for events.
+        record.opened.append(
+            OpenedWait("wait", "news" if what == "event" else None, None if what == "event" else 9, None)
+        )
         self.flush = Flush("durable", SHARD, self.worker_id, [record])
         self._statements = iter(self.flush.statements())
 
@@ -53,7 +57,13 @@ class Bench:
         self.client.close()
 
     def publish(self) -> None:
-        self.client.publish_event_tx(self.publisher, self.run_key, "news", "heard")
+        match self.what:
+            case "event":
+                self.client.publish_event_tx(self.publisher, self.run_key, "news", "heard")
+            case "cancel":
+                self.client.cancel_run_tx(self.publisher, self.run_key)
+            case _:
+                self.client.terminate_run_tx(self.publisher, self.run_key)
 
     def commit_publish(self) -> None:
         self.publisher.commit()
@@ -71,17 +81,19 @@ class Bench:
         return bool(routed.live)
 
     def is_woken(self) -> bool:
-        """Whether the run can be claimed, once every worker has routed all that it can."""
+        """Whether the run can be claimed, or has ended, once every worker has routed all that it can."""
         for _ in range(3):
             for worker_id in (self.other_id, self.worker_id):
                 self.route(worker_id)
-        assert not execute(self.router, unrouted_events("durable", SHARD, self.worker_id))
+        assert not execute(self.router, unrouted_events("durable", SHARD, self.worker_id)).is_more
+        if self.client.get_run_status(self.run_key).status == "cancelled":
+            return True
         return bool(execute(self.router, claim_runs("durable", SHARD, self.other_id, 10)))
 
 
-@pytest.fixture
-def bench(database: str) -> Iterator[Bench]:
-    made = Bench(database)
+@pytest.fixture(params=["event", "cancel", "terminate"])
+def bench(database: str, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    made = Bench(database, request.param)
     yield made
     made.close()
 
@@ -103,7 +115,7 @@ def interleavings() -> Iterator[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("order", sorted(set(interleavings())), ids="-".join)
-def test_a_publish_wakes_the_run_wherever_it_meets_the_park(bench: Bench, order: tuple[str, ...]) -> None:
+def test_what_is_published_reaches_the_run_wherever_it_meets_the_park(bench: Bench, order: tuple[str, ...]) -> None:
     delivered = False
     for step in order:
         action: Callable[[], Any] = getattr(bench, step)

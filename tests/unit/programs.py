@@ -5,19 +5,34 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from hypothesis import strategies as st
 
 from durable import Context, RunKey, StepFailed
 from durable.core.codec import JsonCodec
-from durable.core.commands import Abandon, Command, Complete, Draw, Execute, Fail, SetAside, Sleep, Transact, WaitEvent
+from durable.core.commands import (
+    Abandon,
+    Command,
+    Complete,
+    Draw,
+    EndCancelled,
+    Execute,
+    Fail,
+    SetAside,
+    Sleep,
+    Transact,
+    WaitEvent,
+)
 from durable.core.errors import ErrorInfo, EventTimeout
-from durable.core.history import ELAPSED, Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value
+from durable.core.history import ELAPSED, Cancel, Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value
 from durable.core.machine import Machine
 
 Main = Callable[[Context], Coroutine[Any, Any, Any]]
+
+
+Ended: TypeAlias = Complete | Fail | EndCancelled | SetAside
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -114,11 +129,14 @@ def machine_of(main: Main, history: History) -> Machine:
 class World:
     """Answers one machine's commands in an order drawn by ``seed``; what is recorded survives ``crash``."""
 
-    def __init__(self, main: Main, failing: set[str], seed: int, crash_at: set[int]) -> None:
+    def __init__(
+        self, main: Main, failing: set[str], seed: int, crash_at: set[int], cancel_at: int | None = None
+    ) -> None:
         self.main = main
         self.failing = failing
         self.random = random.Random(seed)
         self.crash_at = crash_at
+        self.cancel_at = cancel_at
         self.memos: dict[str, Memo] = {}
         self.open: dict[str, OpenWait] = {}
         self.performed: list[str] = []
@@ -128,7 +146,7 @@ class World:
     def history(self) -> History:
         return History(tuple(self.memos.values()), tuple(self.open.values()))
 
-    def run(self) -> Complete | Fail | SetAside:
+    def run(self) -> Ended:
         """To the end, replaying after each crash."""
         while True:
             machine = machine_of(self.main, self.history())
@@ -137,7 +155,10 @@ class World:
             for key, seq in machine.unordered():
                 self.memos[key] = msgspec.structs.replace(self.memos[key], seq=seq)
             while ending is None and not self._crashes():
-                ending = self._answer_one(machine, pending)
+                if self.cancel_at is not None and self.moments >= self.cancel_at:
+                    ending = self._cancel(machine, pending)
+                else:
+                    ending = self._answer_one(machine, pending)
             machine.close()
             if ending is not None:
                 return ending
@@ -147,7 +168,19 @@ class World:
         self.moments += 1
         return self.moments in self.crash_at
 
-    def _answer_one(self, machine: Machine, pending: dict[str, Any]) -> Complete | Fail | SetAside | None:
+    def _cancel(self, machine: Machine, pending: dict[str, Any]) -> Ended | None:
+        cancel = Cancel("request", "enough")
+        seq, commands = machine.cancel(cancel)
+        assert seq is not None
+        if self._crashes():
+            self.moments -= 1
+            self.crash_at = {*self.crash_at, self.moments + 1}
+            return None  # it was not recorded, so it is asked for again
+        self.cancel_at = None
+        self.memos[cancel.key] = Memo(cancel.key, "cancel", cancel.cause, seq, False, Value(cancel.text))
+        return self._take(commands, pending)
+
+    def _answer_one(self, machine: Machine, pending: dict[str, Any]) -> Ended | None:
         call = pending.pop(self.random.choice(sorted(pending)))
         outcome = self._outcome(call)
         if isinstance(call, Transact) and isinstance(outcome, Value):
@@ -170,13 +203,13 @@ class World:
         self.open.pop(call.key, None)
         self.memos[call.key] = Memo(call.key, call.kind, call.name, seq, False, outcome)
 
-    def _take(self, commands: list[Command], pending: dict[str, Any]) -> Complete | Fail | SetAside | None:
+    def _take(self, commands: list[Command], pending: dict[str, Any]) -> Ended | None:
         for command in commands:
             match command:
                 case Abandon(call):
                     pending.pop(call.key, None)
                     self.open.pop(call.key, None)
-                case Complete() | Fail() | SetAside():
+                case Complete() | Fail() | EndCancelled() | SetAside():
                     return command
                 case Execute() | Transact() | Draw():
                     assert command.key not in self.memos, f"{command} was recorded and is asked for again"

@@ -1,5 +1,6 @@
 -- Runs of one workflow and one shard value. Those that exist are left alone: then this is a second try.
-INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, version, input)
-SELECT %(shard_value)s, item.run_id, %(workflow_name)s, %(version)s, item.input::json
+INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, version, deadline_at, input)
+SELECT %(shard_value)s, item.run_id, %(workflow_name)s, %(version)s,
+       now() + make_interval(secs => %(timeout)s::float8), item.input::json
 FROM unnest(%(run_ids)s::uuid[], %(inputs)s::text[]) AS item (run_id, input)
 ON CONFLICT DO NOTHING

@@ -1,7 +1,7 @@
--- The run leaves the worker until its first open wait ends.
+-- The run leaves the worker until its first open wait ends, or its deadline comes.
 UPDATE durable.runs AS run
 SET status = CASE WHEN open.awaits IS NULL THEN 'sleeping' ELSE 'waiting_event' END,
-    awaits = open.awaits, next_wake_at = open.wake_at, worker_id = NULL, set_asides = 0, updated_at = now()
+    awaits = open.awaits, next_wake_at = least(open.wake_at, run.deadline_at), worker_id = NULL, set_asides = 0, updated_at = now()
 FROM (
     SELECT ours.run_id, ours.epoch, min(wait.wake_at) AS wake_at,
            array_agg(wait.event_name) FILTER (WHERE wait.event_name IS NOT NULL) AS awaits

@@ -1,7 +1,7 @@
 -- Reads the run without a lock: a long application transaction must never hold up the engine. No row: there is no such
 -- run, it has ended, or the event is there already.
-INSERT INTO durable.events (workflow_name_shard, run_id, event_id, name, key, payload)
-SELECT run.workflow_name_shard, run.run_id, %(event_id)s::uuid, %(name)s, %(key)s, %(payload)s::json
+INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, key, payload)
+SELECT run.workflow_name_shard, run.run_id, %(event_id)s::uuid, %(kind)s, %(name)s, %(key)s, %(payload)s::json
 FROM durable.runs AS run
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = %(run_id)s::uuid
   AND run.status NOT IN ('completed', 'failed', 'cancelled')

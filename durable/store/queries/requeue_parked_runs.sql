@@ -1,11 +1,12 @@
--- An event that was committed before the park took the run's lock is found here; a later one finds the run parked.
+-- An event or request committed before the park took the run's lock is found here; a later one finds the run parked.
 UPDATE durable.runs AS run
 SET status = 'queued', awaits = NULL, next_wake_at = NULL, updated_at = now()
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = ANY(%(run_ids)s::uuid[])
-  AND run.status = 'waiting_event'
+  AND run.status IN ('sleeping', 'waiting_event')
   AND EXISTS (
     SELECT 1 FROM durable.events AS event
     WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = run.run_id
-      AND event.consumed_by IS NULL AND event.name = ANY(run.awaits)
+      AND event.consumed_by IS NULL
+      AND (event.kind IN ('cancel', 'terminate') OR event.kind = 'event' AND event.name = ANY(run.awaits))
   )
 RETURNING run.run_id::text

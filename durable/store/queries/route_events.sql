@@ -1,10 +1,12 @@
--- Turns committed events into wakes. The run's lock decides against a park under way: whoever comes second sees the
--- other. Locked runs are skipped, so that routing never waits while it holds a lock; their events stay unrouted.
+-- Turns committed events and requests into wakes and ends. The run's lock decides against a park under way: whoever comes
+-- second sees the other. Locked runs are skipped, so that routing never waits while it holds a lock; what is theirs stays
+-- unrouted. A run that was never started, and any run that does not execute when it is terminated, ends right here.
 WITH arrived AS MATERIALIZED (
-    SELECT event.run_id, event.event_id, event.name, event.payload, event.created_at, run.status, run.awaits
+    SELECT event.run_id, event.event_id, event.kind, event.name, event.payload, event.created_at,
+           run.status, run.awaits, run.epoch
     FROM durable.events AS event
     JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
-    WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL
+    WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL AND event.kind <> 'retry'
       AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
     ORDER BY event.run_id
     LIMIT %(limit)s
@@ -15,14 +17,36 @@ WITH arrived AS MATERIALIZED (
     FROM arrived
     WHERE event.workflow_name_shard = %(shard_value)s
       AND event.run_id = arrived.run_id AND event.event_id = arrived.event_id
-), woken AS (
+), verdicts AS MATERIALIZED (
+    SELECT run_id, CASE
+               WHEN bool_or(kind = 'terminate' OR kind = 'cancel' AND epoch = 0) THEN 'end'
+               WHEN bool_or(kind = 'cancel' OR kind = 'event' AND name = ANY(awaits)) THEN 'wake'
+           END AS verdict,
+           (array_agg(payload #>> '{}' ORDER BY created_at) FILTER (WHERE kind <> 'event'))[1] AS reason
+    FROM arrived
+    WHERE status IN ('queued', 'sleeping', 'waiting_event')
+    GROUP BY run_id
+), moved AS (
     UPDATE durable.runs AS run
-    SET status = 'queued', awaits = NULL, next_wake_at = NULL, updated_at = now()
-    WHERE run.workflow_name_shard = %(shard_value)s
-      AND run.run_id IN (SELECT run_id FROM arrived WHERE status = 'waiting_event' AND name = ANY(awaits))
-    RETURNING run.run_id
+    SET status = CASE verdicts.verdict WHEN 'end' THEN 'cancelled' ELSE 'queued' END,
+        error = CASE verdicts.verdict
+            WHEN 'end' THEN json_build_object(
+                'type', 'RunCancelled', 'message', coalesce(verdicts.reason, 'no reason was given'))
+            ELSE run.error END,
+        completed_at = CASE verdicts.verdict WHEN 'end' THEN now() END,
+        awaits = NULL, next_wake_at = NULL, updated_at = now()
+    FROM verdicts
+    WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = verdicts.run_id
+      AND (verdicts.verdict = 'end' OR verdicts.verdict = 'wake' AND run.status <> 'queued')
+    RETURNING run.run_id, run.status
+), unawaited AS (
+    DELETE FROM durable.waits AS wait
+    USING verdicts
+    WHERE wait.workflow_name_shard = %(shard_value)s AND wait.run_id = verdicts.run_id
+      AND verdicts.verdict = 'end' AND wait.satisfied_at IS NULL
 )
-SELECT arrived.run_id::text, arrived.event_id::text, arrived.name, arrived.payload::text,
-       arrived.status = 'running', (SELECT count(*) FROM woken)
+SELECT arrived.run_id::text, arrived.event_id::text, arrived.kind, arrived.name, arrived.payload::text,
+       arrived.status = 'running', (SELECT count(*) FROM moved WHERE status = 'queued'),
+       (SELECT array_agg(run_id::text) FROM moved WHERE status = 'cancelled')
 FROM arrived
 ORDER BY arrived.created_at, arrived.event_id

@@ -2,7 +2,8 @@
 UPDATE durable.runs AS run
 SET status = ours.status, output = ours.output::json, error = coalesce(ours.error::json, run.error),
     attempts = run.attempts + ours.failed_attempts, set_asides = ours.set_asides, worker_id = NULL,
-    next_wake_at = now() + make_interval(secs => ours.wake_in),
+    next_wake_at = CASE WHEN ours.status = 'sleeping'
+                        THEN least(now() + make_interval(secs => ours.wake_in), run.deadline_at) END,
     completed_at = CASE WHEN ours.status IN ('completed', 'failed', 'cancelled') THEN now() END,
     updated_at = now()
 FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[], %(statuses)s::text[], %(outputs)s::text[], %(errors)s::text[],

@@ -1,6 +1,6 @@
 -- The epoch is raised here already: from now on the dead worker writes nothing, should it wake up. A living one gives up
 -- what it does not hold any more.
--- A strike is a takeover with no memo recorded since the one before.
+-- Strikes count the takeovers with no memo recorded since the one before.
 WITH lost AS MATERIALIZED (
     SELECT run_id, strikes, memos_at_takeover
     FROM durable.runs
@@ -16,7 +16,7 @@ WITH lost AS MATERIALIZED (
               WHERE wait.workflow_name_shard = %(shard_value)s AND wait.run_id = lost.run_id) AS memos
     FROM lost
 ), judged AS MATERIALIZED (
-    SELECT run_id, memos, CASE WHEN memos > memos_at_takeover THEN 1 ELSE strikes + 1 END AS strikes
+    SELECT run_id, memos, CASE WHEN memos > memos_at_takeover THEN 0 ELSE strikes END + %(strike)s::int AS strikes
     FROM counted
 )
 UPDATE durable.runs AS run

@@ -1,8 +1,7 @@
--- Whether events are left that this worker could route: their runs were locked just now.
-SELECT EXISTS (
-    SELECT 1
-    FROM durable.events AS event
-    JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
-    WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL
-      AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
-)
+-- Whether events are left that this worker could route, their runs were locked just now; and whether runs that have ended
+-- are to be retried.
+SELECT coalesce(bool_or(event.kind <> 'retry'), false), coalesce(bool_or(event.kind = 'retry'), false)
+FROM durable.events AS event
+JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
+WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL
+  AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)

@@ -1,0 +1,22 @@
+-- Queues ended runs that are to be retried, and forgets what was asked of them before. What failed in them is forgotten
+-- in the same transaction.
+WITH requests AS MATERIALIZED (
+    SELECT event.run_id, event.created_at, run.status
+    FROM durable.events AS event
+    JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
+    WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL AND event.kind = 'retry'
+    ORDER BY event.run_id
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE OF run SKIP LOCKED
+), met AS (
+    UPDATE durable.events AS event
+    SET routed_at = now(), consumed_by = ''
+    FROM requests
+    WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = requests.run_id
+      AND event.kind <> 'event' AND event.consumed_by IS NULL AND event.created_at <= requests.created_at
+)
+UPDATE durable.runs AS run
+SET status = 'queued', completed_at = NULL, deadline_at = NULL, strikes = 0, set_asides = 0, updated_at = now()
+WHERE run.workflow_name_shard = %(shard_value)s
+  AND run.run_id IN (SELECT run_id FROM requests WHERE status IN ('failed', 'cancelled'))
+RETURNING run.run_id::text, run.epoch
