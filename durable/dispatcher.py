@@ -106,7 +106,20 @@ class Dispatcher:
         moment = time.monotonic() + wake_in
         self._wakes[shard_value] = min(moment, self._wakes.get(shard_value, moment))
 
+    def raise_shards(self, shard_values: Sequence[str]) -> None:
+        """There are more shard values now."""
+        self._shard_values.extend(value for value in shard_values if value not in self._shard_values)
+        self.poll()
+
     # the loop
+
+    async def claim_one(self) -> bool:
+        """Claims at most one run, once, and returns when it has left this worker again."""
+        for shard_value in list(self._shard_values):
+            if await self._visit(shard_value, most=1):
+                await self._executor.becomes_idle()
+                return True
+        return False
 
     async def run(self) -> None:
         """Claims until cancelled. Outages of the database are waited out."""
@@ -161,9 +174,9 @@ class Dispatcher:
         self._shard_values.append(self._shard_values.pop(0))
         return found
 
-    async def _visit(self, shard_value: str) -> bool:
+    async def _visit(self, shard_value: str, *, most: int = _MOST_CLAIMED) -> bool:
         worker_id = self._worker_id()
-        limit = min(self._executor.free_places(self.workflow), _MOST_CLAIMED)
+        limit = min(self._executor.free_places(self.workflow), most)
         is_routing = shard_value in self._to_route
         statements: list[Statement[Any]] = []
         if is_routing:

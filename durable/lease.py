@@ -45,7 +45,8 @@ _BLOCKED_SECONDS = 5.0
 
 
 class Lease:
-    """``worker_id`` is new in each process and each time the lease was lost; ``lost`` is then called in the loop."""
+    """``worker_id`` is new in each process and each time the lease was lost; ``lost`` is then called in the loop, and
+    ``raised`` when the shard count was raised."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Lease:
         lease: float,
         max_strikes: int,
         lost: Callable[[], None],
+        raised: Callable[[int], None],
     ) -> None:
         self.worker_id = str(uuid4())
         self._conninfo = conninfo
@@ -68,6 +70,7 @@ class Lease:
         self._lease = lease
         self._max_strikes = max_strikes
         self._lost = lost
+        self._raised = raised
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._loop_seen = time.monotonic()
@@ -111,8 +114,12 @@ class Lease:
             self._register(connection)
             self._loop.call_soon_threadsafe(self._registered.set)
         while not self._stopping.is_set():
-            if not _run(connection, beat(self._schema, self.worker_id)):
+            shard_count = _run(connection, beat(self._schema, self.worker_id))
+            if shard_count is None:
                 self._take_new_identity(connection)
+            elif shard_count > self._shard_count:
+                self._shard_count = shard_count
+                self._loop.call_soon_threadsafe(self._raised, shard_count)
             self._last_beat = time.monotonic()
             self._watch_loop()
             pause = self._look_after_others(connection)

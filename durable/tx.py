@@ -48,10 +48,17 @@ class DjangoConnectionProxy(Protocol):
 
 
 class AsyncpgConnection(Protocol):
-    """``Connection`` and ``PoolConnectionProxy``."""
+    """``Connection``, and ``PoolConnectionProxy`` as asyncpg-stubs has it."""
 
     def is_in_transaction(self) -> bool: ...
     def reset_type_codec(self, typename: str, /) -> Awaitable[None]: ...
+
+
+class AsyncpgConnectionProxy(Protocol):
+    """``PoolConnectionProxy`` as its source has it."""
+
+    def __getattr__(self, attr: str, /) -> Any: ...
+    def _detach(self) -> object: ...
 
 
 SyncTransaction: TypeAlias = (
@@ -59,7 +66,9 @@ SyncTransaction: TypeAlias = (
 )
 """The transaction to take part in: a psycopg connection or a cursor of one, a connection or session of SQLAlchemy, or a
 connection of Django."""
-AsyncTransaction: TypeAlias = AsyncConnection[Any] | AsyncCursor[Any] | AsyncSQLAlchemyTransaction | AsyncpgConnection
+AsyncTransaction: TypeAlias = (
+    AsyncConnection[Any] | AsyncCursor[Any] | AsyncSQLAlchemyTransaction | AsyncpgConnection | AsyncpgConnectionProxy
+)
 """Of the other colour: of psycopg, SQLAlchemy, or asyncpg."""
 
 Execute: TypeAlias = Callable[[Statement[Any]], Sequence[Row]]

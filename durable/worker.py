@@ -6,8 +6,8 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -86,7 +86,7 @@ class Worker:
         self._max_resident = _at_least_one("max_resident", max_resident)
         self._max_threads = _at_least_one("max_threads", max_threads)
         self._max_strikes = _at_least_one("max_strikes", max_strikes)
-        self._database = Database(conninfo_or_pool)
+        self._conninfo_or_pool = conninfo_or_pool
         self._workflows = list(workflows)
         self._schema = check_schema(schema)
         self._codec = JsonCodec() if codec is None else codec
@@ -118,6 +118,32 @@ class Worker:
     def stop(self) -> None:
         """Begins the graceful shutdown; ``run`` returns when it is over."""
         self._stop.set()
+
+    async def process_one(self) -> bool:
+        """Claims at most one run, executes it until it parks, ends or is to be tried anew. Returns whether there was
+        one. For scripts and tests, any number of times, on a worker that is not running otherwise.
+
+        Raises ``SchemaError``; a database that is down is waited for.
+        """
+        if self._state not in ("created", "stopped"):
+            raise InvalidArgument("worker", self._state, "a worker that is running processes runs by itself")
+        self._state = "starting"
+        try:
+            async with self._connected() as (database, shard_count):
+                if shard_count is None:
+                    return False
+                parts = self._assemble(database, shard_count)
+                await parts.lease.start()
+                try:
+                    self._workflows.append(self._workflows.pop(0))  # no workflow starves the others
+                    for workflow in self._workflows:
+                        if await self._dispatchers[workflow.name].claim_one():
+                            return True
+                    return False
+                finally:
+                    await self._shut_down([], parts)
+        finally:
+            self._state = "created"
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -160,20 +186,27 @@ class Worker:
         if self._state != "created":
             raise InvalidArgument("worker", self._state, "a worker runs once; make a new one")
         self._state = "starting"
-        await self._database.open()
         try:
-            shard_count = await self._first_contact()
-            if shard_count is not None:
-                await self._work(shard_count)
+            async with self._connected() as (database, shard_count):
+                if shard_count is not None:
+                    await self._work(self._assemble(database, shard_count))
         finally:
-            await self._database.close()
             self._state = "stopped"
 
-    async def _first_contact(self) -> int | None:
-        """The shard count; ``None`` if the worker was stopped before the database answered."""
+    @asynccontextmanager
+    async def _connected(self) -> AsyncGenerator[tuple[Database, int | None]]:
+        """The database and its shard count; ``None`` if the worker was stopped before it answered."""
+        database = Database(self._conninfo_or_pool)
+        await database.open()
+        try:
+            yield database, await self._first_contact(database)
+        finally:
+            await database.close()
+
+    async def _first_contact(self, database: Database) -> int | None:
         while not self._stop.is_set():
             try:
-                async with self._database.engine() as connection:
+                async with database.engine() as connection:
                     return (await run_async(connection, read_settings(self._schema))).shard_count
             except (psycopg.Error, OSError) as error:
                 if not is_outage(error):
@@ -184,24 +217,25 @@ class Worker:
                     await self._stop.wait()
         return None
 
-    async def _work(self, shard_count: int) -> None:
+    def _assemble(self, database: Database, shard_count: int) -> _Parts:
         lease = self._lease = Lease(
-            self._database.conninfo,
-            self._database.connect_options,
+            database.conninfo,
+            database.connect_options,
             self._schema,
             [workflow.name for workflow in self._workflows],
             shard_count,
             lease=self._lease_seconds,
             max_strikes=self._max_strikes,
             lost=self._lost,
+            raised=self._raised,
         )
 
         def worker_id() -> str:
             return lease.worker_id
 
-        journal = Journal(self._database, self._schema, worker_id)
+        journal = Journal(database, self._schema, worker_id)
         executor = self._executor = Executor(
-            self._database,
+            database,
             journal,
             self._schema,
             worker_id,
@@ -210,13 +244,11 @@ class Worker:
             max_threads=self._max_threads,
             claimer_of=self._dispatchers.__getitem__,
         )
-        by_shard_value: dict[str, Dispatcher] = {}
         for workflow in self._workflows:
-            values = shard_values(workflow.name, shard_count)
-            dispatcher = self._dispatchers[workflow.name] = Dispatcher(
+            self._dispatchers[workflow.name] = Dispatcher(
                 workflow,
-                values,
-                self._database,
+                shard_values(workflow.name, shard_count),
+                database,
                 executor,
                 self._schema,
                 worker_id,
@@ -224,26 +256,23 @@ class Worker:
                 max_poll_interval=self._current_max_poll_interval,
                 max_strikes=self._max_strikes,
             )
-            by_shard_value.update(dict.fromkeys(values, dispatcher))
-        if not await self._started(lease):
+        return _Parts(database, lease, journal, executor)
+
+    async def _work(self, parts: _Parts) -> None:
+        if not await self._started(parts.lease):
             return
         duties = [asyncio.create_task(dispatcher.run()) for dispatcher in self._dispatchers.values()]
         if self._notify:
-            self._listener = Listener(
-                self._database,
-                self._channel,
-                caught_up=self._poll_all,
-                notified=lambda payload: _notified(by_shard_value, payload),
-            )
+            self._listener = Listener(parts.database, self._channel, caught_up=self._poll_all, notified=self._notified)
             duties.append(asyncio.create_task(self._listener.run()))
         self._state = "running"
         self._ready.set()
-        _logger.info("worker %s runs %s", lease.worker_id, ", ".join(self._dispatchers))
+        _logger.info("worker %s runs %s", parts.lease.worker_id, ", ".join(self._dispatchers))
         try:
             await self._until_stopped(duties)
         finally:
             self._state = "stopping"
-            await self._shut_down(duties, executor, journal, lease)
+            await self._shut_down(duties, parts)
 
     async def _started(self, lease: Lease) -> bool:
         starting = asyncio.create_task(lease.start())
@@ -266,21 +295,19 @@ class Worker:
         finally:
             stopping.cancel()
 
-    async def _shut_down(
-        self, duties: list[asyncio.Task[None]], executor: Executor, journal: Journal, lease: Lease
-    ) -> None:
+    async def _shut_down(self, duties: list[asyncio.Task[None]], parts: _Parts) -> None:
         for duty in duties:
             duty.cancel()
         await asyncio.gather(*duties, return_exceptions=True)
-        await executor.drain(self._patience)
-        flushed = asyncio.create_task(_flush(executor, journal))
+        await parts.executor.drain(self._patience)
+        flushed = asyncio.create_task(_flush(parts))
         _, unfinished = await asyncio.wait({flushed}, timeout=_FLUSH_SECONDS)
         if unfinished:
             flushed.cancel()
             _logger.error("the database did not take the last records; their runs go on elsewhere")
-            await journal.close()
-        asyncio.get_running_loop().call_soon(executor.close)
-        await asyncio.to_thread(lease.stop)
+            await parts.journal.close()
+        asyncio.get_running_loop().call_soon(parts.executor.close)
+        await asyncio.to_thread(parts.lease.stop)
 
     def _current_max_poll_interval(self) -> float:
         is_listening = self._listener is not None and self._listener.is_connected
@@ -290,22 +317,32 @@ class Worker:
         for dispatcher in self._dispatchers.values():
             dispatcher.poll()
 
+    def _notified(self, payload: str) -> None:
+        kind, _, shard_value = payload.partition(":")
+        dispatcher = self._dispatchers.get(shard_value.rpartition("_")[0])
+        if dispatcher is not None:
+            dispatcher.work_arrived(shard_value, is_event=kind == "event")
+
     def _lost(self) -> None:
         if self._executor is not None:
             self._executor.abandon_all()
         self._poll_all()
 
+    def _raised(self, shard_count: int) -> None:
+        for dispatcher in self._dispatchers.values():
+            dispatcher.raise_shards(shard_values(dispatcher.workflow.name, shard_count))
 
-async def _flush(executor: Executor, journal: Journal) -> None:
-    await executor.becomes_idle()
-    await journal.drain()
+
+class _Parts(msgspec.Struct, frozen=True):
+    database: Database
+    lease: Lease
+    journal: Journal
+    executor: Executor
 
 
-def _notified(dispatchers: dict[str, Dispatcher], payload: str) -> None:
-    kind, _, shard_value = payload.partition(":")
-    dispatcher = dispatchers.get(shard_value)
-    if dispatcher is not None:
-        dispatcher.work_arrived(shard_value, is_event=kind == "event")
+async def _flush(parts: _Parts) -> None:
+    await parts.executor.becomes_idle()
+    await parts.journal.drain()
 
 
 def _at_least_one(argument: str, value: int) -> int:

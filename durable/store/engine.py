@@ -221,9 +221,9 @@ def register_worker(
     )
 
 
-def beat(schema: str, worker_id: str) -> Statement[bool]:
-    """A sign of life. ``False``: the others have declared this worker dead."""
-    return Statement(query("beat", schema), {"worker_id": worker_id}, bool)
+def beat(schema: str, worker_id: str) -> Statement[int | None]:
+    """A sign of life. Returns the shard count, ``None`` if the others have declared this worker dead."""
+    return Statement(query("beat", schema), {"worker_id": worker_id}, lambda rows: rows[0][0] if rows else None)
 
 
 def suspect_workers(schema: str, worker_id: str) -> Statement[list[Suspect]]:
