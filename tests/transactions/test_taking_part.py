@@ -93,6 +93,24 @@ async def test_an_event_reaches_a_run_begun_in_the_same_transaction(kind: str, d
     assert rows(database, "SELECT count(*) FROM durable.events") == [(1,)]
 
 
+async def test_a_run_is_cancelled_and_retried_by_the_commit(kind: str, database: str) -> None:
+    requests = "SELECT kind FROM durable.events ORDER BY created_at"
+    async with open_transaction(kind, database) as tx:
+        run_key = await tx.begin_tx(greet, "Ada")
+        await tx.commit()
+        await tx.request_tx("cancel_run_tx", run_key, "not needed")
+        await tx.rollback()
+        assert rows(database, requests) == []
+
+        await tx.request_tx("cancel_run_tx", run_key, "not needed")
+        await tx.commit()
+        rows(database, "UPDATE durable.runs SET status = 'cancelled', completed_at = now()")
+        await tx.request_tx("retry_run_tx", run_key)
+        await tx.commit()
+
+    assert rows(database, requests) == [("cancel",), ("retry",)]
+
+
 async def test_all_that_can_be_said_of_a_run_is_stored(kind: str, database: str) -> None:
     moment = datetime(2040, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
     tags = {"customer": "Ümit", "note": 'a "quoted" \\ :word %s'}
