@@ -1,6 +1,7 @@
 """Durable execution for Python on Postgres: plain async functions that survive anything."""
 
-from durable.client import AsyncClient, Client
+from durable.async_client import AsyncClient
+from durable.client import Client
 from durable.core.codec import Codec, JsonCodec
 from durable.core.context import Context
 from durable.core.errors import (
@@ -19,6 +20,7 @@ from durable.core.errors import (
     RunNotFound,
     RunNotRetryable,
     RunTerminal,
+    ScheduleNotFound,
     SchemaError,
     SerializationError,
     StepFailed,
@@ -27,8 +29,10 @@ from durable.core.errors import (
 )
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
 from durable.core.runs import Run, RunKey, RunStatus
+from durable.core.schedule import Cron, Every
 from durable.core.workflow import Workflow, workflow
 from durable.handle import AsyncHandle, Handle
+from durable.schedule_operations import ScheduleStatus
 from durable.worker import Worker, WorkerStatus
 
 __all__ = [
@@ -48,6 +52,9 @@ __all__ = [
     "RunRetryPolicy",
     "Backoff",
     "exponential",
+    "Cron",
+    "Every",
+    "ScheduleStatus",
     "Codec",
     "JsonCodec",
     "DurableError",
@@ -69,5 +76,6 @@ __all__ = [
     "RunTerminal",
     "ResultTimeout",
     "SchemaError",
+    "ScheduleNotFound",
     "ErrorInfo",
 ]

@@ -1,4 +1,4 @@
-"""What applications use to begin runs, to publish events to them, and to look at them."""
+"""What synchronous applications use: to begin runs and schedules, to say something to runs, to look at them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from durable.connections import AsyncConnections, AsyncPool, Connections, SyncPool
+from durable.connections import Connections, SyncPool
 from durable.core.codec import Codec, JsonCodec
 from durable.core.runs import Run, RunKey, RunStatus, Status
+from durable.core.schedule import Schedule
+from durable.core.ticks import CatchUp, Overlap
 from durable.core.workflow import InputT, OutputT, Workflow
-from durable.drive import run, run_async
-from durable.handle import AsyncHandle, Handle
+from durable.drive import run
+from durable.handle import Handle
 from durable.operations import Begun, Operations, check_run_key
-from durable.outcomes import AsyncOutcomes, Outcomes
-from durable.tx import AsyncTransaction, SyncTransaction
+from durable.outcomes import Outcomes
+from durable.schedule_operations import ScheduleOperations, ScheduleStatus
+from durable.tx import SyncTransaction
 
 T = TypeVar("T")
 
@@ -35,6 +38,7 @@ class Client:
     ) -> None:
         self._operations = Operations(schema, JsonCodec() if codec is None else codec)
         self._connections = Connections(conninfo_or_pool)
+        self._schedules = ScheduleOperations(self._operations)
         self._outcomes = Outcomes(self._connections, self._operations)
 
     def __enter__(self) -> Self:
@@ -136,8 +140,9 @@ class Client:
     ) -> RunKey:
         """As ``begin``, in the caller's transaction: no commit, no run. ``handle(run_key, wf)`` awaits it afterwards.
 
-        ``tx`` is a psycopg ``Connection`` or ``Cursor`` (``AsyncClient``: ``AsyncConnection``, ``AsyncCursor``); any
-        other object raises ``TypeError``.
+        ``tx`` is a psycopg ``Connection`` or ``Cursor``, SQLAlchemy's ``Connection`` or ``Session``, or Django's
+        connection (``AsyncClient``: psycopg's ``AsyncConnection`` or ``AsyncCursor``, SQLAlchemy's ``AsyncConnection``
+        or ``AsyncSession``, or asyncpg's ``Connection``); any other object raises ``TypeError``.
         """
         new = self._operations.new_run(wf, input, key=key, delay=delay, at=at, priority=priority, tags=tags)
         return run(tx, self._operations.begin(new)).run_key
@@ -205,6 +210,133 @@ class Client:
         request = self._operations.new_request(run_key, "retry")
         run(tx, self._operations.request_retry(request))
 
+    def schedule(
+        self,
+        wf: Workflow[InputT, Any],
+        input: InputT,
+        schedule_id: str | None,
+        schedule: Schedule | str,
+        *,
+        run_now: bool = False,
+        timezone: str = "UTC",
+        overlap: Overlap = "allow",
+        catch_up: CatchUp = "one",
+        jitter: timedelta | float = 0.0,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> bool:
+        """Begins runs by the clock from now on: ``schedule`` is ``Cron("0 9 * * 1-5")``, ``Every(…)`` or the text of
+        one. Returns whether the schedule is new; one of that id (``None``: the workflow's name) is changed, which keeps
+        its pause, and its next tick unless schedule, time zone or bounds are others.
+
+        Each tick begins one run however many workers look, late by up to ``jitter`` seconds (the same for the same
+        tick). The first tick is the first one from now, not before ``start`` and not after ``end``; ``run_now`` begins
+        a run at once where the schedule is new. Cron fields are meant in ``timezone``, an IANA name. ``catch_up`` says
+        what becomes of ticks that were missed because no worker looked: ``"one"`` begins the last of them, ``"all"``
+        every one, at most 1,000, ``"skip"`` none that is more than a minute late. ``overlap`` says what a tick does
+        while the run of the tick before has not ended: ``"allow"`` begins it beside that, ``"skip"`` drops it,
+        ``"cancel_other"`` cancels the other run, ``"buffer_one"`` lets one tick wait for it and drops the rest.
+        ``ctx.scheduled_at`` is the tick.
+
+        Raises, with nothing stored, ``InvalidArgument``, also for what would never fire, and ``SerializationError``.
+        """
+        request = self._schedules.new_schedule(
+            wf,
+            input,
+            schedule_id,
+            schedule,
+            run_now=run_now,
+            timezone=timezone,
+            overlap=overlap,
+            catch_up=catch_up,
+            jitter=jitter,
+            start=start,
+            end=end,
+        )
+        return self._connections.transact(lambda: self._schedules.schedule(request))
+
+    def schedule_tx(
+        self,
+        tx: SyncTransaction,
+        wf: Workflow[InputT, Any],
+        input: InputT,
+        schedule_id: str | None,
+        schedule: Schedule | str,
+        *,
+        run_now: bool = False,
+        timezone: str = "UTC",
+        overlap: Overlap = "allow",
+        catch_up: CatchUp = "one",
+        jitter: timedelta | float = 0.0,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> bool:
+        """As ``schedule``, in the caller's transaction: no commit, no schedule. ``tx`` as in ``begin_tx``."""
+        request = self._schedules.new_schedule(
+            wf,
+            input,
+            schedule_id,
+            schedule,
+            run_now=run_now,
+            timezone=timezone,
+            overlap=overlap,
+            catch_up=catch_up,
+            jitter=jitter,
+            start=start,
+            end=end,
+        )
+        return run(tx, self._schedules.schedule(request))
+
+    def pause_schedule(self, schedule_id: str) -> None:
+        """Begins no run until the schedule is resumed. Raises ``ScheduleNotFound``."""
+        self._connections.transact(lambda: self._schedules.pause(schedule_id))
+
+    def pause_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> None:
+        """As ``pause_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        run(tx, self._schedules.pause(schedule_id))
+
+    def resume_schedule(self, schedule_id: str) -> None:
+        """Goes on with the next tick from now; ticks of the pause are not made up for. Raises ``ScheduleNotFound``."""
+        self._connections.transact(lambda: self._schedules.resume(schedule_id))
+
+    def resume_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> None:
+        """As ``resume_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        run(tx, self._schedules.resume(schedule_id))
+
+    def delete_schedule(self, schedule_id: str) -> None:
+        """Forgets the schedule; its runs stay. Raises ``ScheduleNotFound``."""
+        self._connections.transact(lambda: self._schedules.delete(schedule_id))
+
+    def delete_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> None:
+        """As ``delete_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        run(tx, self._schedules.delete(schedule_id))
+
+    def list_schedules(self) -> list[ScheduleStatus]:
+        """All schedules, by id."""
+        return self._connections.transact(self._schedules.statuses)
+
+    def list_schedules_tx(self, tx: SyncTransaction) -> list[ScheduleStatus]:
+        """As ``list_schedules``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        return run(tx, self._schedules.statuses())
+
+    def trigger(self, schedule_id: str) -> RunKey:
+        """Begins a run of the schedule now, beside its ticks, also while it is paused. Raises ``ScheduleNotFound``."""
+        return self._connections.transact(lambda: self._schedules.trigger(schedule_id))
+
+    def trigger_tx(self, tx: SyncTransaction, schedule_id: str) -> RunKey:
+        """As ``trigger``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        return run(tx, self._schedules.trigger(schedule_id))
+
+    def backfill(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
+        """Begins a run for every tick from ``start`` to ``end``, both aware and past, that has none yet; returns the
+        keys of all of them, oldest first, at most 10,000. Raises ``ScheduleNotFound`` and ``InvalidArgument``.
+        """
+        return self._connections.transact(lambda: self._schedules.backfill(schedule_id, start, end))
+
+    def backfill_tx(self, tx: SyncTransaction, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
+        """As ``backfill``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        return run(tx, self._schedules.backfill(schedule_id, start, end))
+
     def get_run_status(self, run_key: RunKey | str) -> RunStatus:
         """Where the run stands now. Raises ``RunNotFound``."""
         checked = check_run_key("run_key", run_key)
@@ -252,197 +384,3 @@ class Client:
 
     def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> Handle[Any]:
         return Handle(begun.run_key, begun.created, wf.output_type, self._outcomes)
-
-
-class AsyncClient:
-    """As ``Client``, for asyncio: the same methods, awaited. Belongs to one event loop."""
-
-    def __init__(
-        self, conninfo_or_pool: str | AsyncPool, *, schema: str = "durable", codec: Codec | None = None
-    ) -> None:
-        self._operations = Operations(schema, JsonCodec() if codec is None else codec)
-        self._connections = AsyncConnections(conninfo_or_pool)
-        self._outcomes = AsyncOutcomes(self._connections, self._operations)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """As ``Client.close``. Whoever still awaits a result gets a ``DurableError``."""
-        await self._outcomes.close()
-        await self._connections.close()
-
-    @overload
-    async def begin(
-        self,
-        wf: Workflow[None, OutputT],
-        input: None = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> AsyncHandle[OutputT]: ...
-    @overload
-    async def begin(
-        self,
-        wf: Workflow[InputT, OutputT],
-        input: InputT,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> AsyncHandle[OutputT]: ...
-    async def begin(
-        self,
-        wf: Workflow[Any, Any],
-        input: Any = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> AsyncHandle[Any]:
-        """As ``Client.begin``."""
-        new = self._operations.new_run(wf, input, key=key, delay=delay, at=at, priority=priority, tags=tags)
-        return self._begun(wf, await self._connections.run(lambda: self._operations.begin(new)))
-
-    @overload
-    async def begin_tx(
-        self,
-        tx: AsyncTransaction,
-        wf: Workflow[None, Any],
-        input: None = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> RunKey: ...
-    @overload
-    async def begin_tx(
-        self,
-        tx: AsyncTransaction,
-        wf: Workflow[InputT, Any],
-        input: InputT,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> RunKey: ...
-    async def begin_tx(
-        self,
-        tx: AsyncTransaction,
-        wf: Workflow[Any, Any],
-        input: Any = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> RunKey:
-        """As ``Client.begin_tx``."""
-        new = self._operations.new_run(wf, input, key=key, delay=delay, at=at, priority=priority, tags=tags)
-        return (await run_async(tx, self._operations.begin(new))).run_key
-
-    async def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
-        """As ``Client.begin_many``."""
-        new = self._operations.new_runs(wf, inputs)
-        return await self._connections.transact(lambda: self._operations.begin_many(new))
-
-    async def publish_event(
-        self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
-    ) -> None:
-        """As ``Client.publish_event``."""
-        event = self._operations.new_event(run_key, name, payload, key)
-        await self._connections.run(lambda: self._operations.publish_event(event))
-
-    async def publish_event_tx(
-        self, tx: AsyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
-    ) -> None:
-        """As ``Client.publish_event_tx``."""
-        event = self._operations.new_event(run_key, name, payload, key)
-        await run_async(tx, self._operations.publish_event(event))
-
-    async def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
-        """As ``Client.cancel_run``."""
-        request = self._operations.new_request(run_key, "cancel", reason)
-        await self._connections.run(lambda: self._operations.request_end(request))
-
-    async def cancel_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
-        """As ``Client.cancel_run_tx``."""
-        request = self._operations.new_request(run_key, "cancel", reason)
-        await run_async(tx, self._operations.request_end(request))
-
-    async def terminate_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
-        """As ``Client.terminate_run``."""
-        request = self._operations.new_request(run_key, "terminate", reason)
-        await self._connections.run(lambda: self._operations.request_end(request))
-
-    async def terminate_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
-        """As ``Client.terminate_run_tx``."""
-        request = self._operations.new_request(run_key, "terminate", reason)
-        await run_async(tx, self._operations.request_end(request))
-
-    async def retry_run(self, run_key: RunKey | str) -> None:
-        """As ``Client.retry_run``."""
-        request = self._operations.new_request(run_key, "retry")
-        await self._connections.run(lambda: self._operations.request_retry(request))
-
-    async def retry_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> None:
-        """As ``Client.retry_run_tx``."""
-        request = self._operations.new_request(run_key, "retry")
-        await run_async(tx, self._operations.request_retry(request))
-
-    async def get_run_status(self, run_key: RunKey | str) -> RunStatus:
-        """As ``Client.get_run_status``."""
-        checked = check_run_key("run_key", run_key)
-        return await self._connections.run(lambda: self._operations.run_status(checked))
-
-    @overload
-    async def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
-    @overload
-    async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any: ...
-    async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
-        """As ``Client.get_run_output``."""
-        checked = check_run_key("run_key", run_key)
-        return await self._connections.run(lambda: self._operations.run_output(checked, type))
-
-    async def list_runs(
-        self,
-        *,
-        workflow: Workflow[Any, Any] | str | None = None,
-        status: Status | None = None,
-        limit: int = 100,
-        before: RunKey | str | None = None,
-    ) -> list[Run]:
-        """As ``Client.list_runs``."""
-        query = self._operations.list_runs
-        return await self._connections.run(lambda: query(workflow, status, limit, before))
-
-    @overload
-    def handle(self, run_key: RunKey | str, wf_or_type: Workflow[Any, OutputT]) -> AsyncHandle[OutputT]: ...
-    @overload
-    def handle(self, run_key: RunKey | str, wf_or_type: type[T]) -> AsyncHandle[T]: ...
-    @overload
-    def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]: ...
-    def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]:
-        """As ``Client.handle``; not awaited, since it asks nothing."""
-        output_type = wf_or_type.output_type if isinstance(wf_or_type, Workflow) else wf_or_type
-        return AsyncHandle(check_run_key("run_key", run_key), False, output_type, self._outcomes)
-
-    def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> AsyncHandle[Any]:
-        return AsyncHandle(begun.run_key, begun.created, wf.output_type, self._outcomes)

@@ -66,7 +66,7 @@ class Lease:
         self._options = options
         self._schema = schema
         self._workflows = list(workflows)
-        self._shard_count = shard_count
+        self.shard_count = shard_count
         self._lease = lease
         self._max_strikes = max_strikes
         self._lost = lost
@@ -117,8 +117,8 @@ class Lease:
             shard_count = _run(connection, beat(self._schema, self.worker_id))
             if shard_count is None:
                 self._take_new_identity(connection)
-            elif shard_count > self._shard_count:
-                self._shard_count = shard_count
+            elif shard_count > self.shard_count:
+                self.shard_count = shard_count
                 self._loop.call_soon_threadsafe(self._raised, shard_count)
             self._last_beat = time.monotonic()
             self._watch_loop()
@@ -174,13 +174,13 @@ class Lease:
         self, connection: psycopg.Connection[Any], worker_id: str, workflows: Sequence[str], *, is_strike: bool = True
     ) -> None:
         for workflow in workflows:
-            for shard_value in shard_values(workflow, self._shard_count):
+            for shard_value in shard_values(workflow, self.shard_count):
                 self._take_over(connection, shard_value, worker_id, is_strike=is_strike)
         _run(connection, remove_worker(self._schema, worker_id))
 
     def _adopt_orphans(self, connection: psycopg.Connection[Any]) -> None:
         for workflow in self._workflows:
-            for shard_value in shard_values(workflow, self._shard_count):
+            for shard_value in shard_values(workflow, self.shard_count):
                 for owner in _run(connection, orphan_owners(self._schema, shard_value)):
                     self._take_over(connection, shard_value, owner)
 

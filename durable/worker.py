@@ -27,6 +27,7 @@ from durable.executor import Executor
 from durable.journal import Journal
 from durable.lease import Lease
 from durable.listener import Listener
+from durable.scheduler import Scheduler
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema
 from durable.store.settings import read_settings
@@ -102,6 +103,7 @@ class Worker:
         self._task: asyncio.Task[None] | None = None
         self._lease: Lease | None = None
         self._listener: Listener | None = None
+        self._scheduler: Scheduler | None = None
         self._executor: Executor | None = None
         self._dispatchers: dict[str, Dispatcher] = {}
 
@@ -265,6 +267,10 @@ class Worker:
         if self._notify:
             self._listener = Listener(parts.database, self._channel, caught_up=self._poll_all, notified=self._notified)
             duties.append(asyncio.create_task(self._listener.run()))
+        scheduler = self._scheduler = Scheduler(
+            parts.database, self._schema, list(self._dispatchers), lambda: parts.lease.shard_count
+        )
+        duties.append(asyncio.create_task(scheduler.run()))
         self._state = "running"
         self._ready.set()
         _logger.info("worker %s runs %s", parts.lease.worker_id, ", ".join(self._dispatchers))
@@ -316,9 +322,14 @@ class Worker:
     def _poll_all(self) -> None:
         for dispatcher in self._dispatchers.values():
             dispatcher.poll()
+        if self._scheduler is not None:
+            self._scheduler.wake()
 
     def _notified(self, payload: str) -> None:
         kind, _, shard_value = payload.partition(":")
+        if kind == "schedule" and self._scheduler is not None:
+            self._scheduler.wake()
+            return
         dispatcher = self._dispatchers.get(shard_value.rpartition("_")[0])
         if dispatcher is not None:
             dispatcher.work_arrived(shard_value, is_event=kind == "event")

@@ -175,10 +175,16 @@ CREATE TABLE durable.schedules (
     next_tick_at     timestamptz,
     due_at           timestamptz      DEFAULT now(),
     last_tick_at     timestamptz,
-    last_run         text,
+    last_run         text             CHECK (last_run ~
+        '^.+_[0-9]+:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'),
     buffered_tick_at timestamptz,
     created_at       timestamptz      NOT NULL DEFAULT now(),
-    updated_at       timestamptz      NOT NULL DEFAULT now()
+    updated_at       timestamptz      NOT NULL DEFAULT now(),
+    -- Moments that every client can read: one bad row must not hide the others from it.
+    CONSTRAINT schedules_moments CHECK (
+        LEAST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at) > '0002-01-02Z'
+        AND GREATEST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at) < '9998-12-30Z'),
+    CONSTRAINT schedules_jitter CHECK (jitter <= 3155760000)
 ) WITH (
     fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0.05

@@ -83,7 +83,10 @@ class _Reused:
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
             connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-            connection.execute("TRUNCATE durable.runs, durable.steps, durable.waits, durable.events, durable.workers")
+            connection.execute(
+                "TRUNCATE durable.runs, durable.steps, durable.waits, durable.events,"
+                " durable.schedules, durable.workers"
+            )
             connection.execute("UPDATE durable.settings SET schema_version = %s, shard_count = 1", [latest_version()])
 
     def _read_catalog(self) -> Any:

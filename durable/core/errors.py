@@ -169,6 +169,14 @@ class RunNotRetryable(DurableError):
         self.status = status
 
 
+class ScheduleNotFound(DurableError):
+    """No schedule of that id."""
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(f"there is no schedule {schedule_id!r}: it was never committed, or was deleted")
+        self.schedule_id = schedule_id
+
+
 class ResultTimeout(DurableError, TimeoutError):
     """The run did not end within the timeout given to ``Handle.result``. The run itself goes on."""
 

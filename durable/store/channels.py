@@ -16,7 +16,7 @@ _IDS_A_NOTICE = 200
 
 
 def work_channel(schema: str) -> str:
-    """Where committed work is announced to workers: ``run:<shard value>`` or ``event:<shard value>``.
+    """Where committed work is announced to workers: ``run:<shard value>``, ``event:<shard value>`` or ``schedule:``.
 
     Hashed, since a schema name may fill the 63 bytes that a channel name has.
     """
@@ -36,6 +36,11 @@ def announce_runs(schema: str, shard_value: str) -> Statement[None]:
 def announce_event(schema: str, shard_value: str) -> Statement[None]:
     """There is an event to route."""
     return _notify(schema, work_channel(schema), f"event:{shard_value}")
+
+
+def announce_schedule(schema: str) -> Statement[None]:
+    """A schedule is new or was changed."""
+    return _notify(schema, work_channel(schema), "schedule:")
 
 
 def announce_ended(schema: str, run_ids: Sequence[str]) -> list[Statement[None]]:

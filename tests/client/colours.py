@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import psycopg
 
-from durable.client import AsyncClient, Client
+from durable.async_client import AsyncClient
+from durable.client import Client
 from durable.handle import AsyncHandle, Handle
 
 Colour = Literal["sync", "async"]

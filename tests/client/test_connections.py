@@ -11,7 +11,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from durable.client import AsyncClient, Client
+from durable.async_client import AsyncClient
+from durable.client import Client
 from durable.core.codec import JsonCodec
 from durable.core.errors import InvalidArgument, SchemaError
 from durable.handle import AsyncHandle, Handle

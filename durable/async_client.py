@@ -1,0 +1,329 @@
+"""What applications on asyncio use: the methods of ``Client``, awaited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from durable.connections import AsyncConnections, AsyncPool
+from durable.core.codec import Codec, JsonCodec
+from durable.core.runs import Run, RunKey, RunStatus, Status
+from durable.core.schedule import Schedule
+from durable.core.ticks import CatchUp, Overlap
+from durable.core.workflow import InputT, OutputT, Workflow
+from durable.drive import run_async
+from durable.handle import AsyncHandle
+from durable.operations import Begun, Operations, check_run_key
+from durable.outcomes import AsyncOutcomes
+from durable.schedule_operations import ScheduleOperations, ScheduleStatus
+from durable.tx import AsyncTransaction
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """As ``Client``, for asyncio: the same methods, awaited. Belongs to one event loop."""
+
+    def __init__(
+        self, conninfo_or_pool: str | AsyncPool, *, schema: str = "durable", codec: Codec | None = None
+    ) -> None:
+        self._operations = Operations(schema, JsonCodec() if codec is None else codec)
+        self._connections = AsyncConnections(conninfo_or_pool)
+        self._schedules = ScheduleOperations(self._operations)
+        self._outcomes = AsyncOutcomes(self._connections, self._operations)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """As ``Client.close``. Whoever still awaits a result gets a ``DurableError``."""
+        await self._outcomes.close()
+        await self._connections.close()
+
+    @overload
+    async def begin(
+        self,
+        wf: Workflow[None, OutputT],
+        input: None = None,
+        *,
+        key: str | None = None,
+        delay: timedelta | float | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> AsyncHandle[OutputT]: ...
+    @overload
+    async def begin(
+        self,
+        wf: Workflow[InputT, OutputT],
+        input: InputT,
+        *,
+        key: str | None = None,
+        delay: timedelta | float | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> AsyncHandle[OutputT]: ...
+    async def begin(
+        self,
+        wf: Workflow[Any, Any],
+        input: Any = None,
+        *,
+        key: str | None = None,
+        delay: timedelta | float | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> AsyncHandle[Any]:
+        """As ``Client.begin``."""
+        new = self._operations.new_run(wf, input, key=key, delay=delay, at=at, priority=priority, tags=tags)
+        return self._begun(wf, await self._connections.run(lambda: self._operations.begin(new)))
+
+    @overload
+    async def begin_tx(
+        self,
+        tx: AsyncTransaction,
+        wf: Workflow[None, Any],
+        input: None = None,
+        *,
+        key: str | None = None,
+        delay: timedelta | float | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> RunKey: ...
+    @overload
+    async def begin_tx(
+        self,
+        tx: AsyncTransaction,
+        wf: Workflow[InputT, Any],
+        input: InputT,
+        *,
+        key: str | None = None,
+        delay: timedelta | float | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> RunKey: ...
+    async def begin_tx(
+        self,
+        tx: AsyncTransaction,
+        wf: Workflow[Any, Any],
+        input: Any = None,
+        *,
+        key: str | None = None,
+        delay: timedelta | float | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> RunKey:
+        """As ``Client.begin_tx``."""
+        new = self._operations.new_run(wf, input, key=key, delay=delay, at=at, priority=priority, tags=tags)
+        return (await run_async(tx, self._operations.begin(new))).run_key
+
+    async def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
+        """As ``Client.begin_many``."""
+        new = self._operations.new_runs(wf, inputs)
+        return await self._connections.transact(lambda: self._operations.begin_many(new))
+
+    async def publish_event(
+        self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
+    ) -> None:
+        """As ``Client.publish_event``."""
+        event = self._operations.new_event(run_key, name, payload, key)
+        await self._connections.run(lambda: self._operations.publish_event(event))
+
+    async def publish_event_tx(
+        self, tx: AsyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
+    ) -> None:
+        """As ``Client.publish_event_tx``."""
+        event = self._operations.new_event(run_key, name, payload, key)
+        await run_async(tx, self._operations.publish_event(event))
+
+    async def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.cancel_run``."""
+        request = self._operations.new_request(run_key, "cancel", reason)
+        await self._connections.run(lambda: self._operations.request_end(request))
+
+    async def cancel_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.cancel_run_tx``."""
+        request = self._operations.new_request(run_key, "cancel", reason)
+        await run_async(tx, self._operations.request_end(request))
+
+    async def terminate_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.terminate_run``."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        await self._connections.run(lambda: self._operations.request_end(request))
+
+    async def terminate_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.terminate_run_tx``."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        await run_async(tx, self._operations.request_end(request))
+
+    async def retry_run(self, run_key: RunKey | str) -> None:
+        """As ``Client.retry_run``."""
+        request = self._operations.new_request(run_key, "retry")
+        await self._connections.run(lambda: self._operations.request_retry(request))
+
+    async def retry_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> None:
+        """As ``Client.retry_run_tx``."""
+        request = self._operations.new_request(run_key, "retry")
+        await run_async(tx, self._operations.request_retry(request))
+
+    async def schedule(
+        self,
+        wf: Workflow[InputT, Any],
+        input: InputT,
+        schedule_id: str | None,
+        schedule: Schedule | str,
+        *,
+        run_now: bool = False,
+        timezone: str = "UTC",
+        overlap: Overlap = "allow",
+        catch_up: CatchUp = "one",
+        jitter: timedelta | float = 0.0,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> bool:
+        """As ``Client.schedule``."""
+        request = self._schedules.new_schedule(
+            wf,
+            input,
+            schedule_id,
+            schedule,
+            run_now=run_now,
+            timezone=timezone,
+            overlap=overlap,
+            catch_up=catch_up,
+            jitter=jitter,
+            start=start,
+            end=end,
+        )
+        return await self._connections.transact(lambda: self._schedules.schedule(request))
+
+    async def schedule_tx(
+        self,
+        tx: AsyncTransaction,
+        wf: Workflow[InputT, Any],
+        input: InputT,
+        schedule_id: str | None,
+        schedule: Schedule | str,
+        *,
+        run_now: bool = False,
+        timezone: str = "UTC",
+        overlap: Overlap = "allow",
+        catch_up: CatchUp = "one",
+        jitter: timedelta | float = 0.0,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> bool:
+        """As ``Client.schedule_tx``."""
+        request = self._schedules.new_schedule(
+            wf,
+            input,
+            schedule_id,
+            schedule,
+            run_now=run_now,
+            timezone=timezone,
+            overlap=overlap,
+            catch_up=catch_up,
+            jitter=jitter,
+            start=start,
+            end=end,
+        )
+        return await run_async(tx, self._schedules.schedule(request))
+
+    async def pause_schedule(self, schedule_id: str) -> None:
+        """As ``Client.pause_schedule``."""
+        await self._connections.transact(lambda: self._schedules.pause(schedule_id))
+
+    async def pause_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
+        """As ``Client.pause_schedule_tx``."""
+        await run_async(tx, self._schedules.pause(schedule_id))
+
+    async def resume_schedule(self, schedule_id: str) -> None:
+        """As ``Client.resume_schedule``."""
+        await self._connections.transact(lambda: self._schedules.resume(schedule_id))
+
+    async def resume_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
+        """As ``Client.resume_schedule_tx``."""
+        await run_async(tx, self._schedules.resume(schedule_id))
+
+    async def delete_schedule(self, schedule_id: str) -> None:
+        """As ``Client.delete_schedule``."""
+        await self._connections.transact(lambda: self._schedules.delete(schedule_id))
+
+    async def delete_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
+        """As ``Client.delete_schedule_tx``."""
+        await run_async(tx, self._schedules.delete(schedule_id))
+
+    async def list_schedules(self) -> list[ScheduleStatus]:
+        """As ``Client.list_schedules``."""
+        return await self._connections.transact(self._schedules.statuses)
+
+    async def list_schedules_tx(self, tx: AsyncTransaction) -> list[ScheduleStatus]:
+        """As ``Client.list_schedules_tx``."""
+        return await run_async(tx, self._schedules.statuses())
+
+    async def trigger(self, schedule_id: str) -> RunKey:
+        """As ``Client.trigger``."""
+        return await self._connections.transact(lambda: self._schedules.trigger(schedule_id))
+
+    async def trigger_tx(self, tx: AsyncTransaction, schedule_id: str) -> RunKey:
+        """As ``Client.trigger_tx``."""
+        return await run_async(tx, self._schedules.trigger(schedule_id))
+
+    async def backfill(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
+        """As ``Client.backfill``."""
+        return await self._connections.transact(lambda: self._schedules.backfill(schedule_id, start, end))
+
+    async def backfill_tx(self, tx: AsyncTransaction, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
+        """As ``Client.backfill_tx``."""
+        return await run_async(tx, self._schedules.backfill(schedule_id, start, end))
+
+    async def get_run_status(self, run_key: RunKey | str) -> RunStatus:
+        """As ``Client.get_run_status``."""
+        checked = check_run_key("run_key", run_key)
+        return await self._connections.run(lambda: self._operations.run_status(checked))
+
+    @overload
+    async def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
+    @overload
+    async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any: ...
+    async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
+        """As ``Client.get_run_output``."""
+        checked = check_run_key("run_key", run_key)
+        return await self._connections.run(lambda: self._operations.run_output(checked, type))
+
+    async def list_runs(
+        self,
+        *,
+        workflow: Workflow[Any, Any] | str | None = None,
+        status: Status | None = None,
+        limit: int = 100,
+        before: RunKey | str | None = None,
+    ) -> list[Run]:
+        """As ``Client.list_runs``."""
+        query = self._operations.list_runs
+        return await self._connections.run(lambda: query(workflow, status, limit, before))
+
+    @overload
+    def handle(self, run_key: RunKey | str, wf_or_type: Workflow[Any, OutputT]) -> AsyncHandle[OutputT]: ...
+    @overload
+    def handle(self, run_key: RunKey | str, wf_or_type: type[T]) -> AsyncHandle[T]: ...
+    @overload
+    def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]: ...
+    def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]:
+        """As ``Client.handle``; not awaited, since it asks nothing."""
+        output_type = wf_or_type.output_type if isinstance(wf_or_type, Workflow) else wf_or_type
+        return AsyncHandle(check_run_key("run_key", run_key), False, output_type, self._outcomes)
+
+    def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> AsyncHandle[Any]:
+        return AsyncHandle(begun.run_key, begun.created, wf.output_type, self._outcomes)

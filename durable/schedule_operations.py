@@ -1,0 +1,248 @@
+"""Each operation on schedules, once, as a generator of statements; as ``operations``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import msgspec
+
+from durable.core.durations import aware, seconds
+from durable.core.errors import InvalidArgument, ScheduleNotFound
+from durable.core.keys import check_key
+from durable.core.runs import RunKey
+from durable.core.schedule import Schedule, parse_schedule
+from durable.core.shard import shard_value
+from durable.core.ticks import CatchUp, Overlap, Timetable, jitter_of, run_id_of
+from durable.core.workflow import Workflow
+from durable.ids import uuid7
+from durable.operations import Operations
+from durable.store import schedules
+from durable.store.channels import announce_runs, announce_schedule
+from durable.store.schedules import NewSchedule, ScheduledRun, StoredSchedule
+from durable.store.statement import Op
+
+_MOST_TICKS = 10_000
+_MOMENT = timedelta(microseconds=1)
+_NO_ANCHOR = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ScheduleStatus(msgspec.Struct, frozen=True):
+    """A schedule as it stands. Times are aware, by the database's clock.
+
+    ``schedule`` is its expression, ``jitter`` in seconds. ``problem`` is why it rests, if it cannot be read; scheduling
+    it anew mends that. ``next_tick_at`` is ``None`` if it never fires again or was just resumed; ``last_tick_at`` and
+    ``last_run`` are ``None`` until it has begun a run.
+    """
+
+    schedule_id: str
+    workflow_name: str
+    schedule: str
+    timezone: str
+    catch_up: CatchUp
+    overlap: Overlap
+    jitter: float
+    start: datetime | None
+    end: datetime | None
+    paused: bool
+    problem: str | None
+    next_tick_at: datetime | None
+    last_tick_at: datetime | None
+    last_run: RunKey | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for, checked; the rest needs the database's clock. ``anchor`` of the timetable is none yet."""
+
+    schedule_id: str
+    workflow_name: str
+    version: int
+    input: str
+    run_timeout: float | None
+    timetable: Timetable
+    catch_up: CatchUp
+    overlap: Overlap
+    jitter: float
+    run_now: bool
+
+
+class ScheduleOperations:
+    """Shares schema, codec and shard count with the other operations."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._schema = operations.schema
+
+    def new_schedule(
+        self,
+        wf: Workflow[Any, Any],
+        input: object,
+        schedule_id: str | None,
+        schedule: Schedule | str,
+        *,
+        run_now: bool,
+        timezone: str,
+        overlap: Overlap,
+        catch_up: CatchUp,
+        jitter: timedelta | float,
+        start: datetime | None,
+        end: datetime | None,
+    ) -> ScheduleRequest:
+        """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
+        checked = self._operations.new_run(wf, input)
+        for argument, value, allowed in (
+            ("overlap", overlap, get_args(Overlap)),
+            ("catch_up", catch_up, get_args(CatchUp)),
+        ):
+            if value not in allowed:
+                raise InvalidArgument(argument, value, f"one of {', '.join(allowed)}")
+        if not isinstance(run_now, bool):
+            raise InvalidArgument("run_now", run_now, "True or False")
+        return ScheduleRequest(
+            schedule_id=wf.name if schedule_id is None else check_key("schedule_id", schedule_id),
+            workflow_name=checked.workflow_name,
+            version=checked.version,
+            input=checked.input,
+            run_timeout=checked.timeout,
+            timetable=Timetable(
+                schedule=parse_schedule(schedule) if isinstance(schedule, str) else schedule,
+                anchor=_NO_ANCHOR,
+                timezone=timezone,
+                start=start,
+                end=end,
+            ),
+            catch_up=catch_up,
+            overlap=overlap,
+            jitter=seconds("jitter", jitter),
+            run_now=run_now,
+        )
+
+    def schedule(self, request: ScheduleRequest) -> Op[bool]:
+        """Stores the schedule or changes it. Whether it is new. Raises ``InvalidArgument`` if it would never fire."""
+        yield from self._operations.check_schema()
+        now = yield from schedules.read_clock(self._schema)
+        timetable = msgspec.structs.replace(request.timetable, anchor=now)
+        tick = timetable.next_tick(now)
+        if tick is None:
+            raise InvalidArgument("schedule", str(timetable.schedule), "it must fire at least once from now on")
+        jitter = timedelta(seconds=jitter_of(request.schedule_id, tick, request.jitter))
+        new = NewSchedule(
+            schedule_id=request.schedule_id,
+            workflow_name=request.workflow_name,
+            version=request.version,
+            expression=str(timetable.schedule),
+            timezone=timetable.timezone,
+            input=request.input,
+            catch_up=request.catch_up,
+            overlap=request.overlap,
+            jitter=request.jitter,
+            run_timeout=request.run_timeout,
+            starts_at=timetable.start,
+            ends_at=timetable.end,
+            anchor_at=now,
+            next_tick_at=tick,
+            due_at=tick + jitter,
+        )
+        is_new = yield from schedules.put_schedule(self._schema, new)
+        yield from announce_schedule(self._schema)
+        if is_new and request.run_now:
+            yield from self.trigger(request.schedule_id)
+        return is_new
+
+    def pause(self, schedule_id: str) -> Op[None]:
+        """Raises ``ScheduleNotFound``."""
+        check_key("schedule_id", schedule_id)
+        yield from self._operations.check_schema()
+        if not (yield from schedules.pause_schedule(self._schema, schedule_id)):
+            raise ScheduleNotFound(schedule_id)
+
+    def resume(self, schedule_id: str) -> Op[None]:
+        """Raises ``ScheduleNotFound``."""
+        check_key("schedule_id", schedule_id)
+        yield from self._operations.check_schema()
+        if not (yield from schedules.resume_schedule(self._schema, schedule_id)):
+            raise ScheduleNotFound(schedule_id)
+        yield from announce_schedule(self._schema)
+
+    def delete(self, schedule_id: str) -> Op[None]:
+        """Raises ``ScheduleNotFound``."""
+        check_key("schedule_id", schedule_id)
+        yield from self._operations.check_schema()
+        if not (yield from schedules.delete_schedule(self._schema, schedule_id)):
+            raise ScheduleNotFound(schedule_id)
+
+    def statuses(self) -> Op[list[ScheduleStatus]]:
+        """All, by id."""
+        yield from self._operations.check_schema()
+        stored = yield from schedules.list_schedules(self._schema)
+        return [_status(one) for one in stored]
+
+    def trigger(self, schedule_id: str) -> Op[RunKey]:
+        """Begins a run now. Raises ``ScheduleNotFound``."""
+        stored = yield from self._stored(schedule_id)
+        now = yield from schedules.read_clock(self._schema)
+        (run_key,) = yield from self._begin(stored, [(str(uuid7()), now)])
+        return run_key
+
+    def backfill(self, schedule_id: str, start: datetime, end: datetime) -> Op[list[RunKey]]:
+        """Begins the runs of past ticks. Raises ``ScheduleNotFound`` or ``InvalidArgument``."""
+        start, end = aware("start", start), aware("end", end)
+        stored = yield from self._stored(schedule_id)
+        now = yield from schedules.read_clock(self._schema)
+        if not start <= end <= now:
+            raise InvalidArgument("end", end, "not before the start, and not in the future")
+        timetable = Timetable(
+            schedule=parse_schedule(stored.expression),
+            anchor=stored.anchor_at,
+            timezone=stored.timezone,
+            start=stored.starts_at,
+            end=stored.ends_at,
+        )
+        ticks = timetable.ticks(start - _MOMENT, end, _MOST_TICKS + 1)
+        if len(ticks) > _MOST_TICKS:
+            raise InvalidArgument("start", start, f"at most {_MOST_TICKS:,} ticks before the end; backfill in parts")
+        return (yield from self._begin(stored, [(run_id_of(schedule_id, tick), tick) for tick in ticks]))
+
+    def _stored(self, schedule_id: str) -> Op[StoredSchedule]:
+        yield from self._operations.check_schema()
+        found = yield from schedules.list_schedules(self._schema, check_key("schedule_id", schedule_id))
+        if not found:
+            raise ScheduleNotFound(schedule_id)
+        return found[0]
+
+    def _begin(self, stored: StoredSchedule, ticks: list[tuple[str, datetime]]) -> Op[list[RunKey]]:
+        count = yield from self._operations.shard_count()
+        by_shard: dict[str, list[ScheduledRun]] = {}
+        run_keys: list[RunKey] = []
+        for run_id, tick in ticks:
+            run_key = RunKey(shard_value(stored.workflow_name, run_id, count), run_id)
+            run = ScheduledRun(run_key, stored.version, stored.run_timeout, stored.schedule_id, tick, stored.input)
+            by_shard.setdefault(run_key.workflow_name_shard, []).append(run)
+            run_keys.append(run_key)
+        for shard, runs in by_shard.items():
+            yield from schedules.begin_scheduled_runs(self._schema, stored.workflow_name, runs)
+            yield from announce_runs(self._schema, shard)
+        return run_keys
+
+
+def _status(stored: StoredSchedule) -> ScheduleStatus:
+    return ScheduleStatus(
+        schedule_id=stored.schedule_id,
+        workflow_name=stored.workflow_name,
+        schedule=stored.expression,
+        timezone=stored.timezone,
+        catch_up=stored.catch_up,
+        overlap=stored.overlap,
+        jitter=stored.jitter,
+        start=stored.starts_at,
+        end=stored.ends_at,
+        paused=stored.paused,
+        problem=stored.problem,
+        next_tick_at=stored.next_tick_at,
+        last_tick_at=stored.last_tick_at,
+        last_run=None if stored.last_run is None else RunKey.parse(stored.last_run),
+        created_at=stored.created_at,
+        updated_at=stored.updated_at,
+    )

@@ -1,0 +1,198 @@
+"""Begins the runs of schedules: looks at what is due, lets each take its turn, and moves it on, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+
+from durable.core.errors import InvalidArgument
+from durable.core.runs import TERMINAL, RunKey
+from durable.core.schedule import parse_schedule
+from durable.core.shard import shard_value
+from durable.core.ticks import Timetable, run_id_of
+from durable.core.turns import Scheduled, Turn, turn_of
+from durable.database import Database, is_outage, read_all, run
+from durable.ids import uuid7
+from durable.store.application import NewEvent, publish_event, run_outcomes
+from durable.store.channels import announce_event, announce_runs
+from durable.store.schedules import (
+    DueSchedule,
+    Moved,
+    ScheduledRun,
+    begin_scheduled_runs,
+    claim_schedules,
+    move_schedules,
+    next_due,
+    rest_schedules,
+)
+from durable.store.statement import Statement
+
+_logger = logging.getLogger(__name__)
+
+_MOST_DUE = 500
+_LONGEST_SECONDS = 5.0
+"""A schedule that was written by hand, or while nobody listened, is found this late."""
+_SOONEST_SECONDS = 0.05
+_RETRY_SECONDS = 0.5
+
+
+class Scheduler:
+    """One in each worker, for the schedules of its workflows; any number of them share the work."""
+
+    def __init__(
+        self, database: Database, schema: str, workflows: Sequence[str], shard_count: Callable[[], int]
+    ) -> None:
+        self._database = database
+        self._schema = schema
+        self._workflows = list(workflows)
+        self._shard_count = shard_count
+        self._awake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Schedules may have changed."""
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Begins runs until cancelled. Outages of the database are waited out."""
+        while True:
+            self._awake.clear()
+            try:
+                pause = await self._pass()
+            except (psycopg.Error, OSError) as error:
+                if is_outage(error):
+                    _logger.warning("the schedules wait for the database: %s", error)
+                else:
+                    _logger.exception("looking at the schedules failed")
+                pause = _RETRY_SECONDS
+            try:
+                async with asyncio.timeout(pause):
+                    await self._awake.wait()
+            except TimeoutError:
+                pass
+
+    async def _pass(self) -> float:
+        """Returns seconds until the next look."""
+        async with self._database.engine() as connection:
+            while True:
+                due_in = await run(connection, next_due(self._schema, self._workflows))
+                if due_in is None or due_in > 0:
+                    return _LONGEST_SECONDS if due_in is None else min(due_in, _LONGEST_SECONDS)
+                if await self._take_turns(connection) == 0:
+                    return _SOONEST_SECONDS  # another worker holds what is due
+
+    async def _take_turns(self, connection: psycopg.AsyncConnection[Any]) -> int:
+        announcements: list[Statement[None]] = []
+        async with connection.transaction():
+            due = await run(connection, claim_schedules(self._schema, self._workflows, _MOST_DUE))
+            if not due:
+                return 0
+            active = await self._active(connection, due)
+            # In a thread: reading a thousand expressions must not hold up the runs.
+            turns = await asyncio.to_thread(_turns, due, active)
+            await read_all(connection, self._statements(turns, announcements))
+        await read_all(connection, announcements)
+        return len(due)
+
+    async def _active(self, connection: psycopg.AsyncConnection[Any], due: Sequence[DueSchedule]) -> set[str]:
+        """Keys of those runs, of the ones begun last, that have not ended."""
+        by_shard: dict[str, list[str]] = {}
+        for schedule in due:
+            if schedule.overlap != "allow" and schedule.last_run is not None:
+                key = RunKey.parse(schedule.last_run)
+                by_shard.setdefault(key.workflow_name_shard, []).append(key.run_id)
+        asked = [run_outcomes(self._schema, shard, run_ids) for shard, run_ids in by_shard.items()]
+        answers = await read_all(connection, asked)
+        return {
+            str(RunKey(shard, run_id))
+            for shard, outcomes in zip(by_shard, answers, strict=True)
+            for run_id, outcome in outcomes.items()
+            if outcome.status not in TERMINAL
+        }
+
+    def _statements(self, turns: Sequence[_Taken], announcements: list[Statement[None]]) -> list[Statement[Any]]:
+        """What the turns come to; what is to be said of it after the commit is added to ``announcements``."""
+        statements: list[Statement[Any]] = []
+        moved: list[Moved] = []
+        problems: list[tuple[str, str]] = []
+        begun: dict[tuple[str, str], list[ScheduledRun]] = {}
+        for taken in turns:
+            schedule, turn = taken.schedule, taken.turn
+            if turn is None:
+                problems.append((schedule.schedule_id, taken.problem))
+                _logger.error("schedule %r rests: %s", schedule.schedule_id, taken.problem)
+                continue
+            last_run: str | None = None
+            for tick in turn.ticks:
+                run_id = run_id_of(schedule.schedule_id, tick)
+                shard = shard_value(schedule.workflow_name, run_id, self._shard_count())
+                key = RunKey(shard, run_id)
+                begun.setdefault((schedule.workflow_name, shard), []).append(
+                    ScheduledRun(
+                        key, schedule.version, schedule.run_timeout, schedule.schedule_id, tick, schedule.input
+                    )
+                )
+                last_run = str(key)
+            if turn.cancels and schedule.last_run is not None:
+                previous = RunKey.parse(schedule.last_run)
+                reason = msgspec.json.encode(f"schedule {schedule.schedule_id!r} begins its next run").decode()
+                request = NewEvent(previous, str(uuid7()), "cancel", reason, kind="cancel")
+                statements.append(publish_event(self._schema, request))
+                announcements.append(announce_event(self._schema, previous.workflow_name_shard))
+            moved.append(
+                Moved(
+                    schedule_id=schedule.schedule_id,
+                    next_tick=turn.next_tick,
+                    due=turn.due,
+                    buffered_tick=turn.waiting,
+                    last_tick=turn.ticks[-1] if turn.ticks else None,
+                    last_run=last_run,
+                )
+            )
+        for (workflow_name, shard), runs in begun.items():
+            statements.append(begin_scheduled_runs(self._schema, workflow_name, runs))
+            announcements.append(announce_runs(self._schema, shard))
+        if moved:
+            statements.append(move_schedules(self._schema, moved))
+        if problems:
+            statements.append(rest_schedules(self._schema, problems))
+        return statements
+
+
+class _Taken(msgspec.Struct, frozen=True):
+    """``turn`` is ``None`` where the schedule cannot be read, because of ``problem``."""
+
+    schedule: DueSchedule
+    turn: Turn | None
+    problem: str = ""
+
+
+def _turns(due: Sequence[DueSchedule], active: set[str]) -> list[_Taken]:
+    return [_turn(schedule, is_previous_active=schedule.last_run in active) for schedule in due]
+
+
+def _turn(schedule: DueSchedule, *, is_previous_active: bool) -> _Taken:
+    try:
+        timetable = Timetable(
+            schedule=parse_schedule(schedule.expression),
+            anchor=schedule.anchor_at,
+            timezone=schedule.timezone,
+            start=schedule.starts_at,
+            end=schedule.ends_at,
+        )
+    except InvalidArgument as error:
+        return _Taken(schedule, None, str(error))
+    scheduled = Scheduled(
+        schedule_id=schedule.schedule_id,
+        timetable=timetable,
+        catch_up=schedule.catch_up,
+        overlap=schedule.overlap,
+        jitter=schedule.jitter,
+        next_tick=schedule.next_tick_at,
+        waiting=schedule.buffered_tick_at,
+    )
+    return _Taken(schedule, turn_of(scheduled, schedule.now, is_previous_active=is_previous_active))

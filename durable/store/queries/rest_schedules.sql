@@ -1,0 +1,5 @@
+-- What cannot be read rests, with the reason, until it is scheduled anew.
+UPDATE durable.schedules AS schedule
+SET problem = unread.problem, updated_at = now()
+FROM unnest(%(schedule_ids)s::text[], %(problems)s::text[]) AS unread (schedule_id, problem)
+WHERE schedule.schedule_id = unread.schedule_id

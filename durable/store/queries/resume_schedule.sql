@@ -1,0 +1,7 @@
+-- Its next tick is computed anew: what was missed in the pause is not made up for.
+UPDATE durable.schedules
+SET paused = false, updated_at = now(),
+    next_tick_at = CASE WHEN paused THEN NULL ELSE next_tick_at END,
+    due_at = CASE WHEN paused THEN now() ELSE due_at END
+WHERE schedule_id = %(schedule_id)s
+RETURNING schedule_id

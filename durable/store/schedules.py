@@ -1,0 +1,194 @@
+"""Statements on schedules: those of applications, and those of the worker that begins their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from durable.core.runs import RunKey
+from durable.core.ticks import CatchUp, Overlap
+from durable.store.queries import query
+from durable.store.statement import Statement, nothing
+
+
+class NewSchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule about to be stored. ``input`` is encoded; ``jitter`` and ``run_timeout`` are in seconds."""
+
+    schedule_id: str
+    workflow_name: str
+    version: int
+    expression: str
+    timezone: str
+    input: str
+    catch_up: CatchUp
+    overlap: Overlap
+    jitter: float
+    run_timeout: float | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    anchor_at: datetime
+    next_tick_at: datetime | None
+    due_at: datetime | None
+
+
+class DueSchedule(msgspec.Struct, frozen=True):
+    """A schedule as a worker claims it: unread still, for somebody may have written it by hand. ``now`` is the
+    database's time."""
+
+    schedule_id: str
+    workflow_name: str
+    version: int
+    expression: str
+    timezone: str
+    input: str
+    catch_up: CatchUp
+    overlap: Overlap
+    jitter: float
+    run_timeout: float | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    anchor_at: datetime
+    next_tick_at: datetime | None
+    buffered_tick_at: datetime | None
+    last_run: str | None
+    now: datetime
+
+
+class StoredSchedule(msgspec.Struct, frozen=True):
+    """A schedule as it is listed."""
+
+    schedule_id: str
+    workflow_name: str
+    expression: str
+    timezone: str
+    catch_up: CatchUp
+    overlap: Overlap
+    jitter: float
+    starts_at: datetime | None
+    ends_at: datetime | None
+    anchor_at: datetime
+    paused: bool
+    problem: str | None
+    next_tick_at: datetime | None
+    last_tick_at: datetime | None
+    last_run: str | None
+    version: int
+    run_timeout: float | None
+    input: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class ScheduledRun(msgspec.Struct, frozen=True):
+    """A run that a schedule begins. ``input`` is encoded, ``timeout`` in seconds."""
+
+    run_key: RunKey
+    version: int
+    timeout: float | None
+    schedule_id: str
+    scheduled_at: datetime
+    input: str
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a schedule stands after its turn. ``None`` in ``last_tick`` and ``last_run``: as before."""
+
+    schedule_id: str
+    next_tick: datetime | None
+    due: datetime | None
+    buffered_tick: datetime | None
+    last_tick: datetime | None
+    last_run: str | None
+
+
+def read_clock(schema: str) -> Statement[datetime]:
+    """The database's time."""
+    return Statement(query("read_clock", schema), {}, lambda rows: rows[0][0])
+
+
+def put_schedule(schema: str, new: NewSchedule) -> Statement[bool]:
+    """Stores the schedule or changes it. Whether it is new."""
+    return Statement(query("put_schedule", schema), msgspec.structs.asdict(new), lambda rows: bool(rows[0][0]))
+
+
+def pause_schedule(schema: str, schedule_id: str) -> Statement[bool]:
+    """Whether it exists."""
+    return Statement(query("pause_schedule", schema), {"schedule_id": schedule_id}, bool)
+
+
+def resume_schedule(schema: str, schedule_id: str) -> Statement[bool]:
+    """Whether it exists."""
+    return Statement(query("resume_schedule", schema), {"schedule_id": schedule_id}, bool)
+
+
+def delete_schedule(schema: str, schedule_id: str) -> Statement[bool]:
+    """Whether it existed."""
+    return Statement(query("delete_schedule", schema), {"schedule_id": schedule_id}, bool)
+
+
+def list_schedules(schema: str, schedule_id: str | None = None) -> Statement[list[StoredSchedule]]:
+    """All, or that one if it exists."""
+    return Statement(
+        query("list_schedules", schema),
+        {"schedule_id": schedule_id},
+        lambda rows: [StoredSchedule(*row) for row in rows],
+    )
+
+
+def claim_schedules(schema: str, workflows: Sequence[str], limit: int) -> Statement[list[DueSchedule]]:
+    """Up to ``limit`` due schedules, locked until the transaction ends."""
+    return Statement(
+        query("claim_schedules", schema),
+        {"workflows": list(workflows), "limit": limit},
+        lambda rows: [DueSchedule(*row) for row in rows],
+    )
+
+
+def next_due(schema: str, workflows: Sequence[str]) -> Statement[float | None]:
+    """Seconds until the next schedule of these workflows is due (negative: overdue), ``None`` if there is none."""
+    return Statement(query("next_due", schema), {"workflows": list(workflows)}, lambda rows: rows[0][0])
+
+
+def begin_scheduled_runs(schema: str, workflow_name: str, runs: Sequence[ScheduledRun]) -> Statement[None]:
+    """Runs of one workflow and shard value, at least one. Those that exist are left alone."""
+    return Statement(
+        query("begin_scheduled_runs", schema),
+        {
+            "shard_value": runs[0].run_key.workflow_name_shard,
+            "workflow_name": workflow_name,
+            "run_ids": [run.run_key.run_id for run in runs],
+            "versions": [run.version for run in runs],
+            "timeouts": [run.timeout for run in runs],
+            "schedule_ids": [run.schedule_id for run in runs],
+            "scheduled_ats": [run.scheduled_at for run in runs],
+            "inputs": [run.input for run in runs],
+        },
+        nothing,
+    )
+
+
+def move_schedules(schema: str, moved: Sequence[Moved]) -> Statement[None]:
+    """Writes where they stand now."""
+    return Statement(
+        query("move_schedules", schema),
+        {
+            "schedule_ids": [one.schedule_id for one in moved],
+            "next_ticks": [one.next_tick for one in moved],
+            "dues": [one.due for one in moved],
+            "buffered_ticks": [one.buffered_tick for one in moved],
+            "last_ticks": [one.last_tick for one in moved],
+            "last_runs": [one.last_run for one in moved],
+        },
+        nothing,
+    )
+
+
+def rest_schedules(schema: str, problems: Sequence[tuple[str, str]]) -> Statement[None]:
+    """Lets schedules (id and reason) rest."""
+    return Statement(
+        query("rest_schedules", schema),
+        {"schedule_ids": [one[0] for one in problems], "problems": [one[1] for one in problems]},
+        nothing,
+    )
