@@ -6,17 +6,15 @@ Everything here runs in callbacks of the event loop, never inside a task (see ``
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from collections.abc import Iterable
 from functools import partial
-from typing import Concatenate, ParamSpec, Protocol
+from typing import Protocol
 
 import msgspec
 
+from durable.attempt import Attempt
 from durable.core.codec import Codec
 from durable.core.commands import (
     Abandon,
@@ -31,7 +29,6 @@ from durable.core.commands import (
     Transact,
     WaitEvent,
 )
-from durable.core.context import Context
 from durable.core.endings import RELEASE, Ending, Park, Settle, cancelled, ending_of
 from durable.core.errors import unreachable
 from durable.core.history import ELAPSED, Cancel, History, TimedOut, Value
@@ -39,16 +36,14 @@ from durable.core.machine import Machine
 from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
 from durable.draws import draw
+from durable.entry import entry
+from durable.recording import Recording
+from durable.running import RunningSteps
 from durable.steps import Fenced, Finished
-from durable.store.records import AnsweredWait, ClaimedRun, Event, OpenedWait, Record, StepMemo, Wake, Written
+from durable.store.records import ClaimedRun, Event, Record, Wake, Written
 from durable.waits import OpenWaits
 
 _logger = logging.getLogger(__name__)
-
-_UNWIND_SECONDS = 10.0
-"""How long a run waits for a step that it has cancelled, before it goes on."""
-
-P = ParamSpec("P")
 
 
 class Host(Protocol):
@@ -69,39 +64,20 @@ class Host(Protocol):
         ...
 
 
-def _entry(method: Callable[Concatenate[Execution, P], None]) -> Callable[Concatenate[Execution, P], None]:
-    """A callback of the event loop. What breaks in it costs this run its place, and neither the worker its life nor the
-    run its end: it is claimed anew, and fails when that goes on."""
-
-    @functools.wraps(method)
-    def enter(self: Execution, /, *arguments: P.args, **options: P.kwargs) -> None:
-        try:
-            method(self, *arguments, **options)
-        except Exception:
-            _logger.exception("run %s broke the engine; it is given up here", self.run_key)
-            self.abandon()
-
-    return enter
-
-
 class Execution:
     """From a claim to a park or an end; resumed in place when the same worker claims the parked run again."""
 
     __slots__ = (
-        "_deadline",
-        "_deferred",
         "_ending",
         "_flushes",
         "_host",
         "_is_ending_taken",
         "_is_gone",
         "_machine",
-        "_record",
-        "_running",
-        "_unwinding",
+        "_recording",
+        "_steps",
         "_waits",
-        "claimed",
-        "claimed_clock",
+        "attempt",
         "is_draining",
         "run_key",
         "workflow",
@@ -111,17 +87,13 @@ class Execution:
         self._host = host
         self.workflow = workflow
         self.run_key = RunKey(shard_value, claimed.run_id)
-        self.claimed = claimed
-        self.claimed_clock = time.monotonic()
+        self.attempt = Attempt(workflow, self.run_key, claimed, host.codec)
         self._machine: Machine | None = None
-        self._record = Record(claimed.run_id, claimed.epoch)
+        self._recording = Recording(claimed)
         self._ending: Ending | None = None
         self._is_ending_taken = False
         self._flushes = 0
-        self._deferred: list[Execute] = []
-        self._running: dict[str, asyncio.Task[Finished]] = {}
-        self._unwinding: set[asyncio.Task[Finished]] = set()
-        self._deadline: asyncio.TimerHandle | None = None
+        self._steps = RunningSteps(partial(host.run_step, self), self._step_done, self._unwound)
         self._waits = OpenWaits(self._timer_fired)
         self.is_draining = False
         self._is_gone = False
@@ -136,32 +108,16 @@ class Execution:
         """Seconds until a settled run wants to be claimed again, ``None`` if it has ended."""
         if not isinstance(self._ending, Settle) or self._ending.is_terminal:
             return None
-        wake_in = self._ending.wake_in or 0.0
-        return wake_in if self._remaining is None else min(wake_in, max(self._remaining, 0.0))
+        wake_in, remaining = self._ending.wake_in or 0.0, self.attempt.remaining()
+        return wake_in if remaining is None else min(wake_in, max(remaining, 0.0))
 
-    @_entry
+    @entry
     def begin(self, history: History, wake: Wake | None) -> None:
         """Runs the workflow from the top. ``wake`` is ``None`` on the very first claim."""
-        ctx = Context(
-            self.run_key,
-            self.workflow.name,
-            self.claimed.version,
-            self.claimed.attempts + 1,
-            self.claimed.scheduled_at,
-        )
-        codec = self._host.codec
-
-        async def main() -> object:
-            if not self.workflow.takes_input:
-                return await self.workflow.function(ctx)
-            value = codec.decode(self.claimed.input, self.workflow.input_type, f"the input of run {self.run_key}")
-            return await self.workflow.function(ctx, value)
-
-        machine = self._machine = Machine(main, history, codec, output=f"the output of run {self.run_key}")
-        ctx.attach(machine)
+        machine = self._machine = self.attempt.machine(history)
         commands = machine.start()
         if not machine.is_mismatched:
-            self._record.orders.extend(machine.unordered())
+            self._recording.record.orders.extend(machine.unordered())
         if wake is not None:
             self._waits.inbox.load(wake.inbox)
         self._perform(commands)
@@ -171,12 +127,11 @@ class Execution:
         self._watch_deadline()
         self._settle()
 
-    @_entry
+    @entry
     def resume(self, claimed: ClaimedRun, wake: Wake) -> None:
         """Goes on in place after a park."""
-        self.claimed = claimed
-        self.claimed_clock = time.monotonic()
-        self._record = Record(claimed.run_id, claimed.epoch)
+        self.attempt = Attempt(self.workflow, self.run_key, claimed, self._host.codec)
+        self._recording = Recording(claimed)
         self._ending = None
         self._is_ending_taken = False
         self._waits.inbox.load(wake.inbox)
@@ -186,7 +141,7 @@ class Execution:
         self._watch_deadline()
         self._settle()
 
-    @_entry
+    @entry
     def deliver(self, event: Event) -> None:
         """An event or a request arrived while the run is executing. One that meets a park is found by the park's own
         flush."""
@@ -197,7 +152,7 @@ class Execution:
                 self._take_events()
                 self._settle()
 
-    @_entry
+    @entry
     def flushed(self, written: Written) -> None:
         """The journal has written, or refused, a record of this run."""
         if self._is_gone:
@@ -215,14 +170,14 @@ class Execution:
             self._take_events()
         self._settle()
 
-    @_entry
+    @entry
     def drain(self) -> None:
         """The worker stops: no new step starts; the run is handed back once those under way have finished."""
         self.is_draining = True
         if not self._is_gone:
             self._settle()
 
-    @_entry
+    @entry
     def interrupt(self) -> None:
         """The worker's patience is over: steps under way are cancelled and will run again elsewhere."""
         if not self._is_gone and self._ending is None:
@@ -234,9 +189,8 @@ class Execution:
         if self._is_gone:
             return
         self._is_gone = True
-        for task in self._running.values():
-            task.cancel()
-        self._stop_timers()
+        self._steps.cancel()
+        self._waits.stop_timers()
         self.close()
         self._host.left(self, None)
 
@@ -249,11 +203,8 @@ class Execution:
 
     def take_record(self) -> Record:
         """What is to be written now."""
-        record = self._record
-        record.ending = self._ending
         self._is_ending_taken = self._ending is not None
-        self._record = Record(record.run_id, record.epoch)
-        return record
+        return self._recording.take(self._ending)
 
     # performing
 
@@ -265,7 +216,7 @@ class Execution:
                 case Draw():
                     queue.extend(self._draw(command))
                 case Transact() | Execute():
-                    self._deferred.append(command)
+                    self._steps.defer(command)
                 case Sleep() | WaitEvent():
                     queue.extend(self._wait(command))
                 case Abandon():
@@ -276,63 +227,47 @@ class Execution:
                     unreachable(command)
 
     def _draw(self, call: Draw) -> Iterable[Command]:
-        text = self._host.codec.encode(draw(call, self._now), str(call))
+        text = self.attempt.codec.encode(draw(call, self.attempt.now), str(call))
         finished = Finished(Value(text), 1, 0.0, None, is_stored=False)
         return self._answer_step(call, finished)
-
-    def _now(self) -> datetime:
-        return self.claimed.claimed_at + timedelta(seconds=time.monotonic() - self.claimed_clock)
 
     def _answer_step(self, call: Execute | Draw, finished: Finished) -> list[Command]:
         assert self._machine is not None
         seq, commands = self._machine.resolve(call.key, finished.outcome)
-        if seq is None:
-            return commands
-        if finished.is_stored:
-            self._record.orders.append((call.key, seq))
-        else:
-            self._record.steps.append(finished.memo(call, seq))
+        if seq is not None:
+            self._recording.step(call, finished, seq)
         return commands
 
     def _wait(self, call: Sleep | WaitEvent) -> list[Command]:
+        self._recording.opened(call)
+        self._waits.open(call)
         if isinstance(call, WaitEvent):
             event = self._waits.inbox.take(call.event_name)
-            self._open(call, call.event_name, call.timeout)
             if event is not None:
                 return self._answer_wait(call, Value(event.payload), event.event_id)
-            self._record.wants_inbox = not self._waits.inbox.is_known
-        else:
-            self._open(call, None, call.seconds)
+            self._recording.record.wants_inbox = not self._waits.inbox.is_known
         return []
-
-    def _open(self, call: Sleep | WaitEvent, event_name: str | None, wake_in: float | None) -> None:
-        until = call.until if isinstance(call, Sleep) else None
-        self._record.opened.append(OpenedWait(call.key, event_name, None if until else wake_in, until))
-        self._waits.open(call)
 
     def _answer_wait(self, call: Sleep | WaitEvent, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
         assert self._machine is not None
         self._waits.close(call.key)
         seq, commands = self._machine.resolve(call.key, outcome)
         if seq is not None:
-            payload = outcome.text if isinstance(outcome, Value) and event_id is not None else None
-            self._record.answered.append(AnsweredWait(call.key, seq, isinstance(outcome, TimedOut), event_id, payload))
+            self._recording.answered(call.key, outcome, event_id, seq)
         return commands
 
     def _forget(self, command: Abandon) -> None:
         key = command.call.key
-        self._deferred = [call for call in self._deferred if call.key != key]
-        task = self._running.pop(key, None)
-        if task is not None:
-            task.cancel()
-            self._unwinding.add(task)
-            asyncio.get_running_loop().call_later(_UNWIND_SECONDS, self._unwound, task)
+        self._steps.forget(key)
         if self._waits.close(key):
-            self._record.abandoned.append(key)
+            self._recording.record.abandoned.append(key)
 
     def _end(self, decision: Complete | Fail | EndCancelled | SetAside) -> None:
         ending = self._ending = ending_of(
-            decision, self.workflow.retry, attempts=self.claimed.attempts, set_asides=self.claimed.set_asides
+            decision,
+            self.workflow.retry,
+            attempts=self.attempt.claimed.attempts,
+            set_asides=self.attempt.claimed.set_asides,
         )
         if isinstance(decision, Fail | SetAside):
             reason = decision.exception if isinstance(decision, Fail) else decision.error
@@ -347,15 +282,10 @@ class Execution:
 
     # what comes in
 
-    @_entry
+    @entry
     def _step_done(self, call: Execute, task: asyncio.Task[Finished]) -> None:
-        is_wanted = self._running.get(call.key) is task
-        if self._is_gone or not is_wanted or task.cancelled():
-            if not task.cancelled():
-                task.exception()  # retrieved: nobody waits for it any more
-            self._unwound(task)
+        if self._is_gone:
             return
-        del self._running[call.key]
         if isinstance(task.exception(), Fenced):
             self.abandon()
             return
@@ -367,7 +297,7 @@ class Execution:
         if self._ending is not None:
             return  # of a run that is set aside they stay unmet, until code that matches can clean up
         for request in self._waits.inbox.take_requests():
-            self._record.requests.append(request.event_id)
+            self._recording.record.requests.append(request.event_id)
             cancel = Cancel("request", msgspec.json.decode(request.payload, type=str | None))
             if request.kind == "terminate":
                 self._ending = cancelled(cancel)
@@ -379,45 +309,31 @@ class Execution:
         seq, commands = self._machine.cancel(cancel)
         if seq is None:
             return
-        self._record.steps.append(
-            StepMemo(cancel.key, "cancel", seq, cancel.cause, 1, 0.0, input=None, output=cancel.text, error=None)
-        )
-        self._record.is_cancelled = True
+        self._recording.cancelled(cancel, seq)
         self._perform(commands)
 
-    @property
-    def _remaining(self) -> float | None:
-        """Seconds until the deadline, as far as this claim knows."""
-        if self.claimed.deadline_in is None:
-            return None
-        return self.claimed.deadline_in - (time.monotonic() - self.claimed_clock)
-
     def _watch_deadline(self) -> None:
-        if self._ending is None and self._remaining is not None:
-            if self._remaining <= 0:
+        remaining = self.attempt.remaining()
+        if self._ending is None and remaining is not None:
+            if remaining <= 0:
                 self._cancel(Cancel("deadline"))
             else:
-                self._deadline = asyncio.get_running_loop().call_later(self._remaining, self._deadline_passed)
+                self._waits.set_deadline(remaining, self._deadline_passed)
 
-    @_entry
+    @entry
     def _deadline_passed(self) -> None:
         if not self._is_gone and self._ending is None:
             self._cancel(Cancel("deadline"))
             self._settle()
 
-    @_entry
-    def _unwound(self, task: asyncio.Task[Finished]) -> None:
-        """A step that was cancelled has ended, or has had time enough."""
-        if task in self._unwinding:
-            self._unwinding.discard(task)
-            if not task.done():
-                _logger.warning("a cancelled step of run %s goes on; the run does not wait for it", self.run_key)
-            if not self._is_gone and not self.is_parked:
-                self._settle()
+    @entry
+    def _unwound(self) -> None:
+        if not self._is_gone and not self.is_parked:
+            self._settle()
 
     def _take_wake(self, wake: Wake) -> None:
         self._waits.inbox.is_known = True
-        self._record.wants_inbox = False
+        self._recording.record.wants_inbox = False
         self._take_events()
         for key in wake.due:
             self._elapse(key)
@@ -442,46 +358,32 @@ class Execution:
         """After each entry: start what may start, write what must be written, park when nothing else is left."""
         if self._is_gone or self._is_ending_taken:
             return
-        if self._ending is None and not self._running and not self._unwinding:
-            if self._deferred or not self._waits:
+        if self._ending is None and not self._steps.is_active:
+            if self._steps.is_waiting or not self._waits:
                 self._ending = RELEASE if self.is_draining else None
             else:
                 self._ending = Park()
-        is_empty = self._record.is_empty
+        is_empty = self._recording.record.is_empty
         if self._ending is not None:
-            self._stop_timers()
-            for task in self._running.values():
-                task.cancel()
-            self._running.clear()
-        elif self._deferred and not self.is_draining and not self._unwinding and self._flushes == 0 and is_empty:
-            self._start_deferred()
+            self._waits.stop_timers()
+            self._steps.cancel()
+        elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
+            self._steps.start_deferred()
         elif not is_empty:
             self._set_timers()
         if self._flushes == 0 and (self._ending is not None or not is_empty):
             self._flushes = 1
             self._host.mark(self)
 
-    def _start_deferred(self) -> None:
-        calls, self._deferred = self._deferred, []
-        for call in calls:
-            task = self._running[call.key] = self._host.run_step(self, call)
-            task.add_done_callback(partial(self._step_done, call))
-
-    def _stop_timers(self) -> None:
-        self._waits.stop_timers()
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
     def _set_timers(self) -> None:
         """While steps keep the run here, its own waits end by a local clock started when they were opened."""
-        for wait in self._record.opened:
+        for wait in self._recording.record.opened:
             if wait.until is not None:
-                self._waits.start_timer(wait.key, (wait.until - self._now()).total_seconds())
+                self._waits.start_timer(wait.key, (wait.until - self.attempt.now()).total_seconds())
             elif wait.wake_in is not None:
                 self._waits.start_timer(wait.key, wait.wake_in)
 
-    @_entry
+    @entry
     def _timer_fired(self, key: str) -> None:
         if not self._is_gone:
             self._elapse(key)

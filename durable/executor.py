@@ -86,7 +86,7 @@ class Executor:
     def is_resident(self, claimed: ClaimedRun) -> bool:
         """Whether the machine of that run is at hand and nobody else has touched the run since it was parked."""
         parked = self._resident.get(claimed.run_id)
-        return parked is not None and parked.claimed.epoch == claimed.epoch - 1
+        return parked is not None and parked.attempt.claimed.epoch == claimed.epoch - 1
 
     def submit(
         self, workflow: Workflow[Any, Any], shard_value: str, runs: Sequence[tuple[ClaimedRun, Comeback | None]]
@@ -123,13 +123,13 @@ class Executor:
 
     def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
         loop = asyncio.get_running_loop()
+        attempt, key = execution.attempt, execution.run_key
         if isinstance(call, Transact):
-            key = execution.run_key
             ownership = Ownership(
-                self._schema, key.workflow_name_shard, self._worker_id(), key.run_id, execution.claimed.epoch
+                self._schema, key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch
             )
-            return loop.create_task(run_transaction(call, self.codec, self._database, ownership))
-        return loop.create_task(run_step(call, self.codec, self._threads))
+            return loop.create_task(run_transaction(call, attempt.codec, self._database, ownership))
+        return loop.create_task(run_step(call, attempt.codec, self._threads))
 
     def mark(self, execution: Execution) -> None:
         self._journal.mark(execution.run_key.workflow_name_shard, execution)

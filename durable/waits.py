@@ -1,4 +1,4 @@
-"""The open waits of a run that is being executed, with the events and timers that may end them."""
+"""The open waits of a run that is being executed, with the events and timers that may end them; and its deadline."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from durable.store.records import Event
 class OpenWaits:
     """``elapsed`` is called with a wait's key when its timer fires. A parked run has no timers: it is woken."""
 
-    __slots__ = ("_elapsed", "_open", "_timers", "inbox")
+    __slots__ = ("_deadline", "_elapsed", "_open", "_timers", "inbox")
 
     def __init__(self, elapsed: Callable[[str], None]) -> None:
         self._elapsed = elapsed
         self._open: dict[str, Sleep | WaitEvent] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._deadline: asyncio.TimerHandle | None = None
         self.inbox = Inbox()
 
     def __bool__(self) -> bool:
@@ -53,11 +54,17 @@ class OpenWaits:
         if key in self._open and key not in self._timers:
             self._timers[key] = asyncio.get_running_loop().call_later(max(delay, 0.0), self._fire, key)
 
+    def set_deadline(self, delay: float, passed: Callable[[], None]) -> None:
+        """Calls ``passed`` after that many seconds, unless the timers are stopped before."""
+        self._deadline = asyncio.get_running_loop().call_later(delay, passed)
+
     def stop_timers(self) -> None:
         """Leaves the waits open."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        if self._deadline is not None:
+            self._deadline.cancel()
 
     def _fire(self, key: str) -> None:
         self._timers.pop(key, None)

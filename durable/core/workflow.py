@@ -17,6 +17,7 @@ from durable.core.keys import check_key
 from durable.core.retry import RunRetryPolicy
 
 if TYPE_CHECKING:
+    from durable.core.codec import Codec
     from durable.core.context import Context
 
 InputT = TypeVar("InputT")
@@ -78,6 +79,7 @@ class Workflow(Generic[InputT, OutputT]):
 
     ``name`` is how runs find it, for ever: keep it when the function is renamed. ``concurrency`` bounds how many runs
     one worker executes at once; parked runs do not count. ``timeout`` is in seconds, ``None``: a run may take for ever.
+    ``codec`` is used in place of the client's and the worker's.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Workflow(Generic[InputT, OutputT]):
         concurrency: int = 100,
         retry: RunRetryPolicy | None = None,
         timeout: timedelta | float | None = None,
+        codec: Codec | None = None,
     ) -> None:
         signature = signature_of(function)
         if not signature.is_async:
@@ -105,6 +108,7 @@ class Workflow(Generic[InputT, OutputT]):
         self.concurrency = concurrency
         self.retry = RunRetryPolicy() if retry is None else retry
         self.timeout = None if timeout is None else positive("timeout", timeout)
+        self.codec = codec
         self.takes_input = len(signature.parameters) == 2
         self.input_type: Any = signature.parameters[1] if self.takes_input else None
         self.output_type: Any = signature.returns
@@ -129,6 +133,7 @@ def workflow(
     concurrency: int = 100,
     retry: RunRetryPolicy | None = None,
     timeout: timedelta | float | None = None,
+    codec: Codec | None = None,
 ) -> WorkflowDecorator: ...
 def workflow(
     function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
@@ -139,14 +144,18 @@ def workflow(
     concurrency: int = 100,
     retry: RunRetryPolicy | None = None,
     timeout: timedelta | float | None = None,
+    codec: Codec | None = None,
 ) -> Any:
     """Makes a workflow of an ``async def f(ctx)`` or ``async def f(ctx, input)``; used bare or with options.
 
     ``retry`` is how often the whole run is tried anew after it failed; by default not at all. A run that has not ended
     ``timeout`` (seconds or ``timedelta``) after it was to start, retries and sleeps included, is cancelled and ends
-    ``failed`` with ``RunTimeout``. Raises ``InvalidArgument`` for anything that is not such a function.
+    ``failed`` with ``RunTimeout``. ``codec`` encodes all that is stored of its runs, in place of the client's and the
+    worker's. Raises ``InvalidArgument`` for anything that is not such a function.
     """
-    decorator = WorkflowDecorator(name=name, version=version, concurrency=concurrency, retry=retry, timeout=timeout)
+    decorator = WorkflowDecorator(
+        name=name, version=version, concurrency=concurrency, retry=retry, timeout=timeout, codec=codec
+    )
     return decorator if function is None else decorator(function)
 
 
@@ -158,6 +167,7 @@ class WorkflowDecorator(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
     retry: RunRetryPolicy | None
     timeout: timedelta | float | None
+    codec: Codec | None
 
     @overload
     def __call__(self, function: Callable[[Context], Coroutine[Any, Any, OutputT]], /) -> Workflow[None, OutputT]: ...
@@ -173,4 +183,5 @@ class WorkflowDecorator(msgspec.Struct, frozen=True, kw_only=True):
             concurrency=self.concurrency,
             retry=self.retry,
             timeout=self.timeout,
+            codec=self.codec,
         )

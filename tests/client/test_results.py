@@ -10,7 +10,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from durable import outcomes
-from durable.client import AsyncClient
+from durable.async_client import AsyncClient
 from durable.core.errors import (
     DeserializationError,
     DurableError,

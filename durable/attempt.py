@@ -1,0 +1,53 @@
+"""One attempt: a run as it was claimed, its clock, and the machine that executes it."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from durable.core.codec import Codec
+from durable.core.context import Context
+from durable.core.history import History
+from durable.core.machine import Machine
+from durable.core.runs import RunKey
+from durable.core.workflow import Workflow
+from durable.store.records import ClaimedRun
+
+
+class Attempt:
+    """``codec`` is that of the workflow, else that of the worker."""
+
+    __slots__ = ("_claimed_at", "claimed", "codec", "run_key", "workflow")
+
+    def __init__(self, workflow: Workflow[Any, Any], run_key: RunKey, claimed: ClaimedRun, codec: Codec) -> None:
+        self.workflow = workflow
+        self.run_key = run_key
+        self.claimed = claimed
+        self.codec = workflow.codec or codec
+        self._claimed_at = time.monotonic()
+
+    def now(self) -> datetime:
+        """The time by the database's clock, as far as this machine's clock has gone on evenly since the claim."""
+        return self.claimed.claimed_at + timedelta(seconds=time.monotonic() - self._claimed_at)
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, ``None`` without one."""
+        if self.claimed.deadline_in is None:
+            return None
+        return self.claimed.deadline_in - (time.monotonic() - self._claimed_at)
+
+    def machine(self, history: History) -> Machine:
+        """A machine that executes the workflow from the top."""
+        claimed, codec, workflow = self.claimed, self.codec, self.workflow
+        ctx = Context(self.run_key, workflow.name, claimed.version, claimed.attempts + 1, claimed.scheduled_at)
+
+        async def main() -> object:
+            if not workflow.takes_input:
+                return await workflow.function(ctx)
+            value = codec.decode(claimed.input, workflow.input_type, f"the input of run {self.run_key}")
+            return await workflow.function(ctx, value)
+
+        machine = Machine(main, history, codec, output=f"the output of run {self.run_key}")
+        ctx.attach(machine)
+        return machine
