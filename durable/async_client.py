@@ -322,8 +322,10 @@ class AsyncClient:
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]: ...
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]:
         """As ``Client.handle``; not awaited, since it asks nothing."""
-        output_type = wf_or_type.output_type if isinstance(wf_or_type, Workflow) else wf_or_type
-        return AsyncHandle(check_run_key("run_key", run_key), False, output_type, self._outcomes)
+        is_workflow = isinstance(wf_or_type, Workflow)
+        output_type = wf_or_type.output_type if is_workflow else wf_or_type
+        codec = wf_or_type.codec if is_workflow else None
+        return AsyncHandle(check_run_key("run_key", run_key), False, output_type, codec, self._outcomes)
 
     def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> AsyncHandle[Any]:
-        return AsyncHandle(begun.run_key, begun.created, wf.output_type, self._outcomes)
+        return AsyncHandle(begun.run_key, begun.created, wf.output_type, wf.codec, self._outcomes)

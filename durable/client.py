@@ -158,6 +158,7 @@ class Client:
         """Puts an event into the run's inbox, where it stays until a wait for that name takes it.
 
         ``key`` makes it idempotent: of events with the same run, name and key only the first is stored, silently.
+        To a run whose workflow has a codec of its own, publish by its handle, which knows it.
         Raises, with nothing stored, ``RunNotFound``, ``RunTerminal``, ``InvalidArgument`` and ``SerializationError``.
         """
         event = self._operations.new_event(run_key, name, payload, key)
@@ -379,8 +380,10 @@ class Client:
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> Handle[Any]:
         """A handle of a run begun elsewhere, its output read as the workflow declares it or as that type. Does not ask
         whether the run exists."""
-        output_type = wf_or_type.output_type if isinstance(wf_or_type, Workflow) else wf_or_type
-        return Handle(check_run_key("run_key", run_key), False, output_type, self._outcomes)
+        is_workflow = isinstance(wf_or_type, Workflow)
+        output_type = wf_or_type.output_type if is_workflow else wf_or_type
+        codec = wf_or_type.codec if is_workflow else None
+        return Handle(check_run_key("run_key", run_key), False, output_type, codec, self._outcomes)
 
     def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> Handle[Any]:
-        return Handle(begun.run_key, begun.created, wf.output_type, self._outcomes)
+        return Handle(begun.run_key, begun.created, wf.output_type, wf.codec, self._outcomes)

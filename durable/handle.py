@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from durable.core.codec import Codec
 from durable.core.durations import seconds
 from durable.core.runs import RunKey, RunStatus
 from durable.outcomes import AsyncOutcomes, Outcomes
@@ -20,6 +21,7 @@ class Handle(Generic[OutputT]):
         run_key: RunKey,
         created: bool,  # noqa: FBT001 - always passed by name or by the client
         output_type: Any,
+        codec: Codec | None,
         outcomes: Outcomes,
     ) -> None:
         self.run_key = run_key
@@ -27,6 +29,7 @@ class Handle(Generic[OutputT]):
         self.created = created
         """False where the run existed already: ``begin`` with the key of an earlier run, or ``Client.handle``."""
         self._output_type = output_type
+        self._codec = codec
         self._outcomes = outcomes
         self._connections = outcomes.connections
         self._operations = outcomes.operations
@@ -46,12 +49,12 @@ class Handle(Generic[OutputT]):
         ``psycopg_pool.PoolTimeout`` is raised if the database stays away.
         """
         outcome = self._outcomes.outcome(self.run_key, None if timeout is None else seconds("timeout", timeout))
-        result: OutputT = self._operations.result(self.run_key, outcome, self._output_type)
+        result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
         return result
 
     def publish(self, name: str, payload: object = None, *, key: str | None = None) -> None:
         """As ``Client.publish_event`` for this run."""
-        event = self._operations.new_event(self.run_key, name, payload, key)
+        event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
         self._connections.run(lambda: self._operations.publish_event(event))
 
     def cancel(self, reason: str | None = None) -> None:
@@ -78,6 +81,7 @@ class AsyncHandle(Generic[OutputT]):
         run_key: RunKey,
         created: bool,  # noqa: FBT001
         output_type: Any,
+        codec: Codec | None,
         outcomes: AsyncOutcomes,
     ) -> None:
         self.run_key = run_key
@@ -85,6 +89,7 @@ class AsyncHandle(Generic[OutputT]):
         self.created = created
         """As ``Handle.created``."""
         self._output_type = output_type
+        self._codec = codec
         self._outcomes = outcomes
         self._connections = outcomes.connections
         self._operations = outcomes.operations
@@ -100,12 +105,12 @@ class AsyncHandle(Generic[OutputT]):
         """As ``Handle.result``. Any number of tasks may wait at once: they share one connection."""
         limit = None if timeout is None else seconds("timeout", timeout)
         outcome = await self._outcomes.outcome(self.run_key, limit)
-        result: OutputT = self._operations.result(self.run_key, outcome, self._output_type)
+        result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
         return result
 
     async def publish(self, name: str, payload: object = None, *, key: str | None = None) -> None:
         """As ``Handle.publish``."""
-        event = self._operations.new_event(self.run_key, name, payload, key)
+        event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
         await self._connections.run(lambda: self._operations.publish_event(event))
 
     async def cancel(self, reason: str | None = None) -> None:

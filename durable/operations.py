@@ -158,22 +158,26 @@ class Operations:
             if value is not None:
                 raise InvalidArgument("input", value, f"workflow {wf.name!r} takes no input")
             return "null"
-        text = self.codec.encode(value, what)
+        codec = wf.codec or self.codec
+        text = codec.encode(value, what)
         try:
-            self.codec.decode(text, wf.input_type, what)
+            codec.decode(text, wf.input_type, what)
         except DeserializationError as error:
             raise InvalidArgument("input", value, f"{what} is {_type_name(wf.input_type)}: {error.reason}") from None
         return text
 
     # events
 
-    def new_event(self, run_key: RunKey | str, name: str, payload: object, key: str | None) -> NewEvent:
-        """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
+    def new_event(
+        self, run_key: RunKey | str, name: str, payload: object, key: str | None, codec: Codec | None = None
+    ) -> NewEvent:
+        """Checks all arguments; ``codec`` is that of the workflow, if it has one. Raises ``InvalidArgument`` or
+        ``SerializationError``."""
         return NewEvent(
             run_key=check_run_key("run_key", run_key),
             event_id=str(uuid7()),
             name=check_key("name", name),
-            payload=self.codec.encode(payload, f"the payload of event {name!r}"),
+            payload=(codec or self.codec).encode(payload, f"the payload of event {name!r}"),
             key=None if key is None else check_key("key", key),
         )
 
@@ -271,15 +275,15 @@ class Operations:
             found.update({RunKey(shard, run_id): outcome for run_id, outcome in outcomes.items()})
         return found
 
-    def result(self, run_key: RunKey, outcome: Outcome, type: Any) -> Any:
-        """The decoded output of a run that has ended. Raises ``RunFailed``, ``RunCancelled`` or
-        ``DeserializationError``."""
+    def result(self, run_key: RunKey, outcome: Outcome, type: Any, codec: Codec | None = None) -> Any:
+        """The decoded output of a run that has ended; ``codec`` is that of the workflow, if it has one. Raises
+        ``RunFailed``, ``RunCancelled`` or ``DeserializationError``."""
         if outcome.status == "cancelled":
             raise RunCancelled(run_key, outcome.error.message if outcome.error else "no reason was given")
         if outcome.error is not None:
             raise RunFailed(run_key, outcome.error)
         assert outcome.output is not None
-        return self.codec.decode(outcome.output, type, f"the output of run {run_key}")
+        return (codec or self.codec).decode(outcome.output, type, f"the output of run {run_key}")
 
     def list_runs(
         self, workflow: Workflow[Any, Any] | str | None, status: Status | None, limit: int, before: RunKey | str | None
