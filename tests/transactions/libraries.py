@@ -21,7 +21,8 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from durable.client import AsyncClient, Client
+from durable.async_client import AsyncClient
+from durable.client import Client
 from durable.drive import run, run_async
 from durable.store.statement import Op, Statement, T
 from durable.tx import async_execute, sync_execute

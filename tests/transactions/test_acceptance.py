@@ -15,7 +15,8 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import sessionmaker
 
-from durable.client import AsyncClient, Client
+from durable.async_client import AsyncClient
+from durable.client import Client
 from tests.client.workflows import greet
 from tests.transactions.libraries import open_transaction
 
