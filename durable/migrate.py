@@ -10,8 +10,8 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
-from durable.core.errors import InvalidArgument
-from durable.store.migrations import Migration, current_schema, migrations
+from durable.core.errors import InvalidArgument, SchemaError
+from durable.store.migrations import Migration, citus_schema, current_schema, migrations
 from durable.store.queries import check_schema, in_schema
 
 _logger = logging.getLogger(__name__)
@@ -19,14 +19,19 @@ _logger = logging.getLogger(__name__)
 _MOST_SHARDS = 4096
 
 
-def migrate(conninfo: str, *, schema: str = "durable", shard_count: int | None = None) -> list[int]:
+def migrate(
+    conninfo: str, *, schema: str = "durable", shard_count: int | None = None, citus: bool = False
+) -> list[int]:
     """Applies what is missing and returns the versions applied, none if the schema is up to date or newer.
 
     Creates the schema where it is missing; needs neither a superuser nor an extension, but the right to create it. Each
     migration commits by itself, so a failed call can be repeated; concurrent calls wait for each other.
 
     ``shard_count`` (1 to 4096; ``None`` leaves it, 1 at first) can be raised later, but never lowered: runs are found
-    by it. Workers and clients learn of it when they are started anew. Raises ``InvalidArgument``.
+    by it. Workers learn of it within seconds, clients when they are made anew; until then they begin runs under the
+    former ones, which are found all the same. ``citus`` distributes the tables, once; raise the shard count with it.
+
+    Raises ``InvalidArgument``, and ``SchemaError`` where the database has no Citus to distribute over.
     """
     check_schema(schema)
     if shard_count is not None and (
@@ -44,15 +49,18 @@ def migrate(conninfo: str, *, schema: str = "durable", shard_count: int | None =
             _logger.info("applied %s to schema %s", migration.name, schema)
         if shard_count is not None:
             _set_shard_count(connection, schema, shard_count)
+        if citus:
+            _distribute(connection, schema)
     return applied
 
 
-def schema_sql(schema: str = "durable") -> str:
-    """The whole schema as SQL, commented, for those who want to read it or to apply it by other means.
+def schema_sql(schema: str = "durable", *, citus: bool = False) -> str:
+    """The whole schema as SQL, commented, for those who want to read it or to apply it by other means; with ``citus``
+    followed by what distributes it.
 
     A database made of it needs no ``migrate``, and later migrations apply to it.
     """
-    script = in_schema(current_schema(), schema)
+    script = in_schema(current_schema() + ("\n" + citus_schema() if citus else ""), schema)
     return script.replace("CREATE SCHEMA IF NOT EXISTS durable;", f'CREATE SCHEMA IF NOT EXISTS "{schema}";')
 
 
@@ -111,6 +119,20 @@ def _set_shard_count(connection: Connection[Any], schema: str, shard_count: int)
         connection.execute(
             sql.SQL("UPDATE {}.settings SET shard_count = %s").format(sql.Identifier(schema)), [shard_count]
         )
+
+
+def _distribute(connection: Connection[Any], schema: str) -> None:
+    if connection.execute("SELECT FROM pg_extension WHERE extname = 'citus'").fetchone() is None:
+        raise SchemaError(
+            "this database has no Citus: create the extension citus in it, on the coordinator, or leave out --citus"
+        )
+    with connection.transaction():
+        _lock(connection, schema)
+        runs = sql.Identifier(schema, "runs").as_string(connection)
+        if connection.execute("SELECT FROM pg_dist_partition WHERE logicalrelid = %s::regclass", [runs]).fetchone():
+            return
+        connection.execute(in_schema(citus_schema(), schema))
+        _logger.info("distributed the tables of schema %s", schema)
 
 
 def _setting(connection: Connection[Any], schema: str, name: str) -> int:

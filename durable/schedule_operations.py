@@ -123,6 +123,7 @@ class ScheduleOperations:
         """Stores the schedule or changes it. Whether it is new. Raises ``InvalidArgument`` if it would never fire."""
         yield from self._operations.check_schema()
         now = yield from schedules.read_clock(self._schema)
+        found = yield from schedules.list_schedules(self._schema, request.schedule_id)
         timetable = msgspec.structs.replace(request.timetable, anchor=now)
         tick = timetable.next_tick(now)
         if tick is None:
@@ -145,7 +146,8 @@ class ScheduleOperations:
             next_tick_at=tick,
             due_at=tick + jitter,
         )
-        is_new = yield from schedules.put_schedule(self._schema, new)
+        keeps = bool(found) and _fires_alike(found[0], new)
+        is_new = (yield from schedules.put_schedule(self._schema, new, keeps=keeps)) and not found
         yield from announce_schedule(self._schema)
         if is_new and request.run_now:
             yield from self.trigger(request.schedule_id)
@@ -225,6 +227,15 @@ class ScheduleOperations:
             yield from schedules.begin_scheduled_runs(self._schema, stored.workflow_name, runs)
             yield from announce_runs(self._schema, shard)
         return run_keys
+
+
+def _fires_alike(stored: StoredSchedule, new: NewSchedule) -> bool:
+    return stored.problem is None and (stored.expression, stored.timezone, stored.starts_at, stored.ends_at) == (
+        new.expression,
+        new.timezone,
+        new.starts_at,
+        new.ends_at,
+    )
 
 
 def _status(stored: StoredSchedule) -> ScheduleStatus:

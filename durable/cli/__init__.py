@@ -46,9 +46,11 @@ def _parser() -> argparse.ArgumentParser:
 
     migrating = verbs.add_parser("migrate", parents=[common], help="create the schema or bring it up to date")
     migrating.add_argument("--shards", type=int, help="raise the number of shard values of each workflow")
+    migrating.add_argument("--citus", action="store_true", help="distribute the tables over the Citus cluster")
     migrating.set_defaults(verb=_migrate)
 
     printing = verbs.add_parser("schema", parents=[common], help="print the SQL of the schema")
+    printing.add_argument("--citus", action="store_true", help="and the SQL that distributes it over a Citus cluster")
     printing.set_defaults(verb=_schema)
 
     working = verbs.add_parser("worker", parents=[common], help="run a worker until it is told to stop")
@@ -73,14 +75,14 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _migrate(options: argparse.Namespace) -> int:
     with database(options.dsn) as dsn:
-        applied = migrate(dsn, schema=options.schema, shard_count=options.shards)
+        applied = migrate(dsn, schema=options.schema, shard_count=options.shards, citus=options.citus)
     done = f"applied {', '.join(map(str, applied))}" if applied else "nothing to do"
     print(f"schema {options.schema!r} has version {latest_version()}: {done}")
     return 0
 
 
 def _schema(options: argparse.Namespace) -> int:
-    print(schema_sql(options.schema))
+    print(schema_sql(options.schema, citus=options.citus))
     return 0
 
 

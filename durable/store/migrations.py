@@ -42,6 +42,11 @@ def current_schema() -> str:
     return (_folder() / "schema.sql").read_text(encoding="utf-8")
 
 
+def citus_schema() -> str:
+    """What distributes the tables of the schema ``durable`` over a Citus cluster."""
+    return (_folder() / "citus.sql").read_text(encoding="utf-8")
+
+
 def _folder() -> Traversable:
     packaged = files("durable") / "_schema"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "schema"

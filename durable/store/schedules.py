@@ -108,9 +108,10 @@ def read_clock(schema: str) -> Statement[datetime]:
     return Statement(query("read_clock", schema), {}, lambda rows: rows[0][0])
 
 
-def put_schedule(schema: str, new: NewSchedule) -> Statement[bool]:
-    """Stores the schedule or changes it. Whether it is new."""
-    return Statement(query("put_schedule", schema), msgspec.structs.asdict(new), lambda rows: bool(rows[0][0]))
+def put_schedule(schema: str, new: NewSchedule, *, keeps: bool) -> Statement[bool]:
+    """Stores the schedule or changes it, with or without its next tick. Whether it is new to this transaction."""
+    params = {**msgspec.structs.asdict(new), "keeps": keeps}
+    return Statement(query("put_schedule", schema), params, lambda rows: bool(rows[0][0]))
 
 
 def pause_schedule(schema: str, schedule_id: str) -> Statement[bool]:

@@ -47,6 +47,19 @@ def test_the_printed_schema_is_what_migrate_would_make(bare_database: str) -> No
     assert again.stdout == "schema 'Mine' has version 2: nothing to do\n"
 
 
+def test_the_schema_can_be_printed_with_what_distributes_it() -> None:
+    shown = durable("schema", "--schema", "Mine", "--citus", dsn="")
+    assert shown.returncode == 0
+    assert """SELECT create_distributed_table('"Mine".steps', 'workflow_name_shard', colocate_with => """ in shown.stdout
+
+
+def test_a_database_without_citus_cannot_be_distributed_over_it(database: str) -> None:
+    refused = durable("migrate", "--citus", dsn=database)
+    assert refused.returncode == 1
+    assert "extension citus" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize("schema", ["a; DROP TABLE x", 'a"b', "pg_mine", "", "x" * 64, "1a", "a.b"])
 def test_a_bad_schema_name_is_refused(bare_database: str, schema: str) -> None:
     refused = durable("migrate", "--schema", schema, dsn=bare_database)

@@ -23,4 +23,4 @@ SET status = 'running', epoch = run.epoch + 1, worker_id = %(worker_id)s, awaits
 FROM claimed
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = claimed.run_id
 RETURNING run.run_id::text, run.epoch, run.version, run.attempts, run.set_asides, run.input::text, run.updated_at,
-          extract(epoch FROM run.deadline_at - now())::float8, run.scheduled_at
+          extract(epoch FROM run.deadline_at - run.updated_at)::float8, run.scheduled_at

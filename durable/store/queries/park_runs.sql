@@ -12,4 +12,4 @@ FROM (
 ) AS open
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = open.run_id AND run.epoch = open.epoch
   AND run.status = 'running' AND run.worker_id = %(worker_id)s
-RETURNING run.run_id::text, extract(epoch FROM run.next_wake_at - now())::float8
+RETURNING run.run_id::text, extract(epoch FROM run.next_wake_at - run.updated_at)::float8
