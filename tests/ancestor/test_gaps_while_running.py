@@ -118,7 +118,6 @@ async def test_a_channel_with_capitals_and_blanks_is_heard(database: str) -> Non
     worker = Worker(database, [simple], poll_interval=30, notify_channel='My "Work" Channel')
     async with worker:
         await until(lambda: worker.status().is_listening)
-        await asyncio.gather(*(rows(database, "SELECT 1") for _ in range(3)))
         await rows(
             database,
             "WITH begun AS (INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, input)"

@@ -7,6 +7,7 @@ longer than they should, on a busy machine, but never shorter: so what is assert
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import time
 from collections import Counter
@@ -88,6 +89,11 @@ async def test_80_an_idle_worker_doubles_its_wait_up_to_the_maximum_and_starts_a
         assert await (await client.begin(simple, "World")).result(timeout=10) == "Hello, World!"
         await until(lambda: len(looks.of("idle")) >= seen + 5)
         assert min(looks.gaps("idle")[seen + 1 :]) < most * 0.9
+
+
+def test_81_by_default_a_worker_looks_four_times_a_second_at_first_and_twice_a_minute_in_the_end() -> None:
+    defaults = {name: parameter.default for name, parameter in inspect.signature(Worker).parameters.items()}
+    assert (defaults["poll_interval"], defaults["max_poll_interval"]) == (0.25, 30.0)
 
 
 async def test_81_without_notifications_the_wait_does_not_grow(database: str) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from typing import Any
 
 import psycopg
 import pytest
@@ -125,7 +124,6 @@ async def test_46_a_stopping_worker_starts_no_further_step(database: str) -> Non
             finish.set()
         assert calls == ["first"]
         assert (await handle.status()).status == "queued"
-        other: Any = Worker(database, [two])
-        assert await other.process_one()
+        assert await Worker(database, [two]).process_one()
         assert await handle.result(timeout=0) == ["first", "second"]
     assert calls == ["first", "second"]

@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 
 from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
-from tests.ancestor.flows import awaiting, napping, process_all, process_until_there_is_one, rows, status_of
+from tests.ancestor.flows import awaiting, napping, process_all, process_until_there_is_one, reached, rows
 
 
 async def test_03_sleep_and_wake(database: str) -> None:
@@ -57,6 +57,7 @@ async def test_04_publishing_waits_for_no_lock_on_the_run(database: str) -> None
             async with asyncio.timeout(10):
                 await handle.publish("approval", "approved!")
             await engine.rollback()
+        assert (await handle.status()).status == "waiting_event"  # applications insert; it is workers who wake runs
         assert await worker.process_one()
         assert await handle.result(timeout=0) == "approved!"
 
@@ -209,7 +210,6 @@ async def test_41_a_running_worker_finds_it_with_its_poll(database: str) -> None
     event = awaiting(Counter())
     async with AsyncClient(database) as client, Worker(database, [event], poll_interval=0.05, max_poll_interval=0.2):
         handle = await client.begin(event, "approval")
-        while await status_of(client, handle.run_key) != "waiting_event":
-            await asyncio.sleep(0.01)
+        await reached(client, handle.run_key, "waiting_event")
         await rows(database, INSERT_EVENT, handle.run_key.workflow_name_shard, handle.run_key.run_id)
         assert await handle.result(timeout=10) == "raced"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.ancestor.flows import greeting, napping, process_all, rows, until
 STATUSES = "SELECT status, count(*)::int FROM durable.runs GROUP BY status"
 
 
-async def process_all_with(workers: int, dsn: str, wf: Workflow[..., ...]) -> list[int]:
+async def process_all_with(workers: int, dsn: str, wf: Workflow[Any, Any]) -> list[int]:
     """So many workers at once, each P1 until there is nothing left; how many runs each processed."""
     return list(await asyncio.gather(*(process_all(Worker(dsn, [wf])) for _ in range(workers))))
 
