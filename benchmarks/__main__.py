@@ -1,4 +1,4 @@
-"""`python -m benchmarks throughput|latency`."""
+"""`python -m benchmarks throughput|latency|schedules`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from benchmarks import latency, throughput
+from benchmarks import latency, schedules, throughput
 from durable.embedded import EmbeddedPostgres
 
 _SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
@@ -21,9 +21,9 @@ _SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes"
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=["throughput", "latency"])
+    parser.add_argument("name", choices=["throughput", "latency", "schedules"])
     parser.add_argument("--dsn", help="a server on which a schema may be created; else an embedded one, fsync on")
-    parser.add_argument("--runs", type=int, help="how many runs a round")
+    parser.add_argument("--runs", type=int, help="how many runs or schedules a round")
     parser.add_argument("--rounds", type=int, default=3, help="how often (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
@@ -38,7 +38,9 @@ def _run(dsn: str, options: argparse.Namespace) -> int:
         settings = {name: connection.execute(f"SHOW {name}").fetchone()[0] for name in _SETTINGS}  # type: ignore[arg-type, index]
     machine = {"cpus": os.cpu_count(), "python": platform.python_version(), **settings}
     print(", ".join(f"{name} {value}" for name, value in machine.items()), file=sys.stderr)
-    measure = {"throughput": throughput.measure, "latency": latency.measure}[options.name]
+    measure = {"throughput": throughput.measure, "latency": latency.measure, "schedules": schedules.measure}[
+        options.name
+    ]
     figures = asyncio.run(measure(dsn, options.runs, options.rounds))
     if options.json:
         options.json.write_text(json.dumps({"machine": machine, "figures": figures}, indent=2) + "\n")

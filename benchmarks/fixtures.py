@@ -31,6 +31,11 @@ async def waiting(ctx: Context) -> str:
     return await ctx.wait_for_event("wait", "go", str)
 
 
+@workflow(concurrency=500)
+async def scheduled(ctx: Context) -> None:
+    """Nothing but a run."""
+
+
 @contextmanager
 def fresh_schema(dsn: str) -> Iterator[None]:
     """An empty schema of our own, dropped afterwards."""

@@ -57,6 +57,7 @@ class Dispatcher:
     ) -> None:
         self.workflow = workflow
         self._shard_values = list(shard_values)
+        self._known = set(shard_values)
         self._database = database
         self._executor = executor
         self._schema = schema
@@ -81,7 +82,8 @@ class Dispatcher:
         self._awake.set()
 
     def work_arrived(self, shard_value: str, *, is_event: bool) -> None:
-        """Something was committed for that shard value."""
+        """Something was committed for that shard value, of which it may be the first sign."""
+        self._know([shard_value])
         (self._to_route if is_event else self._to_claim).add(shard_value)
         self._interval = self._poll_interval
         self._awake.set()
@@ -108,8 +110,13 @@ class Dispatcher:
 
     def raise_shards(self, shard_values: Sequence[str]) -> None:
         """There are more shard values now."""
-        self._shard_values.extend(value for value in shard_values if value not in self._shard_values)
+        self._know(shard_values)
         self.poll()
+
+    def _know(self, shard_values: Sequence[str]) -> None:
+        new = [shard_value for shard_value in shard_values if shard_value not in self._known]
+        self._known.update(new)
+        self._shard_values.extend(new)
 
     # the loop
 
@@ -168,10 +175,12 @@ class Dispatcher:
         found = False
         for shard_value in sorted(self._to_give_up):
             await self._give_up_lost(shard_value)
-        for shard_value in sorted(self._to_route | self._to_claim):
-            if shard_value in self._to_route or self._executor.free_places(self.workflow) > 0:
-                found |= await self._visit(shard_value)
+        # Who was first is last: a crowd must not starve the others.
         self._shard_values.append(self._shard_values.pop(0))
+        for shard_value in list(self._shard_values):
+            is_to_claim = shard_value in self._to_claim and self._executor.free_places(self.workflow) > 0
+            if is_to_claim or shard_value in self._to_route:
+                found |= await self._visit(shard_value)
         return found
 
     async def _visit(self, shard_value: str, *, most: int = _MOST_CLAIMED) -> bool:

@@ -330,8 +330,9 @@ class Worker:
         if kind == "schedule" and self._scheduler is not None:
             self._scheduler.wake()
             return
-        dispatcher = self._dispatchers.get(shard_value.rpartition("_")[0])
-        if dispatcher is not None:
+        name, _, index = shard_value.rpartition("_")
+        dispatcher = self._dispatchers.get(name)
+        if dispatcher is not None and index.isdecimal():
             dispatcher.work_arrived(shard_value, is_event=kind == "event")
 
     def _lost(self) -> None:

@@ -212,10 +212,14 @@ def plan(timetable: Timetable, next_tick: datetime, now: datetime, catch_up: Cat
     if next_tick > now:
         return Due((), next_tick)
     wanted = most if catch_up == "all" else 1
-    ticks = (next_tick, *timetable.ticks(next_tick, now, wanted))[-wanted:]
+    ticks: tuple[datetime, ...] = (next_tick,)
+    following = timetable.next_tick(next_tick)
+    if following is not None and following <= now:
+        ticks = (next_tick, *timetable.ticks(next_tick, now, wanted))[-wanted:]
+        following = timetable.next_tick(now)
     if catch_up == "skip" and now - ticks[-1] > _ON_TIME:
         ticks = ()
-    return Due(ticks, timetable.next_tick(now))
+    return Due(ticks, following)
 
 
 def jitter_of(schedule_id: str, tick: datetime, jitter: float) -> float:

@@ -50,7 +50,7 @@ def test_the_printed_schema_is_what_migrate_would_make(bare_database: str) -> No
 def test_the_schema_can_be_printed_with_what_distributes_it() -> None:
     shown = durable("schema", "--schema", "Mine", "--citus", dsn="")
     assert shown.returncode == 0
-    assert """SELECT create_distributed_table('"Mine".steps', 'workflow_name_shard', colocate_with => """ in shown.stdout
+    assert """create_distributed_table('"Mine".steps', 'workflow_name_shard', colocate_with => """ in shown.stdout
 
 
 def test_a_database_without_citus_cannot_be_distributed_over_it(database: str) -> None:

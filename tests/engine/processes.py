@@ -71,7 +71,11 @@ async def crash() -> None:
     os._exit(1)
 
 
-WORKFLOWS = [three_steps, booking, crashing]
+@workflow
+async def ticking(ctx: Context) -> None: ...
+
+
+WORKFLOWS = [three_steps, booking, crashing, ticking]
 
 
 def prepare(dsn: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 import psycopg
 
-from durable import Client, RunFailed
+from durable import Client, Every, RunFailed
 from tests.engine.processes import (
     LEASE,
     WorkerProcess,
@@ -15,6 +17,7 @@ from tests.engine.processes import (
     entries,
     prepare,
     three_steps,
+    ticking,
     until,
 )
 
@@ -120,3 +123,28 @@ def test_a_run_that_kills_its_workers_ends_failed(database: str) -> None:
             assert error.error.type == "CrashLoop"
         else:
             raise AssertionError("a failed run has no result")
+
+
+def ticks(dsn: str) -> list[datetime]:
+    with psycopg.connect(dsn) as connection:
+        return [row[0] for row in connection.execute("SELECT scheduled_at FROM durable.runs ORDER BY 1").fetchall()]
+
+
+def test_each_tick_begins_one_run_whatever_dies(database: str) -> None:
+    prepare(database)
+    with Client(database) as client, WorkerProcess(database) as survivor:
+        client.schedule(ticking, None, "often", Every(0.02), catch_up="all")
+        for _ in range(3):
+            with WorkerProcess(database) as victim:
+                seen = len(ticks(database))
+                until(lambda seen=seen: workers(database) == 2 and len(ticks(database)) > seen + 20)
+                victim.signal(signal.SIGKILL)
+        survivor.signal(signal.SIGKILL)
+        survivor.process.wait()
+        with WorkerProcess(database):
+            seen = len(ticks(database))
+            until(lambda: len(ticks(database)) > seen)
+            client.delete_schedule("often")
+            until(lambda: all(run.status == "completed" for run in client.list_runs(limit=10_000)))
+
+    assert {after - before for before, after in pairwise(ticks(database))} == {timedelta(seconds=0.02)}
