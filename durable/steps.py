@@ -72,13 +72,21 @@ async def run_step(call: Execute, codec: Codec, threads: ThreadPool) -> Finished
             value = await _within(call, call.fn(*call.args))
         else:
             context = contextvars.copy_context()
-            body = functools.partial(context.run, call.fn, *call.args)
+            body = functools.partial(context.run, _call, call)
             value = await _within(call, asyncio.get_running_loop().run_in_executor(threads, body))
             if asyncio.iscoroutine(value):
                 value = await _within(call, value)
         return codec.encode(value, f"the output of {call}")
 
     return await _with_retries(call, codec, attempt, is_stored=False)
+
+
+def _call(call: Execute) -> Any:
+    try:
+        return call.fn(*call.args)
+    except (StopIteration, GeneratorExit) as error:
+        # As a coroutine does with the first: no future can hand these on, and whoever awaits it would wait for ever.
+        raise RuntimeError(f"the step raised {type(error).__name__}") from error
 
 
 async def run_transaction(call: Transact, codec: Codec, database: Database, ownership: Ownership) -> Finished:
@@ -141,14 +149,15 @@ async def _with_retries(
             raise
         except BaseException as error:
             task = asyncio.current_task()
-            if isinstance(error, (KeyboardInterrupt, GeneratorExit)) or (task is not None and task.cancelling()):
+            if isinstance(error, KeyboardInterrupt) or (task is not None and task.cancelling()):
                 raise
             if isinstance(error, _DatabaseAway) or (is_stored and excused < _MOST_EXCUSED and _is_excused(error)):
                 excused += not isinstance(error, _DatabaseAway)
                 await asyncio.sleep(_AWAY_SECONDS * random.random())
                 continue
             failures += 1
-            delay = call.retry.next_delay(failures, error)
+            # Of a GeneratorExit it cannot be told whether the step raised it or the loop is being closed.
+            delay = None if isinstance(error, GeneratorExit) else call.retry.next_delay(failures, error)
             if delay is None:
                 took = time.monotonic() - started
                 return Finished(Failure(error_info(error), error), failures, took, _input(call, codec), is_stored=False)

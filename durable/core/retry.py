@@ -9,9 +9,9 @@ from typing import cast
 import msgspec
 
 from durable.core.durations import Duration, seconds
-from durable.core.errors import InvalidArgument, SerializationError, StepFailed, Terminal
+from durable.core.errors import InvalidArgument, SerializationError, StepFailed, Terminal, WorkflowCodeError
 
-_HOPELESS = (Terminal, SerializationError)
+_HOPELESS = (Terminal, SerializationError, WorkflowCodeError)
 _HOPELESS_NAMES = tuple(error.__name__ for error in _HOPELESS)
 
 
@@ -65,8 +65,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     def next_delay(self, failures: int, error: BaseException) -> float | None:
         """Seconds until the next call after that many failures (1-based), ``None`` to give up.
 
-        ``Terminal``, a result that cannot be stored, and ``give_up_on`` are not retried; nor is a group that holds one
-        of them, nor what was raised from a ``Terminal``.
+        ``Terminal``, a result that cannot be stored, a Context used inside the step, and ``give_up_on`` are not
+        retried; nor is a group that holds one of them, nor what was raised from a ``Terminal``.
         """
         if failures > self.max_retries or _is_hopeless(error):
             return None

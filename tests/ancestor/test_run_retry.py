@@ -49,7 +49,7 @@ async def test_47_a_run_succeeds_after_retries_that_keep_its_steps(database: str
         assert await worker.process_one()
 
         status = await handle.status()
-        assert (status.status, status.attempts, status.next_wake_at) == ("completed", 2, None)
+        assert (status.status, status.attempts, status.error, status.next_wake_at) == ("completed", 2, None, None)
         assert await handle.result(timeout=0) == "first"
     assert calls == {"step1": 1, "body": 3}
 

@@ -200,6 +200,49 @@ async def test_some_errors_are_not_worth_a_retry(database: str, error: Exception
     assert calls["broken"] == 1
 
 
+class Odd(BaseException):
+    """No Exception."""
+
+
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, Odd, RecursionError])
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "thread"])
+async def test_whatever_a_step_raises_the_run_ends_and_the_worker_lives(
+    database: str,
+    error: type[BaseException],
+    is_async: bool,  # noqa: FBT001
+) -> None:
+    async def broken() -> None:
+        raise error
+
+    def broken_in_a_thread() -> None:
+        raise error
+
+    @workflow
+    async def failing(ctx: Context) -> None:
+        await ctx.execute("broken", broken if is_async else broken_in_a_thread, retry=AT_ONCE)
+
+    async with running(database, failing) as client:
+        with pytest.raises(RunFailed, match=error.__name__):
+            await (await client.begin(failing)).result(timeout=10)
+
+
+async def test_a_context_used_inside_a_step_is_not_tried_again(database: str) -> None:
+    calls: Counter[str] = Counter()
+
+    @workflow
+    async def nesting(ctx: Context) -> None:
+        async def nested() -> None:
+            calls["nested"] += 1
+            await ctx.sleep("inside", 1)
+
+        await ctx.execute("outside", nested, retry=AT_ONCE)
+
+    async with running(database, nesting) as client:
+        with pytest.raises(RunFailed, match="inside a step"):
+            await (await client.begin(nesting)).result(timeout=10)
+    assert calls["nested"] == 1
+
+
 async def test_a_step_that_hangs_is_cut_off_and_retried(database: str) -> None:
     calls: Counter[str] = Counter()
 

@@ -1,6 +1,7 @@
 -- Runs that leave this worker other than by a park. wake_in is in seconds.
 UPDATE durable.runs AS run
-SET status = ours.status, output = ours.output::json, error = coalesce(ours.error::json, run.error),
+SET status = ours.status, output = ours.output::json,
+    error = CASE WHEN ours.status <> 'completed' THEN coalesce(ours.error::json, run.error) END,
     attempts = run.attempts + ours.failed_attempts, set_asides = ours.set_asides, worker_id = NULL,
     next_wake_at = CASE WHEN ours.status = 'sleeping'
                         THEN least(now() + make_interval(secs => ours.wake_in), run.deadline_at) END,

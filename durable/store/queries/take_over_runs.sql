@@ -23,7 +23,7 @@ UPDATE durable.runs AS run
 SET status = CASE WHEN judged.strikes >= %(max_strikes)s THEN 'failed' ELSE 'queued' END,
     error = CASE WHEN judged.strikes >= %(max_strikes)s THEN %(crash_loop)s::json ELSE run.error END,
     completed_at = CASE WHEN judged.strikes >= %(max_strikes)s THEN now() END,
-    strikes = judged.strikes, memos_at_takeover = judged.memos, takeovers = run.takeovers + 1,
+    strikes = judged.strikes, memos_at_takeover = judged.memos, takeovers = run.takeovers + %(strike)s::int,
     epoch = run.epoch + 1, worker_id = NULL, updated_at = now()
 FROM judged
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = judged.run_id
