@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
 from durable.database import Database, is_outage, read_all
 from durable.executor import Executor
@@ -56,6 +57,7 @@ class Dispatcher:
         max_strikes: int,
     ) -> None:
         self.workflow = workflow
+        self._extra = {"workflow": workflow.name}
         self._shard_values = list(shard_values)
         self._known = set(shard_values)
         self._database = database
@@ -136,9 +138,10 @@ class Dispatcher:
                 found = await self._pass()
             except (psycopg.Error, OSError) as error:
                 if not is_outage(error):
-                    _logger.exception("claiming runs of %s failed", self.workflow.name)
+                    _logger.exception("claiming runs of %s failed", self.workflow.name, extra=self._extra)
                 else:
-                    _logger.warning("claiming runs of %s waits for the database: %s", self.workflow.name, error)
+                    waits = "claiming runs of %s waits for the database: %s"
+                    _logger.warning(waits, self.workflow.name, error, extra=self._extra)
                 self._to_claim.update(self._shard_values)
                 self._to_route.update(self._shard_values)
                 await asyncio.sleep(self._poll_interval)
@@ -230,7 +233,8 @@ class Dispatcher:
             self.run_lost(shard_value, is_strike=is_strike)
             raise
         for run_id in (*taken.queued, *taken.failed):
-            _logger.error("run %s:%s was given up by its own worker", shard_value, run_id)
+            run_key = RunKey(shard_value, run_id)
+            _logger.error("run %s was given up by its own worker", run_key, extra={"run_key": str(run_key)})
 
     async def _follow_up(
         self, connection: psycopg.AsyncConnection[Any], shard_value: str, routed: Routed, unrouted: Unrouted

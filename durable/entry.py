@@ -35,7 +35,8 @@ def entry(method: Callable[Concatenate[ExecutionT, P], None]) -> Callable[Concat
         try:
             method(self, *arguments, **options)
         except Exception:
-            _logger.exception("run %s broke the engine; it is given up here", self.run_key)
+            extra = {"run_key": str(self.run_key)}
+            _logger.exception("run %s broke the engine; it is given up here", self.run_key, extra=extra)
             self.abandon()
 
     return enter

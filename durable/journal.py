@@ -121,7 +121,8 @@ class _Lane:
             middle = len(records) // 2
             return [*await self._write(records[:middle]), *await self._write(records[middle:])]
         (record,) = records
-        _logger.error("run %s cannot record what it did: %s", record.run_id, error)
+        run_key = f"{self._shard_value}:{record.run_id}"
+        _logger.error("run %s cannot record what it did: %s", run_key, error, extra={"run_key": run_key})
         verdict = Record(record.run_id, record.epoch, ending=Settle(status="failed", error=encoded(error)))
         await self._write([verdict], is_verdict=True)
         return [Written(is_ours=False)]

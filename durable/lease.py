@@ -147,7 +147,8 @@ class Lease:
         _run(connection, statement)
 
     def _take_new_identity(self, connection: psycopg.Connection[Any]) -> None:
-        _logger.error("worker %s was declared dead: its runs belong to others now", self.worker_id)
+        extra = {"worker_id": self.worker_id}
+        _logger.error("worker %s was declared dead: its runs belong to others now", self.worker_id, extra=extra)
         self.worker_id = str(uuid4())
         self._lock(connection)
         self._register(connection)
@@ -167,7 +168,8 @@ class Lease:
         return _SECOND_LOOK_SECONDS if suspects else _BEAT_SECONDS
 
     def _bury(self, connection: psycopg.Connection[Any], dead: Suspect) -> None:
-        _logger.warning("worker %s is dead: its runs are taken over", dead.worker_id)
+        extra = {"worker_id": dead.worker_id}
+        _logger.warning("worker %s is dead: its runs are taken over", dead.worker_id, extra=extra)
         self._give_up(connection, dead.worker_id, dead.workflows)
 
     def _give_up(
@@ -191,10 +193,12 @@ class Lease:
             connection,
             take_over_runs(self._schema, shard_value, owner, max_strikes=self._max_strikes, is_strike=is_strike),
         )
+        extra = {"worker_id": owner, "shard_value": shard_value}
         for run_id in taken.failed:
-            _logger.error("run %s:%s is failed: CrashLoop", shard_value, run_id)
+            _logger.error("run %s:%s is failed: CrashLoop", shard_value, run_id, extra=extra)
         if taken.queued:
-            _logger.warning("took over %d runs of %s", len(taken.queued), shard_value)
+            level = logging.WARNING if is_strike else logging.INFO
+            _logger.log(level, "%d runs of %s are free again", len(taken.queued), shard_value, extra=extra)
         for notice in announce_taken_over(self._schema, taken):
             _run(connection, notice)
 

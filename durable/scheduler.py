@@ -124,7 +124,8 @@ class Scheduler:
             schedule, turn = taken.schedule, taken.turn
             if turn is None:
                 problems.append((schedule.schedule_id, taken.problem))
-                _logger.error("schedule %r rests: %s", schedule.schedule_id, taken.problem)
+                extra = {"schedule_id": schedule.schedule_id}
+                _logger.error("schedule %r rests: %s", schedule.schedule_id, taken.problem, extra=extra)
                 continue
             last_run: str | None = None
             for tick in turn.ticks:

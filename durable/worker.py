@@ -273,7 +273,8 @@ class Worker:
         duties.append(asyncio.create_task(scheduler.run()))
         self._state = "running"
         self._ready.set()
-        _logger.info("worker %s runs %s", parts.lease.worker_id, ", ".join(self._dispatchers))
+        worker_id = parts.lease.worker_id
+        _logger.info("worker %s runs %s", worker_id, ", ".join(self._dispatchers), extra={"worker_id": worker_id})
         try:
             await self._until_stopped(duties)
         finally:
