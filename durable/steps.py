@@ -72,7 +72,7 @@ async def run_step(call: Execute, codec: Codec, threads: ThreadPool) -> Finished
             value = await _within(call, call.fn(*call.args))
         else:
             context = contextvars.copy_context()
-            body = functools.partial(context.run, _call, call)
+            body: Callable[[], Any] = functools.partial(context.run, _call, call)
             value = await _within(call, asyncio.get_running_loop().run_in_executor(threads, body))
             if asyncio.iscoroutine(value):
                 value = await _within(call, value)
