@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -72,8 +71,8 @@ async def run_step(call: Execute, codec: Codec, threads: ThreadPool) -> Finished
             value = await _within(call, call.fn(*call.args))
         else:
             context = contextvars.copy_context()
-            body: Callable[[], Any] = functools.partial(context.run, _call, call)
-            value = await _within(call, asyncio.get_running_loop().run_in_executor(threads, body))
+            body = asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(_call, call))
+            value = await _within(call, body)
             if asyncio.iscoroutine(value):
                 value = await _within(call, value)
         return codec.encode(value, f"the output of {call}")
