@@ -288,8 +288,8 @@ class Opened:
     async def publish_event_tx(self, *args: Any, **options: Any) -> None:
         await self._call(self.client.publish_event_tx, self.tx, *args, **options)
 
-    async def request_tx(self, method: str, *args: Any) -> None:
-        await self._call(getattr(self.client, method), self.tx, *args)
+    async def call_tx(self, method: str, *args: Any, **options: Any) -> Any:
+        return await self._call(getattr(self.client, method), self.tx, *args, **options)
 
     async def execute(self, sql: str) -> None:
         await self._call(self.transaction.execute, sql)

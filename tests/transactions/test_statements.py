@@ -24,6 +24,13 @@ from tests.transactions.libraries import Asyncpg, open_transaction
 
 QUERIES = {
     *re.findall(r'query\("(\w+)"', inspect.getsource(application)),
+    "read_clock",
+    "put_schedule",
+    "pause_schedule",
+    "resume_schedule",
+    "delete_schedule",
+    "list_schedules",
+    "begin_scheduled_runs",
     "has_settings",
     "read_settings",
     "notify",

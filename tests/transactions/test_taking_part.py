@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from durable import Context, RunKey, Worker, workflow
+from durable import Context, Cron, Every, RunKey, Worker, workflow
 from durable.core.errors import InvalidArgument, RunNotFound
 from durable.migrate import migrate
 from durable.store.channels import work_channel
@@ -98,17 +98,47 @@ async def test_a_run_is_cancelled_and_retried_by_the_commit(kind: str, database:
     async with open_transaction(kind, database) as tx:
         run_key = await tx.begin_tx(greet, "Ada")
         await tx.commit()
-        await tx.request_tx("cancel_run_tx", run_key, "not needed")
+        await tx.call_tx("cancel_run_tx", run_key, "not needed")
         await tx.rollback()
         assert rows(database, requests) == []
 
-        await tx.request_tx("cancel_run_tx", run_key, "not needed")
+        await tx.call_tx("cancel_run_tx", run_key, "not needed")
         await tx.commit()
         rows(database, "UPDATE durable.runs SET status = 'cancelled', completed_at = now()")
-        await tx.request_tx("retry_run_tx", run_key)
+        await tx.call_tx("retry_run_tx", run_key)
         await tx.commit()
 
     assert rows(database, requests) == [("cancel",), ("retry",)]
+
+
+async def test_a_schedule_is_made_and_changed_by_the_commit(kind: str, database: str) -> None:
+    stored = "SELECT schedule_id, expression, paused, jitter FROM durable.schedules"
+    start, end = datetime(2031, 1, 1, tzinfo=UTC), datetime(2032, 1, 1, tzinfo=UTC)
+    async with open_transaction(kind, database) as tx:
+        assert await tx.call_tx("schedule_tx", greet, "Ada", "daily", Cron("0 9 * * *"), run_now=True)
+        await tx.rollback()
+        assert rows(database, stored) == []
+
+        await tx.call_tx(
+            "schedule_tx", greet, "Ada", "daily", "0 9 * * *", timezone="Asia/Tokyo", start=start, end=end, jitter=1.5
+        )
+        await tx.call_tx("pause_schedule_tx", "daily")
+        await tx.commit()
+        assert rows(database, stored) == [("daily", "0 9 * * *", True, 1.5)]
+
+        assert not await tx.call_tx("schedule_tx", greet, "Bob", "daily", Every(3600))
+        await tx.call_tx("resume_schedule_tx", "daily")
+        triggered = await tx.call_tx("trigger_tx", "daily")
+        (listed,) = await tx.call_tx("list_schedules_tx")
+        await tx.commit()
+        assert rows(database, stored) == [("daily", "@every 3600s", False, 0.0)]
+        assert (listed.start, listed.jitter, listed.next_tick_at) == (None, 0.0, None)
+        assert rows(database, "SELECT run_id::text, schedule_id, input::text FROM durable.runs") == [
+            (triggered.run_id, "daily", '"Bob"')
+        ]
+        await tx.call_tx("delete_schedule_tx", "daily")
+        await tx.commit()
+    assert rows(database, stored) == []
 
 
 async def test_all_that_can_be_said_of_a_run_is_stored(kind: str, database: str) -> None:
