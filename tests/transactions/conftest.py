@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.transactions.libraries import KINDS
+from tests.transactions.libraries import ASYNC, SYNC
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*SYNC, *ASYNC])
 def kind(request: pytest.FixtureRequest) -> str:
-    return request.param  # type: ignore[no-any-return]
+    return str(request.param)
