@@ -118,7 +118,17 @@ _VALUES: tuple[Any, ...] = (
     *(0.5, 1.5, -0.0, 1e308, 1e-320, float("nan"), float("inf"), float("-inf"), 1j, Decimal("NaN"), Decimal(1)),
     *(Decimal("1e99999"), Fraction(1, 2), UUID(int=0), "", "x", " ", "\0", "a\0b", "\ud800", "a\nb", "😀", "é" * 101),
     *("x" * 200, "x" * 201, "x" * 3000, "queued", "allow", "UTC", "America", "localtime", "0 * * * *", "0 0 30 2 *"),
-    *("* * * * * *", "@every 1h", "@every 1us", "@every -1s", "@every " + "9" * 90 + "h", ":", "_0:", "greet_0"),
+    *(
+        "* * * * * *",
+        "@every 1h",
+        "@every 1us",
+        "@every -1s",
+        "@every " + "9" * 90 + "h",
+        ":",
+        "_0:",
+        "x_0:",
+        "greet_0",
+    ),
     *("host=\0", "postgresql://[", NOWHERE, NOWHERE.replace("_0", "_" + "9" * 30), NOWHERE.replace("_0", "_٣")),
     *(
         NOWHERE.replace("t_0", "\n_0"),
@@ -224,6 +234,13 @@ junk: st.SearchStrategy[Any] = (
     | st.binary(max_size=8)
     | values
 )
+
+
+def near(*kinds: type) -> st.SearchStrategy[Any]:
+    """``junk``, more often of these types: those of an argument that is meant."""
+    return junk | st.sampled_from([value for value in _VALUES if isinstance(value, kinds)])
+
+
 anything: st.SearchStrategy[Any] = junk | st.sampled_from(HOSTILE)
 
 

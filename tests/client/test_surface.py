@@ -55,27 +55,32 @@ def _is_no_collection(value: object) -> bool:
     return not hasattr(value, "__iter__")
 
 
-def _given(valid: st.SearchStrategy[Any], holds: Callable[[object], bool]) -> tuple[Any, Any]:
+def _given(valid: st.SearchStrategy[Any], holds: Callable[[object], bool], *kinds: type) -> tuple[Any, Any]:
     def is_meant(argument: object) -> bool:
         value = arguments.made(argument)
         if inspect.iscoroutine(value):
             value.close()
         return holds(value)
 
-    return valid, arguments.junk.filter(is_meant)
+    return valid, arguments.near(*kinds or (object,)).filter(is_meant)
 
 
-RUNS = _given(st.sampled_from([LIVE, RunKey.parse(LIVE), RunKey.parse(DONE), FAILED, arguments.NOWHERE]), _has_a_run_id)
+RUNS = _given(
+    st.sampled_from([LIVE, RunKey.parse(LIVE), RunKey.parse(DONE), FAILED, arguments.NOWHERE]),
+    _has_a_run_id,
+    str,
+    RunKey,
+)
 REASONS = st.none() | arguments.texts
 SCHEDULES = st.sampled_from(["yearly", "yearly", "missing"])
 TYPES = (st.sampled_from([str, Any, object, int, greet, nightly, Receipt]), arguments.anything)
-PAST = (arguments.moments(2000, 2020), arguments.junk)
+PAST = (arguments.moments(2000, 2020), arguments.near(datetime))
 BEGIN = {
     "wf": st.just(keep),
     "input": (arguments.values, arguments.anything),
     "key": st.none() | arguments.keys,
     "delay": st.none() | arguments.durations,
-    "at": st.none() | st.none() | arguments.moments(2, 9998),
+    "at": (st.none() | st.none() | arguments.moments(2, 9998), arguments.near(datetime)),
     "priority": st.integers(-32768, 32767),
     "tags": st.none() | st.dictionaries(arguments.keys, arguments.texts, max_size=3),
 }
@@ -89,8 +94,8 @@ SCHEDULE = {
     "overlap": st.sampled_from(get_args(Overlap)),
     "catch_up": st.sampled_from(get_args(CatchUp)),
     "jitter": arguments.durations,
-    "start": _given(st.none() | arguments.moments(2000, 2050), _is_of_our_time),
-    "end": _given(st.none() | arguments.moments(2050, 2100), _is_of_our_time),
+    "start": _given(st.none() | arguments.moments(2000, 2050), _is_of_our_time, datetime),
+    "end": _given(st.none() | arguments.moments(2050, 2100), _is_of_our_time, datetime),
 }
 EVENT = {"name": arguments.keys, "payload": (arguments.values, arguments.anything), "key": st.none() | arguments.keys}
 NAMED = {"schedule_id": SCHEDULES}
@@ -212,7 +217,7 @@ def attempt(function: Callable[..., Any], call: Call) -> tuple[dict[str, Any], A
                 value.close()
 
 
-some = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("group", METHODS)
@@ -316,7 +321,7 @@ def check_kept(method: str, given: dict[str, Any], result: Any, connection: psyc
             assert (runs, events) == (0, 0)
 
 
-COUNTS = _given(st.integers(1, 2**31 - 1), _can_be_compared)
+COUNTS = _given(st.integers(1, 2**31 - 1), _can_be_compared, int, float, Decimal)
 WORKFLOW = {
     "name": st.none() | arguments.keys,
     "version": COUNTS,
@@ -364,7 +369,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Every": (Every, {"interval": arguments.durations}),
     "RunKey.parse": (
         RunKey.parse,
-        {"text": _given(RUNS[0].map(str), lambda value: isinstance(value, str | bytes) and _has_a_run_id(value))},
+        {"text": _given(RUNS[0].map(str), lambda value: isinstance(value, str | bytes) and _has_a_run_id(value), str)},
     ),
     "JsonCodec": (JsonCodec, {"max_bytes": st.integers(1)}),
 }
