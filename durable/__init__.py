@@ -32,7 +32,8 @@ from durable.core.runs import Run, RunKey, RunStatus
 from durable.core.schedule import Cron, Every
 from durable.core.workflow import Workflow, workflow
 from durable.handle import AsyncHandle, Handle
-from durable.schedule_operations import ScheduleStatus
+from durable.operations import BeginOptions
+from durable.schedule_operations import ScheduleOptions, ScheduleStatus
 from durable.worker import Worker, WorkerStatus
 
 __all__ = [
@@ -55,6 +56,8 @@ __all__ = [
     "Cron",
     "Every",
     "ScheduleStatus",
+    "ScheduleOptions",
+    "BeginOptions",
     "Codec",
     "JsonCodec",
     "DurableError",

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from durable.connections import AsyncConnections, AsyncPool
 from durable.core.codec import Codec, JsonCodec
 from durable.core.runs import Run, RunKey, RunStatus, Status
 from durable.core.schedule import Schedule
-from durable.core.ticks import CatchUp, Overlap
 from durable.core.workflow import InputT, OutputT, Workflow
 from durable.drive import run_async
 from durable.handle import AsyncHandle
-from durable.operations import Begun, Operations, check_run_key
+from durable.operations import BeginOptions, Begun, Operations, check_run_key
 from durable.outcomes import AsyncOutcomes
-from durable.schedule_operations import ScheduleOperations, ScheduleStatus
+from durable.schedule_operations import ScheduleOperations, ScheduleOptions, ScheduleStatus
 from durable.tx import AsyncTransaction
 
 T = TypeVar("T")
@@ -49,83 +48,32 @@ class AsyncClient:
 
     @overload
     async def begin(
-        self,
-        wf: Workflow[None, OutputT],
-        input: None = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, wf: Workflow[None, OutputT], input: None = None, **options: Unpack[BeginOptions]
     ) -> AsyncHandle[OutputT]: ...
     @overload
     async def begin(
-        self,
-        wf: Workflow[InputT, OutputT],
-        input: InputT,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, wf: Workflow[InputT, OutputT], input: InputT, **options: Unpack[BeginOptions]
     ) -> AsyncHandle[OutputT]: ...
     async def begin(
-        self,
-        wf: Workflow[Any, Any],
-        input: Any = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, wf: Workflow[Any, Any], input: Any = None, **options: Unpack[BeginOptions]
     ) -> AsyncHandle[Any]:
         """As ``Client.begin``."""
-        new = self._operations.new_run(wf, input, key=key, delay=delay, at=at, priority=priority, tags=tags)
+        new = self._operations.new_run(wf, input, **options)
         return self._begun(wf, await self._connections.run(lambda: self._operations.begin(new)))
 
     @overload
     async def begin_tx(
-        self,
-        tx: AsyncTransaction,
-        wf: Workflow[None, Any],
-        input: None = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, tx: AsyncTransaction, wf: Workflow[None, Any], input: None = None, **options: Unpack[BeginOptions]
     ) -> RunKey: ...
     @overload
     async def begin_tx(
-        self,
-        tx: AsyncTransaction,
-        wf: Workflow[InputT, Any],
-        input: InputT,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, tx: AsyncTransaction, wf: Workflow[InputT, Any], input: InputT, **options: Unpack[BeginOptions]
     ) -> RunKey: ...
     async def begin_tx(
-        self,
-        tx: AsyncTransaction,
-        wf: Workflow[Any, Any],
-        input: Any = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, tx: AsyncTransaction, wf: Workflow[Any, Any], input: Any = None, **options: Unpack[BeginOptions]
     ) -> RunKey:
         """As ``Client.begin_tx``."""
-        new = self._operations.new_run(wf, input, key=key, delay=delay, at=at, priority=priority, tags=tags)
+        new = self._operations.new_run(wf, input, **options)
         return (await run_async(tx, self._operations.begin(new))).run_key
 
     async def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
@@ -183,29 +131,10 @@ class AsyncClient:
         input: InputT,
         schedule_id: str | None,
         schedule: Schedule | str,
-        *,
-        run_now: bool = False,
-        timezone: str = "UTC",
-        overlap: Overlap = "allow",
-        catch_up: CatchUp = "one",
-        jitter: timedelta | float = 0.0,
-        start: datetime | None = None,
-        end: datetime | None = None,
+        **options: Unpack[ScheduleOptions],
     ) -> bool:
         """As ``Client.schedule``."""
-        request = self._schedules.new_schedule(
-            wf,
-            input,
-            schedule_id,
-            schedule,
-            run_now=run_now,
-            timezone=timezone,
-            overlap=overlap,
-            catch_up=catch_up,
-            jitter=jitter,
-            start=start,
-            end=end,
-        )
+        request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
         return await self._connections.transact(lambda: self._schedules.schedule(request))
 
     async def schedule_tx(
@@ -215,29 +144,10 @@ class AsyncClient:
         input: InputT,
         schedule_id: str | None,
         schedule: Schedule | str,
-        *,
-        run_now: bool = False,
-        timezone: str = "UTC",
-        overlap: Overlap = "allow",
-        catch_up: CatchUp = "one",
-        jitter: timedelta | float = 0.0,
-        start: datetime | None = None,
-        end: datetime | None = None,
+        **options: Unpack[ScheduleOptions],
     ) -> bool:
         """As ``Client.schedule_tx``."""
-        request = self._schedules.new_schedule(
-            wf,
-            input,
-            schedule_id,
-            schedule,
-            run_now=run_now,
-            timezone=timezone,
-            overlap=overlap,
-            catch_up=catch_up,
-            jitter=jitter,
-            start=start,
-            end=end,
-        )
+        request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
         return await run_async(tx, self._schedules.schedule(request))
 
     async def pause_schedule(self, schedule_id: str) -> None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
 from durable.connections import Connections, SyncPool
 from durable.core.codec import Codec, JsonCodec
 from durable.core.runs import Run, RunKey, RunStatus, Status
 from durable.core.schedule import Schedule
-from durable.core.ticks import CatchUp, Overlap
 from durable.core.workflow import InputT, OutputT, Workflow
 from durable.drive import run
 from durable.handle import Handle
-from durable.operations import Begun, Operations, check_run_key
+from durable.operations import BeginOptions, Begun, Operations, check_run_key
 from durable.outcomes import Outcomes
-from durable.schedule_operations import ScheduleOperations, ScheduleStatus
+from durable.schedule_operations import ScheduleOperations, ScheduleOptions, ScheduleStatus
 from durable.tx import SyncTransaction
 
 T = TypeVar("T")
@@ -55,88 +54,32 @@ class Client:
 
     @overload
     def begin(
-        self,
-        wf: Workflow[None, OutputT],
-        input: None = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, wf: Workflow[None, OutputT], input: None = None, **options: Unpack[BeginOptions]
     ) -> Handle[OutputT]: ...
     @overload
     def begin(
-        self,
-        wf: Workflow[InputT, OutputT],
-        input: InputT,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, wf: Workflow[InputT, OutputT], input: InputT, **options: Unpack[BeginOptions]
     ) -> Handle[OutputT]: ...
-    def begin(
-        self,
-        wf: Workflow[Any, Any],
-        input: Any = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> Handle[Any]:
+    def begin(self, wf: Workflow[Any, Any], input: Any = None, **options: Unpack[BeginOptions]) -> Handle[Any]:
         """Begins a run; once this returns, the run reaches a terminal state whatever dies.
 
-        ``key`` makes it idempotent for as long as the first run is kept: the same workflow and key give the same run,
-        whatever the other arguments, and ``handle.created`` tells which it was. ``delay`` (seconds or ``timedelta``) or
-        ``at`` (aware) is when it starts at the earliest, by the database's clock; not both. Higher ``priority`` goes
-        first, -32768 to 32767. At most 64 ``tags``, seen in ``list_runs``.
-
-        Raises, with nothing stored, ``InvalidArgument`` and ``SerializationError``.
+        The keywords are those of ``BeginOptions``: ``key`` (then ``handle.created`` tells whether the run is new),
+        ``delay`` or ``at``, ``priority``, ``tags``. Raises, with nothing stored, ``InvalidArgument`` and
+        ``SerializationError``.
         """
-        new = self._operations.new_run(wf, input, key=key, delay=delay, at=at, priority=priority, tags=tags)
+        new = self._operations.new_run(wf, input, **options)
         return self._begun(wf, self._connections.run(lambda: self._operations.begin(new)))
 
     @overload
     def begin_tx(
-        self,
-        tx: SyncTransaction,
-        wf: Workflow[None, Any],
-        input: None = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, tx: SyncTransaction, wf: Workflow[None, Any], input: None = None, **options: Unpack[BeginOptions]
     ) -> RunKey: ...
     @overload
     def begin_tx(
-        self,
-        tx: SyncTransaction,
-        wf: Workflow[InputT, Any],
-        input: InputT,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, tx: SyncTransaction, wf: Workflow[InputT, Any], input: InputT, **options: Unpack[BeginOptions]
     ) -> RunKey: ...
     def begin_tx(
-        self,
-        tx: SyncTransaction,
-        wf: Workflow[Any, Any],
-        input: Any = None,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, tx: SyncTransaction, wf: Workflow[Any, Any], input: Any = None, **options: Unpack[BeginOptions]
     ) -> RunKey:
         """As ``begin``, in the caller's transaction: no commit, no run. ``handle(run_key, wf)`` awaits it afterwards.
 
@@ -144,7 +87,7 @@ class Client:
         connection (``AsyncClient``: psycopg's ``AsyncConnection`` or ``AsyncCursor``, SQLAlchemy's ``AsyncConnection``
         or ``AsyncSession``, or asyncpg's ``Connection``); any other object raises ``TypeError``.
         """
-        new = self._operations.new_run(wf, input, key=key, delay=delay, at=at, priority=priority, tags=tags)
+        new = self._operations.new_run(wf, input, **options)
         return run(tx, self._operations.begin(new)).run_key
 
     def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
@@ -217,43 +160,19 @@ class Client:
         input: InputT,
         schedule_id: str | None,
         schedule: Schedule | str,
-        *,
-        run_now: bool = False,
-        timezone: str = "UTC",
-        overlap: Overlap = "allow",
-        catch_up: CatchUp = "one",
-        jitter: timedelta | float = 0.0,
-        start: datetime | None = None,
-        end: datetime | None = None,
+        **options: Unpack[ScheduleOptions],
     ) -> bool:
         """Begins runs by the clock from now on: ``schedule`` is ``Cron("0 9 * * 1-5")``, ``Every(…)`` or the text of
-        one. Returns whether the schedule is new; one of that id (``None``: the workflow's name) is changed, which keeps
-        its pause, and its next tick unless schedule, time zone or bounds are others.
-
-        Each tick begins one run however many workers look, late by up to ``jitter`` seconds (the same for the same
-        tick). The first tick is the first one from now, not before ``start`` and not after ``end``; ``run_now`` begins
-        a run at once where the schedule is new. Cron fields are meant in ``timezone``, an IANA name. ``catch_up`` says
-        what becomes of ticks that were missed because no worker looked: ``"one"`` begins the last of them, ``"all"``
-        every one, at most 1,000, ``"skip"`` none that is more than a minute late. ``overlap`` says what a tick does
-        while the run of the tick before has not ended: ``"allow"`` begins it beside that, ``"skip"`` drops it,
-        ``"cancel_other"`` cancels the other run, ``"buffer_one"`` lets one tick wait for it and drops the rest.
+        one. Each tick begins one run, however many workers look; the first is the first one from now, and
         ``ctx.scheduled_at`` is the tick.
+
+        Returns whether the schedule is new. One of that id (``None``: the workflow's name) is changed, which keeps its
+        pause, and its next tick unless schedule, time zone or bounds are others. The keywords are those of
+        ``ScheduleOptions``: ``timezone``, ``catch_up``, ``overlap``, ``jitter``, ``run_now``, ``start``, ``end``.
 
         Raises, with nothing stored, ``InvalidArgument``, also for what would never fire, and ``SerializationError``.
         """
-        request = self._schedules.new_schedule(
-            wf,
-            input,
-            schedule_id,
-            schedule,
-            run_now=run_now,
-            timezone=timezone,
-            overlap=overlap,
-            catch_up=catch_up,
-            jitter=jitter,
-            start=start,
-            end=end,
-        )
+        request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
         return self._connections.transact(lambda: self._schedules.schedule(request))
 
     def schedule_tx(
@@ -263,29 +182,10 @@ class Client:
         input: InputT,
         schedule_id: str | None,
         schedule: Schedule | str,
-        *,
-        run_now: bool = False,
-        timezone: str = "UTC",
-        overlap: Overlap = "allow",
-        catch_up: CatchUp = "one",
-        jitter: timedelta | float = 0.0,
-        start: datetime | None = None,
-        end: datetime | None = None,
+        **options: Unpack[ScheduleOptions],
     ) -> bool:
         """As ``schedule``, in the caller's transaction: no commit, no schedule. ``tx`` as in ``begin_tx``."""
-        request = self._schedules.new_schedule(
-            wf,
-            input,
-            schedule_id,
-            schedule,
-            run_now=run_now,
-            timezone=timezone,
-            overlap=overlap,
-            catch_up=catch_up,
-            jitter=jitter,
-            start=start,
-            end=end,
-        )
+        request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
         return run(tx, self._schedules.schedule(request))
 
     def pause_schedule(self, schedule_id: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 from uuid import UUID, uuid5
 
 import msgspec
@@ -49,6 +49,22 @@ _TRIES = 3
 
 
 RequestKind = Literal["cancel", "terminate", "retry"]
+
+
+class BeginOptions(TypedDict, total=False):
+    """The keywords of ``begin`` and ``begin_tx``."""
+
+    key: str | None
+    """Makes it idempotent for as long as the first run is kept: the same workflow and key give the same run, whatever
+    the other arguments."""
+    delay: timedelta | float | None
+    """Seconds after which it starts at the earliest, by the database's clock. Not with ``at``."""
+    at: datetime | None
+    """When it starts at the earliest, aware."""
+    priority: int
+    """Higher goes first, -32768 to 32767; 0 if not given."""
+    tags: Mapping[str, str] | None
+    """At most 64, for people to find the run by."""
 
 
 class Begun(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 import msgspec
 
@@ -53,6 +53,29 @@ class ScheduleStatus(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
+class ScheduleOptions(TypedDict, total=False):
+    """The keywords of ``schedule`` and ``schedule_tx``."""
+
+    run_now: bool
+    """Begins a run at once where the schedule is new; False if not given."""
+    timezone: str
+    """In which cron fields are meant, an IANA name; UTC if not given."""
+    overlap: Overlap
+    """What a tick does while the run of the tick before has not ended: ``"allow"``, if not given, begins it beside
+    that, ``"skip"`` drops it, ``"cancel_other"`` cancels the other run, ``"buffer_one"`` lets one tick wait for it and
+    drops the rest."""
+    catch_up: CatchUp
+    """What becomes of ticks that were missed because no worker looked: ``"one"``, if not given, begins the last of
+    them, ``"all"`` every one, at most 1,000, ``"skip"`` none that is more than a minute late."""
+    jitter: timedelta | float
+    """Each run is late by up to this many seconds, always the same for the same tick. Less than the time between two
+    ticks, or some are taken for missed."""
+    start: datetime | None
+    """No tick before it; aware."""
+    end: datetime | None
+    """No tick after it; aware."""
+
+
 class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for, checked; the rest needs the database's clock. ``anchor`` of the timetable is none yet."""
 
@@ -82,13 +105,13 @@ class ScheduleOperations:
         schedule_id: str | None,
         schedule: Schedule | str,
         *,
-        run_now: bool,
-        timezone: str,
-        overlap: Overlap,
-        catch_up: CatchUp,
-        jitter: timedelta | float,
-        start: datetime | None,
-        end: datetime | None,
+        run_now: bool = False,
+        timezone: str = "UTC",
+        overlap: Overlap = "allow",
+        catch_up: CatchUp = "one",
+        jitter: timedelta | float = 0.0,
+        start: datetime | None = None,
+        end: datetime | None = None,
     ) -> ScheduleRequest:
         """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
         checked = self._operations.new_run(wf, input)
