@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import AsyncConnection, Connection
-from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from durable.core.errors import DurableError, InvalidArgument
+from durable.core.errors import DurableError
+from durable.database import check_conninfo
 from durable.drive import run, run_async
 from durable.store.statement import Op, T
 
@@ -33,7 +33,7 @@ class Connections:
             self._pool: SyncPool = conninfo_or_pool
             self._conninfo: str | None = None
         else:
-            self._conninfo = _check_conninfo(
+            self._conninfo = check_conninfo(
                 conninfo_or_pool, "a Client takes a conninfo or a psycopg_pool.ConnectionPool"
             )
             self._pool = ConnectionPool(
@@ -118,7 +118,7 @@ class AsyncConnections:
             self._pool: AsyncPool = conninfo_or_pool
             self._conninfo: str | None = None
         else:
-            self._conninfo = _check_conninfo(
+            self._conninfo = check_conninfo(
                 conninfo_or_pool, "an AsyncClient takes a conninfo or a psycopg_pool.AsyncConnectionPool"
             )
             self._pool = AsyncConnectionPool(
@@ -195,17 +195,6 @@ class AsyncConnections:
                     await self._pool.open()
                     self._is_open = True
         return self._pool
-
-
-def _check_conninfo(conninfo: object, rule: str) -> str:
-    if not isinstance(conninfo, str):
-        raise TypeError(f"{rule}, not a {type(conninfo).__module__}.{type(conninfo).__qualname__}")
-    try:
-        conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError as error:
-        # The value itself may hold a password.
-        raise InvalidArgument("conninfo", "(hidden)", f"a connection string of libpq: {error}") from None
-    return conninfo
 
 
 async def _value(given: Any) -> Any:

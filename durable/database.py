@@ -9,8 +9,10 @@ from typing import Any, TypeAlias
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
+from durable.core.errors import InvalidArgument
 from durable.store.statement import Statement, T
 
 Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[Any]]
@@ -27,7 +29,7 @@ class Database:
     """Opens lazily, so that a worker can start before its database does."""
 
     def __init__(self, conninfo_or_pool: str | Pool) -> None:
-        if isinstance(conninfo_or_pool, str):
+        if not isinstance(conninfo_or_pool, AsyncConnectionPool):
             self.conninfo = conninfo_or_pool
             self._options: dict[str, Any] = {}
             self._transactions = _pool(self.conninfo, {}, _TRANSACTION_CONNECTIONS)
@@ -70,6 +72,21 @@ class Database:
         """A connection in an open transaction, committed at the end of the block and rolled back by an exception."""
         async with self._transactions.connection() as connection, connection.transaction():
             yield connection
+
+
+def check_conninfo(conninfo: object, rule: str) -> str:
+    """The connection string. Raises ``TypeError``, with the rule, for what is no text, and ``InvalidArgument`` for text
+    that libpq cannot read."""
+    if not isinstance(conninfo, str):
+        raise TypeError(f"{rule}, not a {type(conninfo).__module__}.{type(conninfo).__qualname__}")
+    try:
+        if "\0" in conninfo:  # libpq would read up to there
+            raise psycopg.ProgrammingError("it holds a NUL")
+        conninfo_to_dict(conninfo)
+    except (psycopg.ProgrammingError, UnicodeEncodeError) as error:
+        # The value itself may hold a password.
+        raise InvalidArgument("conninfo_or_pool", "(hidden)", f"a connection string of libpq: {error}") from None
+    return conninfo
 
 
 async def _prepare(connection: AsyncConnection[Any]) -> None:

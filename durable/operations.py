@@ -7,12 +7,13 @@ operations themselves may be run anew after a lost connection: all ids are chose
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict, get_args
 from uuid import UUID, uuid5
 
 import msgspec
 
+from durable.core.arguments import check_codec, instance, one_of, whole_number
 from durable.core.codec import Codec
 from durable.core.durations import aware, seconds
 from durable.core.errors import (
@@ -79,6 +80,7 @@ class Operations:
 
     def __init__(self, schema: str, codec: Codec) -> None:
         self.schema = check_schema(schema)
+        check_codec(codec)
         self.codec = codec
         self._shard_count: int | None = None
 
@@ -109,8 +111,6 @@ class Operations:
         _check_workflow(wf)
         if delay is not None and at is not None:
             raise InvalidArgument("at", at, "give either delay or at")
-        if isinstance(priority, bool) or not isinstance(priority, int) or not -32768 <= priority <= 32767:
-            raise InvalidArgument("priority", priority, "a whole number between -32768 and 32767; higher goes first")
         return NewRun(
             run_id=str(uuid7()) if key is None else _keyed_run_id(wf.name, check_key("key", key)),
             workflow_name=wf.name,
@@ -118,8 +118,8 @@ class Operations:
             input=self._input(wf, input),
             key=key,
             delay=None if delay is None else seconds("delay", delay),
-            at=None if at is None else _moment("at", at),
-            priority=priority,
+            at=None if at is None else aware("at", at).astimezone(UTC),
+            priority=whole_number("priority", priority, -32768, 32767),
             tags=None if tags is None else _tags(tags),
             timeout=wf.timeout,
         )
@@ -127,8 +127,13 @@ class Operations:
     def new_runs(self, wf: Workflow[Any, Any], inputs: Iterable[object]) -> list[NewRun]:
         """One run an input, in their order."""
         _check_workflow(wf)
+        try:
+            numbered = list(enumerate(inputs))
+        except TypeError:
+            raise InvalidArgument("inputs", inputs, "what can be iterated, one input a run") from None
         return [
-            NewRun(str(uuid7()), wf.name, wf.version, self._input(wf, input), timeout=wf.timeout) for input in inputs
+            NewRun(str(uuid7()), wf.name, wf.version, self._input(wf, input, f"inputs[{number}]"), timeout=wf.timeout)
+            for number, input in numbered
         ]
 
     def begin(self, run: NewRun) -> Op[Begun]:
@@ -168,18 +173,18 @@ class Operations:
             count = self._shard_count = current
         return shard_value(run.workflow_name, run.run_id, count)
 
-    def _input(self, wf: Workflow[Any, Any], value: object) -> str:
+    def _input(self, wf: Workflow[Any, Any], value: object, argument: str = "input") -> str:
         what = f"the input of workflow {wf.name!r}"
         if not wf.takes_input:
             if value is not None:
-                raise InvalidArgument("input", value, f"workflow {wf.name!r} takes no input")
+                raise InvalidArgument(argument, value, f"workflow {wf.name!r} takes no input")
             return "null"
         codec = wf.codec or self.codec
         text = codec.encode(value, what)
         try:
             codec.decode(text, wf.input_type, what)
         except DeserializationError as error:
-            raise InvalidArgument("input", value, f"{what} is {_type_name(wf.input_type)}: {error.reason}") from None
+            raise InvalidArgument(argument, value, f"{what} is {_type_name(wf.input_type)}: {error.reason}") from None
         return text
 
     # events
@@ -189,10 +194,11 @@ class Operations:
     ) -> NewEvent:
         """Checks all arguments; ``codec`` is that of the workflow, if it has one. Raises ``InvalidArgument`` or
         ``SerializationError``."""
+        name = check_key("name", name)
         return NewEvent(
             run_key=check_run_key("run_key", run_key),
             event_id=str(uuid7()),
-            name=check_key("name", name),
+            name=name,
             payload=(codec or self.codec).encode(payload, f"the payload of event {name!r}"),
             key=None if key is None else check_key("key", key),
         )
@@ -221,13 +227,13 @@ class Operations:
 
     def new_request(self, run_key: RunKey | str, kind: RequestKind, reason: str | None = None) -> NewEvent:
         """Checks all arguments. Raises ``InvalidArgument``."""
+        rule = f"a str of at most {_MOST_REASON} characters without NUL or lone surrogates"
         if reason is not None and (not isinstance(reason, str) or "\0" in reason or len(reason) > _MOST_REASON):
-            rule = f"a str of at most {_MOST_REASON} characters without NUL"
             raise InvalidArgument("reason", reason, rule)
         try:
-            payload = msgspec.json.encode(reason).decode()
+            payload = msgspec.json.encode(None if reason is None else str.__str__(reason)).decode()
         except UnicodeEncodeError:
-            raise InvalidArgument("reason", reason, "text without lone surrogates") from None
+            raise InvalidArgument("reason", reason, rule) from None
         return NewEvent(check_run_key("run_key", run_key), str(uuid7()), kind, payload, kind=kind)
 
     def request_end(self, request: NewEvent) -> Op[None]:
@@ -305,13 +311,12 @@ class Operations:
         self, workflow: Workflow[Any, Any] | str | None, status: Status | None, limit: int, before: RunKey | str | None
     ) -> Op[list[Run]]:
         """Raises ``InvalidArgument``, and ``RunNotFound`` if ``before`` is no run."""
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MOST_LISTED:
-            raise InvalidArgument("limit", limit, f"a whole number between 1 and {_MOST_LISTED}")
-        if status is not None and status not in get_args(Status):
-            raise InvalidArgument("status", status, f"one of {', '.join(get_args(Status))}")
+        limit = whole_number("limit", limit, 1, _MOST_LISTED)
+        if status is not None:
+            one_of("status", status, get_args(Status))
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         if name is not None:
-            check_key("workflow", name)
+            name = check_key("workflow", name)
         yield from self.check_schema()
         cursor = None
         if before is not None:
@@ -327,11 +332,13 @@ class Operations:
 
 def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
     """The key, parsed where it is text. Raises ``InvalidArgument`` for what cannot name a run."""
-    if not isinstance(run_key, RunKey | str):
-        raise InvalidArgument(argument, run_key, "a RunKey or its text")
-    parsed = RunKey.parse(str(run_key))
-    # The shard value is a workflow's name, itself a valid key, and at most five characters more.
-    check_key(argument, parsed.workflow_name_shard.rpartition("_")[0])
+    parts = (run_key.workflow_name_shard, run_key.run_id) if isinstance(run_key, RunKey) else (run_key,)
+    try:
+        parsed = RunKey.parse(":".join(instance(argument, part, str, "text") for part in parts))
+        # The shard value is a workflow's name, itself a valid key, and at most five characters more.
+        check_key(argument, parsed.workflow_name_shard.rpartition("_")[0])
+    except InvalidArgument as error:
+        raise InvalidArgument(argument, run_key, f"a RunKey or its text: {error.rule}") from None
     return parsed
 
 
@@ -344,23 +351,17 @@ def _keyed_run_id(workflow_name: str, key: str) -> str:
     return str(uuid5(_KEYED_RUNS, msgspec.json.encode((workflow_name, key)).decode()))
 
 
-def _moment(argument: str, value: datetime) -> datetime:
-    moment = aware(argument, value)
-    if not 1 < moment.year < 9999:
-        raise InvalidArgument(argument, value, "a moment between the years 2 and 9998")
-    return moment
-
-
 def _tags(tags: Mapping[str, str]) -> str:
     rule = f"at most {_MOST_TAGS} tags, each a str of at most {_MOST_TAG_BYTES} bytes without NUL under a key"
     if not isinstance(tags, Mapping) or len(tags) > _MOST_TAGS:
         raise InvalidArgument("tags", tags, rule)
+    plain: dict[str, str] = {}
     for name, tag in tags.items():
-        check_key("tags", name)
         if not isinstance(tag, str) or "\0" in tag or len(tag.encode(errors="replace")) > _MOST_TAG_BYTES:
             raise InvalidArgument("tags", tags, rule)
+        plain[check_key("tags", name)] = str.__str__(tag)
     try:
-        return msgspec.json.encode(dict(tags)).decode()
+        return msgspec.json.encode(plain).decode()
     except UnicodeEncodeError:
         raise InvalidArgument("tags", tags, rule) from None
 

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, get_args
 
 import msgspec
 
+from durable.core.arguments import one_of, truth
 from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument, ScheduleNotFound
 from durable.core.keys import check_key
@@ -23,6 +24,7 @@ from durable.store.schedules import NewSchedule, ScheduledRun, StoredSchedule
 from durable.store.statement import Op
 
 _MOST_TICKS = 10_000
+_MOST_JITTER = 366 * 86400.0
 _MOMENT = timedelta(microseconds=1)
 _NO_ANCHOR = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -115,14 +117,11 @@ class ScheduleOperations:
     ) -> ScheduleRequest:
         """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
         checked = self._operations.new_run(wf, input)
-        for argument, value, allowed in (
-            ("overlap", overlap, get_args(Overlap)),
-            ("catch_up", catch_up, get_args(CatchUp)),
-        ):
-            if value not in allowed:
-                raise InvalidArgument(argument, value, f"one of {', '.join(allowed)}")
-        if not isinstance(run_now, bool):
-            raise InvalidArgument("run_now", run_now, "True or False")
+        one_of("overlap", overlap, get_args(Overlap))
+        one_of("catch_up", catch_up, get_args(CatchUp))
+        late = seconds("jitter", jitter)
+        if late > _MOST_JITTER:
+            raise InvalidArgument("jitter", jitter, "at most a year")
         return ScheduleRequest(
             schedule_id=wf.name if schedule_id is None else check_key("schedule_id", schedule_id),
             workflow_name=checked.workflow_name,
@@ -138,8 +137,8 @@ class ScheduleOperations:
             ),
             catch_up=catch_up,
             overlap=overlap,
-            jitter=seconds("jitter", jitter),
-            run_now=run_now,
+            jitter=late,
+            run_now=truth("run_now", run_now),
         )
 
     def schedule(self, request: ScheduleRequest) -> Op[bool]:
@@ -178,14 +177,14 @@ class ScheduleOperations:
 
     def pause(self, schedule_id: str) -> Op[None]:
         """Raises ``ScheduleNotFound``."""
-        check_key("schedule_id", schedule_id)
+        schedule_id = check_key("schedule_id", schedule_id)
         yield from self._operations.check_schema()
         if not (yield from schedules.pause_schedule(self._schema, schedule_id)):
             raise ScheduleNotFound(schedule_id)
 
     def resume(self, schedule_id: str) -> Op[None]:
         """Raises ``ScheduleNotFound``."""
-        check_key("schedule_id", schedule_id)
+        schedule_id = check_key("schedule_id", schedule_id)
         yield from self._operations.check_schema()
         if not (yield from schedules.resume_schedule(self._schema, schedule_id)):
             raise ScheduleNotFound(schedule_id)
@@ -193,7 +192,7 @@ class ScheduleOperations:
 
     def delete(self, schedule_id: str) -> Op[None]:
         """Raises ``ScheduleNotFound``."""
-        check_key("schedule_id", schedule_id)
+        schedule_id = check_key("schedule_id", schedule_id)
         yield from self._operations.check_schema()
         if not (yield from schedules.delete_schedule(self._schema, schedule_id)):
             raise ScheduleNotFound(schedule_id)
@@ -225,14 +224,15 @@ class ScheduleOperations:
             start=stored.starts_at,
             end=stored.ends_at,
         )
-        ticks = timetable.ticks(start - _MOMENT, end, _MOST_TICKS + 1)
+        ticks = timetable.ticks(start.astimezone(UTC) - _MOMENT, end, _MOST_TICKS + 1)
         if len(ticks) > _MOST_TICKS:
             raise InvalidArgument("start", start, f"at most {_MOST_TICKS:,} ticks before the end; backfill in parts")
         return (yield from self._begin(stored, [(run_id_of(schedule_id, tick), tick) for tick in ticks]))
 
     def _stored(self, schedule_id: str) -> Op[StoredSchedule]:
+        schedule_id = check_key("schedule_id", schedule_id)
         yield from self._operations.check_schema()
-        found = yield from schedules.list_schedules(self._schema, check_key("schedule_id", schedule_id))
+        found = yield from schedules.list_schedules(self._schema, schedule_id)
         if not found:
             raise ScheduleNotFound(schedule_id)
         return found[0]

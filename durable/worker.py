@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
@@ -14,13 +14,16 @@ from typing import Any, Literal, Self
 
 import msgspec
 import psycopg
+from psycopg_pool import AsyncConnectionPool
 
+from durable.core.arguments import check_codec, truth, whole_number
 from durable.core.codec import Codec, JsonCodec
 from durable.core.durations import positive, seconds
 from durable.core.errors import InvalidArgument
+from durable.core.keys import check_key
 from durable.core.shard import shard_values
 from durable.core.workflow import Workflow
-from durable.database import Database, Pool, is_outage
+from durable.database import Database, Pool, check_conninfo, is_outage
 from durable.dispatcher import Dispatcher
 from durable.drive import run_async
 from durable.executor import Executor
@@ -34,6 +37,7 @@ from durable.store.settings import read_settings
 
 _logger = logging.getLogger(__name__)
 
+_MOST_CHANNEL_BYTES = 63
 _FLUSH_SECONDS = 5.0
 """How long a stopping worker tries to write what it still holds."""
 
@@ -65,7 +69,7 @@ class Worker:
     def __init__(
         self,
         conninfo_or_pool: str | Pool,
-        workflows: Sequence[Workflow[Any, Any]],
+        workflows: Iterable[Workflow[Any, Any]],
         *,
         schema: str = "durable",
         codec: Codec | None = None,
@@ -79,22 +83,20 @@ class Worker:
         max_threads: int = 64,
         max_strikes: int = 5,
     ) -> None:
-        names = [workflow.name for workflow in workflows]
-        if not names:
-            raise InvalidArgument("workflows", names, "a worker needs at least one workflow")
-        if len(set(names)) < len(names):
-            raise InvalidArgument("workflows", names, "every workflow needs a name of its own")
-        self._max_resident = _at_least_one("max_resident", max_resident)
-        self._max_threads = _at_least_one("max_threads", max_threads)
-        self._max_strikes = _at_least_one("max_strikes", max_strikes)
+        if not isinstance(conninfo_or_pool, AsyncConnectionPool):
+            check_conninfo(conninfo_or_pool, "a Worker takes a conninfo or a psycopg_pool.AsyncConnectionPool")
+        self._workflows = _distinct(workflows)
+        self._max_resident = whole_number("max_resident", max_resident, 1)
+        self._max_threads = whole_number("max_threads", max_threads, 1)
+        self._max_strikes = whole_number("max_strikes", max_strikes, 1)
         self._conninfo_or_pool = conninfo_or_pool
-        self._workflows = list(workflows)
         self._schema = check_schema(schema)
-        self._codec = JsonCodec() if codec is None else codec
+        self._codec: Codec = JsonCodec() if codec is None else codec
+        check_codec(self._codec)
         self._poll_interval = positive("poll_interval", poll_interval)
         self._max_poll_interval = positive("max_poll_interval", max_poll_interval)
-        self._notify = notify
-        self._channel = work_channel(schema) if notify_channel is None else notify_channel
+        self._notify = truth("notify", notify)
+        self._channel = work_channel(schema) if notify_channel is None else _channel(notify_channel)
         self._lease_seconds = positive("lease", lease)
         self._patience = seconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
         self._state: State = "created"
@@ -358,10 +360,24 @@ async def _flush(parts: _Parts) -> None:
     await parts.journal.drain()
 
 
-def _at_least_one(argument: str, value: int) -> int:
-    if value < 1:
-        raise InvalidArgument(argument, value, "at least 1")
-    return value
+def _distinct(workflows: Iterable[Workflow[Any, Any]]) -> list[Workflow[Any, Any]]:
+    rule = "at least one workflow, that is an `async def` decorated with @workflow"
+    try:
+        given = list(workflows)
+    except TypeError:
+        given = []
+    if not given or not all(isinstance(workflow, Workflow) for workflow in given):
+        raise InvalidArgument("workflows", workflows, rule)
+    if len({workflow.name for workflow in given}) < len(given):
+        raise InvalidArgument("workflows", [workflow.name for workflow in given], "each with a name of its own")
+    return given
+
+
+def _channel(name: str) -> str:
+    check_key("notify_channel", name)
+    if len(name.encode()) > _MOST_CHANNEL_BYTES:
+        raise InvalidArgument("notify_channel", name, f"at most {_MOST_CHANNEL_BYTES} bytes, as Postgres allows")
+    return name
 
 
 class _stop_signals:

@@ -34,15 +34,22 @@ def positive(argument: str, value: Duration) -> float:
 
 
 def aware(argument: str, value: datetime) -> datetime:
-    """The moment itself. Raises ``InvalidArgument`` unless it has a time zone and lies in the years 2 to 9998."""
-    if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
+    """The moment itself. Raises ``InvalidArgument`` unless it has a time zone and lies in the years 3 to 9997."""
+    if not isinstance(value, datetime) or not _has_offset(value):
         raise InvalidArgument(
             argument, value, "an aware datetime, such as datetime.now(UTC) or one with tzinfo=ZoneInfo(…)"
         )
     try:
-        is_readable = 1 < value.astimezone(UTC).year < 9999
+        is_readable = 2 < value.astimezone(UTC).year < 9998
     except OverflowError:
         is_readable = False
     if not is_readable:  # Postgres would take it, and in another time zone Python could never read it back
-        raise InvalidArgument(argument, value, "a moment in the years 2 to 9998")
+        raise InvalidArgument(argument, value, "a moment in the years 3 to 9997")
     return value
+
+
+def _has_offset(value: datetime) -> bool:
+    try:
+        return value.utcoffset() is not None
+    except Exception:  # a tzinfo of somebody else
+        return False

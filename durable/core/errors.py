@@ -21,7 +21,7 @@ class InvalidArgument(DurableError, ValueError):
     """
 
     def __init__(self, argument: str, value: object, rule: str) -> None:
-        super().__init__(f"{argument}={shorten(repr(value))} is refused: {rule}")
+        super().__init__(f"{argument}={shown(value)} is refused: {rule}")
         self.argument = argument
         self.value = value
         self.rule = rule
@@ -189,6 +189,14 @@ class ResultTimeout(DurableError, TimeoutError):
 
 class SchemaError(DurableError):
     """The database does not hold the schema this version needs; the message names the command that mends it."""
+
+
+def shown(value: object) -> str:
+    """The value for a message; its class where it cannot be shown."""
+    try:
+        return shorten(repr(value))
+    except Exception:  # the __repr__ of somebody else, or nesting, or digits beyond what Python shows
+        return f"<{type(value).__name__}>"
 
 
 def shorten(text: str, limit: int = 200) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any, Literal
-from uuid import UUID
 
 import msgspec
 
@@ -13,6 +13,10 @@ from durable.core.errors import ErrorInfo, InvalidArgument
 Status = Literal["queued", "running", "sleeping", "waiting_event", "completed", "failed", "cancelled"]
 
 TERMINAL: frozenset[Status] = frozenset(("completed", "failed", "cancelled"))
+
+
+_SHARD_VALUE = re.compile(r".+_[0-9]{1,4}", re.DOTALL)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class RunKey(msgspec.Struct, frozen=True, order=True):
@@ -27,15 +31,11 @@ class RunKey(msgspec.Struct, frozen=True, order=True):
     @classmethod
     def parse(cls, text: str) -> RunKey:
         """The inverse of ``str``. Raises ``InvalidArgument`` for anything else."""
-        shard_value, _, run_id = text.rpartition(":")
-        name, _, index = shard_value.rpartition("_")
-        try:
-            canonical = str(UUID(run_id))
-        except ValueError:
-            canonical = ""
-        if not name or not index.isdecimal() or canonical != run_id:
-            raise InvalidArgument("run_key", text, 'a run key looks like "<workflow>_<shard>:<uuid>"')
-        return cls(shard_value, run_id)
+        if isinstance(text, str):
+            shard_value, _, run_id = str.__str__(text).rpartition(":")
+            if _SHARD_VALUE.fullmatch(shard_value) and _UUID.fullmatch(run_id):
+                return cls(shard_value, run_id)
+        raise InvalidArgument("text", text, 'a run key looks like "<workflow>_<shard>:<uuid>"')
 
 
 class RunStatus(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ _ON_TIME = timedelta(seconds=60)
 _RUN_IDS = UUID("6f0e7b0c-5d1e-4b52-9a37-c2f1d4a8e963")
 
 # Moments that every time zone can show; beyond them a schedule never fires.
-_FIRST, _LAST = date(2, 1, 2).toordinal(), date(9998, 12, 30).toordinal()
+_FIRST, _LAST = date(3, 1, 2).toordinal(), date(9997, 12, 30).toordinal()
 
 
 class Timetable(msgspec.Struct, frozen=True, kw_only=True):

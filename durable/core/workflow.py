@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from durable.core.arguments import check_codec, instance, whole_number
 from durable.core.durations import positive
 from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
@@ -93,19 +94,21 @@ class Workflow(Generic[InputT, OutputT]):
         timeout: timedelta | float | None = None,
         codec: Codec | None = None,
     ) -> None:
+        if not callable(function):
+            raise InvalidArgument("function", function, "an `async def` that takes a Context first")
         signature = signature_of(function)
         if not signature.is_async:
-            raise InvalidArgument("workflow", signature.name, "a workflow is an `async def` that takes a Context first")
+            raise InvalidArgument("function", signature.name, "an `async def` that takes a Context first")
         if len(signature.parameters) not in (1, 2):
-            raise InvalidArgument("workflow", signature.name, "a workflow takes (ctx) or (ctx, input), nothing else")
-        if version < 1:
-            raise InvalidArgument("version", version, "versions are whole numbers from 1")
-        if concurrency < 1:
-            raise InvalidArgument("concurrency", concurrency, "at least 1")
+            raise InvalidArgument("function", signature.name, "it takes (ctx) or (ctx, input), nothing else")
+        if retry is not None:
+            instance("retry", retry, RunRetryPolicy, "a RunRetryPolicy")
+        if codec is not None:
+            check_codec(codec)
         self.function = function
         self.name = check_key("name", function.__name__ if name is None else name)
-        self.version = version
-        self.concurrency = concurrency
+        self.version = whole_number("version", version, 1)
+        self.concurrency = whole_number("concurrency", concurrency, 1)
         self.retry = RunRetryPolicy() if retry is None else retry
         self.timeout = None if timeout is None else positive("timeout", timeout)
         self.codec = codec

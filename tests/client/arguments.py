@@ -225,7 +225,7 @@ values: st.SearchStrategy[Any] = st.recursive(
 )
 junk: st.SearchStrategy[Any] = (
     st.sampled_from(JUNK)
-    | st.sampled_from(JUNK)
+    | st.sampled_from(HOSTILE)
     | st.text(st.characters(), max_size=220)
     | st.integers()
     | st.floats()
@@ -239,9 +239,6 @@ junk: st.SearchStrategy[Any] = (
 def near(*kinds: type) -> st.SearchStrategy[Any]:
     """``junk``, more often of these types: those of an argument that is meant."""
     return junk | st.sampled_from([value for value in _VALUES if isinstance(value, kinds)])
-
-
-anything: st.SearchStrategy[Any] = junk | st.sampled_from(HOSTILE)
 
 
 @st.composite

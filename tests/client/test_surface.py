@@ -39,54 +39,26 @@ class Call(NamedTuple):
     given: dict[str, Any]
 
 
-def _has_a_run_id(value: object) -> bool:
-    return not isinstance(value, str) or value.rpartition(":")[2] != ""
-
-
-def _is_of_our_time(value: object) -> bool:
-    return not isinstance(value, datetime) or 2 < value.year < 9800
-
-
-def _can_be_compared(value: object) -> bool:
-    return not isinstance(value, Decimal) or not value.is_nan()
-
-
-def _is_no_collection(value: object) -> bool:
-    return not hasattr(value, "__iter__")
-
-
-def _given(valid: st.SearchStrategy[Any], holds: Callable[[object], bool], *kinds: type) -> tuple[Any, Any]:
-    def is_meant(argument: object) -> bool:
-        value = arguments.made(argument)
-        if inspect.iscoroutine(value):
-            value.close()
-        return holds(value)
-
-    return valid, arguments.near(*kinds or (object,)).filter(is_meant)
-
-
-RUNS = _given(
+RUNS = (
     st.sampled_from([LIVE, RunKey.parse(LIVE), RunKey.parse(DONE), FAILED, arguments.NOWHERE]),
-    _has_a_run_id,
-    str,
-    RunKey,
+    arguments.near(str, RunKey),
 )
 REASONS = st.none() | arguments.texts
 SCHEDULES = st.sampled_from(["yearly", "yearly", "missing"])
-TYPES = (st.sampled_from([str, Any, object, int, greet, nightly, Receipt]), arguments.anything)
+TYPES = (st.sampled_from([str, Any, object, int, greet, nightly, Receipt]), arguments.junk)
 PAST = (arguments.moments(2000, 2020), arguments.near(datetime))
 BEGIN = {
     "wf": st.just(keep),
-    "input": (arguments.values, arguments.anything),
+    "input": (arguments.values, arguments.junk),
     "key": st.none() | arguments.keys,
     "delay": st.none() | arguments.durations,
-    "at": (st.none() | st.none() | arguments.moments(2, 9998), arguments.near(datetime)),
+    "at": (st.none() | st.none() | arguments.moments(3, 9997), arguments.near(datetime)),
     "priority": st.integers(-32768, 32767),
     "tags": st.none() | st.dictionaries(arguments.keys, arguments.texts, max_size=3),
 }
 SCHEDULE = {
     "wf": st.just(keep),
-    "input": (arguments.values, arguments.anything),
+    "input": (arguments.values, arguments.junk),
     "schedule_id": st.none() | arguments.keys,
     "schedule": st.sampled_from([Cron("0 9 * * MON-FRI"), Every(0.5), "*/5 * * * *", "@every 1h30m", "0 0 29 2 *"]),
     "run_now": st.booleans(),
@@ -94,10 +66,10 @@ SCHEDULE = {
     "overlap": st.sampled_from(get_args(Overlap)),
     "catch_up": st.sampled_from(get_args(CatchUp)),
     "jitter": arguments.durations,
-    "start": _given(st.none() | arguments.moments(2000, 2050), _is_of_our_time, datetime),
-    "end": _given(st.none() | arguments.moments(2050, 2100), _is_of_our_time, datetime),
+    "start": (st.none() | arguments.moments(2000, 2050), arguments.near(datetime)),
+    "end": (st.none() | arguments.moments(2050, 2100), arguments.near(datetime)),
 }
-EVENT = {"name": arguments.keys, "payload": (arguments.values, arguments.anything), "key": st.none() | arguments.keys}
+EVENT = {"name": arguments.keys, "payload": (arguments.values, arguments.junk), "key": st.none() | arguments.keys}
 NAMED = {"schedule_id": SCHEDULES}
 METHODS: dict[str, dict[str, dict[str, Any]]] = {
     "begin": {"begin": BEGIN},
@@ -130,12 +102,7 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
 }
 IN_TRANSACTIONS = ("begin", "publish", "ask", "schedule", "name a schedule", "backfill")
 ASK_THE_CLOCK = ("schedule", "backfill")
-OTHER_NAMES = {"list_runs": "run_key", "begin_many": "input", "backfill": "after", "Cron": "schedule"} | {
-    "RunKey.parse": "run_key",
-    "Client": "conninfo",
-    "AsyncClient": "conninfo",
-    "workflow function": "workflow",
-}
+OTHER_NAMES = {"Cron": "schedule"}
 
 
 def calls(methods: dict[str, dict[str, Any]]) -> st.SearchStrategy[Call]:
@@ -206,7 +173,7 @@ def attempt(function: Callable[..., Any], call: Call) -> tuple[dict[str, Any], A
     except (DurableError, TypeError, ValueError) as error:
         assert str(error).strip()
         if isinstance(error, InvalidArgument):
-            assert error.argument in {*given, OTHER_NAMES.get(call.method)}
+            assert error.argument.partition("[")[0] in {*given, OTHER_NAMES.get(call.method)}
             assert error.rule
             assert str(error).startswith(f"{error.argument}=")
             assert str(error).endswith(error.rule)
@@ -259,7 +226,7 @@ def test_a_refused_call_leaves_the_transaction_usable(
 
 
 @some
-@given(group=st.sampled_from(IN_TRANSACTIONS), data=st.data(), junk=arguments.anything)
+@given(group=st.sampled_from(IN_TRANSACTIONS), data=st.data(), junk=arguments.junk)
 def test_what_is_no_transaction_is_refused(world: World, group: str, data: st.DataObject, junk: Any) -> None:
     call = data.draw(calls(METHODS[group]))
     method = getattr(world.client, f"{call.method}_tx")
@@ -321,7 +288,7 @@ def check_kept(method: str, given: dict[str, Any], result: Any, connection: psyc
             assert (runs, events) == (0, 0)
 
 
-COUNTS = _given(st.integers(1, 2**31 - 1), _can_be_compared, int, float, Decimal)
+COUNTS = (st.integers(1, 2**31 - 1), arguments.near(int, float, Decimal))
 WORKFLOW = {
     "name": st.none() | arguments.keys,
     "version": COUNTS,
@@ -346,7 +313,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Worker": (
         durable.Worker,
         CLIENT
-        | {"workflows": _given(st.lists(st.sampled_from([greet, nightly, keep]), max_size=3), _is_no_collection)}
+        | {"workflows": (st.lists(st.sampled_from([greet, nightly, keep]), max_size=3), arguments.junk)}
         | {
             "notify": st.booleans(),
             "notify_channel": st.none() | arguments.keys,
@@ -369,7 +336,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Every": (Every, {"interval": arguments.durations}),
     "RunKey.parse": (
         RunKey.parse,
-        {"text": _given(RUNS[0].map(str), lambda value: isinstance(value, str | bytes) and _has_a_run_id(value), str)},
+        {"text": (RUNS[0].map(str), arguments.near(str))},
     ),
     "JsonCodec": (JsonCodec, {"max_bytes": st.integers(1)}),
 }
@@ -384,7 +351,7 @@ def test_what_can_be_made_can_be_used(world: World, name: str, data: st.DataObje
     if error is not None:
         return
     match result:
-        case Workflow(version=int(version), codec=JsonCodec() | None) if 1 <= version < 2**31 and version is not True:
+        case Workflow():
             check_can_be_begun(result, world)
         case Client():
             result.close()

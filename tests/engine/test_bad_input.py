@@ -7,7 +7,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -142,6 +142,36 @@ def test_a_worker_without_workflows_or_with_two_of_one_name_is_refused(workflows
 def test_a_worker_option_out_of_range_is_refused_by_name(option: str, value: Any) -> None:
     with pytest.raises(InvalidArgument, match=f"{option}="):
         Worker("dbname=nowhere", [double], **{option: value})
+
+
+@pytest.mark.parametrize("conninfo", ["greet_0", "host=\ud800", "dbname=x\0", "["])
+def test_a_malformed_conninfo_is_refused_and_not_waited_for(conninfo: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"conninfo_or_pool=.*libpq"):
+        Worker(conninfo, [double])
+
+
+@pytest.mark.parametrize(
+    ("start", "jitter"),
+    [
+        (datetime(2, 6, 1, tzinfo=UTC), 0),
+        (datetime(9998, 1, 1, tzinfo=UTC), 0),
+        (datetime(9990, 1, 1, tzinfo=UTC), 36500 * 86400),
+    ],
+    ids=str,
+)
+async def test_moments_that_no_client_could_read_back_are_refused(
+    database: str, start: datetime, jitter: float
+) -> None:
+    async with AsyncClient(database) as client:
+        with pytest.raises(InvalidArgument):
+            await client.schedule(double, 1, "late", "0 * * * *", start=start, jitter=jitter)
+        assert await client.list_schedules() == []
+
+
+@pytest.mark.parametrize("version", [2**31, True, 1.5, float("nan"), "1", 0])
+def test_a_version_that_no_column_holds_is_refused(version: Any) -> None:
+    with pytest.raises(InvalidArgument, match="version="):
+        workflow(version=version)(double.function)
 
 
 async def test_a_wrong_schema_name_is_loud_at_start(database: str) -> None:

@@ -15,7 +15,7 @@ _QUALIFIER = re.compile(r"\bdurable\.(?=[a-z])")
 
 def check_schema(schema: str) -> str:
     """The name itself. Raises ``InvalidArgument`` unless it is a plain identifier of at most 63 characters."""
-    if not _VALID_SCHEMA.fullmatch(schema) or schema.startswith("pg_"):
+    if not isinstance(schema, str) or not _VALID_SCHEMA.fullmatch(schema) or schema.startswith("pg_"):
         raise InvalidArgument(
             "schema", schema, "letters, digits and underscores, at most 63, not starting with a digit or pg_"
         )
