@@ -159,9 +159,7 @@ def test_a_malformed_conninfo_is_refused_and_not_waited_for(conninfo: str) -> No
     ],
     ids=str,
 )
-async def test_moments_that_no_client_could_read_back_are_refused(
-    database: str, start: datetime, jitter: float
-) -> None:
+async def test_moments_no_client_could_read_back_are_refused(database: str, start: datetime, jitter: float) -> None:
     async with AsyncClient(database) as client:
         with pytest.raises(InvalidArgument):
             await client.schedule(double, 1, "late", "0 * * * *", start=start, jitter=jitter)
