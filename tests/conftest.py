@@ -50,51 +50,50 @@ class _Reused:
 
     def __init__(self, server_dsn: str) -> None:
         self._server_dsn = server_dsn
-        self._creation: contextlib.AbstractContextManager[str] | None = None
+        self._opened = contextlib.ExitStack()
+        self._connection: psycopg.Connection[Any] | None = None
         self._conninfo = ""
         self._catalog: Any = None
 
     def take(self) -> str:
-        if self._creation is None:
-            self._creation = new_database(self._server_dsn)
-            self._conninfo = self._creation.__enter__()
+        if self._connection is None:
+            self._conninfo = self._opened.enter_context(new_database(self._server_dsn))
             migrate(self._conninfo)
-            self._catalog = self._read_catalog()
+            self._connection = self._opened.enter_context(psycopg.connect(self._conninfo, autocommit=True))
+            self._catalog = self._read_catalog(self._connection)
         return self._conninfo
 
     def give_back(self) -> None:
-        try:
-            self._empty()
-        except psycopg.Error:
-            self.drop()
+        if self._connection is None:
             return
-        if self._read_catalog() != self._catalog:
+        try:
+            self._empty(self._connection)
+            if self._read_catalog(self._connection) != self._catalog:
+                self._connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            is_changed = self._read_catalog(self._connection) != self._catalog
+        except psycopg.Error:
+            is_changed = True
+        if is_changed:
             self.drop()
 
     def drop(self) -> None:
-        if self._creation is not None:
-            self._creation.__exit__(None, None, None)
-            self._creation = None
+        self._opened.close()
+        self._connection = None
 
-    def _empty(self) -> None:
-        with psycopg.connect(self._conninfo, autocommit=True) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-            connection.execute(
-                "TRUNCATE durable.runs, durable.steps, durable.waits, durable.events,"
-                " durable.schedules, durable.workers"
-            )
-            connection.execute("UPDATE durable.settings SET schema_version = %s, shard_count = 1", [latest_version()])
+    def _empty(self, connection: psycopg.Connection[Any]) -> None:
+        tables = ("runs", "steps", "waits", "events", "schedules", "workers")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid();"
+            + "".join(f"DELETE FROM durable.{table};" for table in tables)
+            + f"UPDATE durable.settings SET schema_version = {latest_version()}, shard_count = 1"
+        )
 
-    def _read_catalog(self) -> Any:
-        with psycopg.connect(self._conninfo) as connection:
-            return connection.execute(
-                "SELECT nspname, relname, relkind, relnatts FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
-                " WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' ORDER BY 1, 2"
-            ).fetchall()
+    def _read_catalog(self, connection: psycopg.Connection[Any]) -> Any:
+        return connection.execute(
+            "SELECT nspname, relname, relkind, relnatts FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' ORDER BY 1, 2"
+        ).fetchall()
 
 
 @pytest.fixture(scope="session")
