@@ -13,7 +13,7 @@ from durable.core.errors import InvalidArgument, ScheduleNotFound
 from durable.core.keys import check_key
 from durable.core.runs import RunKey
 from durable.core.schedule import Schedule, parse_schedule
-from durable.core.shard import shard_value
+from durable.core.shard import shard_value, shard_values
 from durable.core.ticks import CatchUp, Overlap, Timetable, jitter_of, run_id_of
 from durable.core.workflow import Workflow
 from durable.ids import uuid7
@@ -24,6 +24,7 @@ from durable.store.schedules import NewSchedule, ScheduledRun, StoredSchedule
 from durable.store.statement import Op
 
 _MOST_TICKS = 10_000
+_IDS_A_LOOK = 500
 _MOST_JITTER = 366 * 86400.0
 _MOMENT = timedelta(microseconds=1)
 _NO_ANCHOR = datetime(1970, 1, 1, tzinfo=UTC)
@@ -227,7 +228,20 @@ class ScheduleOperations:
         ticks = timetable.ticks(start.astimezone(UTC) - _MOMENT, end, _MOST_TICKS + 1)
         if len(ticks) > _MOST_TICKS:
             raise InvalidArgument("start", start, f"at most {_MOST_TICKS:,} ticks before the end; backfill in parts")
-        return (yield from self._begin(stored, [(run_id_of(schedule_id, tick), tick) for tick in ticks]))
+        wanted = {run_id_of(schedule_id, tick): tick for tick in ticks}
+        begun = yield from self._find(stored.workflow_name, list(wanted))
+        missing = [(run_id, tick) for run_id, tick in wanted.items() if run_id not in begun]
+        begun.update({key.run_id: key for key in (yield from self._begin(stored, missing))})
+        return [begun[run_id] for run_id in wanted]
+
+    def _find(self, workflow_name: str, run_ids: list[str]) -> Op[dict[str, RunKey]]:
+        """Runs that were begun before the shard count was raised lie where no insert would meet them."""
+        shards = shard_values(workflow_name, (yield from self._operations.shard_count()))
+        found: dict[str, RunKey] = {}
+        for first in range(0, len(run_ids), _IDS_A_LOOK):
+            looked = run_ids[first : first + _IDS_A_LOOK]
+            found |= yield from schedules.find_runs(self._schema, shards, looked)
+        return found
 
     def _stored(self, schedule_id: str) -> Op[StoredSchedule]:
         schedule_id = check_key("schedule_id", schedule_id)

@@ -170,6 +170,15 @@ def begin_scheduled_runs(schema: str, workflow_name: str, runs: Sequence[Schedul
     )
 
 
+def find_runs(schema: str, shard_values: Sequence[str], run_ids: Sequence[str]) -> Statement[dict[str, RunKey]]:
+    """Those of the runs that exist, by id, wherever among these shard values they are."""
+    return Statement(
+        query("find_runs", schema),
+        {"shard_values": list(shard_values), "run_ids": list(run_ids)},
+        lambda rows: {run_id: RunKey(shard, run_id) for run_id, shard in rows},
+    )
+
+
 def move_schedules(schema: str, moved: Sequence[Moved]) -> Statement[None]:
     """Writes where they stand now."""
     return Statement(

@@ -25,6 +25,7 @@ from durable import (
     Worker,
     workflow,
 )
+from durable.migrate import migrate
 
 YEARLY = Cron("0 0 1 1 *")
 LONG_AGO = timedelta(days=400)
@@ -244,6 +245,19 @@ async def test_a_trigger_and_a_backfill_begin_runs_of_their_own(database: str) -
         assert len(await desk.runs()) == 5
         with pytest.raises(InvalidArgument, match="future"):
             await desk.client.backfill("yearly", start, datetime.now(UTC) + timedelta(days=1))
+
+
+async def test_a_backfill_finds_what_was_begun_before_the_shard_count_was_raised(database: str) -> None:
+    start, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
+    async with office(database, worker=False) as desk:
+        await desk.client.schedule(report, "x", "yearly", YEARLY)
+        before = await desk.client.backfill("yearly", start, end)
+    migrate(database, shard_count=8)
+    async with office(database, worker=False) as desk:
+        assert await desk.client.backfill("yearly", start, end) == before
+        longer = await desk.client.backfill("yearly", datetime(2015, 1, 1, tzinfo=UTC), end)
+        assert longer[-len(before) :] == before
+        assert len(await desk.ticks()) == len(set(await desk.ticks())) == len(longer)
 
 
 async def test_an_unreadable_schedule_rests_and_stalls_nobody(database: str) -> None:

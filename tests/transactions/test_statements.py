@@ -31,6 +31,7 @@ QUERIES = {
     "delete_schedule",
     "list_schedules",
     "begin_scheduled_runs",
+    "find_runs",
     "has_settings",
     "read_settings",
     "notify",

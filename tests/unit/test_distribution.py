@@ -14,7 +14,7 @@ import durable.store.queries
 
 FOLDER = Path(durable.store.queries.__file__).parent
 DISTRIBUTED = {"runs", "steps", "waits", "events"}
-ACROSS_SHARDS = {"list_runs", "find_keyed_run"}
+ACROSS_SHARDS = {"list_runs", "find_keyed_run", "find_runs"}
 """Reads without a lock, for people or before a begin."""
 COLUMN = "workflow_name_shard"
 
