@@ -39,7 +39,7 @@ from durable.draws import draw
 from durable.entry import entry
 from durable.recording import Recording
 from durable.running import RunningSteps
-from durable.steps import Fenced, Finished
+from durable.steps import Fenced, Finished, Interrupted
 from durable.store.records import ClaimedRun, Event, Record, Wake, Written
 from durable.waits import OpenWaits
 
@@ -271,14 +271,9 @@ class Execution:
         )
         if isinstance(decision, Fail | SetAside):
             reason = decision.exception if isinstance(decision, Fail) else decision.error
-            _logger.log(
-                logging.ERROR if ending.status == "failed" else logging.WARNING,
-                "run %s is now %s: %r",
-                self.run_key,
-                ending.status,
-                reason,
-                extra={"run_key": str(self.run_key), "status": ending.status},
-            )
+            level = logging.ERROR if ending.status == "failed" else logging.WARNING
+            extra = {"run_key": str(self.run_key), "status": ending.status}
+            _logger.log(level, "run %s is now %s: %r", self.run_key, ending.status, reason, extra=extra)
 
     # what comes in
 
@@ -286,10 +281,14 @@ class Execution:
     def _step_done(self, call: Execute, task: asyncio.Task[Finished]) -> None:
         if self._is_gone:
             return
-        if isinstance(task.exception(), Fenced):
+        error = task.exception()
+        if isinstance(error, Fenced):
             self.abandon()
             return
-        self._perform(self._answer_step(call, task.result()))
+        if isinstance(error, Interrupted):
+            self._steps.defer(call)  # it goes back with the run, once the others have finished
+        else:
+            self._perform(self._answer_step(call, task.result()))
         self._settle()
 
     def _take_requests(self) -> None:

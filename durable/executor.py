@@ -60,6 +60,7 @@ class Executor:
         self._resident: OrderedDict[str, Execution] = OrderedDict()
         self._load: dict[str, int] = {}
         self._is_draining = False
+        self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -128,8 +129,8 @@ class Executor:
             ownership = Ownership(
                 self._schema, key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch
             )
-            return loop.create_task(run_transaction(call, attempt.codec, self._database, ownership))
-        return loop.create_task(run_step(call, attempt.codec, self._threads))
+            return loop.create_task(run_transaction(call, attempt.codec, self._database, ownership, self._stopping))
+        return loop.create_task(run_step(call, attempt.codec, self._threads, self._stopping))
 
     def mark(self, execution: Execution) -> None:
         self._journal.mark(execution.run_key.workflow_name_shard, execution)
@@ -161,6 +162,7 @@ class Executor:
     async def drain(self, patience: float) -> None:
         """Lets steps finish or runs park, for that many seconds; then hands back what is left."""
         self._is_draining = True
+        self._stopping.set()
         loop = asyncio.get_running_loop()
         for execution in list(self._active.values()):
             loop.call_soon(execution.drain)

@@ -59,12 +59,16 @@ class Fenced(DurableError):
     """The run belongs to another worker by now; what this one did is rolled back."""
 
 
+class Interrupted(DurableError):
+    """The worker stops while the step waits for its next try, which somebody else may make."""
+
+
 class _DatabaseAway(Exception):
     """The connection could not be had, or was lost."""
 
 
-async def run_step(call: Execute, codec: Codec, threads: ThreadPool) -> Finished:
-    """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up."""
+async def run_step(call: Execute, codec: Codec, threads: ThreadPool, stopping: asyncio.Event) -> Finished:
+    """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up. Raises ``Interrupted``."""
 
     async def attempt(_: int) -> str:
         if call.signature.is_async:
@@ -77,7 +81,7 @@ async def run_step(call: Execute, codec: Codec, threads: ThreadPool) -> Finished
                 value = await _within(call, value)
         return codec.encode(value, f"the output of {call}")
 
-    return await _with_retries(call, codec, attempt, is_stored=False)
+    return await _with_retries(call, codec, attempt, stopping, is_stored=False)
 
 
 def _call(call: Execute) -> Any:
@@ -88,8 +92,11 @@ def _call(call: Execute) -> Any:
         raise RuntimeError(f"the step raised {type(error).__name__}") from error
 
 
-async def run_transaction(call: Transact, codec: Codec, database: Database, ownership: Ownership) -> Finished:
-    """Calls the function of ``ctx.transaction`` and commits its work with its memo. Raises ``Fenced``."""
+async def run_transaction(
+    call: Transact, codec: Codec, database: Database, ownership: Ownership, stopping: asyncio.Event
+) -> Finished:
+    """Calls the function of ``ctx.transaction`` and commits its work with its memo. Raises ``Fenced`` or
+    ``Interrupted``."""
     common = (ownership.schema, ownership.shard_value)
     in_doubt = False
 
@@ -127,11 +134,16 @@ async def run_transaction(call: Transact, codec: Codec, database: Database, owne
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
-    return await _with_retries(call, codec, attempt, is_stored=True)
+    return await _with_retries(call, codec, attempt, stopping, is_stored=True)
 
 
 async def _with_retries(
-    call: Execute, codec: Codec, attempt: Callable[[int], Awaitable[str]], *, is_stored: bool
+    call: Execute,
+    codec: Codec,
+    attempt: Callable[[int], Awaitable[str]],
+    stopping: asyncio.Event,
+    *,
+    is_stored: bool,
 ) -> Finished:
     started = time.monotonic()
     failures = excused = 0
@@ -152,7 +164,7 @@ async def _with_retries(
                 raise
             if isinstance(error, _DatabaseAway) or (is_stored and excused < _MOST_EXCUSED and _is_excused(error)):
                 excused += not isinstance(error, _DatabaseAway)
-                await asyncio.sleep(_AWAY_SECONDS * random.random())
+                await _pause(_AWAY_SECONDS * random.random(), stopping)
                 continue
             failures += 1
             # Of a GeneratorExit it cannot be told whether the step raised it or the loop is being closed.
@@ -160,7 +172,16 @@ async def _with_retries(
             if delay is None:
                 took = time.monotonic() - started
                 return Finished(Failure(error_info(error), error), failures, took, _input(call, codec), is_stored=False)
-            await asyncio.sleep(delay * random.uniform(1 - _JITTER, 1 + _JITTER))
+            await _pause(delay * random.uniform(1 - _JITTER, 1 + _JITTER), stopping)
+
+
+async def _pause(delay: float, stopping: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(delay):
+            await stopping.wait()
+    except TimeoutError:
+        return
+    raise Interrupted("the worker stops")
 
 
 def _is_excused(error: BaseException) -> bool:
