@@ -203,6 +203,10 @@ class AsyncClient:
         checked = check_run_key("run_key", run_key)
         return await self._connections.run(lambda: self._operations.run_status(checked))
 
+    async def get_run_status_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> RunStatus:
+        """As ``Client.get_run_status_tx``."""
+        return await run_async(tx, self._operations.run_status(check_run_key("run_key", run_key)))
+
     @overload
     async def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
     @overload
@@ -211,6 +215,10 @@ class AsyncClient:
         """As ``Client.get_run_output``."""
         checked = check_run_key("run_key", run_key)
         return await self._connections.run(lambda: self._operations.run_output(checked, type))
+
+    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
+        """As ``Client.get_run_output_tx``."""
+        return await run_async(tx, self._operations.run_output(check_run_key("run_key", run_key), type))
 
     async def list_runs(
         self,

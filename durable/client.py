@@ -243,6 +243,10 @@ class Client:
         checked = check_run_key("run_key", run_key)
         return self._connections.run(lambda: self._operations.run_status(checked))
 
+    def get_run_status_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> RunStatus:
+        """As ``get_run_status``, as the caller's transaction sees it. ``tx`` as in ``begin_tx``."""
+        return run(tx, self._operations.run_status(check_run_key("run_key", run_key)))
+
     @overload
     def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
     @overload
@@ -254,6 +258,10 @@ class Client:
         """
         checked = check_run_key("run_key", run_key)
         return self._connections.run(lambda: self._operations.run_output(checked, type))
+
+    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
+        """As ``get_run_output``, as the caller's transaction sees it. ``tx`` as in ``begin_tx``."""
+        return run(tx, self._operations.run_output(check_run_key("run_key", run_key), type))
 
     def list_runs(
         self,

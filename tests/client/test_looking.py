@@ -15,7 +15,7 @@ from durable.core.errors import (
     RunNotFound,
 )
 from durable.core.runs import RunKey
-from tests.client.colours import Colour, finish, open_client, rows
+from tests.client.colours import Colour, finish, open_client, open_transaction, rows
 from tests.client.workflows import Order, Receipt, checkout, greet, nightly
 
 NOWHERE = "greet_0:01920000-0000-7000-8000-000000000000"
@@ -51,6 +51,21 @@ async def test_the_output_is_decoded_as_the_type_asked_for(colour: Colour, datab
         assert await client.get_run_output(handle.run_key, Receipt) == Receipt(2.5)
         with pytest.raises(DeserializationError):
             await client.get_run_output(handle.run_key, int)
+
+
+async def test_a_run_can_be_looked_at_in_the_transaction_that_begins_it(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client, open_transaction(colour, database) as tx:
+        run_key = await client.begin_tx(tx.inner, greet, "Ada")
+        assert (await client.get_run_status_tx(tx.inner, run_key)).status == "queued"
+        with pytest.raises(RunNotFound):
+            await client.get_run_status(run_key)
+        with pytest.raises(RunNotCompleted, match="queued"):
+            await client.get_run_output_tx(tx.inner, run_key)
+        await tx.execute("UPDATE durable.runs SET status = 'completed', completed_at = now(), output = '\"done\"'")
+        assert await client.get_run_output_tx(tx.inner, run_key, str) == "done"
+        await tx.rollback()
+        with pytest.raises(RunNotFound):
+            await client.get_run_output_tx(tx.inner, run_key)
 
 
 async def test_a_run_that_is_not_there_is_not_found(colour: Colour, database: str) -> None:
