@@ -59,7 +59,9 @@ class _Reused:
         if self._connection is None:
             self._conninfo = self._opened.enter_context(new_database(self._server_dsn))
             migrate(self._conninfo)
-            self._connection = self._opened.enter_context(psycopg.connect(self._conninfo, autocommit=True))
+            self._connection = self._opened.enter_context(
+                psycopg.connect(self._conninfo, autocommit=True, application_name="fixture")
+            )
             self._catalog = self._read_catalog(self._connection)
         return self._conninfo
 
