@@ -190,6 +190,11 @@ class Dispatcher:
         worker_id = self._worker_id()
         limit = min(self._executor.free_places(self.workflow), most)
         is_routing = shard_value in self._to_route
+        # Before asking: a hint that comes while the answer is under way tells of what the answer need not hold.
+        self._to_route.discard(shard_value)
+        if limit > 0:
+            self._to_claim.discard(shard_value)
+            self._wakes.pop(shard_value, None)
         statements: list[Statement[Any]] = []
         if is_routing:
             statements.append(route_events(self._schema, shard_value, worker_id, _MOST_ROUTED))
@@ -197,7 +202,6 @@ class Dispatcher:
         if limit > 0:
             statements.append(claim_runs(self._schema, shard_value, worker_id, limit))
             statements.append(next_wake(self._schema, shard_value))
-        is_retried = False
         try:
             async with self._database.engine() as connection:
                 answers = await read_all(connection, statements)
@@ -205,11 +209,13 @@ class Dispatcher:
                 comebacks = await self._load(connection, shard_value, claimed)
                 if is_routing:
                     is_retried = await self._follow_up(connection, shard_value, answers[0], answers[1])
+                    if is_retried or (answers[0].woken and limit == 0):
+                        self._to_claim.add(shard_value)
         except BaseException:
             self.run_lost(shard_value, is_strike=False)  # claimed, perhaps, and not submitted
             raise
         if limit > 0:
-            self._note_claims(shard_value, answers[-1], is_more=is_retried or len(claimed) == limit)
+            self._note_claims(shard_value, answers[-1], is_more=len(claimed) == limit)
             self._executor.submit(self.workflow, shard_value, [(run, comebacks.get(run.run_id)) for run in claimed])
         return bool(claimed)
 
@@ -243,14 +249,11 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         for event in routed.live:
             loop.call_soon(self._executor.deliver, event)
-        self._to_route.discard(shard_value)
         retried: list[tuple[str, int]] = []
         if unrouted.is_retry:
             async with connection.transaction():
                 (retried,) = await read_all(connection, [retry_runs(self._schema, shard_value, _MOST_ROUTED)])
                 await read_all(connection, [forget_failed_steps(self._schema, shard_value, retried)])
-        if routed.woken or retried:
-            self._to_claim.add(shard_value)
         await read_all(connection, announce_ended(self._schema, routed.ended))
         if unrouted.is_more:
             loop.call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
@@ -259,9 +262,6 @@ class Dispatcher:
     def _note_claims(self, shard_value: str, wake_in: float | None, *, is_more: bool) -> None:
         if is_more:
             self._to_claim.add(shard_value)
-        else:
-            self._to_claim.discard(shard_value)
-        self._wakes.pop(shard_value, None)
         if wake_in is not None:
             self._note_wake(shard_value, wake_in)
 

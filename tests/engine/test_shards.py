@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
 
-from durable import AsyncClient, Context, Worker, workflow
+from durable import AsyncClient, AsyncHandle, Context, Worker, workflow
+from durable.database import Database
 from durable.migrate import migrate
 from durable.store.channels import work_channel
 
@@ -113,3 +116,37 @@ async def test_what_was_published_while_nobody_listened_is_found_when_listening_
         )
         await insert(connection, 0, 3)
         await _until_done(connection, 4)
+
+
+class Meddler:
+    """A worker's database; what it answered is handed on only after ``meddle`` is done."""
+
+    def __init__(self, database: Database, meddle: Callable[[], Awaitable[None]]) -> None:
+        self._database = database
+        self._meddle = meddle
+
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[Any]:
+        async with self._database.engine() as connection:
+            yield connection
+        await self._meddle()
+
+
+async def test_a_hint_is_not_lost_that_comes_while_an_answer_is_under_way(database: str) -> None:
+    never = 3600
+    begun: list[AsyncHandle[None]] = []
+    async with AsyncClient(database) as client, Worker(database, [small], notify=False, poll_interval=never) as worker:
+        dispatcher = worker._dispatchers["small"]
+
+        async def begin_one() -> None:
+            if not begun:
+                begun.append(await client.begin(small))
+                dispatcher.work_arrived("small_0", is_event=False)
+
+        meddler: Any = Meddler(dispatcher._database, begin_one)
+        dispatcher._database = meddler
+        dispatcher.poll()
+        async with asyncio.timeout(10):
+            while not begun:
+                await asyncio.sleep(0.01)
+            await begun[0].result()
