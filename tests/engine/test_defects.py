@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -12,6 +14,7 @@ import pytest
 from durable import AsyncClient, Context, RetryPolicy, RunFailed, Worker, workflow
 from durable import steps as steps_module
 from durable.core.codec import JsonCodec
+from durable.database import Database
 
 ONCE = RetryPolicy(max_retries=0)
 
@@ -204,6 +207,35 @@ async def test_a_stopping_worker_does_not_wait_for_the_next_try_of_a_step(databa
         async with await psycopg.AsyncConnection.connect(database) as connection:
             cursor = await connection.execute("SELECT step_key, output::text FROM durable.steps")
             assert await cursor.fetchall() == [("slow", '"finished"')]
+
+
+class Failing:
+    """A worker's database whose connection breaks once, after the answer and before it is handed on."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.has_failed = False
+
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[Any]:
+        async with self._database.engine() as connection:
+            yield connection
+        if not self.has_failed:
+            self.has_failed = True
+            raise psycopg.OperationalError("the connection is lost")
+
+
+async def test_runs_claimed_over_a_connection_that_breaks_are_claimed_anew_and_not_blamed(database: str) -> None:
+    async with AsyncClient(database) as client, Worker(database, [echoing], notify=False, poll_interval=3600) as worker:
+        dispatcher = worker._dispatchers["echoing"]
+        failing: Any = Failing(dispatcher._database)
+        handles = [await client.begin(echoing, "claimed twice") for _ in range(3)]
+        dispatcher._database = failing
+        dispatcher._poll_interval = 0.01
+        dispatcher.poll()
+        assert [await handle.result(timeout=20) for handle in handles] == ["claimed twice"] * 3
+        assert failing.has_failed
+        assert [(await handle.status()).takeovers for handle in handles] == [0, 0, 0]
 
 
 @pytest.fixture(autouse=True)
