@@ -178,22 +178,21 @@ def _turns(due: Sequence[DueSchedule], active: set[str]) -> list[_Taken]:
 
 def _turn(schedule: DueSchedule, *, is_previous_active: bool) -> _Taken:
     try:
-        timetable = Timetable(
-            schedule=parse_schedule(schedule.expression),
-            anchor=schedule.anchor_at,
-            timezone=schedule.timezone,
-            start=schedule.starts_at,
-            end=schedule.ends_at,
+        scheduled = Scheduled(
+            schedule_id=schedule.schedule_id,
+            timetable=Timetable(
+                schedule=parse_schedule(schedule.expression),
+                anchor=schedule.anchor_at,
+                timezone=schedule.timezone,
+                start=schedule.starts_at,
+                end=schedule.ends_at,
+            ),
+            catch_up=schedule.catch_up,
+            overlap=schedule.overlap,
+            jitter=schedule.jitter,
+            next_tick=schedule.next_tick_at,
+            waiting=schedule.buffered_tick_at,
         )
-    except InvalidArgument as error:
+        return _Taken(schedule, turn_of(scheduled, schedule.now, is_previous_active=is_previous_active))
+    except InvalidArgument as error:  # whatever was written by hand, it must not stall the others
         return _Taken(schedule, None, str(error))
-    scheduled = Scheduled(
-        schedule_id=schedule.schedule_id,
-        timetable=timetable,
-        catch_up=schedule.catch_up,
-        overlap=schedule.overlap,
-        jitter=schedule.jitter,
-        next_tick=schedule.next_tick_at,
-        waiting=schedule.buffered_tick_at,
-    )
-    return _Taken(schedule, turn_of(scheduled, schedule.now, is_previous_active=is_previous_active))

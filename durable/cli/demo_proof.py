@@ -16,7 +16,6 @@ class Takeover:
 
     def __init__(self, dead_worker_id: str, look: psycopg.Connection[Any], schema: str) -> None:
         self._killed = time.monotonic()
-        self._dead = dead_worker_id
         self._held = {
             row[0]: row[1]
             for row in _rows(

@@ -44,8 +44,8 @@ CREATE TABLE durable.schedules (
     -- Moments that every client can read: one bad row must not hide the others from it.
     CONSTRAINT schedules_moments CHECK (
         LEAST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at) > '0002-01-02Z'
-        AND GREATEST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at) < '9998-12-30Z'),
-    CONSTRAINT schedules_jitter CHECK (jitter <= 3155760000)
+        AND GREATEST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at) < '9999-06-01Z'),
+    CONSTRAINT schedules_jitter CHECK (jitter <= 31622400)
 ) WITH (
     fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0.05

@@ -266,8 +266,13 @@ async def test_an_unreadable_schedule_rests_and_stalls_nobody(database: str) -> 
             "INSERT INTO durable.schedules (schedule_id, workflow_name, expression, timezone) VALUES"
             " ('bad', 'report', 'definitely not cron', 'UTC'), ('nowhere', 'report', '* * * * *', 'Mars/Olympus')"
         )
+        await desk.connection.execute(
+            "INSERT INTO durable.schedules (schedule_id, workflow_name, expression, next_tick_at)"
+            " VALUES ('far', 'report', '* * * * *', '9998-06-01Z')"
+        )
         await desk.client.schedule(report, "x", "good", Every(0.05))
         await until(lambda: _more_than(desk, 2))
+        assert (await desk.the("far")).problem is not None
         bad, nowhere = await desk.the("bad"), await desk.the("nowhere")
         assert bad.problem is not None
         assert "definitely not cron" in bad.problem
