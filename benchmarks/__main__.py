@@ -35,7 +35,10 @@ def main() -> int:
 
 def _run(dsn: str, options: argparse.Namespace) -> int:
     with psycopg.connect(dsn) as connection:
-        settings = {name: connection.execute(f"SHOW {name}").fetchone()[0] for name in _SETTINGS}  # type: ignore[arg-type, index]
+        rows = connection.execute(
+            "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [list(_SETTINGS)]
+        )
+        settings = dict(rows.fetchall())
     machine = {"cpus": os.cpu_count(), "python": platform.python_version(), **settings}
     print(", ".join(f"{name} {value}" for name, value in machine.items()), file=sys.stderr)
     measure = {"throughput": throughput.measure, "latency": latency.measure, "schedules": schedules.measure}[

@@ -79,7 +79,7 @@ class AsyncHandle(Generic[OutputT]):
     def __init__(
         self,
         run_key: RunKey,
-        created: bool,  # noqa: FBT001
+        created: bool,  # noqa: FBT001 - as above
         output_type: Any,
         codec: Codec | None,
         outcomes: AsyncOutcomes,

@@ -26,7 +26,7 @@ def in_schema(sql: str, schema: str) -> LiteralString:
     """The same SQL for another schema. Here alone a ``str`` becomes a statement: only our own files come in."""
     check_schema(schema)
     if schema == "durable":
-        return sql  # pyright: ignore[reportReturnType]
+        return sql  # pyright: ignore[reportReturnType]  # see the docstring; so below
     return _QUALIFIER.sub(lambda _: f'"{schema}".', sql)  # pyright: ignore[reportReturnType]
 
 
