@@ -47,6 +47,9 @@ CREATE TABLE durable.runs (
     deadline_at         timestamptz,
     schedule_id         text,
     scheduled_at        timestamptz,
+    parent_shard        text,
+    parent_run_id       uuid,
+    awaits_runs         uuid[],                                                 -- the children it waits for
     PRIMARY KEY (workflow_name_shard, run_id),
     CONSTRAINT runs_status CHECK (status IN
         ('queued', 'running', 'sleeping', 'waiting_event', 'completed', 'failed', 'cancelled')),
@@ -58,7 +61,8 @@ CREATE TABLE durable.runs (
     CONSTRAINT runs_awaits CHECK (awaits IS NULL OR status = 'waiting_event'),
     CONSTRAINT runs_completed CHECK ((completed_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))),
     CONSTRAINT runs_output CHECK ((output IS NOT NULL) = (status = 'completed')),
-    CONSTRAINT runs_error CHECK (status <> 'failed' OR error IS NOT NULL)
+    CONSTRAINT runs_error CHECK (status <> 'failed' OR error IS NOT NULL),
+    CONSTRAINT runs_parent CHECK ((parent_shard IS NULL) = (parent_run_id IS NULL))
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.02,
@@ -81,7 +85,7 @@ CREATE TABLE durable.steps (
     run_id              uuid        NOT NULL,
     step_key            text        NOT NULL,
     kind                text        NOT NULL CONSTRAINT steps_kind CHECK (kind IN
-        ('execute', 'transaction', 'random_uuid7', 'random_uint64', 'random', 'now', 'cancel')),
+        ('execute', 'transaction', 'random_uuid7', 'random_uint64', 'random', 'now', 'cancel', 'child')),
     status              text        NOT NULL CHECK (status IN ('completed', 'failed')),
     seq                 integer     CHECK (seq > 0),              -- the order in which the run saw it; null: not yet known
     carried             boolean     NOT NULL DEFAULT false,       -- kept by a retry of the run: answers, but need not be called
@@ -102,12 +106,13 @@ CREATE TABLE durable.steps (
     autovacuum_vacuum_insert_scale_factor = 0.2
 );
 
--- Durable sleeps and event waits; open while satisfied_at is null.
+-- Durable sleeps, waits for events and for children; open while satisfied_at is null.
 CREATE TABLE durable.waits (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
     wait_key            text        NOT NULL,
-    wait_type           text        NOT NULL CHECK (wait_type IN ('sleep', 'event')),
+    wait_type           text        NOT NULL CONSTRAINT waits_kind CHECK (wait_type IN
+        ('sleep', 'event', 'child_result')),
     event_name          text,
     wake_at             timestamptz,
     seq                 integer     CHECK (seq > 0),
@@ -129,7 +134,7 @@ CREATE TABLE durable.waits (
 );
 
 -- The inbox of every run, append-only: an event is buffered from its commit until a wait consumes it. Requests to cancel,
--- terminate or retry a run arrive here too: applications insert, the engine acts.
+-- terminate or retry a run arrive here too, applications insert and the engine acts; and so does the end of a child.
 CREATE TABLE durable.events (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
@@ -141,7 +146,7 @@ CREATE TABLE durable.events (
     routed_at           timestamptz,                              -- when a worker turned it into a wake
     consumed_by         text,                                     -- the wait key; empty for a request that was met
     kind                text        NOT NULL DEFAULT 'event' CONSTRAINT events_kind CHECK (kind IN
-        ('event', 'cancel', 'terminate', 'retry')),
+        ('event', 'cancel', 'terminate', 'retry', 'child')),
     PRIMARY KEY (workflow_name_shard, run_id, event_id)
 ) WITH (
     fillfactor = 80,
@@ -196,7 +201,7 @@ CREATE INDEX schedules_due ON durable.schedules (due_at)
 -- Living workers. A worker is alive while its advisory lock is held or its heartbeat is fresh.
 CREATE TABLE durable.workers (
     worker_id    uuid             PRIMARY KEY,
-    lock_key     bigint           NOT NULL,
+    lock_key     bigint,                                        -- null: behind a transaction pooler
     hostname     text             NOT NULL,
     process_id   integer          NOT NULL,
     workflows    text[]           NOT NULL,
@@ -260,7 +265,7 @@ COMMENT ON COLUMN durable.runs.epoch IS
 COMMENT ON COLUMN durable.runs.worker_id IS
     'Its owner while it is running, else null.';
 COMMENT ON COLUMN durable.runs.awaits IS
-    'The names of the events that wake it, while it waits for events, else null.';
+    'The names of the events that wake it, none if only children do, while it waits for either; else null.';
 COMMENT ON COLUMN durable.runs.next_wake_at IS
     'When it wakes by itself; null for a wait without a timeout and for runs that do not sleep.';
 COMMENT ON COLUMN durable.runs.created_at IS
@@ -289,6 +294,12 @@ COMMENT ON COLUMN durable.runs.schedule_id IS
     'The schedule that began it.';
 COMMENT ON COLUMN durable.runs.scheduled_at IS
     'The tick of the schedule that it was begun for.';
+COMMENT ON COLUMN durable.runs.parent_shard IS
+    'Of a child run: half of the key of the run that began it and is told of its end.';
+COMMENT ON COLUMN durable.runs.parent_run_id IS
+    'The other half.';
+COMMENT ON COLUMN durable.runs.awaits_runs IS
+    'The children whose end wakes it, while it waits for them.';
 
 COMMENT ON TABLE durable.steps IS
     'The memos of finished steps. A row is only inserted through a join with its run, locked and of the writer''s epoch.';
@@ -322,7 +333,7 @@ COMMENT ON COLUMN durable.steps.error IS
     'The failure {type, message, traceback} of a failed one.';
 
 COMMENT ON TABLE durable.waits IS
-    'Durable sleeps and event waits; open while satisfied_at is null.';
+    'Durable sleeps, waits for events and for children; open while satisfied_at is null.';
 COMMENT ON COLUMN durable.waits.workflow_name_shard IS
     'The run.';
 COMMENT ON COLUMN durable.waits.run_id IS
@@ -330,9 +341,9 @@ COMMENT ON COLUMN durable.waits.run_id IS
 COMMENT ON COLUMN durable.waits.wait_key IS
     'The key by which the workflow names the wait.';
 COMMENT ON COLUMN durable.waits.wait_type IS
-    'sleep or event.';
+    'sleep, event or child_result.';
 COMMENT ON COLUMN durable.waits.event_name IS
-    'The event an event wait waits for.';
+    'The event an event wait waits for; the run id of the child whose end is waited for.';
 COMMENT ON COLUMN durable.waits.wake_at IS
     'The end of a sleep, or the timeout of an event wait; null: waits without end.';
 COMMENT ON COLUMN durable.waits.seq IS
@@ -371,7 +382,8 @@ COMMENT ON COLUMN durable.events.routed_at IS
 COMMENT ON COLUMN durable.events.consumed_by IS
     'The key of the wait that took it; empty for a request that was met; null: still buffered.';
 COMMENT ON COLUMN durable.events.kind IS
-    'event: for the waits of the workflow. The others are requests to the engine; their payload is the reason.';
+    'event: for the waits of the workflow. child: a child of that name and event_id has ended; the payload tells how. '
+    'The others are requests to the engine; their payload is the reason.';
 
 COMMENT ON TABLE durable.schedules IS
     'What begins runs by the clock, by cron fields or an interval.';
@@ -425,7 +437,8 @@ COMMENT ON TABLE durable.workers IS
 COMMENT ON COLUMN durable.workers.worker_id IS
     'Chosen anew at every start.';
 COMMENT ON COLUMN durable.workers.lock_key IS
-    'The session advisory lock that it holds for as long as it lives.';
+    'The session advisory lock that it holds for as long as it lives; null: behind a transaction pooler, no session lock, '
+    'only the heartbeat counts.';
 COMMENT ON COLUMN durable.workers.hostname IS
     'Where it runs, for people.';
 COMMENT ON COLUMN durable.workers.process_id IS
@@ -448,4 +461,4 @@ COMMENT ON VIEW durable.step_payloads IS
 COMMENT ON VIEW durable.event_payloads IS
     'Events with their payloads as jsonb, for queries by people.';
 
-INSERT INTO durable.settings (schema_version) VALUES (2);
+INSERT INTO durable.settings (schema_version) VALUES (3);
