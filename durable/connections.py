@@ -16,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from durable.core.errors import DurableError
 from durable.database import check_conninfo
 from durable.drive import run, run_async
+from durable.store.backends import is_pooled
 from durable.store.statement import Op, T
 
 SyncPool: TypeAlias = ConnectionPool[Any]
@@ -37,7 +38,13 @@ class Connections:
                 conninfo_or_pool, "a Client takes a conninfo or a psycopg_pool.ConnectionPool"
             )
             self._pool = ConnectionPool(
-                self._conninfo, kwargs=_OPTIONS, min_size=1, max_size=_MOST_CONNECTIONS, open=False, name="durable"
+                self._conninfo,
+                kwargs=_OPTIONS,
+                min_size=1,
+                max_size=_MOST_CONNECTIONS,
+                open=False,
+                name="durable",
+                configure=self._meet_pooler,
             )
         self._is_open = self._conninfo is None
         self._is_closed = False
@@ -98,6 +105,11 @@ class Connections:
         if self._is_closed:
             raise DurableError("this client is closed")
 
+    def _meet_pooler(self, connection: Connection[Any]) -> None:
+        if run(connection, is_pooled(connection.info.backend_pid)):
+            connection.prepare_threshold = None  # the next transaction may be another session's
+            self.may_listen = False
+
     def _opened(self) -> SyncPool:
         self.check_open()
         if not self._is_open and self._conninfo is not None:
@@ -122,7 +134,13 @@ class AsyncConnections:
                 conninfo_or_pool, "an AsyncClient takes a conninfo or a psycopg_pool.AsyncConnectionPool"
             )
             self._pool = AsyncConnectionPool(
-                self._conninfo, kwargs=_OPTIONS, min_size=1, max_size=_MOST_CONNECTIONS, open=False, name="durable"
+                self._conninfo,
+                kwargs=_OPTIONS,
+                min_size=1,
+                max_size=_MOST_CONNECTIONS,
+                open=False,
+                name="durable",
+                configure=self._meet_pooler,
             )
         self._is_open = self._conninfo is None
         self._is_closed = False
@@ -185,6 +203,10 @@ class AsyncConnections:
         """As ``Connections.check_open``."""
         if self._is_closed:
             raise DurableError("this client is closed")
+
+    async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
+        if await run_async(connection, is_pooled(connection.info.backend_pid)):
+            connection.prepare_threshold = None
 
     async def _opened(self) -> AsyncPool:
         self.check_open()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -13,7 +15,10 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
 from durable.core.errors import InvalidArgument
+from durable.drive import run_async
+from durable.store.backends import is_pooled
 from durable.store.statement import Statement, T
+from durable.watch import Watch, answering
 
 Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[Any]]
 
@@ -23,6 +28,8 @@ _ENGINE_CONNECTIONS = 4
 _TRANSACTION_CONNECTIONS = 10
 _RECONNECT_SECONDS = 2.0
 """How long one attempt to reconnect goes on; the next statement starts the next attempt."""
+_CONNECT_SECONDS = 3
+"""The default of ``connect_timeout``: libpq's own is to wait for ever."""
 
 
 class Database:
@@ -31,23 +38,27 @@ class Database:
     def __init__(self, conninfo_or_pool: str | Pool) -> None:
         if not isinstance(conninfo_or_pool, AsyncConnectionPool):
             self.conninfo = conninfo_or_pool
-            self._options: dict[str, Any] = {}
-            self._transactions = _pool(self.conninfo, {}, _TRANSACTION_CONNECTIONS)
+            self._options: dict[str, Any] = _bounded(self.conninfo, {})
+            self._transactions = _pool(self.conninfo, self._options, _TRANSACTION_CONNECTIONS, self._meet_pooler)
             self._owns_transactions = True
         else:
             self.conninfo = str(conninfo_or_pool.conninfo)
             options = conninfo_or_pool.kwargs
-            self._options = {**options} if isinstance(options, Mapping) else {}
+            self._options = _bounded(self.conninfo, {**options} if isinstance(options, Mapping) else {})
             self._transactions = conninfo_or_pool
             self._owns_transactions = False
-        self._engine = _pool(
-            self.conninfo, {**self._options, "autocommit": True}, _ENGINE_CONNECTIONS, configure=_prepare
-        )
+        self._engine = _pool(self.conninfo, self.connect_options, _ENGINE_CONNECTIONS, self._prepare)
+        self._watch = Watch(self.connect, self._renew)
+        self._renewals: set[asyncio.Task[None]] = set()
 
     @property
     def connect_options(self) -> dict[str, Any]:
         """Keyword arguments for connections opened beside the pools."""
         return {**self._options, "autocommit": True}
+
+    async def connect(self) -> AsyncConnection[Any]:
+        """A connection beside the pools, in autocommit, for the caller to close."""
+        return await AsyncConnection.connect(self.conninfo, **self.connect_options)
 
     async def open(self) -> None:
         """Starts the pools; does not wait for the database."""
@@ -65,13 +76,42 @@ class Database:
     async def engine(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """A connection in autocommit for the engine's statements."""
         async with self._engine.connection() as connection:
-            yield connection
+            with self._watch.over(connection, is_ours=True):
+                yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncConnection[Any]]:
         """A connection in an open transaction, committed at the end of the block and rolled back by an exception."""
-        async with self._transactions.connection() as connection, connection.transaction():
-            yield connection
+        async with self._transactions.connection() as connection:
+            with self._watch.over(connection, is_ours=False):
+                async with connection.transaction():
+                    yield connection
+
+    async def _prepare(self, connection: AsyncConnection[Any]) -> None:
+        await self._meet_pooler(connection)
+        if self._watch.is_pooled:
+            return  # what is set for a session would be left to others; without prepared plans none grows stale
+        with answering(connection, _CONNECT_SECONDS):
+            # Limits set for a role are meant for its queries: a flush that is cut off would only be sent again.
+            await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+            # A plan made while the tables were small walks a whole shard value once they have grown, until they are
+            # analysed. Making it anew costs a tenth of a millisecond a statement; keeping it made 5,000 runs take 9 s
+            # instead of 1.
+            await connection.execute("SET plan_cache_mode = force_custom_plan")
+
+    async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
+        with answering(connection, _CONNECT_SECONDS):
+            self._watch.is_pooled = await run_async(connection, is_pooled(connection.info.backend_pid))
+            if not connection.autocommit:
+                await connection.rollback()
+        if self._watch.is_pooled:
+            connection.prepare_threshold = None  # the next transaction may be another session's
+
+    def _renew(self) -> None:
+        for pool in (self._engine, self._transactions) if self._owns_transactions else (self._engine,):
+            task = asyncio.get_running_loop().create_task(pool.drain())
+            self._renewals.add(task)
+            task.add_done_callback(self._renewals.discard)
 
 
 def check_conninfo(conninfo: object, rule: str) -> str:
@@ -89,19 +129,17 @@ def check_conninfo(conninfo: object, rule: str) -> str:
     return conninfo
 
 
-async def _prepare(connection: AsyncConnection[Any]) -> None:
-    # Limits set for a role are meant for its queries: a flush that is cut off would only be sent again.
-    await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
-    # A plan made while the tables were small walks a whole shard value once they have grown, until they are analysed.
-    # Making it anew costs a tenth of a millisecond a statement; keeping it made 5,000 runs take 9 s instead of 1.
-    await connection.execute("SET plan_cache_mode = force_custom_plan")
+def _bounded(conninfo: str, options: dict[str, Any]) -> dict[str, Any]:
+    if {"connect_timeout"} & {*options, *conninfo_to_dict(conninfo)} or "PGCONNECT_TIMEOUT" in os.environ:
+        return options
+    return {**options, "connect_timeout": _CONNECT_SECONDS}
 
 
 def _pool(
     conninfo: str,
     options: dict[str, Any],
     size: int,
-    configure: Callable[[AsyncConnection[Any]], Awaitable[None]] | None = None,
+    configure: Callable[[AsyncConnection[Any]], Awaitable[None]],
 ) -> Pool:
     return AsyncConnectionPool(
         conninfo,

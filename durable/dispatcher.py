@@ -35,6 +35,7 @@ _logger = logging.getLogger(__name__)
 
 _MOST_CLAIMED = 500
 _MOST_ROUTED = 1000
+_MOST_GIVEN_UP = 1000
 _LOST_SECONDS = 1.0
 _SOONEST = 0.005
 """Seconds: a wake that is due but locked by another worker is not asked for more often than this."""
@@ -229,6 +230,7 @@ class Dispatcher:
                     self._schema,
                     shard_value,
                     self._worker_id(),
+                    _MOST_GIVEN_UP,
                     max_strikes=self._max_strikes,
                     held=held,
                     is_strike=is_strike,
@@ -238,7 +240,10 @@ class Dispatcher:
         except BaseException:
             self.run_lost(shard_value, is_strike=is_strike)
             raise
-        for run_id in (*taken.queued, *taken.failed):
+        given_up = (*taken.queued, *taken.failed)
+        if len(given_up) == _MOST_GIVEN_UP:
+            self._give_up(shard_value, is_strike)
+        for run_id in given_up:
             run_key = RunKey(shard_value, run_id)
             _logger.error("run %s was given up by its own worker", run_key, extra={"run_key": str(run_key)})
 

@@ -15,6 +15,7 @@ from durable.store.channels import announce_ended
 from durable.store.flush import Flush
 from durable.store.records import Record, Written
 from durable.store.statement import Statement
+from durable.watch import ended
 
 _logger = logging.getLogger(__name__)
 
@@ -58,11 +59,7 @@ class Journal:
 
     async def close(self) -> None:
         """Gives up what cannot be written: its runs go on elsewhere."""
-        busy = [lane.task for lane in self._lanes.values() if lane.task is not None]
-        for task in busy:
-            task.cancel()
-        if busy:
-            await asyncio.wait(busy)
+        await ended([lane.task for lane in self._lanes.values() if lane.task is not None])
 
 
 class _Lane:

@@ -7,15 +7,19 @@ import logging
 from collections.abc import Callable
 
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 
 from durable.database import Database
+from durable.drive import run_async
+from durable.store.backends import is_pooled
+from durable.watch import answering
 
 _logger = logging.getLogger(__name__)
 
 _HEARTBEAT_SECONDS = 15.0
 _ANSWER_SECONDS = 5.0
 _RECONNECT_SECONDS = 0.5
+_POOLED_SECONDS = 3600.0
 
 
 class Listener:
@@ -34,33 +38,31 @@ class Listener:
     async def run(self) -> None:
         """Listens until cancelled; reconnects for ever."""
         while True:
+            pause = _RECONNECT_SECONDS
             try:
                 await self._listen()
-            except (psycopg.Error, OSError, TimeoutError) as error:
+            except psycopg.NotSupportedError as error:
+                _logger.warning("polling instead of listening: %s", error)
+                pause = _POOLED_SECONDS
+            except (psycopg.Error, OSError) as error:
                 _logger.warning("listening stopped, polling goes on: %s", error)
             finally:
                 self.is_connected = False
-            await asyncio.sleep(_RECONNECT_SECONDS)
+            await asyncio.sleep(pause)
 
     async def _listen(self) -> None:
-        connection = await AsyncConnection.connect(self._database.conninfo, **self._database.connect_options)
+        connection = await self._database.connect()
         try:
-            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+            with answering(connection, _ANSWER_SECONDS):
+                if await run_async(connection, is_pooled(connection.info.backend_pid)):
+                    raise psycopg.NotSupportedError("notifications do not come through a transaction pooler")
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
             self.is_connected = True
             self._caught_up()
             while True:
                 async for notice in connection.notifies(timeout=_HEARTBEAT_SECONDS):
                     self._notified(notice.payload)
-                await self._check(connection)
+                with answering(connection, _ANSWER_SECONDS):
+                    await connection.execute("SELECT 1")
         finally:
             await connection.close()
-
-    async def _check(self, connection: AsyncConnection[object]) -> None:
-        # Not asyncio.wait_for: cancelling a statement opens a second connection through the same dead network.
-        answer = asyncio.ensure_future(connection.execute("SELECT 1"))
-        done, _ = await asyncio.wait({answer}, timeout=_ANSWER_SECONDS)
-        if not done:
-            connection.pgconn.finish()
-            await asyncio.wait({answer}, timeout=_ANSWER_SECONDS)
-            raise TimeoutError(f"the listening connection did not answer within {_ANSWER_SECONDS:g} s")
-        await answer

@@ -9,16 +9,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 import psycopg
-from psycopg import AsyncConnection, Connection, sql
+from psycopg import Connection, sql
 from psycopg_pool import PoolTimeout
 
 from durable.connections import AsyncConnections, Connections
 from durable.core.errors import DurableError, ResultTimeout, RunNotFound
 from durable.core.runs import TERMINAL, RunKey
-from durable.drive import run
+from durable.drive import run, run_async
 from durable.operations import Operations
 from durable.store.application import Outcome
+from durable.store.backends import is_pooled
 from durable.store.channels import done_channel
+from durable.watch import answering
 
 _logger = logging.getLogger(__name__)
 
@@ -201,34 +203,30 @@ class AsyncOutcomes:
     # listening
 
     async def _listen_for_ever(self) -> None:
-        while True:
+        is_of_use = True
+        while is_of_use:
             try:
-                await self._listen()
+                is_of_use = await self._listen()
             except (psycopg.Error, OSError) as error:
                 _logger.warning("listening for results stopped, asking goes on: %s", error)
             await asyncio.sleep(_RECONNECT_SECONDS)
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> bool:
+        """Returns whether there is something to listen to: no notification comes through a transaction pooler."""
         connection = await self.connections.connect()
         try:
+            if await run_async(connection, is_pooled(connection.info.backend_pid)):
+                return False
             await connection.execute(sql.SQL("LISTEN {}").format(self._channel))
             self._ask_now(self._all())  # what ended before is found by asking
             while True:
                 async for notice in connection.notifies(timeout=_HEARTBEAT_SECONDS):
                     for run_id in notice.payload.split(","):
                         self._ask_now(self._waiters.get(run_id, ()))
-                await _check_alive(connection)
+                with answering(connection, _ANSWER_SECONDS):
+                    await connection.execute("SELECT 1")
         finally:
             await connection.close()
-
-
-async def _check_alive(connection: AsyncConnection[object]) -> None:
-    # Not asyncio.wait_for: cancelling a statement opens a second connection through the same dead network.
-    answer = asyncio.ensure_future(connection.execute("SELECT 1"))
-    done, _ = await asyncio.wait({answer}, timeout=_ANSWER_SECONDS)
-    if not done:
-        connection.pgconn.finish()
-    await answer
 
 
 def _fail(waiter: _Waiter, error: Exception) -> None:

@@ -34,12 +34,15 @@ from durable.scheduler import Scheduler
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema
 from durable.store.settings import read_settings
+from durable.watch import ended
 
 _logger = logging.getLogger(__name__)
 
 _MOST_CHANNEL_BYTES = 63
 _FLUSH_SECONDS = 5.0
 """How long a stopping worker tries to write what it still holds."""
+_OUT_OF_TOUCH_SECONDS = 0.5
+"""The same, where the database does not answer anyway."""
 
 State = Literal["created", "starting", "running", "stopping", "stopped"]
 
@@ -223,8 +226,7 @@ class Worker:
 
     def _assemble(self, database: Database, shard_count: int) -> _Parts:
         lease = self._lease = Lease(
-            database.conninfo,
-            database.connect_options,
+            database,
             self._schema,
             [workflow.name for workflow in self._workflows],
             shard_count,
@@ -305,14 +307,13 @@ class Worker:
             stopping.cancel()
 
     async def _shut_down(self, duties: list[asyncio.Task[None]], parts: _Parts) -> None:
-        for duty in duties:
-            duty.cancel()
-        await asyncio.gather(*duties, return_exceptions=True)
+        await ended(duties)
         await parts.executor.drain(self._patience)
         flushed = asyncio.create_task(_flush(parts))
-        _, unfinished = await asyncio.wait({flushed}, timeout=_FLUSH_SECONDS)
+        patience = _FLUSH_SECONDS if parts.lease.is_in_touch else _OUT_OF_TOUCH_SECONDS
+        _, unfinished = await asyncio.wait({flushed}, timeout=patience)
         if unfinished:
-            flushed.cancel()
+            await ended([flushed])
             _logger.error("the database did not take the last records; their runs go on elsewhere")
             await parts.journal.close()
         asyncio.get_running_loop().call_soon(parts.executor.close)

@@ -204,9 +204,16 @@ def store_transaction_memo(
 
 
 def register_worker(
-    schema: str, worker_id: str, *, lock_key: int, hostname: str, process_id: int, workflows: list[str], lease: float
+    schema: str,
+    worker_id: str,
+    *,
+    lock_key: int | None,
+    hostname: str,
+    process_id: int,
+    workflows: list[str],
+    lease: float,
 ) -> Statement[None]:
-    """Makes the worker known to the others. ``lease`` in seconds."""
+    """Makes the worker known to the others. ``lease`` in seconds; ``lock_key`` is ``None`` where no lock is held."""
     return Statement(
         query("register_worker", schema),
         {
@@ -244,13 +251,14 @@ def take_over_runs(
     schema: str,
     shard_value: str,
     owner: str,
+    limit: int,
     *,
     max_strikes: int,
     held: Sequence[str] = (),
     is_strike: bool = True,
 ) -> Statement[TakenOver]:
-    """Frees the runs of a worker that is dead, or all but those it still holds. After ``max_strikes`` strikes without a
-    new memo in between a run fails with ``CrashLoop``."""
+    """Frees up to ``limit`` runs of a worker that is dead, or of a living one those that are not ``held``. After
+    ``max_strikes`` strikes without a new memo in between a run fails with ``CrashLoop``."""
     error = ErrorInfo(
         "CrashLoop",
         f"{max_strikes} workers in a row died or gave up while executing this run, without a new memo; "
@@ -261,6 +269,7 @@ def take_over_runs(
         {
             "shard_value": shard_value,
             "owner": owner,
+            "limit": limit,
             "held": list(held),
             "strike": int(is_strike),
             "max_strikes": max_strikes,

@@ -4,7 +4,7 @@ SELECT worker.worker_id, worker.workflows,
 FROM durable.workers AS worker
 WHERE worker.worker_id <> %(worker_id)s
   AND (worker.heartbeat_at < now() - make_interval(secs => worker.lease)
-       OR NOT EXISTS (
+       OR worker.lock_key IS NOT NULL AND NOT EXISTS (
             SELECT 1 FROM pg_catalog.pg_locks AS held
             WHERE held.locktype = 'advisory' AND held.granted
               AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())

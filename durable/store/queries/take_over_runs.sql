@@ -7,6 +7,7 @@ WITH lost AS MATERIALIZED (
     WHERE workflow_name_shard = %(shard_value)s AND status = 'running' AND worker_id = %(owner)s
       AND run_id <> ALL(%(held)s::uuid[])
     ORDER BY run_id
+    LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ), counted AS MATERIALIZED (
     SELECT lost.run_id, lost.strikes, lost.memos_at_takeover,

@@ -1,0 +1,4 @@
+-- What the server believes of one of its own connections; no row: it has none of that number.
+SELECT state, wait_event = 'ClientRead', state_change::text
+FROM pg_catalog.pg_stat_activity
+WHERE pid = %(pid)s

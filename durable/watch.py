@@ -1,0 +1,134 @@
+"""Connections behind which the network has fallen silent: found out, and hung up.
+
+A half-open connection gives no error for hours, and whoever awaits its answer waits as long. Cancelling that wait does
+not help: psycopg cancels a statement over a second connection, through the same network. Shutting the socket down does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.pq import PipelineStatus, TransactionStatus
+
+from durable.store.backends import Backend, look_at_backend
+
+_logger = logging.getLogger(__name__)
+
+_FIRST_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
+_ANSWER_SECONDS = 3.0
+_CANCEL_SECONDS = 0.5
+_POOLED_SECONDS = 30.0
+"""Behind a pooler the server cannot be asked about a connection: our own statements have this long."""
+
+
+def hang_up(connection: AsyncConnection[Any]) -> None:
+    """Whoever awaits an answer there gets an ``OperationalError``."""
+    if not connection.closed:
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as line, suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def answering(connection: AsyncConnection[Any], seconds: float) -> Generator[None]:
+    """Hangs up unless the block ends within that many seconds."""
+    timer = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels them until they have ended. More than once, where need be: psycopg answers a first cancel by asking the
+    server to cancel the statement, for up to ten seconds where the network is silent, and a second by hanging up."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        done, left = await asyncio.wait(left, timeout=_CANCEL_SECONDS)
+        for task in done:
+            if not task.cancelled() and task.exception() is not None:
+                _logger.debug("%r ended while it was cancelled", task, exc_info=task.exception())
+
+
+class Watch:
+    """Hangs up where we wait for an answer and the server does not owe one. It is asked on another connection, made by
+    ``connect``; ``hung_up`` is called when one was, since its neighbours may be as silent."""
+
+    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection[Any]]], hung_up: Callable[[], None]) -> None:
+        self._connect = connect
+        self._hung_up = hung_up
+        self.is_pooled = False
+        """Whether a pooler stands between; told by whoever opens the connections."""
+
+    @contextmanager
+    def over(self, connection: AsyncConnection[Any], *, is_ours: bool) -> Generator[None]:
+        """Watches a connection during the block. ``is_ours``: only the engine's own statements are run there, which
+        never keep the server waiting for input."""
+        loop = asyncio.get_running_loop()
+        looking: list[asyncio.Task[None]] = []
+
+        def begin() -> None:
+            looking.append(loop.create_task(self._look_on(connection, is_ours=is_ours)))
+
+        if not self.is_pooled:
+            timer = loop.call_later(_FIRST_LOOK_SECONDS, begin)
+        elif is_ours:
+            timer = loop.call_later(_POOLED_SECONDS, hang_up, connection)
+        else:
+            yield
+            return
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for task in looking:
+                task.cancel()
+
+    async def _look_on(self, connection: AsyncConnection[Any], *, is_ours: bool) -> None:
+        before: Backend | None = None
+        is_second = False
+        while True:
+            is_silent, backend = False, None
+            try:
+                is_silent, backend = await self._look(connection, is_ours=is_ours)
+            except (psycopg.Error, OSError) as error:
+                _logger.debug("nothing can be told of a slow connection: %s", error)
+            if is_silent and is_second and backend == before:
+                _logger.warning("a connection fell silent while its answer was awaited; it is given up")
+                hang_up(connection)
+                self._hung_up()
+                return
+            is_second, before = is_silent, backend
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _look(self, connection: AsyncConnection[Any], *, is_ours: bool) -> tuple[bool, Backend | None]:
+        """Whether we wait and the server does not work for us, and how the server described it."""
+        if not _is_waiting(connection, is_ours=is_ours):
+            return False, None
+        asking = await self._connect()
+        try:
+            with answering(asking, _ANSWER_SECONDS):
+                statement = look_at_backend(connection.info.backend_pid)
+                cursor = await asking.execute(statement.sql, statement.params)
+                backend = statement.read(await cursor.fetchall())
+        finally:
+            await asking.close()
+        is_working = backend is not None and backend.state == "active" and not (is_ours and backend.is_reading)
+        return not is_working and _is_waiting(connection, is_ours=is_ours), backend
+
+
+def _is_waiting(connection: AsyncConnection[Any], *, is_ours: bool) -> bool:
+    if connection.closed or connection.pgconn.transaction_status != TransactionStatus.ACTIVE:
+        return False
+    # In a pipeline a connection counts as active even while nothing was asked.
+    return is_ours or connection.pgconn.pipeline_status == PipelineStatus.OFF
