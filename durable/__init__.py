@@ -2,6 +2,7 @@
 
 from durable.async_client import AsyncClient
 from durable.client import Client
+from durable.core.child import ChildHandle
 from durable.core.codec import Codec, JsonCodec
 from durable.core.context import Context
 from durable.core.errors import (
@@ -40,6 +41,7 @@ __all__ = [
     "workflow",
     "Workflow",
     "Context",
+    "ChildHandle",
     "Client",
     "AsyncClient",
     "Handle",

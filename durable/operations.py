@@ -17,7 +17,6 @@ from durable.core.arguments import check_codec, instance, one_of, whole_number
 from durable.core.codec import Codec
 from durable.core.durations import aware, seconds
 from durable.core.errors import (
-    DeserializationError,
     InvalidArgument,
     RunCancelled,
     RunFailed,
@@ -27,6 +26,7 @@ from durable.core.errors import (
     RunNotRetryable,
     RunTerminal,
 )
+from durable.core.inputs import check_workflow, encoded_input
 from durable.core.keys import check_key
 from durable.core.runs import TERMINAL, Run, RunKey, RunStatus, Status
 from durable.core.shard import shard_value
@@ -108,14 +108,14 @@ class Operations:
         tags: Mapping[str, str] | None = None,
     ) -> NewRun:
         """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
-        _check_workflow(wf)
+        check_workflow(wf)
         if delay is not None and at is not None:
             raise InvalidArgument("at", at, "give either delay or at")
         return NewRun(
             run_id=str(uuid7()) if key is None else _keyed_run_id(wf.name, check_key("key", key)),
             workflow_name=wf.name,
             version=wf.version,
-            input=self._input(wf, input),
+            input=encoded_input(wf, input, self.codec),
             key=key,
             delay=None if delay is None else seconds("delay", delay),
             at=None if at is None else aware("at", at).astimezone(UTC),
@@ -126,13 +126,19 @@ class Operations:
 
     def new_runs(self, wf: Workflow[Any, Any], inputs: Iterable[object]) -> list[NewRun]:
         """One run an input, in their order."""
-        _check_workflow(wf)
+        check_workflow(wf)
         try:
             numbered = list(enumerate(inputs))
         except TypeError:
             raise InvalidArgument("inputs", inputs, "what can be iterated, one input a run") from None
         return [
-            NewRun(str(uuid7()), wf.name, wf.version, self._input(wf, input, f"inputs[{number}]"), timeout=wf.timeout)
+            NewRun(
+                str(uuid7()),
+                wf.name,
+                wf.version,
+                encoded_input(wf, input, self.codec, f"inputs[{number}]"),
+                timeout=wf.timeout,
+            )
             for number, input in numbered
         ]
 
@@ -172,20 +178,6 @@ class Operations:
                 break
             count = self._shard_count = current
         return shard_value(run.workflow_name, run.run_id, count)
-
-    def _input(self, wf: Workflow[Any, Any], value: object, argument: str = "input") -> str:
-        what = f"the input of workflow {wf.name!r}"
-        if not wf.takes_input:
-            if value is not None:
-                raise InvalidArgument(argument, value, f"workflow {wf.name!r} takes no input")
-            return "null"
-        codec = wf.codec or self.codec
-        text = codec.encode(value, what)
-        try:
-            codec.decode(text, wf.input_type, what)
-        except DeserializationError as error:
-            raise InvalidArgument(argument, value, f"{what} is {_type_name(wf.input_type)}: {error.reason}") from None
-        return text
 
     # events
 
@@ -342,11 +334,6 @@ def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
     return parsed
 
 
-def _check_workflow(wf: object) -> None:
-    if not isinstance(wf, Workflow):
-        raise InvalidArgument("wf", wf, "a workflow, that is an `async def` decorated with @workflow")
-
-
 def _keyed_run_id(workflow_name: str, key: str) -> str:
     return str(uuid5(_KEYED_RUNS, msgspec.json.encode((workflow_name, key)).decode()))
 
@@ -377,7 +364,3 @@ def _batches(runs: Sequence[NewRun]) -> Iterator[list[NewRun]]:
         characters += len(run.input)
     if batch:
         yield batch
-
-
-def _type_name(type: Any) -> str:
-    return getattr(type, "__qualname__", None) or str(type)

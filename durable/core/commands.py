@@ -13,10 +13,12 @@ from uuid import UUID
 
 import msgspec
 
-from durable.core.errors import ErrorInfo, NondeterminismError
-from durable.core.history import Cancel, Kind, describe
+from durable.core.codec import Codec
+from durable.core.errors import ErrorInfo, NondeterminismError, RunCancelled, RunFailed
+from durable.core.history import Cancel, ChildEnd, Kind, describe
 from durable.core.retry import RetryPolicy
-from durable.core.workflow import Signature
+from durable.core.runs import RunKey
+from durable.core.workflow import Signature, Workflow
 
 
 class _Call(msgspec.Struct, frozen=True):
@@ -34,6 +36,10 @@ class _Call(msgspec.Struct, frozen=True):
     def type(self) -> Any:
         """The declared type of the answer."""
         return None
+
+    def decode(self, text: str, codec: Codec) -> Any:
+        """The answer, as the workflow sees it. Raises what the workflow is to see instead."""
+        return codec.decode(text, self.type, f"the answer to {self}")
 
     def __str__(self) -> str:
         return describe(self.kind, self.key, self.name)
@@ -119,13 +125,70 @@ class WaitEvent(_Call, frozen=True):
         return self.payload_type
 
 
-Call: TypeAlias = Execute | Transact | Draw | Sleep | WaitEvent
+class StartChild(_Call, frozen=True):
+    """Begin a run of ``workflow`` as a child of this one; ``input`` is encoded. The answer is the child's run key."""
+
+    workflow: Workflow[Any, Any]
+    input: str
+
+    @property
+    def kind(self) -> Kind:
+        return "child"
+
+    @property
+    def name(self) -> str:
+        return self.workflow.name
+
+    def decode(self, text: str, codec: Codec) -> Any:
+        return msgspec.json.decode(text, type=str)  # plain, so that the engine can read it too
+
+    @staticmethod
+    def answer(run_key: RunKey) -> str:
+        """The answer, encoded."""
+        return msgspec.json.encode(str(run_key)).decode()
+
+
+class WaitChild(_Call, frozen=True):
+    """Wait for the end of a child. ``codec`` encoded its output."""
+
+    run_key: RunKey
+    output_type: Any
+    codec: Codec
+
+    @property
+    def kind(self) -> Kind:
+        return "child_result"
+
+    @property
+    def name(self) -> str:
+        return self.run_key.run_id
+
+    @property
+    def type(self) -> Any:
+        return self.output_type
+
+    def decode(self, text: str, codec: Codec) -> Any:
+        end = ChildEnd.parse(text)
+        if end.status == "cancelled":
+            raise RunCancelled(self.run_key, end.error.message if end.error else "no reason was given")
+        if end.error is not None:
+            raise RunFailed(self.run_key, end.error)
+        return self.codec.decode(end.output_text, self.type, f"the output of child {self.run_key}")
+
+
+Call: TypeAlias = Execute | Transact | Draw | Sleep | WaitEvent | StartChild | WaitChild
 
 
 class Abandon(msgspec.Struct, frozen=True):
     """The workflow's own code cancelled this call; its answer is no longer wanted."""
 
     call: Call
+
+
+class CancelChild(msgspec.Struct, frozen=True):
+    """The workflow's own code waits no longer for this child and wants it cancelled."""
+
+    run_key: RunKey
 
 
 class Complete(msgspec.Struct, frozen=True):
@@ -155,4 +218,4 @@ class SetAside(msgspec.Struct, frozen=True):
     error: NondeterminismError
 
 
-Command: TypeAlias = Call | Abandon | Complete | Fail | EndCancelled | SetAside
+Command: TypeAlias = Call | Abandon | CancelChild | Complete | Fail | EndCancelled | SetAside

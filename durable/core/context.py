@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast, overload
 from uuid import UUID
 
+from durable.core.child import ChildHandle, start_child
+from durable.core.codec import Codec, JsonCodec
 from durable.core.commands import Draw, Execute, Sleep, Transact, WaitEvent
 from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument
@@ -15,7 +17,7 @@ from durable.core.keys import check_key
 from durable.core.machine import Machine
 from durable.core.retry import RetryPolicy
 from durable.core.runs import RunKey
-from durable.core.workflow import signature_of
+from durable.core.workflow import InputT, OutputT, Workflow, signature_of
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -33,7 +35,7 @@ class Context:
     call on replay. The primitives may be combined with ``asyncio.gather``, ``TaskGroup`` and the like.
     """
 
-    __slots__ = ("_machine", "attempt", "run_key", "scheduled_at", "version", "workflow_name")
+    __slots__ = ("_codec", "_machine", "attempt", "run_key", "scheduled_at", "version", "workflow_name")
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Context:
         version: int,
         attempt: int,
         scheduled_at: datetime | None = None,
+        codec: Codec | None = None,
     ) -> None:
         self.run_key = run_key
         """The key of this run."""
@@ -52,6 +55,7 @@ class Context:
         """1 on the first attempt; one more after each failed one."""
         self.scheduled_at = scheduled_at
         """The tick of the schedule that the run was begun for, aware, in UTC; ``None`` if no schedule began it."""
+        self._codec = codec or JsonCodec()  # of children whose workflow has none; not that of this workflow
         self._machine: Machine | None = None
 
     def attach(self, machine: Machine) -> None:
@@ -151,6 +155,32 @@ class Context:
             None if timeout is None else seconds("timeout", timeout),
         )
         return await self._attached.call(call)
+
+    @overload
+    async def run_child(self, key: str, wf: Workflow[None, OutputT], input: None = None) -> OutputT: ...
+    @overload
+    async def run_child(self, key: str, wf: Workflow[InputT, OutputT], input: InputT) -> OutputT: ...
+    async def run_child(self, key: str, wf: Workflow[Any, OutputT], input: object = None) -> OutputT:
+        """Begins a run of another workflow, or of the same, and waits for its output, parked: ``start_child`` and
+        ``result`` in one. Any worker that has the workflow executes it.
+
+        If this await is cancelled, so is the child. When this run fails or is terminated, the child goes on. A retry of
+        this run begins a failed or cancelled child anew and keeps the result of a completed one.
+        """
+        handle: ChildHandle[OutputT] = await start_child(self._attached, self._codec, key, wf, input)
+        return await handle.only_result()
+
+    @overload
+    async def start_child(self, key: str, wf: Workflow[None, OutputT], input: None = None) -> ChildHandle[OutputT]: ...
+    @overload
+    async def start_child(self, key: str, wf: Workflow[InputT, OutputT], input: InputT) -> ChildHandle[OutputT]: ...
+    async def start_child(self, key: str, wf: Workflow[Any, OutputT], input: object = None) -> ChildHandle[OutputT]:
+        """Begins a child once, in the transaction that records it, and does not wait for it; it goes on whatever
+        becomes of this run. ``key`` also takes ``"<key>:result"``, so it has at most 193 bytes.
+
+        Raises ``InvalidArgument``, ``SerializationError`` or ``DuplicateKey`` before anything is stored.
+        """
+        return await start_child(self._attached, self._codec, key, wf, input)
 
     async def random_uuid7(self, key: str) -> UUID:
         """A time-ordered UUID, the same for the same key: the idempotency key for outside effects."""

@@ -8,7 +8,19 @@ import msgspec
 
 from durable.core.errors import ErrorInfo
 
-Kind = Literal["execute", "transaction", "random_uuid7", "random_uint64", "random", "now", "sleep", "event", "cancel"]
+Kind = Literal[
+    "execute",
+    "transaction",
+    "random_uuid7",
+    "random_uint64",
+    "random",
+    "now",
+    "sleep",
+    "event",
+    "cancel",
+    "child",
+    "child_result",
+]
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -74,8 +86,32 @@ class Cancel(msgspec.Struct, frozen=True):
         return cls("deadline" if memo.name == "deadline" else "request", reason)
 
 
+class ChildEnd(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a child ended, as its parent is told. ``output`` is encoded by the child's codec."""
+
+    # First: the retry of a run tells by the beginning of the text whether the child is to be begun anew.
+    status: Literal["completed", "failed", "cancelled"]
+    output: msgspec.Raw = msgspec.Raw()
+    error: ErrorInfo | None = None
+
+    @property
+    def output_text(self) -> str:
+        """The encoded output, in the very text it was given."""
+        return bytes(self.output).decode()
+
+    @property
+    def text(self) -> str:
+        """This, encoded."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def parse(cls, text: str) -> ChildEnd:
+        """Read back."""
+        return msgspec.json.decode(text, type=cls)
+
+
 class OpenWait(msgspec.Struct, frozen=True):
-    """A sleep or event wait that was begun and has no answer yet."""
+    """A sleep, or a wait for an event or a child, that was begun and has no answer yet."""
 
     key: str
     kind: Kind
@@ -104,6 +140,10 @@ def describe(kind: Kind, key: str, name: str) -> str:
     match kind:
         case "event":
             return f"wait_for_event {key!r} for {name!r}"
+        case "child":
+            return f"child {key!r} of workflow {name!r}"
+        case "child_result":
+            return f"the wait {key!r} for child {name}"
         case "execute" | "transaction":
             return f"{kind} {key!r} of {name}"
         case _:

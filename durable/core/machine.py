@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from durable.core.codec import Codec
-from durable.core.commands import Abandon, Call, Command, Complete, EndCancelled, Fail, SetAside
+from durable.core.commands import Abandon, Call, CancelChild, Command, Complete, EndCancelled, Fail, SetAside
 from durable.core.errors import (
     DuplicateKey,
     DurableError,
@@ -27,6 +27,7 @@ from durable.core.errors import (
 )
 from durable.core.history import Cancel, Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value, describe
 from durable.core.loop import ReplayLoop
+from durable.core.runs import RunKey
 
 _TRACEBACK_LIMIT = 8192
 
@@ -199,6 +200,10 @@ class Machine:
             kept.append(Abandon(call))
         self._commands = kept
 
+    def cancel_child(self, run_key: RunKey) -> None:
+        """The workflow cancelled what awaited the child. A replay asks again, which changes nothing."""
+        self._commands.append(CancelChild(run_key))
+
     def _answer_carried(self) -> None:
         """Answers calls whose memo has no place in the order any more, in the order of the calls."""
         while True:
@@ -219,7 +224,7 @@ class Machine:
         match outcome:
             case Value(text):
                 try:
-                    answer.set_result(self._codec.decode(text, call.type, f"the answer to {call}"))
+                    answer.set_result(call.decode(text, self._codec))
                 except DurableError as error:
                     answer.set_exception(error)
             case Failure(error, cause):
@@ -239,7 +244,7 @@ class Machine:
         if missed is None:
             missed = next((wait for wait in self._history.open_waits if wait.key not in self._used), None)
         if missed is not None:
-            called = next((command for command in self._commands if not isinstance(command, Abandon)), None)
+            called = next((command for command in self._commands if isinstance(command, Call)), None)
             ending = "the end of the workflow" if self._main.done() else "nothing more"
             self._mismatch = NondeterminismError(str(missed), str(called) if called else ending)
 
@@ -248,9 +253,9 @@ class Machine:
             return [SetAside(self._mismatch)]
         commands, self._commands = self._commands, []
         if self._main.done():
-            abandoned = [command for command in commands if isinstance(command, Abandon)]
-            abandoned.extend(Abandon(answer.call) for answer in self._pending.values())
-            return [*abandoned, self._ending()]
+            last: list[Command] = [command for command in commands if isinstance(command, Abandon | CancelChild)]
+            last.extend(Abandon(answer.call) for answer in self._pending.values())
+            return [*last, self._ending()]
         if not self._pending:
             commands.append(
                 failure_of(

@@ -10,7 +10,18 @@ from uuid import UUID
 import msgspec
 from psycopg import AsyncConnection
 
-from durable import AsyncClient, AsyncHandle, Client, Context, Handle, RunKey, RunStatus, Workflow, workflow
+from durable import (
+    AsyncClient,
+    AsyncHandle,
+    ChildHandle,
+    Client,
+    Context,
+    Handle,
+    RunKey,
+    RunStatus,
+    Workflow,
+    workflow,
+)
 
 
 class Order(msgspec.Struct):
@@ -50,6 +61,21 @@ async def checkout(ctx: Context, order: Order) -> Receipt:
 @workflow(version=2)
 async def nightly(ctx: Context) -> None:
     await ctx.sleep("nap", 1)
+
+
+@workflow
+async def season(ctx: Context, orders: list[Order]) -> int:
+    assert_type(await ctx.run_child("one", checkout, orders[0]), Receipt)
+    assert_type(await ctx.run_child("none", nightly), None)
+    handle = await ctx.start_child("later", checkout, orders[1])
+    assert_type(handle, ChildHandle[Receipt])
+    assert_type(handle.run_key, RunKey)
+    assert_type(await handle.result(), Receipt)
+    assert_type(await ctx.start_child("idle", nightly), ChildHandle[None])
+    receipts = await asyncio.gather(*(ctx.run_child(order.item, checkout, order) for order in orders))
+    assert_type(receipts, list[Receipt])
+    await ctx.run_child("wrong", checkout, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return len(receipts)
 
 
 assert_type(checkout, Workflow[Order, Receipt])
