@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -10,13 +11,18 @@ import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
 
+from durable.conninfo import check_conninfo
 from durable.core.errors import InvalidArgument, SchemaError
-from durable.store.migrations import Migration, citus_schema, current_schema, migrations
+from durable.store.migrations import Migration, citus_schema, current_schema, migrations, roles_script
 from durable.store.queries import check_schema, in_schema
 
 _logger = logging.getLogger(__name__)
 
 _MOST_SHARDS = 4096
+_MOST_NAME = 63
+# Where our own scripts name the schema itself, and its roles; what is put there is checked and quoted.
+_SCHEMA = re.compile(r"\bSCHEMA (IF NOT EXISTS )?durable\b")
+_ROLE = re.compile(r"\bdurable_(owner|worker|client|viewer)\b")
 
 
 def migrate(
@@ -33,6 +39,7 @@ def migrate(
 
     Raises ``InvalidArgument``, and ``SchemaError`` where the database has no Citus to distribute over.
     """
+    check_conninfo("conninfo", conninfo)
     check_schema(schema)
     if shard_count is not None and (
         isinstance(shard_count, bool) or not isinstance(shard_count, int) or not 1 <= shard_count <= _MOST_SHARDS
@@ -40,7 +47,9 @@ def migrate(
         raise InvalidArgument("shard_count", shard_count, f"a whole number between 1 and {_MOST_SHARDS}")
     applied: list[int] = []
     with psycopg.connect(conninfo, autocommit=True, row_factory=tuple_row) as connection:
-        _check_raise(connection, schema, shard_count)
+        with connection.transaction():
+            _act_as_owner(connection, schema)
+            _check_raise(connection, schema, shard_count)
         while True:
             migration = _apply_next(connection, schema)
             if migration is None:
@@ -60,13 +69,30 @@ def schema_sql(schema: str = "durable", *, citus: bool = False) -> str:
 
     A database made of it needs no ``migrate``, and later migrations apply to it.
     """
-    script = in_schema(current_schema() + ("\n" + citus_schema() if citus else ""), schema)
-    return script.replace("CREATE SCHEMA IF NOT EXISTS durable;", f'CREATE SCHEMA IF NOT EXISTS "{schema}";')
+    return _of_schema(current_schema() + ("\n" + citus_schema() if citus else ""), schema)
+
+
+def roles_sql(schema: str = "durable") -> str:
+    """SQL, commented and to be repeated at will, that makes the roles ``<schema>_owner``, ``_worker``, ``_client`` and
+    ``_viewer`` and gives each no more than it needs.
+
+    Raises ``InvalidArgument``, also for a schema whose name leaves no room for that of a role.
+    """
+    check_schema(schema)
+    if len(schema) > _MOST_NAME - len("_worker"):
+        # Postgres would cut the name, and so make one role of four.
+        raise InvalidArgument("schema", schema, f"at most {_MOST_NAME - len('_worker')} characters, for a role adds 7")
+    return _ROLE.sub(rf'"{schema}_\1"', _of_schema(roles_script(), schema))
+
+
+def _of_schema(script: str, schema: str) -> str:
+    return _SCHEMA.sub(rf'SCHEMA \1"{schema}"', in_schema(script, schema))
 
 
 def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
     with connection.transaction():
         _lock(connection, schema)
+        _act_as_owner(connection, schema)
         version = _version(connection, schema)
         missing = [migration for migration in migrations() if migration.version > version]
         if not missing:
@@ -85,6 +111,17 @@ def _lock(connection: Connection[Any], schema: str) -> None:
     # A transaction's lock and not a session's: it holds behind a transaction pooler too.
     key = int.from_bytes(sha256(f"durable migrate {schema}".encode()).digest()[:8], "big", signed=True)
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+
+
+def _act_as_owner(connection: Connection[Any], schema: str) -> None:
+    """Until the end of the transaction: what is made in the schema shall belong to whoever owns the rest of it."""
+    owner = connection.execute(
+        "SELECT rolname FROM pg_namespace JOIN pg_roles ON pg_roles.oid = nspowner"
+        " WHERE nspname = %s AND rolname <> current_user AND pg_has_role(pg_roles.oid, %s)",
+        [schema, "SET" if connection.info.server_version >= 160000 else "MEMBER"],
+    ).fetchone()
+    if owner is not None:
+        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner[0])))
 
 
 def _version(connection: Connection[Any], schema: str) -> int:
@@ -115,6 +152,7 @@ def _check_raise(connection: Connection[Any], schema: str, shard_count: int | No
 def _set_shard_count(connection: Connection[Any], schema: str, shard_count: int) -> None:
     with connection.transaction():
         _lock(connection, schema)
+        _act_as_owner(connection, schema)
         _check_raise(connection, schema, shard_count)
         connection.execute(
             sql.SQL("UPDATE {}.settings SET shard_count = %s").format(sql.Identifier(schema)), [shard_count]
@@ -128,6 +166,7 @@ def _distribute(connection: Connection[Any], schema: str) -> None:
         )
     with connection.transaction():
         _lock(connection, schema)
+        _act_as_owner(connection, schema)
         runs = sql.Identifier(schema, "runs").as_string(connection)
         if connection.execute("SELECT FROM pg_dist_partition WHERE logicalrelid = %s::regclass", [runs]).fetchone():
             return

@@ -20,8 +20,12 @@ from psycopg.conninfo import make_conninfo
 from durable.embedded import EmbeddedPostgres
 from durable.migrate import migrate
 from durable.store.migrations import latest_version
+from tests import roles
 
 _numbers = count(1)
+
+if roles.is_asked_for:
+    roles.take_roles()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -63,6 +67,8 @@ class _Reused:
                 psycopg.connect(self._conninfo, autocommit=True, application_name="fixture")
             )
             self._catalog = self._read_catalog(self._connection)
+        if roles.is_asked_for:
+            roles.limit(self._conninfo)
         return self._conninfo
 
     def give_back(self) -> None:

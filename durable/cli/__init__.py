@@ -13,11 +13,13 @@ from typing import Any, cast
 
 import psycopg
 
-from durable.core.errors import DurableError, InvalidArgument
+from durable.core.errors import DurableError, InvalidArgument, shorten
 from durable.core.workflow import Workflow
 from durable.embedded import database, named
-from durable.migrate import migrate, schema_sql
+from durable.migrate import migrate, roles_sql, schema_sql
 from durable.store.migrations import latest_version
+
+_MOST_SHOWN = 8192
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,8 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.verb(options))
-    except (DurableError, psycopg.OperationalError) as error:
-        print(f"durable: {error}", file=sys.stderr)
+    except (DurableError, psycopg.Error) as error:
+        # Not the details that Postgres adds: they repeat the row, payloads included.
+        text = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+        print(f"durable: {printable(text or str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -51,12 +55,21 @@ def _parser() -> argparse.ArgumentParser:
 
     printing = verbs.add_parser("schema", parents=[common], help="print the SQL of the schema")
     printing.add_argument("--citus", action="store_true", help="and the SQL that distributes it over a Citus cluster")
+    printing.add_argument(
+        "--roles", action="store_true", help="instead, the SQL of roles that may no more than they need"
+    )
     printing.set_defaults(verb=_schema)
 
     working = verbs.add_parser("worker", parents=[common], help="run a worker until it is told to stop")
     working.add_argument("workflows", metavar="module:attribute", nargs="+", help="a workflow, or a list of them")
     working.set_defaults(verb=_worker)
     return parser
+
+
+def printable(text: str) -> str:
+    """At most 8 KiB of it, what would steer a terminal written out: the text may be anybody's."""
+    shown = "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text.strip())
+    return shorten(shown, _MOST_SHOWN)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -82,7 +95,7 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _schema(options: argparse.Namespace) -> int:
-    print(schema_sql(options.schema, citus=options.citus))
+    print(roles_sql(options.schema) if options.roles else schema_sql(options.schema, citus=options.citus))
     return 0
 
 

@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +24,7 @@ from rich.text import Text
 from durable.cli.claims import load_claims, read_claims
 from durable.cli.demo_proof import Takeover, prove
 from durable.client import Client
+from durable.conninfo import without_password
 from durable.core.errors import DurableError, InvalidArgument
 from durable.migrate import migrate
 
@@ -184,6 +186,7 @@ def _own_database(dsn: str, *, keep: bool, console: Console) -> Generator[str]:
             yield own
         finally:
             if keep:
-                console.print(f"The database is kept: [bold]psql '{own}'[/]", soft_wrap=True)
+                shown = escape(without_password(own))
+                console.print(f"The database is kept: [bold]psql '{shown}'[/]", soft_wrap=True)
             else:
                 connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

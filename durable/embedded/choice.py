@@ -7,12 +7,15 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from durable.conninfo import check_conninfo
 from durable.embedded.server import EmbeddedPostgres
 
 
 def named(dsn: str | None = None) -> str | None:
-    """The given database, else that of ``$DURABLE_DATABASE_URL``; ``None``: the embedded server is to be used."""
-    return dsn or os.environ.get("DURABLE_DATABASE_URL") or None
+    """The given database, else that of ``$DURABLE_DATABASE_URL``; ``None``: the embedded server is to be used.
+    Raises ``InvalidArgument`` for what is no connection string."""
+    chosen = dsn or os.environ.get("DURABLE_DATABASE_URL") or None
+    return None if chosen is None else check_conninfo("--dsn" if dsn else "DURABLE_DATABASE_URL", chosen)
 
 
 @contextmanager

@@ -47,6 +47,11 @@ def citus_schema() -> str:
     return (_folder() / "citus.sql").read_text(encoding="utf-8")
 
 
+def roles_script() -> str:
+    """What makes the roles of the schema ``durable`` and gives them their rights."""
+    return (_folder() / "roles.sql").read_text(encoding="utf-8")
+
+
 def _folder() -> Traversable:
     packaged = files("durable") / "_schema"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "schema"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from durable.store.migrations import migrations
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -33,9 +35,13 @@ def test_the_wheel_holds_the_package_the_schema_and_nothing_else(wheel: Path) ->
     assert "durable/py.typed" in names
     assert "durable/_schema/migrations/0001_initial.sql" in names
     assert "durable/_schema/schema.sql" in names
+    assert "durable/_schema/roles.sql" in names
     assert "durable/store/queries/claim_runs.sql" in names
     assert "durable/_examples/claims.py" in names
-    assert not [name for name in names if name.startswith(("tests", "benchmarks", "examples", "schema"))]
+    assert not [name for name in names if not name.startswith(("durable/", "durable_flows-"))]
+    kinds = {Path(name).suffix for name in names if name.startswith("durable/")}
+    assert kinds == {".py", ".sql", ".csv", ".typed"}  # so no keys, certificates, settings or logs either
+    assert not [name for name in names if "test" in Path(name).name]
 
 
 def test_a_clean_environment_migrates_from_the_wheel(wheel: Path, tmp_path: Path, bare_database: str) -> None:
@@ -49,7 +55,9 @@ def test_a_clean_environment_migrates_from_the_wheel(wheel: Path, tmp_path: Path
         check=False,
         cwd=tmp_path,
     )
-    assert (shown.returncode, shown.stdout) == (0, "schema 'durable' has version 2: applied 1, 2\n"), shown.stderr
+    applied = ", ".join(str(migration.version) for migration in migrations())
+    expected = f"schema 'durable' has version {len(migrations())}: applied {applied}\n"
+    assert (shown.returncode, shown.stdout) == (0, expected), shown.stderr
     imported = subprocess.run(
         [python, "-c", "import durable, sys; print('rich' in sys.modules, durable.__file__)"],
         capture_output=True,

@@ -1,0 +1,31 @@
+"""Connection strings: read without repeating what may be a password."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from durable.core.errors import InvalidArgument
+
+_RULE = "a connection string as libpq reads it, such as 'host=… dbname=…' or 'postgresql://…'"
+
+
+def check_conninfo(argument: str, conninfo: object) -> str:
+    """The connection string. Raises ``InvalidArgument`` for what libpq cannot read."""
+    try:
+        if not isinstance(conninfo, str) or "\0" in conninfo:  # libpq would read up to there
+            raise psycopg.ProgrammingError("no text")
+        conninfo_to_dict(conninfo)
+    except (psycopg.ProgrammingError, UnicodeEncodeError):
+        # Neither the value nor what libpq says of it, which repeats the part that it cannot read: the password, where
+        # the colon of a postgresql:// is missing.
+        raise InvalidArgument(argument, "(hidden)", _RULE) from None
+    return conninfo
+
+
+def without_password(conninfo: str) -> str:
+    """The same for people to see."""
+    shown = {
+        name: value for name, value in conninfo_to_dict(conninfo).items() if name not in ("password", "sslpassword")
+    }
+    return make_conninfo("", **shown)

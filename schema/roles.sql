@@ -1,0 +1,74 @@
+-- Roles that may no more than they need, for the schema as it is in this version. Run it as a superuser, or as whoever may
+-- create roles and owns the schema; once after the schema was made, and again after each `durable migrate` that applied
+-- something: what a migration adds is nobody's but the owner's until then. It takes back every other right to the schema,
+-- so it can be repeated, and it mends what was granted by hand.
+--
+-- None of the roles can log in. Give them to the roles that do:
+--   CREATE ROLE app LOGIN; GRANT durable_client TO app;              an application that begins runs
+--   CREATE ROLE app_worker LOGIN; GRANT durable_worker TO app_worker;
+--   CREATE ROLE deployer LOGIN; GRANT durable_owner TO deployer;     `durable migrate` acts as the owner by itself
+-- Rights of workflows to the application's own tables are the application's to grant.
+
+BEGIN;
+
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['durable_owner', 'durable_worker', 'durable_client', 'durable_viewer'] LOOP
+        IF pg_catalog.to_regrole(wanted) IS NULL THEN
+            EXECUTE 'CREATE ROLE ' || wanted || ' NOLOGIN';
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- The owner: all DDL, by migrations only.
+ALTER SCHEMA durable OWNER TO durable_owner;
+DO $$
+DECLARE
+    owned pg_catalog.regclass;
+BEGIN
+    -- Only what is not the owner's yet: the change takes a lock that waits for every statement under way.
+    FOR owned IN
+        SELECT oid FROM pg_catalog.pg_class
+        WHERE relnamespace = (SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = 'durable.runs'::pg_catalog.regclass)
+          AND relkind IN ('r', 'p', 'v')
+          AND relowner <> 'durable_owner'::pg_catalog.regrole
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO durable_owner', owned);
+    END LOOP;
+END
+$$;
+
+REVOKE ALL ON SCHEMA durable FROM PUBLIC, durable_worker, durable_client, durable_viewer;
+REVOKE ALL ON ALL TABLES IN SCHEMA durable FROM PUBLIC, durable_worker, durable_client, durable_viewer;
+GRANT USAGE ON SCHEMA durable TO durable_worker, durable_client, durable_viewer;
+
+-- The worker: it claims and records, begins the runs of schedules, takes over the runs of dead workers. It deletes no run
+-- and no event.
+GRANT SELECT ON durable.settings TO durable_worker;
+GRANT SELECT, INSERT, UPDATE ON durable.runs, durable.events TO durable_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON durable.steps, durable.waits, durable.workers TO durable_worker;
+GRANT SELECT, UPDATE ON durable.schedules TO durable_worker;
+
+-- The client: it begins runs, queued or asleep; publishes events and asks for cancels and retries; sees how runs are and
+-- what they returned, not what they were given; makes and changes schedules. It updates no run, event or memo.
+GRANT SELECT ON durable.settings TO durable_client;
+GRANT INSERT (workflow_name_shard, run_id, workflow_name, version, status, priority, next_wake_at, deadline_at, key, tags,
+              input, schedule_id, scheduled_at) ON durable.runs TO durable_client;
+GRANT SELECT (workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, next_wake_at,
+              created_at, updated_at, completed_at, tags, output, error, status_detail) ON durable.runs TO durable_client;
+GRANT INSERT (workflow_name_shard, run_id, event_id, kind, name, key, payload) ON durable.events TO durable_client;
+GRANT SELECT (workflow_name_shard, run_id, event_id, name, key) ON durable.events TO durable_client;
+GRANT INSERT (schedule_id, workflow_name, version, expression, timezone, input, catch_up, overlap, jitter, run_timeout,
+              starts_at, ends_at, anchor_at, next_tick_at, due_at, created_at, updated_at),
+      UPDATE (workflow_name, version, expression, timezone, input, catch_up, overlap, jitter, run_timeout, starts_at,
+              ends_at, anchor_at, next_tick_at, due_at, paused, problem, updated_at),
+      SELECT, DELETE ON durable.schedules TO durable_client;
+
+-- The viewer: everything but payloads.
+GRANT SELECT ON durable.settings, durable.workers, durable.run_overview, durable.step_overview, durable.wait_overview,
+                durable.event_overview, durable.schedule_overview TO durable_viewer;
+
+COMMIT;

@@ -1,0 +1,70 @@
+"""The least privileged roles, for tests: made in a database, and taken by whoever connects.
+
+With DURABLE_TEST_ROLES set, clients and workers that are made of a conninfo of the `database` fixture work as
+`durable_client` and `durable_worker`; what a test does on connections of its own it does as it always did.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from durable import AsyncClient, Client, Worker
+from durable.migrate import roles_sql
+
+is_asked_for = bool(os.environ.get("DURABLE_TEST_ROLES"))
+
+_limited: set[Any] = set()
+
+
+def make_roles(conninfo: str, schema: str = "durable") -> None:
+    """As `durable schema --roles` prints it."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(7)")  # roles are the server's, and tests run side by side
+        connection.execute(roles_sql(schema).encode())
+
+
+def as_role(conninfo: str, role: str) -> str:
+    """The same, acting as that role."""
+    given = conninfo_to_dict(conninfo).get("options")
+    return make_conninfo(conninfo, options=f"{given or ''} -c role={role}")
+
+
+def limit(conninfo: str) -> None:
+    """From now on clients and workers of that database have the rights of their roles. What the application owns is
+    for the application to grant: here all that tests make in the schema public."""
+    make_roles(conninfo)
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(
+            "GRANT USAGE ON SCHEMA public TO PUBLIC;"
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO durable_worker;"
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON SEQUENCES TO durable_worker"
+        )
+    _limited.add(conninfo_to_dict(conninfo)["dbname"])
+
+
+def take_roles() -> None:
+    """Makes clients and workers take their roles, once in a process."""
+    for made, role in ((Client, "durable_client"), (AsyncClient, "durable_client"), (Worker, "durable_worker")):
+        made.__init__ = _with_role(made.__init__, role)  # type: ignore[method-assign]
+
+
+def _with_role(init: Callable[..., None], role: str) -> Callable[..., None]:
+    @functools.wraps(init)
+    def initialise(self: object, conninfo_or_pool: Any, *arguments: Any, **options: Any) -> None:
+        init(self, _limited_to(role, conninfo_or_pool), *arguments, **options)
+
+    return initialise
+
+
+def _limited_to(role: str, conninfo_or_pool: Any) -> Any:
+    try:
+        is_limited = conninfo_to_dict(conninfo_or_pool).get("dbname") in _limited
+    except (psycopg.Error, TypeError, UnicodeError, ValueError, AttributeError):
+        return conninfo_or_pool  # a pool; or what the test knows to be refused
+    return as_role(conninfo_or_pool, role) if is_limited else conninfo_or_pool
