@@ -24,6 +24,7 @@ from durable.embedded import server as server_module
 from durable.listener import Listener
 from durable.migrate import migrate
 from durable.store.channels import done_channel, work_channel
+from durable.store.engine import claim_runs
 from tests.ancestor.flows import reached, rows, until
 
 NEVER = 3600.0
@@ -68,7 +69,7 @@ async def reading(ctx: Context, where: str) -> str:
 @asynccontextmanager
 async def led_into(dsn: str, where: str) -> AsyncIterator[tuple[AsyncClient, AsyncHandle[str]]]:
     """A run in that status on workers that find nothing by polling."""
-    never = {"poll_interval": NEVER, "max_poll_interval": NEVER}
+    never: dict[str, Any] = {"poll_interval": NEVER, "max_poll_interval": NEVER}
     async with AsyncClient(dsn) as client, AsyncExitStack() as workers:
         handle = await client.begin(reading, where)
         if where == "queued":
@@ -191,7 +192,7 @@ async def heard(dsn: str, *channels: str) -> AsyncIterator[Callable[[], Awaitabl
     """Gives all that has been said on those channels so far."""
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         for channel in channels:
-            await connection.execute(f'LISTEN "{channel}"')  # type: ignore[arg-type]
+            await connection.execute(f'LISTEN "{channel}"')
         payloads: list[str] = []
 
         async def so_far() -> list[str]:
@@ -270,7 +271,7 @@ async def test_a8_fifty_workers_look_at_most_twice_each_for_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: Counter[str] = Counter()
-    claim = dispatcher_module.claim_runs
+    claim = claim_runs
 
     def counted(schema: str, shard_value: str, worker_id: str, limit: int) -> Any:
         looks[worker_id] += 1
@@ -284,7 +285,7 @@ async def test_a8_fifty_workers_look_at_most_twice_each_for_one_run(
         async with AsyncExitStack() as stack:
             shared: Any = await stack.enter_async_context(AsyncConnectionPool(dsn, open=False))
             client = await stack.enter_async_context(AsyncClient(dsn))
-            never = {"poll_interval": NEVER, "max_poll_interval": NEVER}
+            never: dict[str, Any] = {"poll_interval": NEVER, "max_poll_interval": NEVER}
             workers = [await stack.enter_async_context(Worker(shared, [quick], **never)) for _ in range(WORKERS)]
             await until(lambda: all(worker.status().is_listening for worker in workers))
             await until(lambda: len(looks) == WORKERS)
