@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from durable import AsyncClient, Client, Worker
@@ -19,20 +20,25 @@ from durable.migrate import roles_sql
 
 is_asked_for = bool(os.environ.get("DURABLE_TEST_ROLES"))
 
+NAMES = ("owner", "worker", "client", "viewer")
+
 _limited: set[Any] = set()
 
 
 def make_roles(conninfo: str, schema: str = "durable") -> None:
-    """As `durable schema --roles` prints it."""
+    """As `durable schema --roles` prints it; and, unlike there, they can log in."""
+    password = conninfo_to_dict(conninfo).get("password")
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(7)")  # roles are the server's, and tests run side by side
         connection.execute(roles_sql(schema).encode())
+        for role in NAMES:
+            login = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+            connection.execute(login.format(sql.Identifier(f"{schema}_{role}"), sql.Literal(password)))
 
 
 def as_role(conninfo: str, role: str) -> str:
-    """The same, acting as that role."""
-    given = conninfo_to_dict(conninfo).get("options")
-    return make_conninfo(conninfo, options=f"{given or ''} -c role={role}")
+    """The same, for that role."""
+    return make_conninfo(conninfo, user=role)
 
 
 def limit(conninfo: str) -> None:
@@ -57,7 +63,9 @@ def take_roles() -> None:
 def _with_role(init: Callable[..., None], role: str) -> Callable[..., None]:
     @functools.wraps(init)
     def initialise(self: object, conninfo_or_pool: Any, *arguments: Any, **options: Any) -> None:
-        init(self, _limited_to(role, conninfo_or_pool), *arguments, **options)
+        if options.get("schema", "durable") == "durable":
+            conninfo_or_pool = _limited_to(role, conninfo_or_pool)
+        init(self, conninfo_or_pool, *arguments, **options)
 
     return initialise
 

@@ -11,7 +11,7 @@ import msgspec
 
 from durable.core.culprit import MAX_DEPTH, find_culprit
 from durable.core.errors import DeserializationError, InvalidArgument, SerializationError, shorten
-from durable.core.hooks import AdapterDecoder, from_builtin, mentions_model, to_builtin
+from durable.core.hooks import AdapterDecoder, complaints, from_builtin, mentions_model, to_builtin
 from durable.core.storable import find_unstorable
 
 _MOST_TYPES = 4096  # classes may be made at run time, without end
@@ -149,5 +149,5 @@ def _is_too_deep(data: bytes) -> bool:
 
 
 def _described(error: Exception) -> str:
-    text = shorten(str(error), 1000)
+    text = shorten(complaints(error) or str(error), 1000)
     return text if isinstance(error, (TypeError, ValueError)) else f"{type(error).__name__}: {text}"

@@ -57,6 +57,20 @@ def mentions_model(type: Any) -> bool:
     return is_model(type) or any(mentions_model(argument) for argument in get_args(type))
 
 
+def complaints(error: BaseException) -> str | None:
+    """What a pydantic model says of a value, without the value: this is logged. ``None`` if it is not at fault."""
+    if "pydantic" not in sys.modules:
+        return None
+    refused: Any = error if error.__cause__ is None else error.__cause__  # msgspec raises an error of its own from it
+    if not isinstance(refused, sys.modules["pydantic"].ValidationError):
+        return None
+    found = refused.errors(include_url=False, include_context=False, include_input=False)
+    listed = "; ".join(f"{'.'.join(map(str, one['loc'])) or '$'}: {one['msg']}" for one in found)
+    _, at, path = str(error).rpartition(" - at `")
+    place = at + path if at and refused is not error else ""
+    return f"{len(found)} validation error{'s'[: len(found) > 1]} for {refused.title}: {listed}{place}"
+
+
 @functools.cache
 def _reads_names() -> bool:
     """From 2.11 on pydantic can be told to read fields by name, so a model whose two aliases differ comes back too."""

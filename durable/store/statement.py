@@ -21,6 +21,10 @@ class Statement(msgspec.Struct, Generic[T], frozen=True):
     params: Mapping[str, Any]
     read: Callable[[Sequence[Row]], T]
 
+    def __repr__(self) -> str:
+        # Not the parameters: payloads shall be in no log.
+        return f"Statement({self.sql!r})"
+
     def __iter__(self) -> Op[T]:
         rows: Sequence[Row] = yield self
         return self.read(rows)

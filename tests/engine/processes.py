@@ -15,6 +15,7 @@ from typing import Any, Self
 import psycopg
 
 from durable import Context, RetryPolicy, Worker, workflow
+from tests import roles
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LEASE = 3.0
@@ -129,7 +130,10 @@ class WorkerProcess:
 
 async def _main() -> None:
     lease = float(os.environ["TEST_LEASE"])
-    await Worker(os.environ["TEST_DSN"], WORKFLOWS, lease=lease, graceful_shutdown_timeout=1, max_strikes=3).run()
+    dsn = os.environ["TEST_DSN"]
+    if roles.is_asked_for:
+        dsn = roles.as_role(dsn, "durable_worker")
+    await Worker(dsn, WORKFLOWS, lease=lease, graceful_shutdown_timeout=1, max_strikes=3).run()
 
 
 if __name__ == "__main__":
