@@ -1,0 +1,106 @@
+"""What the steps of the workload do to the outside: entries in the journal, on a connection of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+
+import psycopg
+from psycopg import AsyncConnection
+
+_Connection = AsyncConnection[tuple[object, ...]]
+
+
+class Journal:
+    """One connection of this process, straight to the server, whatever way the worker's own connections go."""
+
+    def __init__(self) -> None:
+        self.conninfo = ""
+        self._connection: _Connection | None = None
+        self._lock = asyncio.Lock()
+
+    async def write(self, run_id: str, step_key: str, what: str, value: str | None = None) -> None:
+        """Returns once the entry is committed. Raises psycopg's errors; then it may be committed or not."""
+        async with self._lock:
+            connection = await self._connected()
+            await connection.execute(
+                "INSERT INTO journal (run_id, step_key, what, value, process_id) VALUES (%s, %s, %s, %s, %s)",
+                (run_id, step_key, what, value, os.getpid()),
+            )
+
+    async def is_remedied(self, number: int) -> bool:
+        """Whether what makes that run fail has been mended."""
+        async with self._lock:
+            connection = await self._connected()
+            found = await connection.execute("SELECT FROM remedies WHERE number = %s", (number,))
+            return await found.fetchone() is not None
+
+    async def _connected(self) -> _Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self.conninfo, autocommit=True, application_name=f"journal-{os.getpid()}"
+            )
+        return self._connection
+
+
+journal = Journal()
+
+
+async def effect(run_id: str, key: str, seconds: float = 0.0) -> str:
+    """An outside effect: journalled when it starts and when it is done, with a value that no other call returns."""
+    await journal.write(run_id, key, "start")
+    if seconds:
+        await asyncio.sleep(seconds)
+    value = f"{key}/{random.getrandbits(64):016x}"
+    await journal.write(run_id, key, "done", value)
+    return value
+
+
+async def failing_effect(run_id: str, key: str, number: int) -> str:
+    """Fails until it is remedied."""
+    await journal.write(run_id, key, "start")
+    if not await journal.is_remedied(number):
+        raise BrokenPart(f"part of {number} is broken")
+    value = f"{key}/{random.getrandbits(64):016x}"
+    await journal.write(run_id, key, "done", value)
+    return value
+
+
+class BrokenPart(Exception):
+    """What a failing step raises."""
+
+
+async def book(
+    tx: AsyncConnection[tuple[object, ...]], shard_value: str, run_id: str, entry: str, account: int, amount: int
+) -> int:
+    """Moves an account's balance and enters that in the ledger, in the step's transaction. Returns the new balance."""
+    await journal.write(run_id, entry, "start")
+    await tx.execute(
+        "INSERT INTO ledger (workflow_name_shard, run_id, entry, account, amount) VALUES (%s, %s, %s, %s, %s)",
+        (shard_value, run_id, entry, account, amount),
+    )
+    moved = await tx.execute(
+        "UPDATE accounts SET balance = balance + %s WHERE account = %s RETURNING balance", (amount, account)
+    )
+    row = await moved.fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+async def refund(tx: AsyncConnection[tuple[object, ...]], shard_value: str, run_id: str, account: int) -> int:
+    """Gives back what was debited and not credited, as the ledger has it. Returns what was given back."""
+    await journal.write(run_id, "refund", "start")
+    found = await tx.execute(
+        "SELECT amount FROM ledger WHERE run_id = %s AND entry = 'debit'"
+        " AND NOT EXISTS (SELECT FROM ledger WHERE run_id = %s AND entry = 'credit')",
+        (run_id, run_id),
+    )
+    amount = -sum([int(str(row[0])) for row in await found.fetchall()])
+    if amount:
+        await tx.execute(
+            "INSERT INTO ledger (workflow_name_shard, run_id, entry, account, amount) VALUES (%s, %s, %s, %s, %s)",
+            (shard_value, run_id, "refund", account, amount),
+        )
+        await tx.execute("UPDATE accounts SET balance = balance + %s WHERE account = %s", (amount, account))
+    return amount

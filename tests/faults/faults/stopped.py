@@ -1,0 +1,55 @@
+"""Workers told to stop, at any moment of their lives."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tests.faults.fleet import Member
+from tests.faults.stage import Stage, fault
+
+_GRACE = 2.0
+_WORKERS = 5
+_AT_ONCE = 2
+
+
+@fault(
+    row=4,
+    how="SIGTERM at a random instant, start-up included",
+    target="ends within its grace + 1 s, 0 runs left owned",
+    sizes={"smoke": 15, "campaign": 300, "soak": 3000},
+    workers=_WORKERS,
+    options={"graceful_shutdown_timeout": _GRACE},
+)
+async def stopped(stage: Stage) -> None:
+    async def stop(member: Member) -> None:
+        if stage.random.random() < 0.5:
+            await asyncio.sleep(stage.random.uniform(0.0, 0.5))  # while it starts, that is
+        began = time.monotonic()
+        member.terminate()
+        code = await member.ended(_GRACE + 1.0)
+        if code is None:
+            stage.violated("I11", f"worker {member.process_id} did not end within {_GRACE + 1:g} s of SIGTERM")
+            await member.ended(_GRACE + 10.0)
+        stage.recovered(time.monotonic() - began)
+        stage.injected()
+        for run_id, status in await stage.observer.rows(
+            "SELECT run_id, status FROM durable.runs WHERE worker_id IN"
+            " (SELECT worker_id FROM identities WHERE process_id = %s)",
+            (member.process_id,),
+        ):
+            stage.violated("I11", f"run {run_id}, {status}, was left owned by worker {member.process_id}")
+
+    stopping: set[asyncio.Task[None]] = set()
+    for _ in range(stage.size):
+        fresh = stage.fleet.spawn()
+        others = [member for member in stage.fleet.alive if member is not fresh and not member.expects]
+        task = asyncio.create_task(stop(stage.random.choice((fresh, stage.random.choice(others)))))
+        stopping.add(task)
+        task.add_done_callback(stopping.discard)
+        await asyncio.sleep(stage.random.uniform(0.0, 0.2))
+        while len(stopping) >= _AT_ONCE:
+            await asyncio.wait(stopping, return_when=asyncio.FIRST_COMPLETED)
+        stage.fleet.collect()
+    await asyncio.gather(*stopping)
+    stage.fleet.keep(_WORKERS)

@@ -1,0 +1,57 @@
+"""Workers that are stopped past their lease, lose their runs, and wake up."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+from tests.faults.fleet import Member
+from tests.faults.stage import Stage, fault
+
+_LEASE = 1.0
+_AT_ONCE = 2
+
+
+@fault(
+    row=2,
+    how="SIGSTOP for 1 to 5 leases, then SIGCONT",
+    target="0 accepted writes; runs elsewhere within the lease + 2 s",
+    sizes={"smoke": 8, "campaign": 500, "soak": 5000},
+    workers=7,
+    options={"lease": _LEASE},
+    recovery=_LEASE + 2.0,
+    # A transaction that a worker had open when it was stopped stays open; others that need its locks wait for it.
+    excuses=frozenset({"I12"}),
+)
+async def zombie(stage: Stage) -> None:
+    frozen: set[Member] = set()
+
+    async def freeze(member: Member) -> None:
+        moment = member.send(signal.SIGSTOP)
+        await asyncio.sleep(_LEASE * stage.random.uniform(1.0, 5.0))
+        before = await _takeovers(stage, member)
+        stage.stalled(member.process_id, time.time())
+        member.send(signal.SIGCONT)
+        if before:
+            stage.injected()
+            stage.died(member, moment)
+        frozen.discard(member)
+
+    tasks: set[asyncio.Task[None]] = set()
+    while stage.count + len(tasks) < stage.size:
+        awake = [member for member in stage.fleet.alive if member not in frozen]
+        if len(tasks) < _AT_ONCE:
+            member = stage.random.choice(awake)
+            frozen.add(member)
+            task = asyncio.create_task(freeze(member))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.sleep(0.05)
+    await asyncio.gather(*tasks)
+
+
+async def _takeovers(stage: Stage, member: Member) -> bool:
+    """Whether the others have declared it dead: its row is gone."""
+    rows = await stage.observer.rows("SELECT FROM durable.workers WHERE process_id = %s", (member.process_id,))
+    return not rows

@@ -1,0 +1,186 @@
+"""What each run must have returned, told from its input and from what is recorded of it (I9)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tests.faults.workload import Branches, Breaking, Deciding, Effects, Listening, Nap, Raced, Slept, Told
+
+Rows = Callable[..., Awaitable[list[tuple[Any, ...]]]]
+_decode = msgspec.json.decode
+
+
+class Memo(msgspec.Struct, frozen=True):
+    """``output`` and ``error`` are JSON."""
+
+    kind: str
+    seq: int | None
+    output: str | None
+    error: str | None
+
+    def value(self, type: Any = Any) -> Any:
+        """Raises ``Missing`` where the step failed."""
+        if self.output is None:
+            raise Missing("a failed memo was returned")
+        return _decode(self.output, type=type)
+
+
+class Wait(msgspec.Struct, frozen=True):
+    timed_out: bool
+    payload: str | None
+
+
+class Facts(msgspec.Struct):
+    """All that is recorded of one run. ``done``: what its steps journalled, by key."""
+
+    status: str
+    input: str
+    output: str | None
+    error: str | None
+    is_cancel_asked: bool
+    scheduled_at: datetime | None
+    memos: dict[str, Memo] = {}
+    waits: dict[str, Wait] = {}
+    done: dict[str, set[str]] = {}
+
+    def memo(self, key: str, type: Any = Any) -> Any:
+        """The recorded value. Raises ``Missing``."""
+        if key not in self.memos:
+            raise Missing(f"it needs a memo {key!r}, and there is none")
+        return self.memos[key].value(type)
+
+
+class Missing(Exception):
+    """The output of a run needs something that is not recorded."""
+
+
+async def wrong_outputs(rows: Rows) -> list[str]:
+    """What is wrong with the runs that have ended."""
+    facts = await _collect(rows)
+    wrong: list[str] = []
+    for run_id, (workflow, each) in facts.items():
+        if each.status in ("completed", "failed", "cancelled"):
+            wrong += [f"run {run_id} of {workflow}: {what}" for what in _judge(workflow, each)]
+    return wrong
+
+
+def _judge(workflow: str, facts: Facts) -> list[str]:
+    wrong = [
+        f"the memo of {key!r} holds what no call returned"
+        for key, memo in facts.memos.items()
+        if memo.kind == "execute" and memo.output is not None and memo.value() not in facts.done.get(key, ())
+    ]
+    judge = _JUDGES.get(workflow)
+    if judge is None:
+        return wrong
+    try:
+        complaint = judge(facts)
+    except (Missing, msgspec.MsgspecError) as error:
+        complaint = str(error)
+    return [*wrong, complaint] if complaint else wrong
+
+
+def _completed(expected: Callable[[Facts], Any], type: Any) -> Callable[[Facts], str | None]:
+    def judge(facts: Facts) -> str | None:
+        if facts.status != "completed" or facts.output is None:
+            return f"it is {facts.status}: {facts.error}"
+        wanted, given = expected(facts), _decode(facts.output, type=type)
+        return None if given == wanted else f"it returned {given!r} instead of {wanted!r}"
+
+    return judge
+
+
+def _transfer(facts: Facts) -> list[int]:
+    return [facts.memo("debit"), facts.memo("credit")]
+
+
+def _effects(facts: Facts) -> list[str]:
+    steps = _decode(facts.input, type=Effects).steps
+    return [str(facts.memo(f"{kind} {index}")) for index in range(steps) for kind in ("effect", "draw")]
+
+
+def _slept(facts: Facts) -> Slept:
+    slept = Slept(facts.memo("before", datetime), facts.memo("after", datetime))
+    if (slept.after - slept.before).total_seconds() < _decode(facts.input, type=Nap).seconds - 0.001:
+        raise Missing(f"it slept too short: {slept}")
+    return slept
+
+
+def _listening(facts: Facts) -> list[Told]:
+    names = _decode(facts.input, type=Listening).names
+    return [Told(name, names[:position].count(name)) for position, name in enumerate(names)]
+
+
+def _deciding(facts: Facts) -> str:
+    wait = facts.waits.get("decision")
+    if wait is None:
+        raise Missing("it ended without its wait")
+    if wait.timed_out:
+        return str(facts.memo("undecided"))
+    return f"decided {_decode(facts.input, type=Deciding).number}"
+
+
+def _parallel(facts: Facts) -> Raced:
+    order = _decode(facts.input, type=Branches)
+    raced = [key for key in ("left", "right") if key in facts.memos]
+    first, *others = sorted(raced, key=lambda key: facts.memos[key].seq or 0)
+    loser = facts.memo(others[0]) if order.waits_for_loser else None
+    return Raced([facts.memo(f"branch {index}") for index in range(order.branches)], facts.memo(first), loser)
+
+
+def _compensating(facts: Facts) -> str | None:
+    if facts.status == "cancelled":
+        return None if facts.is_cancel_asked else "it is cancelled, and nobody asked for that"
+    return _completed(lambda _: "credited", str)(facts)
+
+
+def _failing(facts: Facts) -> str | None:
+    order = _decode(facts.input, type=Breaking)
+    memo = facts.memos.get("break")
+    if memo is None:
+        return "it ended without its memo"
+    if memo.error is not None and not order.is_caught:
+        return None if facts.status == "failed" else f"its step failed, and it is {facts.status}"
+    if memo.error is not None:
+        kind = _decode(memo.error)["type"]
+        return _completed(lambda _: f"caught {kind}", str)(facts)
+    return _completed(lambda _: facts.memo("break"), str)(facts)
+
+
+_JUDGES: dict[str, Callable[[Facts], str | None]] = {
+    "transfer": _completed(_transfer, list[int]),
+    "effects": _completed(_effects, list[str]),
+    "sleepy": _completed(_slept, Slept),
+    "listening": _completed(_listening, list[Told]),
+    "deciding": _completed(_deciding, str),
+    "parallel": _completed(_parallel, Raced),
+    "compensating": _compensating,
+    "failing": _failing,
+    "ticking": _completed(lambda facts: facts.scheduled_at, datetime),
+}
+
+
+async def _collect(rows: Rows) -> dict[str, tuple[str, Facts]]:
+    facts: dict[str, tuple[str, Facts]] = {}
+    for run_id, workflow, *columns in await rows(
+        "SELECT run_id::text, workflow_name, status, input::text, output::text, error::text,"
+        " EXISTS (SELECT FROM durable.events WHERE events.workflow_name_shard = runs.workflow_name_shard"
+        " AND events.run_id = runs.run_id AND kind = 'cancel'), scheduled_at FROM durable.runs"
+    ):
+        facts[run_id] = (workflow, Facts(*columns))
+    for run_id, key, *columns in await rows(
+        "SELECT run_id::text, step_key, kind, seq, output::text, error::text FROM durable.steps"
+    ):
+        facts[run_id][1].memos[key] = Memo(*columns)
+    for run_id, key, *columns in await rows(
+        "SELECT run_id::text, wait_key, timed_out, payload::text FROM durable.waits"
+    ):
+        facts[run_id][1].waits[key] = Wait(*columns)
+    for run_id, key, value in await rows("SELECT run_id::text, step_key, value FROM journal WHERE what = 'done'"):
+        if run_id in facts:
+            facts[run_id][1].done.setdefault(key, set()).add(value)
+    return facts

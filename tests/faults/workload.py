@@ -1,0 +1,185 @@
+"""Workload W: workflows whose output can be told from their input and from what is recorded of them (see model.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from durable import Context, EventTimeout, RetryPolicy, StepFailed, Workflow, exponential, workflow
+from tests.faults.effects import book, effect, failing_effect, refund
+
+_STEADFAST = RetryPolicy(max_retries=100_000, backoff=exponential(0.02, 0.3))
+"""The journal is away as long as the server is."""
+_ONCE_MORE = RetryPolicy(max_retries=1, backoff=0.05)
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    number: int
+    source: int
+    target: int
+    amount: int
+
+
+class Effects(msgspec.Struct, frozen=True):
+    number: int
+    steps: int
+    seconds: float
+
+
+class Nap(msgspec.Struct, frozen=True):
+    number: int
+    seconds: float
+
+
+class Listening(msgspec.Struct, frozen=True):
+    number: int
+    names: list[str]
+
+
+class Deciding(msgspec.Struct, frozen=True):
+    number: int
+    timeout: float
+
+
+class Branches(msgspec.Struct, frozen=True):
+    number: int
+    branches: int
+    waits_for_loser: bool
+
+
+class Breaking(msgspec.Struct, frozen=True):
+    number: int
+    is_caught: bool
+
+
+class Raced(msgspec.Struct, frozen=True):
+    gathered: list[str]
+    winner: str
+    loser: str | None
+
+
+class Slept(msgspec.Struct, frozen=True):
+    before: datetime
+    after: datetime
+
+
+class Told(msgspec.Struct, frozen=True):
+    name: str
+    index: int
+
+
+@workflow
+async def transfer(ctx: Context, order: Transfer) -> list[int]:
+    shard, run_id = ctx.run_key.workflow_name_shard, ctx.run_id
+    return [
+        await ctx.transaction("debit", book, shard, run_id, "debit", order.source, -order.amount, retry=_STEADFAST),
+        await ctx.transaction("credit", book, shard, run_id, "credit", order.target, order.amount, retry=_STEADFAST),
+    ]
+
+
+@workflow
+async def effects(ctx: Context, order: Effects) -> list[str]:
+    """Steps one after the other, with a draw between."""
+    values: list[str] = []
+    for index in range(order.steps):
+        key = f"effect {index}"
+        values.append(await ctx.execute(key, effect, ctx.run_id, key, order.seconds, retry=_STEADFAST))
+        values.append(str(await ctx.random_uint64(f"draw {index}")))
+    return values
+
+
+@workflow
+async def sleepy(ctx: Context, order: Nap) -> Slept:
+    before = await ctx.now("before")
+    await ctx.sleep("nap", order.seconds)
+    await ctx.execute("awake", effect, ctx.run_id, "awake", retry=_STEADFAST)
+    return Slept(before, await ctx.now("after"))
+
+
+@workflow
+async def listening(ctx: Context, order: Listening) -> list[Told]:
+    """Takes events of several names, each in its order."""
+    told: list[Told] = []
+    for position, name in enumerate(order.names):
+        told.append(await ctx.wait_for_event(f"event {position}", name, Told))
+        if position == 0:
+            await ctx.execute("heard", effect, ctx.run_id, "heard", retry=_STEADFAST)
+    return told
+
+
+@workflow
+async def deciding(ctx: Context, order: Deciding) -> str:
+    try:
+        return await ctx.wait_for_event("decision", "decide", str, timeout=order.timeout)
+    except EventTimeout:
+        return await ctx.execute("undecided", effect, ctx.run_id, "undecided", retry=_STEADFAST)
+
+
+@workflow
+async def parallel(ctx: Context, order: Branches) -> Raced:
+    """Branches side by side, then two that race."""
+
+    async def branch(index: int) -> str:
+        if index % 2:
+            await ctx.sleep(f"pause {index}", 0.05)
+        return await ctx.execute(f"branch {index}", effect, ctx.run_id, f"branch {index}", 0.01, retry=_STEADFAST)
+
+    gathered = await asyncio.gather(*(branch(index) for index in range(order.branches)))
+    racers = [
+        asyncio.ensure_future(ctx.execute(key, effect, ctx.run_id, key, 0.01, retry=_STEADFAST))
+        for key in ("left", "right")
+    ]
+    done, _ = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+    (winner,) = done
+    loser = next(racer for racer in racers if racer is not winner)
+    return Raced(gathered, winner.result(), await loser if order.waits_for_loser else None)
+
+
+@workflow
+async def compensating(ctx: Context, order: Transfer) -> str:
+    """Is cancelled, or told to go on; gives back what it has taken."""
+    shard, run_id = ctx.run_key.workflow_name_shard, ctx.run_id
+    try:
+        await ctx.transaction("debit", book, shard, run_id, "debit", order.source, -order.amount, retry=_STEADFAST)
+        await ctx.wait_for_event("go", "go", str)
+        await ctx.transaction("credit", book, shard, run_id, "credit", order.target, order.amount, retry=_STEADFAST)
+    except asyncio.CancelledError:
+        await ctx.transaction("refund", refund, shard, run_id, order.source, retry=_STEADFAST)
+        raise
+    finally:
+        await ctx.execute("tidy", effect, run_id, "tidy", retry=_STEADFAST)
+    return "credited"
+
+
+@workflow
+async def failing(ctx: Context, order: Breaking) -> str:
+    """Fails for good, or catches that; a retry of the run succeeds once the part is remedied."""
+    await ctx.execute("before", effect, ctx.run_id, "before", retry=_STEADFAST)
+    try:
+        return await ctx.execute("break", failing_effect, ctx.run_id, "break", order.number, retry=_ONCE_MORE)
+    except StepFailed as failure:
+        if not order.is_caught:
+            raise
+        return f"caught {failure.error_type}"
+
+
+@workflow
+async def ticking(ctx: Context) -> datetime | None:
+    await ctx.execute("tick", effect, ctx.run_id, "tick", retry=_STEADFAST)
+    return ctx.scheduled_at
+
+
+WORKFLOWS: list[Workflow[Any, Any]] = [
+    transfer,
+    effects,
+    sleepy,
+    listening,
+    deciding,
+    parallel,
+    compensating,
+    failing,
+    ticking,
+]
