@@ -18,13 +18,14 @@ from durable.store.records import ClaimedRun
 class Attempt:
     """``codec`` is that of the workflow, else that of the worker."""
 
-    __slots__ = ("_claimed_at", "claimed", "codec", "run_key", "workflow")
+    __slots__ = ("_claimed_at", "_worker_codec", "claimed", "codec", "run_key", "workflow")
 
     def __init__(self, workflow: Workflow[Any, Any], run_key: RunKey, claimed: ClaimedRun, codec: Codec) -> None:
         self.workflow = workflow
         self.run_key = run_key
         self.claimed = claimed
         self.codec = workflow.codec or codec
+        self._worker_codec = codec
         self._claimed_at = time.monotonic()
 
     def now(self) -> datetime:
@@ -40,7 +41,8 @@ class Attempt:
     def machine(self, history: History) -> Machine:
         """A machine that executes the workflow from the top."""
         claimed, codec, workflow = self.claimed, self.codec, self.workflow
-        ctx = Context(self.run_key, workflow.name, claimed.version, claimed.attempts + 1, claimed.scheduled_at)
+        attempt = claimed.attempts + 1
+        ctx = Context(self.run_key, workflow.name, claimed.version, attempt, claimed.scheduled_at, self._worker_codec)
 
         async def main() -> object:
             if not workflow.takes_input:

@@ -162,24 +162,39 @@ async def read_all(connection: AsyncConnection[Any], statements: Sequence[Statem
     """Runs statements in one round trip, in order."""
     async with connection.pipeline():
         cursors = [await _send(connection, statement) for statement in statements]
-    return [await _receive(cursor, statement) for cursor, statement in zip(cursors, statements, strict=True)]
+    return await _receive_all(cursors, statements)
 
 
 async def commit(
-    connection: AsyncConnection[Any], statements: Sequence[Statement[Any]], *, then: Sequence[Statement[Any]] = ()
-) -> None:
-    """Runs statements in one transaction, and ``then`` others after its commit, all in one round trip."""
-    async with connection.pipeline():
+    connection: AsyncConnection[Any],
+    statements: Sequence[Statement[Any]],
+    *,
+    following: Callable[[list[Any]], Sequence[Statement[None]]] | None = None,
+    then: Sequence[Statement[Any]] = (),
+) -> list[Any]:
+    """Runs statements in one transaction, and ``then`` others after its commit, all in one round trip; returns their
+    answers. Where the answers to the first decide on more in the transaction, what is ``following``, it takes two."""
+    answers: list[Any] | None = None
+    async with connection.pipeline() as pipeline:
         async with connection.transaction():
             cursors = [await _send(connection, statement) for statement in statements]
-        for statement in then:
-            await _send(connection, statement)
-    for cursor, statement in zip(cursors, statements, strict=True):
-        await _receive(cursor, statement)
+            if following is not None:
+                await pipeline.sync()
+                answers = await _receive_all(cursors, statements)
+                for statement in following(answers):
+                    await _send(connection, statement)
+        after = [await _send(connection, statement) for statement in then]
+    if answers is None:
+        answers = await _receive_all(cursors, statements)
+    return [*answers, *await _receive_all(after, then)]
 
 
 async def _send(connection: AsyncConnection[Any], statement: Statement[Any]) -> AsyncCursor[Any]:
     return await connection.execute(statement.sql, statement.params)
+
+
+async def _receive_all(cursors: Sequence[AsyncCursor[Any]], statements: Sequence[Statement[Any]]) -> list[Any]:
+    return [await _receive(cursor, statement) for cursor, statement in zip(cursors, statements, strict=True)]
 
 
 async def _receive(cursor: AsyncCursor[Any], statement: Statement[T]) -> T:

@@ -12,12 +12,13 @@ import psycopg
 
 from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
-from durable.database import Database, is_outage, read_all
+from durable.database import Database, commit, is_outage, read_all
 from durable.executor import Executor
 from durable.store.channels import announce_ended
 from durable.store.engine import (
     Load,
     Routed,
+    TakenOver,
     Unrouted,
     announce_taken_over,
     claim_runs,
@@ -28,6 +29,7 @@ from durable.store.engine import (
     take_over_runs,
     unrouted_events,
 )
+from durable.store.family import announce_told, tell_parents
 from durable.store.records import ClaimedRun, Comeback
 from durable.store.statement import Statement
 
@@ -196,16 +198,18 @@ class Dispatcher:
         if limit > 0:
             self._to_claim.discard(shard_value)
             self._wakes.pop(shard_value, None)
-        statements: list[Statement[Any]] = []
-        if is_routing:
-            statements.append(route_events(self._schema, shard_value, worker_id, _MOST_ROUTED))
-            statements.append(unrouted_events(self._schema, shard_value, worker_id))
+        claiming: list[Statement[Any]] = []
         if limit > 0:
-            statements.append(claim_runs(self._schema, shard_value, worker_id, limit))
-            statements.append(next_wake(self._schema, shard_value))
+            claiming.append(claim_runs(self._schema, shard_value, worker_id, limit))
+            claiming.append(next_wake(self._schema, shard_value))
         try:
             async with self._database.engine() as connection:
-                answers = await read_all(connection, statements)
+                if is_routing:
+                    routing = route_events(self._schema, shard_value, worker_id, _MOST_ROUTED)
+                    rest = unrouted_events(self._schema, shard_value, worker_id)
+                    answers = await commit(connection, [routing, rest], following=self._tell_parents, then=claiming)
+                else:
+                    answers = await read_all(connection, claiming)
                 claimed: list[ClaimedRun] = answers[-2] if limit > 0 else []
                 comebacks = await self._load(connection, shard_value, claimed)
                 if is_routing:
@@ -219,6 +223,10 @@ class Dispatcher:
             self._note_claims(shard_value, answers[-1], is_more=len(claimed) == limit)
             self._executor.submit(self.workflow, shard_value, [(run, comebacks.get(run.run_id)) for run in claimed])
         return bool(claimed)
+
+    def _tell_parents(self, answers: Sequence[Any]) -> list[Statement[None]]:
+        ending: Routed | TakenOver = answers[0]
+        return tell_parents(self._schema, ending.children)
 
     async def _give_up_lost(self, shard_value: str) -> None:
         is_strike = self._to_give_up.pop(shard_value)
@@ -235,7 +243,7 @@ class Dispatcher:
                     held=held,
                     is_strike=is_strike,
                 )
-                (taken,) = await read_all(connection, [give_up])
+                (taken,) = await commit(connection, [give_up], following=self._tell_parents)
                 await read_all(connection, announce_taken_over(self._schema, taken))
         except BaseException:
             self.run_lost(shard_value, is_strike=is_strike)
@@ -259,7 +267,8 @@ class Dispatcher:
             async with connection.transaction():
                 (retried,) = await read_all(connection, [retry_runs(self._schema, shard_value, _MOST_ROUTED)])
                 await read_all(connection, [forget_failed_steps(self._schema, shard_value, retried)])
-        await read_all(connection, announce_ended(self._schema, routed.ended))
+        ended = announce_ended(self._schema, routed.ended)
+        await read_all(connection, [*ended, *announce_told(self._schema, routed.children)])
         if unrouted.is_more:
             loop.call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
         return bool(retried)

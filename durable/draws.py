@@ -1,4 +1,4 @@
-"""What a run draws from the world: random values and the time. Each is stored, so a replay draws nothing."""
+"""What a run draws from the world: random values, the time, children's ids. All is stored: a replay draws nothing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ import random
 from collections.abc import Callable
 from datetime import datetime
 
-from durable.core.commands import Draw
+from durable.core.codec import Codec
+from durable.core.commands import Draw, StartChild
+from durable.core.runs import RunKey
+from durable.core.shard import shard_value
 from durable.ids import uuid7
 
 _random = random.SystemRandom()
 
 
-def draw(call: Draw, now: Callable[[], datetime]) -> object:
-    """A fresh value. ``now`` tells the time by the database's clock."""
+def draw(call: Draw | StartChild, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]) -> str:
+    """A fresh answer, encoded. ``now`` tells the time by the database's clock."""
+    if isinstance(call, Draw):
+        return codec.encode(_drawn(call, now), str(call))
+    run_id = str(uuid7())
+    return StartChild.answer(RunKey(shard_value(call.name, run_id, shard_count()), run_id))
+
+
+def _drawn(call: Draw, now: Callable[[], datetime]) -> object:
     match call.source:
         case "random_uuid7":
             return uuid7()

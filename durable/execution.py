@@ -10,14 +10,13 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 from functools import partial
-from typing import Protocol
 
 import msgspec
 
 from durable.attempt import Attempt
-from durable.core.codec import Codec
 from durable.core.commands import (
     Abandon,
+    CancelChild,
     Command,
     Complete,
     Draw,
@@ -26,7 +25,10 @@ from durable.core.commands import (
     Fail,
     SetAside,
     Sleep,
+    StartChild,
     Transact,
+    Wait,
+    WaitChild,
     WaitEvent,
 )
 from durable.core.endings import RELEASE, Ending, Park, Settle, cancelled, ending_of
@@ -37,6 +39,7 @@ from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
 from durable.draws import draw
 from durable.entry import entry
+from durable.host import Host
 from durable.recording import Recording
 from durable.running import RunningSteps
 from durable.steps import Fenced, Finished, Interrupted
@@ -44,24 +47,6 @@ from durable.store.records import ClaimedRun, Event, Record, Wake, Written
 from durable.waits import OpenWaits
 
 _logger = logging.getLogger(__name__)
-
-
-class Host(Protocol):
-    """What an execution needs of the worker around it."""
-
-    codec: Codec
-
-    def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
-        """Starts a step."""
-        ...
-
-    def mark(self, execution: Execution) -> None:
-        """Has the execution's record written."""
-        ...
-
-    def left(self, execution: Execution, written: Written | None) -> None:
-        """The execution holds its run no more. ``written`` is ``None`` where it was taken from us."""
-        ...
 
 
 class Execution:
@@ -213,42 +198,44 @@ class Execution:
         while queue:
             command = queue.popleft()
             match command:
-                case Draw():
+                case Draw() | StartChild():
                     queue.extend(self._draw(command))
                 case Transact() | Execute():
                     self._steps.defer(command)
-                case Sleep() | WaitEvent():
+                case Sleep() | WaitEvent() | WaitChild():
                     queue.extend(self._wait(command))
                 case Abandon():
                     self._forget(command)
+                case CancelChild():
+                    self._recording.record.unwanted.append(command.run_key)
                 case Complete() | Fail() | EndCancelled() | SetAside():
                     self._end(command)
                 case _:
                     unreachable(command)
 
-    def _draw(self, call: Draw) -> Iterable[Command]:
-        text = self.attempt.codec.encode(draw(call, self.attempt.now), str(call))
+    def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
+        text = draw(call, self.attempt.codec, self.attempt.now, self._host.shard_count)
         finished = Finished(Value(text), 1, 0.0, None, is_stored=False)
         return self._answer_step(call, finished)
 
-    def _answer_step(self, call: Execute | Draw, finished: Finished) -> list[Command]:
+    def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
         assert self._machine is not None
         seq, commands = self._machine.resolve(call.key, finished.outcome)
         if seq is not None:
             self._recording.step(call, finished, seq)
         return commands
 
-    def _wait(self, call: Sleep | WaitEvent) -> list[Command]:
+    def _wait(self, call: Wait) -> list[Command]:
         self._recording.opened(call)
         self._waits.open(call)
-        if isinstance(call, WaitEvent):
-            event = self._waits.inbox.take(call.event_name)
+        if not isinstance(call, Sleep):
+            event = self._waits.arrival(call)
             if event is not None:
                 return self._answer_wait(call, Value(event.payload), event.event_id)
             self._recording.record.wants_inbox = not self._waits.inbox.is_known
         return []
 
-    def _answer_wait(self, call: Sleep | WaitEvent, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
+    def _answer_wait(self, call: Wait, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
         assert self._machine is not None
         self._waits.close(call.key)
         seq, commands = self._machine.resolve(call.key, outcome)

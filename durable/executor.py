@@ -47,8 +47,10 @@ class Executor:
         max_resident: int,
         max_threads: int,
         claimer_of: Callable[[str], Claimer],
+        shard_count: Callable[[], int],
     ) -> None:
         self.codec = codec
+        self.shard_count = shard_count
         self._database = database
         self._journal = journal
         self._schema = schema

@@ -11,10 +11,11 @@ class Inbox:
     """Oldest first, each event once. ``is_known`` says whether all that was committed before has been loaded: until
     then no event may be taken, or a later one could overtake an earlier one. Requests do not wait for that."""
 
-    __slots__ = ("_events", "_requests", "_seen", "is_known")
+    __slots__ = ("_ends", "_events", "_requests", "_seen", "is_known")
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self._ends: dict[str, Event] = {}
         self._requests: list[Event] = []
         self._seen: set[str] = set()
         self.is_known = False
@@ -24,7 +25,13 @@ class Inbox:
         for event in events:
             if event.event_id not in self._seen:
                 self._seen.add(event.event_id)
-                (self._events if event.kind == "event" else self._requests).append(event)
+                match event.kind:
+                    case "event":
+                        self._events.append(event)
+                    case "child":
+                        self._ends[event.event_id] = event
+                    case _:
+                        self._requests.append(event)
 
     def take(self, name: str) -> Event | None:
         """The oldest event of that name, ``None`` if there is none or it cannot be told."""
@@ -34,6 +41,10 @@ class Inbox:
                     return self._events.pop(index)
         return None
 
+    def take_end(self, run_id: str) -> Event | None:
+        """The end of that child, ``None`` if it is not known to have ended."""
+        return self._ends.pop(run_id, None)
+
     def take_requests(self) -> list[Event]:
         """All requests, oldest first."""
         requests, self._requests = self._requests, []
@@ -42,5 +53,6 @@ class Inbox:
     def clear(self) -> None:
         """A parked run's events are found in the database again."""
         self._events.clear()
+        self._ends.clear()
         self._requests.clear()
         self._seen.clear()

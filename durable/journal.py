@@ -11,10 +11,8 @@ import psycopg
 
 from durable.core.endings import Settle, encoded
 from durable.database import Database, commit, is_outage
-from durable.store.channels import announce_ended
 from durable.store.flush import Flush
 from durable.store.records import Record, Written
-from durable.store.statement import Statement
 from durable.watch import ended
 
 _logger = logging.getLogger(__name__)
@@ -104,13 +102,11 @@ class _Lane:
     async def _attempt(self, records: Sequence[Record]) -> list[Written]:
         flush = Flush(self._schema, self._shard_value, self._worker_id(), records)
         async with self._database.engine() as connection:
-            await commit(connection, flush.statements(), then=self._announcements(records))
+            relatives = (lambda _: flush.relatives()) if flush.has_relatives else None
+            # Announced after the commit, where it needs no disk: inside, every notifying commit would queue behind this
+            # one's.
+            await commit(connection, flush.statements(), following=relatives, then=flush.announcements())
         return [flush.written(record) for record in records]
-
-    def _announcements(self, records: Sequence[Record]) -> list[Statement[None]]:
-        # After the commit, where they need no disk: inside, every notifying commit would queue behind this one's.
-        ended = [record.run_id for record in records if isinstance(record.ending, Settle) and record.ending.is_terminal]
-        return announce_ended(self._schema, ended)
 
     async def _isolate(self, records: Sequence[Record], error: Exception) -> list[Written]:
         """One record spoils the batch: each half by itself, down to the culprit, whose run fails with the reason."""
@@ -120,6 +116,7 @@ class _Lane:
         (record,) = records
         run_key = f"{self._shard_value}:{record.run_id}"
         _logger.error("run %s cannot record what it did: %s", run_key, error, extra={"run_key": run_key})
-        verdict = Record(record.run_id, record.epoch, ending=Settle(status="failed", error=encoded(error)))
+        ending = Settle(status="failed", error=encoded(error))
+        verdict = Record(record.run_id, record.epoch, record.parent, ending=ending)
         await self._write([verdict], is_verdict=True)
         return [Written(is_ours=False)]

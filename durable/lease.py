@@ -26,7 +26,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from durable.core.shard import shard_values
-from durable.database import Database, run
+from durable.database import Database, commit, run
 from durable.drive import run_async
 from durable.store.backends import is_pooled
 from durable.store.engine import (
@@ -40,6 +40,7 @@ from durable.store.engine import (
     suspect_workers,
     take_over_runs,
 )
+from durable.store.family import tell_parents
 from durable.store.statement import Statement, T
 from durable.watch import answering
 
@@ -298,7 +299,10 @@ class Lease:
             self._schema, shard_value, owner, _MOST_TAKEN_OVER, max_strikes=self._max_strikes, is_strike=is_strike
         )
         with answering(connection, _TAKEOVER_SECONDS):
-            taken = await run(connection, statement)
+            taken: TakenOver
+            (taken,) = await commit(
+                connection, [statement], following=lambda answers: tell_parents(self._schema, answers[0].children)
+            )
         for notice in announce_taken_over(self._schema, taken):
             await self._ask(connection, notice)
         return taken

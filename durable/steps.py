@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 
 from durable.core.codec import Codec
-from durable.core.commands import Draw, Execute, Transact
+from durable.core.commands import Draw, Execute, StartChild, Transact
 from durable.core.durations import seconds
 from durable.core.errors import DurableError, SerializationError
 from durable.core.history import Failure, Value
@@ -38,7 +38,7 @@ class Finished(msgspec.Struct, frozen=True):
     input: str | None
     is_stored: bool
 
-    def memo(self, call: Execute | Draw, seq: int) -> StepMemo:
+    def memo(self, call: Execute | Draw | StartChild, seq: int) -> StepMemo:
         """As the journal writes it."""
         output = self.outcome.text if isinstance(self.outcome, Value) else None
         error = msgspec.json.encode(self.outcome.error).decode() if isinstance(self.outcome, Failure) else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from durable.core.commands import Sleep, WaitEvent
+from durable.core.commands import Sleep, Wait, WaitChild, WaitEvent
+from durable.core.errors import unreachable
 from durable.inbox import Inbox
 from durable.store.records import Event
 
@@ -17,7 +18,7 @@ class OpenWaits:
 
     def __init__(self, elapsed: Callable[[str], None]) -> None:
         self._elapsed = elapsed
-        self._open: dict[str, Sleep | WaitEvent] = {}
+        self._open: dict[str, Wait] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._deadline: asyncio.TimerHandle | None = None
         self.inbox = Inbox()
@@ -25,11 +26,11 @@ class OpenWaits:
     def __bool__(self) -> bool:
         return bool(self._open)
 
-    def open(self, call: Sleep | WaitEvent) -> None:
+    def open(self, call: Wait) -> None:
         """From now on events and timers may end it."""
         self._open[call.key] = call
 
-    def get(self, key: str) -> Sleep | WaitEvent | None:
+    def get(self, key: str) -> Wait | None:
         """The open wait of that key."""
         return self._open.get(key)
 
@@ -40,14 +41,26 @@ class OpenWaits:
             timer.cancel()
         return self._open.pop(key, None) is not None
 
-    def next_arrival(self) -> tuple[WaitEvent, Event] | None:
+    def next_arrival(self) -> tuple[Wait, Event] | None:
         """An open wait whose event is in the inbox, the wait that was opened first."""
         for call in self._open.values():
-            if isinstance(call, WaitEvent):
-                event = self.inbox.take(call.event_name)
-                if event is not None:
-                    return call, event
+            event = self.arrival(call)
+            if event is not None:
+                return call, event
         return None
+
+    def arrival(self, call: Wait) -> Event | None:
+        """What ends that wait, taken from the inbox; ``None`` if it is not there."""
+        match call:
+            case WaitEvent():
+                event = self.inbox.take(call.event_name)
+            case WaitChild():
+                event = self.inbox.take_end(call.run_key.run_id)
+            case Sleep():
+                event = None
+            case _:
+                unreachable(call)
+        return event
 
     def start_timer(self, key: str, delay: float) -> None:
         """Ends the wait after that many seconds by the local clock, unless a timer does so already."""

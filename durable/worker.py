@@ -249,6 +249,7 @@ class Worker:
             max_resident=self._max_resident,
             max_threads=self._max_threads,
             claimer_of=self._dispatchers.__getitem__,
+            shard_count=lambda: lease.shard_count,
         )
         for workflow in self._workflows:
             self._dispatchers[workflow.name] = Dispatcher(
@@ -271,9 +272,8 @@ class Worker:
         if self._notify:
             self._listener = Listener(parts.database, self._channel, caught_up=self._poll_all, notified=self._notified)
             duties.append(asyncio.create_task(self._listener.run()))
-        scheduler = self._scheduler = Scheduler(
-            parts.database, self._schema, list(self._dispatchers), lambda: parts.lease.shard_count
-        )
+        names, shard_count = list(self._dispatchers), parts.executor.shard_count
+        scheduler = self._scheduler = Scheduler(parts.database, self._schema, names, shard_count)
         duties.append(asyncio.create_task(scheduler.run()))
         self._state = "running"
         self._ready.set()

@@ -62,6 +62,6 @@ async def start_child(
     if len(key.encode()) > _MOST_BYTES:
         rule = f"of a child at most {_MOST_BYTES} bytes, since its end is waited for under '<key>{_RESULT}'"
         raise InvalidArgument("key", key, rule)
-    text = await machine.call(StartChild(key, wf, encoded_input(wf, input, codec)))
-    wait = WaitChild(key + _RESULT, RunKey.parse(text), wf.output_type, wf.codec or codec)
+    run_key: RunKey = await machine.call(StartChild(key, wf, encoded_input(wf, input, codec)))
+    wait = WaitChild(key + _RESULT, run_key, wf.output_type, wf.codec or codec)
     return ChildHandle[OutputT](machine, wait)

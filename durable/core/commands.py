@@ -140,12 +140,17 @@ class StartChild(_Call, frozen=True):
         return self.workflow.name
 
     def decode(self, text: str, codec: Codec) -> Any:
-        return msgspec.json.decode(text, type=str)  # plain, so that the engine can read it too
+        return self.begun(text)
 
     @staticmethod
     def answer(run_key: RunKey) -> str:
-        """The answer, encoded."""
+        """The answer, encoded: plainly, so that the engine can read it too."""
         return msgspec.json.encode(str(run_key)).decode()
+
+    @staticmethod
+    def begun(text: str) -> RunKey:
+        """The child of that answer."""
+        return RunKey.parse(msgspec.json.decode(text, type=str))
 
 
 class WaitChild(_Call, frozen=True):
@@ -168,7 +173,7 @@ class WaitChild(_Call, frozen=True):
         return self.output_type
 
     def decode(self, text: str, codec: Codec) -> Any:
-        end = ChildEnd.parse(text)
+        end = ChildEnd.parse(text, f"the answer to {self}")
         if end.status == "cancelled":
             raise RunCancelled(self.run_key, end.error.message if end.error else "no reason was given")
         if end.error is not None:
@@ -176,7 +181,8 @@ class WaitChild(_Call, frozen=True):
         return self.codec.decode(end.output_text, self.type, f"the output of child {self.run_key}")
 
 
-Call: TypeAlias = Execute | Transact | Draw | Sleep | WaitEvent | StartChild | WaitChild
+Wait: TypeAlias = Sleep | WaitEvent | WaitChild
+Call: TypeAlias = Execute | Transact | Draw | StartChild | Wait
 
 
 class Abandon(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from durable.core.errors import ErrorInfo
+from durable.core.errors import DeserializationError, ErrorInfo
 
 Kind = Literal[
     "execute",
@@ -91,13 +91,13 @@ class ChildEnd(msgspec.Struct, frozen=True, omit_defaults=True):
 
     # First: the retry of a run tells by the beginning of the text whether the child is to be begun anew.
     status: Literal["completed", "failed", "cancelled"]
-    output: msgspec.Raw = msgspec.Raw()
+    output: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: ErrorInfo | None = None
 
     @property
     def output_text(self) -> str:
-        """The encoded output, in the very text it was given."""
-        return bytes(self.output).decode()
+        """The encoded output of a completed child, in the very text it was given; empty where there is none."""
+        return "" if self.output is msgspec.UNSET else bytes(self.output).decode()
 
     @property
     def text(self) -> str:
@@ -105,9 +105,12 @@ class ChildEnd(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
     @classmethod
-    def parse(cls, text: str) -> ChildEnd:
-        """Read back."""
-        return msgspec.json.decode(text, type=cls)
+    def parse(cls, text: str, what: str) -> ChildEnd:
+        """Read back. Raises ``DeserializationError`` for what nobody here has written."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise DeserializationError(what, str(error)) from None
 
 
 class OpenWait(msgspec.Struct, frozen=True):

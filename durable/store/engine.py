@@ -8,7 +8,9 @@ import msgspec
 
 from durable.core.errors import ErrorInfo
 from durable.core.history import Failure, History, Memo, OpenWait, Outcome, TimedOut, Value
+from durable.core.runs import RunKey
 from durable.store.channels import announce_ended, announce_runs
+from durable.store.family import EndedChild, announce_told, ended_child
 from durable.store.queries import query
 from durable.store.records import ClaimedRun, Comeback, Event, Wake
 from durable.store.statement import Row, Statement, nothing
@@ -16,11 +18,12 @@ from durable.store.statement import Row, Statement, nothing
 
 class Routed(msgspec.Struct, frozen=True):
     """What a pass of routing did: what is for runs that this worker executes now, how many parked runs woke, and the
-    ids of the runs that it ended."""
+    ids of the runs that it ended, with those of them whose parents are to be told in the same transaction."""
 
     live: tuple[Event, ...]
     woken: int
     ended: tuple[str, ...]
+    children: tuple[EndedChild, ...]
 
 
 class Unrouted(msgspec.Struct, frozen=True):
@@ -31,11 +34,13 @@ class Unrouted(msgspec.Struct, frozen=True):
 
 
 class TakenOver(msgspec.Struct, frozen=True):
-    """What became of the runs of one shard value that their worker has lost: their ids by their new status."""
+    """What became of the runs of one shard value that their worker has lost: their ids by their new status. Parents of
+    ``children``, which failed, are to be told in the same transaction."""
 
     shard_value: str
     queued: tuple[str, ...]
     failed: tuple[str, ...]
+    children: tuple[EndedChild, ...]
 
 
 class Suspect(msgspec.Struct, frozen=True):
@@ -133,11 +138,20 @@ class Load:
 
 
 def route_events(schema: str, shard_value: str, worker_id: str, limit: int) -> Statement[Routed]:
-    """Turns up to ``limit`` committed events of one shard value into wakes."""
+    """Turns up to ``limit`` committed events of one shard value into wakes. ``tell_parents`` follows in the same
+    transaction."""
 
     def read(rows: Sequence[Row]) -> Routed:
+        if not rows:
+            return Routed((), 0, (), ())
         live = tuple(Event(*row[:5]) for row in rows if row[5])
-        return Routed(live, rows[0][6], tuple(rows[0][7] or ())) if rows else Routed((), 0, ())
+        woken, ended, *columns = rows[0][6:]
+        children = tuple(
+            ended_child(parent, run_id, "cancelled", error=error)
+            for run_id, error, *key in zip(ended or (), *(column or () for column in columns), strict=True)
+            if (parent := _parent(*key)) is not None
+        )
+        return Routed(live, woken, tuple(ended or ()), children)
 
     return Statement(
         query("route_events", schema), {"shard_value": shard_value, "worker_id": worker_id, "limit": limit}, read
@@ -258,12 +272,25 @@ def take_over_runs(
     is_strike: bool = True,
 ) -> Statement[TakenOver]:
     """Frees up to ``limit`` runs of a worker that is dead, or of a living one those that are not ``held``. After
-    ``max_strikes`` strikes without a new memo in between a run fails with ``CrashLoop``."""
+    ``max_strikes`` strikes without a new memo in between a run fails with ``CrashLoop``; ``tell_parents`` follows in
+    the same transaction."""
     error = ErrorInfo(
         "CrashLoop",
         f"{max_strikes} workers in a row died or gave up while executing this run, without a new memo; "
         "find out what ended them, then retry the run",
     )
+    crash_loop = msgspec.json.encode(error).decode()
+
+    def read(rows: Sequence[Row]) -> TakenOver:
+        failed = [row for row in rows if row[1] == "failed"]
+        children = tuple(
+            ended_child(parent, run_id, "failed", error=crash_loop)
+            for run_id, _, *key in failed
+            if (parent := _parent(*key)) is not None
+        )
+        queued = tuple(row[0] for row in rows if row[1] == "queued")
+        return TakenOver(shard_value, queued, tuple(row[0] for row in failed), children)
+
     return Statement(
         query("take_over_runs", schema),
         {
@@ -273,20 +300,20 @@ def take_over_runs(
             "held": list(held),
             "strike": int(is_strike),
             "max_strikes": max_strikes,
-            "crash_loop": msgspec.json.encode(error).decode(),
+            "crash_loop": crash_loop,
         },
-        lambda rows: TakenOver(
-            shard_value,
-            tuple(row[0] for row in rows if row[1] == "queued"),
-            tuple(row[0] for row in rows if row[1] == "failed"),
-        ),
+        read,
     )
 
 
+def _parent(shard_value: str | None, run_id: str | None) -> RunKey | None:
+    return None if shard_value is None or run_id is None else RunKey(shard_value, run_id)
+
+
 def announce_taken_over(schema: str, taken: TakenOver) -> list[Statement[None]]:
-    """Tells the workers of the runs that are free again, and those who wait of the runs that failed."""
+    """Tells the workers of the runs that are free again, and those who wait of the runs that failed, parents too."""
     freed = [announce_runs(schema, taken.shard_value)] if taken.queued else []
-    return [*announce_ended(schema, taken.failed), *freed]
+    return [*announce_ended(schema, taken.failed), *announce_told(schema, taken.children), *freed]
 
 
 def orphan_owners(schema: str, shard_value: str) -> Statement[list[str]]:

@@ -6,21 +6,34 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from durable.core.endings import Park, Settle
+from durable.core.runs import RunKey
+from durable.store.channels import announce_ended
 from durable.store.engine import forget_failed_steps
+from durable.store.family import (
+    EndedChild,
+    announce_family,
+    announce_told,
+    begin_children,
+    cancel_children,
+    ended_child,
+    tell_parents,
+)
 from durable.store.queries import query
-from durable.store.records import Event, Record, Written
+from durable.store.records import Event, NewChild, Record, Written
 from durable.store.statement import Row, Statement, nothing
 
 
 class Flush:
-    """Collects what the statements of one transaction return. ``statements`` must run in their order; afterwards
-    ``written`` tells what became of each record."""
+    """Collects what the statements of one transaction return. ``statements`` must run in their order, then what
+    ``relatives`` gives; after the commit ``announcements``. Then ``written`` tells what became of each record."""
 
     def __init__(self, schema: str, shard_value: str, worker_id: str, records: Sequence[Record]) -> None:
         self._schema = schema
         self._shard_value = shard_value
         self._common = {"shard_value": shard_value, "worker_id": worker_id}
         self._records = sorted(records, key=lambda record: record.run_id)
+        self.has_relatives = any(r.children or r.unwanted or (r.parent and _is_end(r)) for r in self._records)
+        """Whether anything is to be written of children and parents."""
         self._ours: set[str] = set()
         self._wakes: dict[str, float | None] = {}
         self._requeued: set[str] = set()
@@ -49,6 +62,35 @@ class Flush:
             self._of_ids("load_events", [r for r in staying if r.wants_inbox and r.ending is None], self._read_inbox),
         ]
         return [part for part in parts if part is not None]
+
+    def relatives(self) -> list[Statement[None]]:
+        """Once it is known which runs are ours: their children begin or are asked to cancel, their parents are told."""
+        children, unwanted, ended = self._family([record for record in self._records if record.run_id in self._ours])
+        return [
+            *begin_children(self._schema, self._shard_value, children),
+            *cancel_children(self._schema, self._shard_value, unwanted),
+            *tell_parents(self._schema, ended),
+        ]
+
+    def announcements(self) -> list[Statement[None]]:
+        """Also of what may not be ours: whoever lost the answer to a commit says it after the next."""
+        done = announce_ended(self._schema, [record.run_id for record in self._records if _is_end(record)])
+        if not self.has_relatives:
+            return done
+        children, unwanted, ended = self._family(self._records)
+        return [
+            *done,
+            *announce_family(self._schema, [child for _, child in children], [child for _, child in unwanted]),
+            *announce_told(self._schema, ended),
+        ]
+
+    def _family(
+        self, records: Sequence[Record]
+    ) -> tuple[list[tuple[str, NewChild]], list[tuple[str, RunKey]], list[EndedChild]]:
+        children = [(record.run_id, child) for record in records for child in record.children]
+        unwanted = [(record.run_id, child) for record in records for child in record.unwanted]
+        ended = [child for record in records if (child := _ended_child(record)) is not None]
+        return children, unwanted, ended
 
     def written(self, record: Record) -> Written:
         """What became of that record."""
@@ -134,8 +176,8 @@ class Flush:
             run_ids=[record.run_id for record, _ in rows],
             epochs=[record.epoch for record, _ in rows],
             wait_keys=[wait.key for _, wait in rows],
-            wait_types=["sleep" if wait.event_name is None else "event" for _, wait in rows],
-            event_names=[wait.event_name for _, wait in rows],
+            wait_types=["child_result" if wait.child else "event" if wait.event_name else "sleep" for _, wait in rows],
+            event_names=[wait.event_name or wait.child for _, wait in rows],
             wake_ins=[wait.wake_in for _, wait in rows],
             untils=[wait.until for _, wait in rows],
         )
@@ -192,6 +234,19 @@ class Flush:
     def _read_inbox(self, rows: Sequence[Row]) -> None:
         for row in rows:
             self._inboxes.setdefault(row[0], []).append(Event(*row))
+
+
+def _is_end(record: Record) -> bool:
+    return isinstance(record.ending, Settle) and record.ending.is_terminal
+
+
+def _ended_child(record: Record) -> EndedChild | None:
+    ending = record.ending
+    if record.parent is None or not isinstance(ending, Settle):
+        return None
+    if ending.status == "queued" or ending.status == "sleeping":
+        return None
+    return ended_child(record.parent, record.run_id, ending.status, output=ending.output, error=ending.error)
 
 
 def _ends_waits(ending: object) -> bool:

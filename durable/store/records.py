@@ -9,6 +9,7 @@ import msgspec
 
 from durable.core.endings import Ending
 from durable.core.history import History, Kind
+from durable.core.runs import RunKey
 
 
 class ClaimedRun(msgspec.Struct, frozen=True):
@@ -24,6 +25,15 @@ class ClaimedRun(msgspec.Struct, frozen=True):
     claimed_at: datetime
     deadline_in: float | None
     scheduled_at: datetime | None
+    parent_shard: str | None = None
+    parent_run_id: str | None = None
+
+    @property
+    def parent(self) -> RunKey | None:
+        """The run whose child it is."""
+        if self.parent_shard is None or self.parent_run_id is None:
+            return None
+        return RunKey(self.parent_shard, self.parent_run_id)
 
 
 class StepMemo(msgspec.Struct):
@@ -41,16 +51,18 @@ class StepMemo(msgspec.Struct):
 
 
 class OpenedWait(msgspec.Struct):
-    """A wait that begins: ``wake_in`` seconds from now, or at ``until``, or without end."""
+    """A wait that begins: ``wake_in`` seconds from now, or at ``until``, or without end. ``child`` is the id of the run
+    whose end it waits for."""
 
     key: str
     event_name: str | None
     wake_in: float | None
     until: datetime | None
+    child: str | None = None
 
 
 class AnsweredWait(msgspec.Struct):
-    """A wait that ended: by an event, by its timeout, or, for a sleep, by its time."""
+    """A wait that ended: by an event, by the end of a child, by its timeout, or, for a sleep, by its time."""
 
     key: str
     seq: int
@@ -59,11 +71,23 @@ class AnsweredWait(msgspec.Struct):
     payload: str | None
 
 
+class NewChild(msgspec.Struct, frozen=True):
+    """A child about to be begun; ``timeout`` is in seconds, ``input`` encoded."""
+
+    run_key: RunKey
+    workflow_name: str
+    version: int
+    timeout: float | None
+    input: str
+
+
 class Record(msgspec.Struct):
     """All that a run has to write since the last flush."""
 
     run_id: str
     epoch: int
+    parent: RunKey | None = None
+    """Who is told of its end."""
     steps: list[StepMemo] = []
     orders: list[tuple[str, int]] = []
     opened: list[OpenedWait] = []
@@ -71,6 +95,9 @@ class Record(msgspec.Struct):
     abandoned: list[str] = []
     requests: list[str] = []
     """Ids of requests that are met by now."""
+    children: list[NewChild] = []
+    unwanted: list[RunKey] = []
+    """Children that are to be cancelled."""
     is_cancelled: bool = False
     ending: Ending | None = None
     wants_inbox: bool = False
@@ -78,16 +105,22 @@ class Record(msgspec.Struct):
     @property
     def is_empty(self) -> bool:
         return self.ending is None and not (
-            self.steps or self.orders or self.opened or self.answered or self.abandoned or self.requests
+            self.steps
+            or self.orders
+            or self.opened
+            or self.answered
+            or self.abandoned
+            or self.requests
+            or self.unwanted
         )
 
 
-EventKind = Literal["event", "cancel", "terminate", "retry"]
+EventKind = Literal["event", "cancel", "terminate", "retry", "child"]
 
 
 class Event(msgspec.Struct, frozen=True):
-    """What lies in a run's inbox: an event for its waits, or a request to the engine. ``payload`` is encoded: of a
-    request it is the reason, text or null."""
+    """What lies in a run's inbox: an event for its waits, the end of a child (its id is the ``event_id``), or a request
+    to the engine. ``payload`` is encoded: of a child it is a ``ChildEnd``, of a request the reason, text or null."""
 
     run_id: str
     event_id: str

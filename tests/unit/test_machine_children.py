@@ -93,7 +93,7 @@ def test_the_output_comes_back_in_its_type() -> None:
 
 
 def test_an_output_is_kept_to_the_letter() -> None:
-    end = ChildEnd.parse(completed('{"height": 1e16}').text)
+    end = ChildEnd.parse(completed('{"height": 1e16}').text, "the end")
     assert end.output_text == '{"height": 1e16}'
 
 
@@ -115,6 +115,13 @@ def test_a_child_that_ended_badly_raises_what_a_client_would_see(end: ChildEnd, 
     assert isinstance(first, Complete)
     assert JsonCodec().decode(first.output, list[str], "")[:2] == [raised.__name__, str(CHILD)]
     assert machine_of(main, History(memos(Value(end.text)))).start() == [first]
+
+
+@pytest.mark.parametrize("text", ["null", "{}", '{"status":"asleep"}', '{"status":"completed"}', "9" * 5000])
+def test_an_end_that_nobody_here_has_written_fails_the_parent(text: str) -> None:
+    (ending,) = begun(run_one).resolve("one:result", Value(text))[1]
+    assert isinstance(ending, Fail)
+    assert ending.error.type == "DeserializationError"
 
 
 def test_a_handle_gives_its_result_any_number_of_times() -> None:

@@ -18,9 +18,11 @@ WITH due AS MATERIALIZED (
     SELECT run_id FROM due UNION ALL SELECT run_id FROM queued
 )
 UPDATE durable.runs AS run
-SET status = 'running', epoch = run.epoch + 1, worker_id = %(worker_id)s, awaits = NULL, next_wake_at = NULL,
+SET status = 'running', epoch = run.epoch + 1, worker_id = %(worker_id)s, awaits = NULL, awaits_runs = NULL,
+    next_wake_at = NULL,
     started_at = coalesce(run.started_at, now()), updated_at = now()
 FROM claimed
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = claimed.run_id
 RETURNING run.run_id::text, run.epoch, run.version, run.attempts, run.set_asides, run.input::text, run.updated_at,
-          extract(epoch FROM run.deadline_at - run.updated_at)::float8, run.scheduled_at
+          extract(epoch FROM run.deadline_at - run.updated_at)::float8, run.scheduled_at,
+          run.parent_shard, run.parent_run_id::text

@@ -1,27 +1,53 @@
--- A retry of the run: failed memos and a cancel go, and what was recorded after the first of them answers but need not be called.
-WITH ours AS (
-    SELECT memo.run_id, min(memo.seq) AS first_failed
-    FROM durable.steps AS memo
-    JOIN unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS mine (run_id, epoch) ON mine.run_id = memo.run_id
+-- A retry of the run: failed memos and a cancel go, and so do children that did not complete, their beginning and their end.
+-- What was recorded after the first of these answers but need not be called. Where a carried beginning had its place is not
+-- known any more: then that goes for all.
+WITH mine AS MATERIALIZED (
+    SELECT run.run_id
+    FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)
     JOIN durable.runs AS run
-      ON run.workflow_name_shard = %(shard_value)s AND run.run_id = mine.run_id AND run.epoch = mine.epoch
-    WHERE memo.workflow_name_shard = %(shard_value)s AND (memo.status = 'failed' OR memo.kind = 'cancel')
-      AND NOT memo.carried
-    GROUP BY memo.run_id
+      ON run.workflow_name_shard = %(shard_value)s AND run.run_id = ours.run_id AND run.epoch = ours.epoch
+), failed AS MATERIALIZED (
+    SELECT memo.run_id, memo.step_key, CASE WHEN memo.carried THEN 0 ELSE memo.seq END AS seq,
+           child.event_id AS child_id, memo.step_key || ':result' AS wait_key
+    FROM mine
+    JOIN durable.steps AS memo ON memo.workflow_name_shard = %(shard_value)s AND memo.run_id = mine.run_id
+    LEFT JOIN durable.events AS child
+      ON child.workflow_name_shard = %(shard_value)s AND child.run_id = memo.run_id AND child.kind = 'child'
+     AND child.event_id = CASE WHEN memo.kind = 'child' THEN right(memo.output #>> '{}', 36)::uuid END
+     AND NOT starts_with(child.payload::text, '{"status":"completed"')
+    WHERE memo.status = 'failed' OR memo.kind = 'cancel' OR child.event_id IS NOT NULL
+), ours AS MATERIALIZED (
+    SELECT run_id, min(seq) AS first_failed
+    FROM failed
+    GROUP BY run_id
 ), forgotten AS (
     DELETE FROM durable.steps AS step
-    USING ours
-    WHERE step.workflow_name_shard = %(shard_value)s AND step.run_id = ours.run_id
-      AND (step.status = 'failed' OR step.kind = 'cancel')
+    USING failed
+    WHERE step.workflow_name_shard = %(shard_value)s AND step.run_id = failed.run_id AND step.step_key = failed.step_key
+), ends AS (
+    DELETE FROM durable.waits AS wait
+    USING failed
+    WHERE wait.workflow_name_shard = %(shard_value)s AND wait.run_id = failed.run_id
+      AND failed.child_id IS NOT NULL AND wait.wait_key = failed.wait_key
+), told AS (
+    UPDATE durable.events AS event
+    SET consumed_by = '', routed_at = coalesce(event.routed_at, now())
+    FROM failed
+    WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = failed.run_id
+      AND event.event_id = failed.child_id AND event.consumed_by IS NULL
 ), waits AS (
     UPDATE durable.waits AS wait
     SET carried = true, seq = NULL
     FROM ours
     WHERE wait.workflow_name_shard = %(shard_value)s AND wait.run_id = ours.run_id
       AND wait.seq > ours.first_failed
+      AND NOT EXISTS (
+        SELECT FROM failed
+        WHERE failed.run_id = wait.run_id AND failed.child_id IS NOT NULL AND failed.wait_key = wait.wait_key)
 )
 UPDATE durable.steps AS step
 SET carried = true, seq = NULL
 FROM ours
-WHERE step.workflow_name_shard = %(shard_value)s AND step.run_id = ours.run_id AND step.status = 'completed'
-  AND step.kind <> 'cancel' AND (step.seq > ours.first_failed OR step.seq IS NULL)
+WHERE step.workflow_name_shard = %(shard_value)s AND step.run_id = ours.run_id
+  AND (step.seq > ours.first_failed OR step.seq IS NULL)
+  AND NOT EXISTS (SELECT FROM failed WHERE failed.run_id = step.run_id AND failed.step_key = step.step_key)

@@ -1,10 +1,12 @@
 -- The run leaves the worker until its first open wait ends, or its deadline comes.
 UPDATE durable.runs AS run
-SET status = CASE WHEN open.awaits IS NULL THEN 'sleeping' ELSE 'waiting_event' END,
-    awaits = open.awaits, next_wake_at = least(open.wake_at, run.deadline_at), worker_id = NULL, set_asides = 0, updated_at = now()
+SET status = CASE WHEN open.names IS NULL AND open.children IS NULL THEN 'sleeping' ELSE 'waiting_event' END,
+    awaits = CASE WHEN open.children IS NULL THEN open.names ELSE coalesce(open.names, '{}') END,
+    awaits_runs = open.children, next_wake_at = least(open.wake_at, run.deadline_at), worker_id = NULL, set_asides = 0, updated_at = now()
 FROM (
     SELECT ours.run_id, ours.epoch, min(wait.wake_at) AS wake_at,
-           array_agg(wait.event_name) FILTER (WHERE wait.event_name IS NOT NULL) AS awaits
+           array_agg(wait.event_name) FILTER (WHERE wait.wait_type = 'event') AS names,
+           array_agg(wait.event_name::uuid) FILTER (WHERE wait.wait_type = 'child_result') AS children
     FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)
     JOIN durable.waits AS wait
       ON wait.workflow_name_shard = %(shard_value)s AND wait.run_id = ours.run_id AND wait.satisfied_at IS NULL

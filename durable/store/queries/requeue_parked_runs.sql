@@ -1,12 +1,13 @@
 -- An event or request committed before the park took the run's lock is found here; a later one finds the run parked.
 UPDATE durable.runs AS run
-SET status = 'queued', awaits = NULL, next_wake_at = NULL, updated_at = now()
+SET status = 'queued', awaits = NULL, awaits_runs = NULL, next_wake_at = NULL, updated_at = now()
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = ANY(%(run_ids)s::uuid[])
   AND run.status IN ('sleeping', 'waiting_event')
   AND EXISTS (
     SELECT 1 FROM durable.events AS event
     WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = run.run_id
       AND event.consumed_by IS NULL
-      AND (event.kind IN ('cancel', 'terminate') OR event.kind = 'event' AND event.name = ANY(run.awaits))
+      AND (event.kind IN ('cancel', 'terminate') OR event.kind = 'event' AND event.name = ANY(run.awaits)
+           OR event.kind = 'child' AND event.event_id = ANY(run.awaits_runs))
   )
 RETURNING run.run_id::text

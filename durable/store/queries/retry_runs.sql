@@ -13,7 +13,7 @@ WITH requests AS MATERIALIZED (
     SET routed_at = now(), consumed_by = ''
     FROM requests
     WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = requests.run_id
-      AND event.kind <> 'event' AND event.consumed_by IS NULL AND event.created_at <= requests.created_at
+      AND event.kind NOT IN ('event', 'child') AND event.consumed_by IS NULL AND event.created_at <= requests.created_at
 )
 UPDATE durable.runs AS run
 SET status = 'queued', completed_at = NULL, deadline_at = NULL, strikes = 0, set_asides = 0, updated_at = now()

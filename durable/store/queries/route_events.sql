@@ -3,7 +3,7 @@
 -- unrouted. A run that was never started, and any run that does not execute when it is terminated, ends right here.
 WITH arrived AS MATERIALIZED (
     SELECT event.run_id, event.event_id, event.kind, event.name, event.payload, event.created_at,
-           run.status, run.awaits, run.epoch
+           run.status, run.awaits, run.awaits_runs, run.epoch
     FROM durable.events AS event
     JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
     WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL AND event.kind <> 'retry'
@@ -20,9 +20,10 @@ WITH arrived AS MATERIALIZED (
 ), verdicts AS MATERIALIZED (
     SELECT run_id, CASE
                WHEN bool_or(kind = 'terminate' OR kind = 'cancel' AND epoch = 0) THEN 'end'
-               WHEN bool_or(kind = 'cancel' OR kind = 'event' AND name = ANY(awaits)) THEN 'wake'
+               WHEN bool_or(kind = 'cancel' OR kind = 'event' AND name = ANY(awaits)
+                            OR kind = 'child' AND event_id = ANY(awaits_runs)) THEN 'wake'
            END AS verdict,
-           (array_agg(payload #>> '{}' ORDER BY created_at) FILTER (WHERE kind <> 'event'))[1] AS reason
+           (array_agg(payload #>> '{}' ORDER BY created_at) FILTER (WHERE kind IN ('cancel', 'terminate')))[1] AS reason
     FROM arrived
     WHERE status IN ('queued', 'sleeping', 'waiting_event')
     GROUP BY run_id
@@ -34,11 +35,11 @@ WITH arrived AS MATERIALIZED (
                 'type', 'RunCancelled', 'message', coalesce(verdicts.reason, 'no reason was given'))
             ELSE run.error END,
         completed_at = CASE verdicts.verdict WHEN 'end' THEN now() END,
-        awaits = NULL, next_wake_at = NULL, updated_at = now()
+        awaits = NULL, awaits_runs = NULL, next_wake_at = NULL, updated_at = now()
     FROM verdicts
     WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = verdicts.run_id
       AND (verdicts.verdict = 'end' OR verdicts.verdict = 'wake' AND run.status <> 'queued')
-    RETURNING run.run_id, run.status
+    RETURNING run.run_id, run.status, run.error, run.parent_shard, run.parent_run_id
 ), unawaited AS (
     DELETE FROM durable.waits AS wait
     USING verdicts
@@ -46,7 +47,14 @@ WITH arrived AS MATERIALIZED (
       AND verdicts.verdict = 'end' AND wait.satisfied_at IS NULL
 )
 SELECT arrived.run_id::text, arrived.event_id::text, arrived.kind, arrived.name, arrived.payload::text,
-       arrived.status = 'running', (SELECT count(*) FROM moved WHERE status = 'queued'),
-       (SELECT array_agg(run_id::text) FROM moved WHERE status = 'cancelled')
+       arrived.status = 'running', became.woken, became.ended, became.errors, became.parent_shards, became.parent_run_ids
 FROM arrived
+CROSS JOIN (
+    SELECT count(*) FILTER (WHERE status = 'queued') AS woken,
+           array_agg(run_id::text) FILTER (WHERE status = 'cancelled') AS ended,
+           array_agg(error::text) FILTER (WHERE status = 'cancelled') AS errors,
+           array_agg(parent_shard) FILTER (WHERE status = 'cancelled') AS parent_shards,
+           array_agg(parent_run_id::text) FILTER (WHERE status = 'cancelled') AS parent_run_ids
+    FROM moved
+) AS became
 ORDER BY arrived.created_at, arrived.event_id

@@ -28,4 +28,4 @@ SET status = CASE WHEN judged.strikes >= %(max_strikes)s THEN 'failed' ELSE 'que
     epoch = run.epoch + 1, worker_id = NULL, updated_at = now()
 FROM judged
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = judged.run_id
-RETURNING run.run_id::text, run.status
+RETURNING run.run_id::text, run.status, run.parent_shard, run.parent_run_id::text
