@@ -382,8 +382,10 @@ async def test_a_sleep_goes_on_where_it_was_after_a_restart(database: str) -> No
     before = await rows(database, "SELECT wake_at FROM durable.waits")
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute("UPDATE durable.runs SET next_wake_at = now()")
-    async with running(database, napping) as client:
-        await reached(client, handle.run_key, "sleeping")
+    async with running(database, napping):
+        async with asyncio.timeout(20):
+            while await rows(database, "SELECT epoch, status FROM durable.runs") != [(2, "sleeping")]:
+                await asyncio.sleep(0.01)
     assert await rows(database, "SELECT wake_at FROM durable.waits") == before
     assert await rows(database, "SELECT next_wake_at FROM durable.runs") == before
 
