@@ -102,8 +102,8 @@ class Scheduler:
         """Keys of those runs, of the ones begun last, that have not ended."""
         by_shard: dict[str, list[str]] = {}
         for schedule in due:
-            if schedule.overlap != "allow" and schedule.last_run is not None:
-                key = RunKey.parse(schedule.last_run)
+            key = None if schedule.overlap == "allow" else _previous(schedule)
+            if key is not None:
                 by_shard.setdefault(key.workflow_name_shard, []).append(key.run_id)
         asked = [run_outcomes(self._schema, shard, run_ids) for shard, run_ids in by_shard.items()]
         answers = await read_all(connection, asked)
@@ -138,8 +138,7 @@ class Scheduler:
                     )
                 )
                 last_run = str(key)
-            if turn.cancels and schedule.last_run is not None:
-                previous = RunKey.parse(schedule.last_run)
+            if turn.cancels and (previous := _previous(schedule)) is not None:
                 reason = msgspec.json.encode(f"schedule {schedule.schedule_id!r} begins its next run").decode()
                 request = NewEvent(previous, str(uuid7()), "cancel", reason, kind="cancel")
                 statements.append(publish_event(self._schema, request))
@@ -170,6 +169,14 @@ class _Taken(msgspec.Struct, frozen=True):
     schedule: DueSchedule
     turn: Turn | None
     problem: str = ""
+
+
+def _previous(schedule: DueSchedule) -> RunKey | None:
+    """The run of the tick before, also ``None`` where what is written there names none."""
+    try:
+        return None if schedule.last_run is None else RunKey.parse(schedule.last_run)
+    except InvalidArgument:
+        return None
 
 
 def _turns(due: Sequence[DueSchedule], active: set[str]) -> list[_Taken]:

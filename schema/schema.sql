@@ -62,7 +62,11 @@ CREATE TABLE durable.runs (
     CONSTRAINT runs_completed CHECK ((completed_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))),
     CONSTRAINT runs_output CHECK ((output IS NOT NULL) = (status = 'completed')),
     CONSTRAINT runs_error CHECK (status <> 'failed' OR error IS NOT NULL),
-    CONSTRAINT runs_parent CHECK ((parent_shard IS NULL) = (parent_run_id IS NULL))
+    CONSTRAINT runs_parent CHECK ((parent_shard IS NULL) = (parent_run_id IS NULL)),
+    -- Moments that every client and worker can read, whoever inserted them.
+    CONSTRAINT runs_moments CHECK (
+        LEAST(scheduled_at, deadline_at, created_at) > '0002-01-02Z'
+        AND GREATEST(scheduled_at, deadline_at, created_at) < '9999-06-01Z')
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.02,
@@ -189,7 +193,9 @@ CREATE TABLE durable.schedules (
     CONSTRAINT schedules_moments CHECK (
         LEAST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at) > '0002-01-02Z'
         AND GREATEST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at) < '9999-06-01Z'),
-    CONSTRAINT schedules_jitter CHECK (jitter <= 31622400)
+    CONSTRAINT schedules_jitter CHECK (jitter <= 31622400),
+    CONSTRAINT schedules_run CHECK (last_run !~ '_[0-9]{5,}:[^:]*$'),
+    CONSTRAINT schedules_timeout CHECK (run_timeout <= 3155760000)
 ) WITH (
     fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0.05
@@ -207,7 +213,8 @@ CREATE TABLE durable.workers (
     workflows    text[]           NOT NULL,
     lease        double precision NOT NULL CHECK (lease > 0),   -- seconds
     started_at   timestamptz      NOT NULL DEFAULT now(),
-    heartbeat_at timestamptz      NOT NULL DEFAULT now()
+    heartbeat_at timestamptz      NOT NULL DEFAULT now(),
+    CONSTRAINT workers_lease CHECK (lease <= 3155760000)        -- a century
 ) WITH (
     fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0.0,

@@ -10,6 +10,7 @@ import msgspec
 
 from durable.core.errors import ErrorInfo
 from durable.core.runs import Run, RunKey, RunStatus, Status
+from durable.store.errors import read_error
 from durable.store.queries import query
 from durable.store.records import EventKind
 from durable.store.statement import Row, Statement, nothing
@@ -188,7 +189,7 @@ def _run(row: Row) -> Run:
         attempts,
         takeovers,
         priority,
-        msgspec.json.decode(tags, type=dict[str, str], strict=False) if tags else {},
+        _tags(tags) if tags else {},
         *times,
     )
 
@@ -198,4 +199,11 @@ def _key_params(run_key: RunKey) -> dict[str, Any]:
 
 
 def _error(text: str | None) -> ErrorInfo | None:
-    return None if text is None else msgspec.json.decode(text, type=ErrorInfo)
+    return None if text is None else read_error(text)
+
+
+def _tags(text: str) -> dict[str, str]:
+    found = msgspec.json.decode(text)
+    return {
+        name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in found.items()
+    }

@@ -1,5 +1,21 @@
--- Why: a role that may look, but not at payloads (`durable schema --roles`), needs something to look at.
--- Locks: none beyond reading the tables' definitions; views are only added.
+-- Why: a role that may look, but not at payloads (`durable schema --roles`), needs something to look at; and whoever may
+-- insert rows, but is not trusted, must not be able to insert one that no worker or client can read.
+-- Locks: short ones on runs, schedules and workers; the checks are validated without blocking.
+
+ALTER TABLE durable.runs
+    ADD CONSTRAINT runs_moments CHECK (
+        LEAST(scheduled_at, deadline_at, created_at) > '0002-01-02Z'
+        AND GREATEST(scheduled_at, deadline_at, created_at) < '9999-06-01Z') NOT VALID;
+ALTER TABLE durable.runs VALIDATE CONSTRAINT runs_moments;
+
+ALTER TABLE durable.schedules
+    ADD CONSTRAINT schedules_run CHECK (last_run !~ '_[0-9]{5,}:[^:]*$') NOT VALID,
+    ADD CONSTRAINT schedules_timeout CHECK (run_timeout <= 3155760000) NOT VALID;
+ALTER TABLE durable.schedules VALIDATE CONSTRAINT schedules_run, VALIDATE CONSTRAINT schedules_timeout;
+
+ALTER TABLE durable.workers
+    ADD CONSTRAINT workers_lease CHECK (lease <= 3155760000) NOT VALID;
+ALTER TABLE durable.workers VALIDATE CONSTRAINT workers_lease;
 
 CREATE VIEW durable.run_overview AS
     SELECT workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, strikes, set_asides,
