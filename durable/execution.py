@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Iterable
 from functools import partial
 
-import msgspec
-
 from durable.attempt import Attempt
 from durable.core.commands import (
     Abandon,
@@ -284,7 +282,7 @@ class Execution:
             return  # of a run that is set aside they stay unmet, until code that matches can clean up
         for request in self._waits.inbox.take_requests():
             self._recording.record.requests.append(request.event_id)
-            cancel = Cancel("request", msgspec.json.decode(request.payload, type=str | None))
+            cancel = Cancel.requested(request.payload)
             if request.kind == "terminate":
                 self._ending = cancelled(cancel)
             else:

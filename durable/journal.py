@@ -115,7 +115,9 @@ class _Lane:
             return [*await self._write(records[:middle]), *await self._write(records[middle:])]
         (record,) = records
         run_key = f"{self._shard_value}:{record.run_id}"
-        _logger.error("run %s cannot record what it did: %s", run_key, error, extra={"run_key": run_key})
+        # Not the details that Postgres adds: they repeat the row, payloads included.
+        reason = error.diag.message_primary if isinstance(error, psycopg.Error) else error
+        _logger.error("run %s cannot record what it did: %s", run_key, reason, extra={"run_key": run_key})
         ending = Settle(status="failed", error=encoded(error))
         verdict = Record(record.run_id, record.epoch, record.parent, ending=ending)
         await self._write([verdict], is_verdict=True)

@@ -82,8 +82,17 @@ class Cancel(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, memo: Memo) -> Cancel:
         """Read back."""
-        reason = msgspec.json.decode(memo.outcome.text, type=str | None) if isinstance(memo.outcome, Value) else None
-        return cls("deadline" if memo.name == "deadline" else "request", reason)
+        if memo.name == "deadline":
+            return cls("deadline")
+        return cls.requested(memo.outcome.text if isinstance(memo.outcome, Value) else "null")
+
+    @classmethod
+    def requested(cls, reason: str) -> Cancel:
+        """``reason`` is encoded. Whoever wrote something else, a cancel is a cancel."""
+        try:
+            return cls("request", msgspec.json.decode(reason, type=str | None))
+        except (msgspec.MsgspecError, RecursionError, UnicodeError):
+            return cls("request")
 
 
 class ChildEnd(msgspec.Struct, frozen=True, omit_defaults=True):

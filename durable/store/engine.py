@@ -10,6 +10,7 @@ from durable.core.errors import ErrorInfo
 from durable.core.history import Failure, History, Memo, OpenWait, Outcome, TimedOut, Value
 from durable.core.runs import RunKey
 from durable.store.channels import announce_ended, announce_runs
+from durable.store.errors import read_error
 from durable.store.family import EndedChild, announce_told, ended_child
 from durable.store.queries import query
 from durable.store.records import ClaimedRun, Comeback, Event, Wake
@@ -110,7 +111,7 @@ class Load:
 
     def _read_steps(self, rows: Sequence[Row]) -> None:
         for run_id, key, kind, fn, seq, carried, output, error in rows:
-            outcome: Outcome = Value(output) if error is None else Failure(msgspec.json.decode(error, type=ErrorInfo))
+            outcome: Outcome = Value(output) if error is None else Failure(read_error(error))
             self._memos.setdefault(run_id, []).append(Memo(key, kind, fn, seq, carried, outcome))
 
     def _read_waits(self, rows: Sequence[Row]) -> None:

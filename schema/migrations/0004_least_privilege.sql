@@ -1,5 +1,4 @@
--- Why: a role that may look, but not at payloads (`durable schema --roles`), needs something to look at; and whoever may
--- insert rows, but is not trusted, must not be able to insert one that no worker or client can read.
+-- Why: roles that may look but not at payloads, and roles that may insert but no row that none can read; see roles.sql.
 -- Locks: short ones on runs, schedules and workers; the checks are validated without blocking.
 
 ALTER TABLE durable.runs

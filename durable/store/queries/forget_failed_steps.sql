@@ -13,8 +13,8 @@ WITH mine AS MATERIALIZED (
     JOIN durable.steps AS memo ON memo.workflow_name_shard = %(shard_value)s AND memo.run_id = mine.run_id
     LEFT JOIN durable.events AS child
       ON child.workflow_name_shard = %(shard_value)s AND child.run_id = memo.run_id AND child.kind = 'child'
-     AND child.event_id = CASE WHEN memo.kind = 'child' THEN right(memo.output #>> '{}', 36)::uuid END
-     AND NOT starts_with(child.payload::text, '{"status":"completed"')
+     AND child.event_id = CASE WHEN memo.kind = 'child' THEN pg_catalog.right(memo.output #>> '{}'::text[], 36)::uuid END
+     AND NOT pg_catalog.starts_with(child.payload::text, '{"status":"completed"')
     WHERE memo.status = 'failed' OR memo.kind = 'cancel' OR child.event_id IS NOT NULL
 ), ours AS MATERIALIZED (
     SELECT run_id, min(seq) AS first_failed

@@ -5,8 +5,8 @@ SET status = CASE WHEN open.names IS NULL AND open.children IS NULL THEN 'sleepi
     awaits_runs = open.children, next_wake_at = least(open.wake_at, run.deadline_at), worker_id = NULL, set_asides = 0, updated_at = now()
 FROM (
     SELECT ours.run_id, ours.epoch, min(wait.wake_at) AS wake_at,
-           array_agg(wait.event_name) FILTER (WHERE wait.wait_type = 'event') AS names,
-           array_agg(wait.event_name::uuid) FILTER (WHERE wait.wait_type = 'child_result') AS children
+           pg_catalog.array_agg(wait.event_name) FILTER (WHERE wait.wait_type = 'event') AS names,
+           pg_catalog.array_agg(wait.event_name::uuid) FILTER (WHERE wait.wait_type = 'child_result') AS children
     FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)
     JOIN durable.waits AS wait
       ON wait.workflow_name_shard = %(shard_value)s AND wait.run_id = ours.run_id AND wait.satisfied_at IS NULL

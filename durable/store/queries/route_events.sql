@@ -23,7 +23,9 @@ WITH arrived AS MATERIALIZED (
                WHEN bool_or(kind = 'cancel' OR kind = 'event' AND name = ANY(awaits)
                             OR kind = 'child' AND event_id = ANY(awaits_runs)) THEN 'wake'
            END AS verdict,
-           (array_agg(payload #>> '{}' ORDER BY created_at) FILTER (WHERE kind IN ('cancel', 'terminate')))[1] AS reason
+           -- As JSON: text is what somebody's \u0000 cannot be made into, and no event may hold up the others.
+           (pg_catalog.array_agg(CASE pg_catalog.json_typeof(payload) WHEN 'string' THEN payload END ORDER BY created_at)
+            FILTER (WHERE kind IN ('cancel', 'terminate')))[1] AS reason
     FROM arrived
     WHERE status IN ('queued', 'sleeping', 'waiting_event')
     GROUP BY run_id
@@ -31,8 +33,8 @@ WITH arrived AS MATERIALIZED (
     UPDATE durable.runs AS run
     SET status = CASE verdicts.verdict WHEN 'end' THEN 'cancelled' ELSE 'queued' END,
         error = CASE verdicts.verdict
-            WHEN 'end' THEN json_build_object(
-                'type', 'RunCancelled', 'message', coalesce(verdicts.reason, 'no reason was given'))
+            WHEN 'end' THEN pg_catalog.json_build_object(
+                'type', 'RunCancelled', 'message', coalesce(verdicts.reason, '"no reason was given"'::json))
             ELSE run.error END,
         completed_at = CASE verdicts.verdict WHEN 'end' THEN now() END,
         awaits = NULL, awaits_runs = NULL, next_wake_at = NULL, updated_at = now()
@@ -51,10 +53,10 @@ SELECT arrived.run_id::text, arrived.event_id::text, arrived.kind, arrived.name,
 FROM arrived
 CROSS JOIN (
     SELECT count(*) FILTER (WHERE status = 'queued') AS woken,
-           array_agg(run_id::text) FILTER (WHERE status = 'cancelled') AS ended,
-           array_agg(error::text) FILTER (WHERE status = 'cancelled') AS errors,
-           array_agg(parent_shard) FILTER (WHERE status = 'cancelled') AS parent_shards,
-           array_agg(parent_run_id::text) FILTER (WHERE status = 'cancelled') AS parent_run_ids
+           pg_catalog.array_agg(run_id::text) FILTER (WHERE status = 'cancelled') AS ended,
+           pg_catalog.array_agg(error::text) FILTER (WHERE status = 'cancelled') AS errors,
+           pg_catalog.array_agg(parent_shard) FILTER (WHERE status = 'cancelled') AS parent_shards,
+           pg_catalog.array_agg(parent_run_id::text) FILTER (WHERE status = 'cancelled') AS parent_run_ids
     FROM moved
 ) AS became
 ORDER BY arrived.created_at, arrived.event_id
