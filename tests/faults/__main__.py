@@ -1,4 +1,4 @@
-"""Plays the faults: ``python -m tests.faults --smoke | --campaign | --soak [--only NAME,…] [--seed N] [--list]``."""
+"""``python -m tests.faults --smoke | --campaign | --soak [--only NAME,…] [--seed N] [--times N] [--list]``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import msgspec
 
 from tests.faults.oracle import shown
 from tests.faults.play import Result, play, quantile
@@ -35,7 +37,10 @@ def main() -> int:
     started = time.monotonic()
     print(f"seed {arguments.seed}, logs in {logs}")
     print(f"{'fault':<18}{'injected':>9}{'runs':>8}{'violations':>12}{'p50':>8}{'p99':>8}{'seconds':>9}")
-    results = _play_all([faults[name] for name in names], size, arguments.seed, logs)
+    chosen = [faults[name] for name in names]
+    if arguments.times is not None:
+        chosen = [msgspec.structs.replace(fault, sizes=dict.fromkeys(SIZES, arguments.times)) for fault in chosen]
+    results = _play_all(chosen, size, arguments.seed, logs)
     failed = [result.name for result in results if result.violations]
     print(f"{len(results)} faults in {time.monotonic() - started:.0f} s; violated: {', '.join(failed) or 'none'}")
     return 1 if failed else 0
@@ -49,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(size="smoke")
     parser.add_argument("--only", metavar="NAME,…", help="these faults")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--times", type=int, metavar="N", help="inject each so often instead")
     parser.add_argument("--list", action="store_true", help="show the faults and end")
     return parser
 

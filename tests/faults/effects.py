@@ -33,8 +33,13 @@ class Journal:
         """Whether what makes that run fail has been mended."""
         async with self._lock:
             connection = await self._connected()
-            found = await connection.execute("SELECT FROM remedies WHERE number = %s", (number,))
+            found = await connection.execute("SELECT 1 FROM remedies WHERE number = %s", (number,))
             return await found.fetchone() is not None
+
+    async def close(self) -> None:
+        """It is opened anew when it is needed."""
+        if self._connection is not None:
+            await self._connection.close()
 
     async def _connected(self) -> _Connection:
         if self._connection is None or self._connection.closed:

@@ -173,14 +173,17 @@ async def _collect(rows: Rows) -> dict[str, tuple[str, Facts]]:
     ):
         facts[run_id] = (workflow, Facts(*columns))
     for run_id, key, *columns in await rows(
-        "SELECT run_id::text, step_key, kind, seq, output::text, error::text FROM durable.steps"
+        "SELECT run_id::text, step_key, kind, seq, steps.output::text, steps.error::text"
+        " FROM durable.steps JOIN durable.runs USING (workflow_name_shard, run_id)"
     ):
         facts[run_id][1].memos[key] = Memo(*columns)
     for run_id, key, *columns in await rows(
-        "SELECT run_id::text, wait_key, timed_out, payload::text FROM durable.waits"
+        "SELECT run_id::text, wait_key, timed_out, payload::text"
+        " FROM durable.waits JOIN durable.runs USING (workflow_name_shard, run_id)"
     ):
         facts[run_id][1].waits[key] = Wait(*columns)
-    for run_id, key, value in await rows("SELECT run_id::text, step_key, value FROM journal WHERE what = 'done'"):
-        if run_id in facts:
-            facts[run_id][1].done.setdefault(key, set()).add(value)
+    for run_id, key, value in await rows(
+        "SELECT run_id::text, step_key, value FROM journal JOIN durable.runs USING (run_id) WHERE what = 'done'"
+    ):
+        facts[run_id][1].done.setdefault(key, set()).add(value)
     return facts

@@ -15,6 +15,7 @@ _OLDEST = """
            extract(epoch FROM clock_timestamp() - xact_start)::float8, state, left(query, 60)
     FROM pg_stat_activity
     WHERE datname = current_database() AND application_name LIKE 'worker-%' AND xact_start IS NOT NULL
+      AND state <> 'idle'
     ORDER BY xact_start LIMIT 1
 """
 

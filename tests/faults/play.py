@@ -25,7 +25,7 @@ _WORKER_CONNECTIONS = 24
 """At most so many has one worker: its pools full, its lease, its listener, and a few that it is giving up."""
 _OLDEST_SECONDS = 2.0
 _STOP_SECONDS = 10.0
-_LATE = "SELECT FROM durable.schedules WHERE due_at < now() AND NOT paused AND problem IS NULL"
+_LATE = "SELECT schedule_id FROM durable.schedules WHERE due_at < now() AND NOT paused AND problem IS NULL"
 _MOST_NOTED = 20
 _EXPECTED = "step 'break' failed"
 """What the failing workflow fails of."""

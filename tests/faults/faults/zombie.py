@@ -30,10 +30,10 @@ async def zombie(stage: Stage) -> None:
     async def freeze(member: Member) -> None:
         moment = member.send(signal.SIGSTOP)
         await asyncio.sleep(_LEASE * stage.random.uniform(1.0, 5.0))
-        before = await _takeovers(stage, member)
+        is_buried = await _is_buried(stage, member)
         stage.stalled(member.process_id, time.time())
         member.send(signal.SIGCONT)
-        if before:
+        if is_buried:
             stage.injected()
             stage.died(member, moment)
         frozen.discard(member)
@@ -51,7 +51,9 @@ async def zombie(stage: Stage) -> None:
     await asyncio.gather(*tasks)
 
 
-async def _takeovers(stage: Stage, member: Member) -> bool:
-    """Whether the others have declared it dead: its row is gone."""
-    rows = await stage.observer.rows("SELECT FROM durable.workers WHERE process_id = %s", (member.process_id,))
+async def _is_buried(stage: Stage, member: Member) -> bool:
+    """Whether the others have declared it dead."""
+    rows = await stage.observer.rows(
+        "SELECT worker_id FROM durable.workers WHERE process_id = %s", (member.process_id,)
+    )
     return not rows
