@@ -102,7 +102,7 @@ class _Lane:
     async def _attempt(self, records: Sequence[Record]) -> list[Written]:
         flush = Flush(self._schema, self._shard_value, self._worker_id(), records)
         async with self._database.engine() as connection:
-            relatives = (lambda _: flush.relatives()) if flush.has_relatives else None
+            relatives = flush.relatives if flush.has_relatives else None
             # Announced after the commit, where it needs no disk: inside, every notifying commit would queue behind this
             # one's.
             await commit(connection, flush.statements(), following=relatives, then=flush.announcements())

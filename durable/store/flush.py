@@ -63,7 +63,7 @@ class Flush:
         ]
         return [part for part in parts if part is not None]
 
-    def relatives(self) -> list[Statement[None]]:
+    def relatives(self, _: Sequence[Any]) -> list[Statement[None]]:
         """Once it is known which runs are ours: their children begin or are asked to cancel, their parents are told."""
         children, unwanted, ended = self._family([record for record in self._records if record.run_id in self._ours])
         return [

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import psycopg
 
-from durable import Context, RetryPolicy, Worker, workflow
+from durable import Context, RetryPolicy, RunFailed, Worker, Workflow, workflow
 from tests import roles
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -76,7 +76,23 @@ async def crash() -> None:
 async def ticking(ctx: Context) -> None: ...
 
 
-WORKFLOWS = [three_steps, booking, crashing, ticking]
+@workflow
+async def one_child(ctx: Context, hanging: str) -> list[str]:
+    before = await ctx.execute("prepare", hang if hanging == "prepare" else quick, "prepare")
+    child = await ctx.run_child("child", three_steps, hanging)
+    return [before, *child, await ctx.execute("finish", hang if hanging == "finish" else quick, "finish")]
+
+
+@workflow
+async def crashing_child(ctx: Context) -> str:
+    try:
+        await ctx.run_child("child", crashing)
+    except RunFailed as error:
+        return error.error.type
+    return "it lives"
+
+
+WORKFLOWS: list[Workflow[Any, Any]] = [three_steps, booking, crashing, ticking, one_child, crashing_child]
 
 
 def prepare(dsn: str) -> None:
