@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -143,16 +143,17 @@ class _Demo:
     def _held_by(self, process_id: int) -> int:
         rows = self._query(
             "SELECT count(*) FROM {}.runs WHERE status = 'running' AND worker_id IN "
-            f"(SELECT worker_id FROM {{}}.workers WHERE process_id = {process_id})"
+            "(SELECT worker_id FROM {}.workers WHERE process_id = %s)",
+            process_id,
         )
         return int(rows[0][0])
 
     def _worker_id(self, process_id: int) -> str:
-        return str(self._query(f"SELECT worker_id FROM {{}}.workers WHERE process_id = {process_id}")[0][0])
+        return str(self._query("SELECT worker_id FROM {}.workers WHERE process_id = %s", process_id)[0][0])
 
-    def _query(self, text: Any) -> list[tuple[Any, ...]]:
-        name = sql.Identifier(self._schema)
-        return self._look.execute(sql.SQL(text).format(*[name] * text.count("{}"))).fetchall()
+    def _query(self, text: LiteralString, *params: int) -> list[tuple[Any, ...]]:
+        names = [sql.Identifier(self._schema)] * text.count("{}")
+        return self._look.execute(sql.SQL(text).format(*names), params).fetchall()
 
     def _picture(self, counts: dict[str, int]) -> Group:
         bars = Table.grid(padding=(0, 1))
