@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, AsyncCursor
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
-from durable.core.errors import InvalidArgument
+from durable.conninfo import check_conninfo as conninfo_of
 from durable.drive import run_async
 from durable.store.backends import is_pooled
 from durable.store.statement import Statement, T
@@ -28,6 +28,7 @@ _ENGINE_CONNECTIONS = 4
 _TRANSACTION_CONNECTIONS = 10
 _RECONNECT_SECONDS = 2.0
 """How long one attempt to reconnect goes on; the next statement starts the next attempt."""
+_CLOSE_SECONDS = 0.5
 _CONNECT_SECONDS = 3
 """The default of ``connect_timeout``: libpq's own is to wait for ever."""
 
@@ -48,6 +49,7 @@ class Database:
             self._transactions = conninfo_or_pool
             self._owns_transactions = False
         self._engine = _pool(self.conninfo, self.connect_options, _ENGINE_CONNECTIONS, self._prepare)
+        self._own_pools = [self._engine, self._transactions] if self._owns_transactions else [self._engine]
         self._watch = Watch(self.connect, self._renew)
         self._renewals: set[asyncio.Task[None]] = set()
 
@@ -68,9 +70,7 @@ class Database:
 
     async def close(self) -> None:
         """Closes what was opened here; a pool given by the caller stays open."""
-        await self._engine.close()
-        if self._owns_transactions:
-            await self._transactions.close()
+        await asyncio.gather(*(pool.close(_CLOSE_SECONDS) for pool in self._own_pools))
 
     @asynccontextmanager
     async def engine(self) -> AsyncGenerator[AsyncConnection[Any]]:
@@ -108,7 +108,7 @@ class Database:
             connection.prepare_threshold = None  # the next transaction may be another session's
 
     def _renew(self) -> None:
-        for pool in (self._engine, self._transactions) if self._owns_transactions else (self._engine,):
+        for pool in self._own_pools:
             task = asyncio.get_running_loop().create_task(pool.drain())
             self._renewals.add(task)
             task.add_done_callback(self._renewals.discard)
@@ -119,14 +119,7 @@ def check_conninfo(conninfo: object, rule: str) -> str:
     that libpq cannot read."""
     if not isinstance(conninfo, str):
         raise TypeError(f"{rule}, not a {type(conninfo).__module__}.{type(conninfo).__qualname__}")
-    try:
-        if "\0" in conninfo:  # libpq would read up to there
-            raise psycopg.ProgrammingError("it holds a NUL")
-        conninfo_to_dict(conninfo)
-    except (psycopg.ProgrammingError, UnicodeEncodeError) as error:
-        # The value itself may hold a password.
-        raise InvalidArgument("conninfo_or_pool", "(hidden)", f"a connection string of libpq: {error}") from None
-    return conninfo
+    return conninfo_of("conninfo_or_pool", conninfo)
 
 
 def _bounded(conninfo: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from durable.watch import answering
 _logger = logging.getLogger(__name__)
 
 _HEARTBEAT_SECONDS = 15.0
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 2.0
 _RECONNECT_SECONDS = 0.5
 _POOLED_SECONDS = 3600.0
 

@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 _FIRST_LOOK_SECONDS = 2.0
 _LOOK_SECONDS = 1.0
 _ANSWER_SECONDS = 3.0
-_CANCEL_SECONDS = 0.5
+_CANCEL_SECONDS = 0.2
 _POOLED_SECONDS = 30.0
 """Behind a pooler the server cannot be asked about a connection: our own statements have this long."""
 

@@ -1,12 +1,18 @@
-"""A TCP proxy before Postgres that can refuse and cut connections."""
+"""A TCP proxy before Postgres that can refuse, cut, silence, delay and half-close connections."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
+import socket
+import struct
+from collections.abc import Callable
 from typing import Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+_COMMIT = b"COMMIT"
 
 
 class Proxy:
@@ -18,9 +24,17 @@ class Proxy:
         self._host = str(options.get("host") or "localhost")
         self._port = int(str(options.get("port") or 5432))
         self._is_refusing = False
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._is_silent = False
+        self._delay: Callable[[], float] | None = None
+        self._rate: int | None = None
+        self._lines: set[_Line] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.conninfo = ""
+        self.swallowed = 0
+        """Bytes that came in and never went out."""
+        self.lost_replies = 0
+        """Commits that were handed on and whose answer was not."""
+        self._replies_to_lose = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -31,8 +45,15 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         self.cut()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._lines)
 
     def refuse(self) -> None:
         """From now on connections are closed as soon as they come."""
@@ -44,32 +65,135 @@ class Proxy:
 
     def cut(self) -> None:
         """Resets every connection there is."""
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
+        for line in set(self._lines):
+            line.reset()
+
+    def cut_next_message(self) -> None:
+        """Resets every connection there is in the middle of the next thing that the worker says."""
+        for line in self._lines:
+            line.is_to_be_cut = True
+
+    def silence(self) -> None:
+        """From now on nothing comes through, on old and new connections, and nobody is told."""
+        self._is_silent = True
+        for line in self._lines:
+            line.is_silent = True
+
+    def speak(self) -> None:
+        """New connections come through. What was silenced stays so: what it swallowed will not come any more."""
+        self._is_silent = False
+
+    def close_half(self, *, to_server: bool) -> None:
+        """Ends one direction of every connection there is; the other stays open, and silent."""
+        for line in self._lines:
+            line.close_half(to_server=to_server)
+
+    def delay(self, mean: float, spread: float = 0.0) -> None:
+        """Holds up everything by so many seconds; 0 ends it."""
+        self._delay = (lambda: max(0.0, random.uniform(mean - spread, mean + spread))) if mean else None
+
+    def throttle(self, bytes_a_second: int | None) -> None:
+        """Lets so much through; ``None``: all."""
+        self._rate = bytes_a_second
+
+    def lose_reply_of_commit(self, count: int = 1) -> None:
+        """Hands the next commits on, and resets their connections in place of the answer."""
+        self._replies_to_lose += count
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._is_refusing:
             writer.transport.abort()
             return
-        if self._host.startswith("/"):
-            path = os.path.join(self._host, f".s.PGSQL.{self._port}")
-            server_reader, server_writer = await asyncio.open_unix_connection(path)
-        else:
-            server_reader, server_writer = await asyncio.open_connection(self._host, self._port)
-        self._writers |= {writer, server_writer}
-        for source, target in ((reader, server_writer), (server_reader, writer)):
-            task = asyncio.create_task(_pump(source, target))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        try:
+            if self._host.startswith("/"):
+                path = os.path.join(self._host, f".s.PGSQL.{self._port}")
+                server_reader, server_writer = await asyncio.open_unix_connection(path)
+            else:
+                server_reader, server_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            writer.transport.abort()  # as the server does where it is down
+            return
+        line = _Line(writer, server_writer, is_silent=self._is_silent)
+        self._lines.add(line)
+        pumps = [
+            asyncio.create_task(self._pump(line, reader, server_writer, is_to_server=True)),
+            asyncio.create_task(self._pump(line, server_reader, writer, is_to_server=False)),
+        ]
+        self._tasks.update(pumps)
+        await asyncio.wait(pumps)
+        self._tasks.difference_update(pumps)
+        self._lines.discard(line)
+        line.reset()
 
+    async def _pump(
+        self, line: _Line, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, is_to_server: bool
+    ) -> None:
+        try:
+            while data := await source.read(65536):
+                if line.is_silent:
+                    self.swallowed += len(data)
+                    continue
+                if is_to_server:
+                    if line.is_to_be_cut:
+                        target.write(data[: len(data) // 2])
+                        await target.drain()
+                        self.swallowed += len(data) - len(data) // 2
+                        line.reset()
+                        return
+                    if self._replies_to_lose and _COMMIT in data:
+                        self._replies_to_lose -= 1
+                        line.is_answer_lost = True
+                elif line.is_answer_lost:
+                    await self._lose_answer(line, source, data)
+                    return
+                if self._delay is not None:
+                    await asyncio.sleep(self._delay())
+                await self._hand_on(target, data)
+            if not line.is_silent:
+                line.reset()
+        except OSError:
+            line.reset()
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    try:
-        while data := await source.read(65536):
+    async def _lose_answer(self, line: _Line, source: asyncio.StreamReader, data: bytes) -> None:
+        while _COMMIT not in data:  # its command tag: by then it is durable
+            more = await source.read(65536)
+            if not more:
+                break
+            data += more
+        self.lost_replies += _COMMIT in data
+        self.swallowed += len(data)
+        line.reset()
+
+    async def _hand_on(self, target: asyncio.StreamWriter, data: bytes) -> None:
+        while self._rate is not None and data:
+            target.write(data[: max(1, self._rate // 10)])
+            data = data[max(1, self._rate // 10) :]
+            await target.drain()
+            await asyncio.sleep(0.1)
+        if data:
             target.write(data)
             await target.drain()
-    except OSError:
-        pass  # cut
-    finally:
-        target.transport.abort()
+
+
+class _Line:
+    """One connection, from the worker to the server."""
+
+    def __init__(self, worker: asyncio.StreamWriter, server: asyncio.StreamWriter, *, is_silent: bool) -> None:
+        self._worker = worker
+        self._server = server
+        self.is_silent = is_silent
+        self.is_to_be_cut = False
+        self.is_answer_lost = False
+
+    def reset(self) -> None:
+        for writer in (self._worker, self._server):
+            end = writer.get_extra_info("socket")
+            if end is not None and end.family != socket.AF_UNIX and not writer.transport.is_closing():
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
+            writer.transport.abort()
+
+    def close_half(self, *, to_server: bool) -> None:
+        writer = self._server if to_server else self._worker
+        self.is_silent = True
+        if writer.can_write_eof() and not writer.transport.is_closing():
+            writer.write_eof()
