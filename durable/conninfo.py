@@ -15,8 +15,10 @@ def check_conninfo(argument: str, conninfo: object) -> str:
     try:
         if not isinstance(conninfo, str) or "\0" in conninfo:  # libpq would read up to there
             raise psycopg.ProgrammingError("no text")
-        conninfo_to_dict(conninfo)
-    except (psycopg.ProgrammingError, UnicodeEncodeError):
+        for host in str(conninfo_to_dict(conninfo).get("host", "")).split(","):
+            if not host.startswith("/"):
+                host.encode("idna")  # as the resolver will
+    except (psycopg.ProgrammingError, UnicodeError):
         # Neither the value nor what libpq says of it, which repeats the part that it cannot read: the password, where
         # the colon of a postgresql:// is missing.
         raise InvalidArgument(argument, "(hidden)", _RULE) from None
