@@ -129,7 +129,7 @@ class Execution:
         """An event or a request arrived while the run is executing. One that meets a park is found by the park's own
         flush."""
         if not self._is_gone and self._ending is None:
-            self._waits.inbox.load((event,))
+            self._waits.inbox.add(event)
             if self._machine is not None:
                 self._take_requests()
                 self._take_events()
@@ -201,7 +201,7 @@ class Execution:
                 case Transact() | Execute():
                     self._steps.defer(command)
                 case Sleep() | WaitEvent() | WaitChild():
-                    queue.extend(self._wait(command))
+                    self._wait(command)
                 case Abandon():
                     self._forget(command)
                 case CancelChild():
@@ -210,6 +210,8 @@ class Execution:
                     self._end(command)
                 case _:
                     unreachable(command)
+            if not queue and self._ending is None:
+                queue.extend(self._next_answer())  # last: the code may have given up the wait in the same turn
 
     def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
         text = draw(call, self.attempt.codec, self.attempt.now, self._host.shard_count)
@@ -223,15 +225,11 @@ class Execution:
             self._recording.step(call, finished, seq)
         return commands
 
-    def _wait(self, call: Wait) -> list[Command]:
+    def _wait(self, call: Wait) -> None:
         self._recording.opened(call)
         self._waits.open(call)
         if not isinstance(call, Sleep):
-            event = self._waits.arrival(call)
-            if event is not None:
-                return self._answer_wait(call, Value(event.payload), event.event_id)
             self._recording.record.wants_inbox = not self._waits.inbox.is_known
-        return []
 
     def _answer_wait(self, call: Wait, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
         assert self._machine is not None
@@ -244,7 +242,8 @@ class Execution:
     def _forget(self, command: Abandon) -> None:
         key = command.call.key
         self._steps.forget(key)
-        if self._waits.close(key):
+        if isinstance(command.call, Wait):
+            self._waits.close(key)
             self._recording.record.abandoned.append(key)
 
     def _end(self, decision: Complete | Fail | EndCancelled | SetAside) -> None:
@@ -331,10 +330,17 @@ class Execution:
             outcome: Value | TimedOut = ELAPSED if isinstance(call, Sleep) else TimedOut()
             self._perform(self._answer_wait(call, outcome, None))
 
-    def _take_events(self) -> None:
+    def _next_answer(self) -> list[Command]:
+        """What follows from the first event in the inbox that a wait is open for."""
         while arrival := self._waits.next_arrival():
             call, event = arrival
-            self._perform(self._answer_wait(call, Value(event.payload), event.event_id))
+            commands = self._answer_wait(call, Value(event.payload), event.event_id)
+            if commands:
+                return commands
+        return []
+
+    def _take_events(self) -> None:
+        self._perform(self._next_answer())
 
     # what follows
 

@@ -21,17 +21,28 @@ class Inbox:
         self.is_known = False
 
     def load(self, events: Iterable[Event]) -> None:
-        """Adds what is not there yet."""
+        """Takes over all that the database holds. What is here and not among it was committed later."""
+        here = {event.event_id: event for event in self._events}
+        self._events = []
         for event in events:
-            if event.event_id not in self._seen:
-                self._seen.add(event.event_id)
-                match event.kind:
-                    case "event":
-                        self._events.append(event)
-                    case "child":
-                        self._ends[event.event_id] = event
-                    case _:
-                        self._requests.append(event)
+            if here.pop(event.event_id, None) is not None:
+                self._events.append(event)
+            else:
+                self.add(event)
+        self._events += here.values()
+
+    def add(self, event: Event) -> None:
+        """Adds one that was committed after all that are here, unless it is here or was taken."""
+        if event.event_id in self._seen:
+            return
+        self._seen.add(event.event_id)
+        match event.kind:
+            case "event":
+                self._events.append(event)
+            case "child":
+                self._ends[event.event_id] = event
+            case _:
+                self._requests.append(event)
 
     def take(self, name: str) -> Event | None:
         """The oldest event of that name, ``None`` if there is none or it cannot be told."""

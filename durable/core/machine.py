@@ -196,7 +196,8 @@ class Machine:
         """The workflow cancelled what awaited the call."""
         self._pending.pop(call.key, None)
         kept = [command for command in self._commands if command is not call]
-        if len(kept) == len(self._commands) and not self._is_closed:
+        was_begun = len(kept) == len(self._commands) or isinstance(self._known.get(call.key), OpenWait)
+        if was_begun and not self._is_closed:
             kept.append(Abandon(call))
         self._commands = kept
 

@@ -1,122 +1,275 @@
-"""Small generated workflows, and a world that answers them, crashing when told to."""
+"""Small generated workflows: what a program may look like, and how it is executed."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
 from hypothesis import strategies as st
 
-from durable import Context, RunKey, StepFailed
+from durable import Context, RunCancelled, RunFailed, RunKey, StepFailed, workflow
 from durable.core.codec import JsonCodec
-from durable.core.commands import (
-    Abandon,
-    Command,
-    Complete,
-    Draw,
-    EndCancelled,
-    Execute,
-    Fail,
-    SetAside,
-    Sleep,
-    Transact,
-    WaitEvent,
-)
-from durable.core.errors import ErrorInfo, EventTimeout
-from durable.core.history import ELAPSED, Cancel, Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value
+from durable.core.errors import EventTimeout
+from durable.core.history import History
 from durable.core.machine import Machine
 
 Main = Callable[[Context], Coroutine[Any, Any, Any]]
+Begin = Callable[[], Coroutine[Any, Any, Any]]
 
+Trace: TypeAlias = list[tuple[str, str]]
+"""What the code has seen, in order: keys and the answers to them."""
 
-Ended: TypeAlias = Complete | Fail | EndCancelled | SetAside
+STEPS = ("execute", "typed", "transaction")
+DRAWS = ("random", "random_uint64", "random_uuid7", "now")
+WAITS = ("sleep", "sleep_until", "event", "shared_event", "event_in_time")
+CHILDREN = ("child", "child_later")
+EPOCH = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
+SHARED = "news"
 
 
 class Leaf(msgspec.Struct, frozen=True):
+    """One call, or ``raise``. A step or child fails for good in that many first attempts of the run."""
+
     kind: str
-    fails: bool = False
+    fails: int = 0
 
 
 class Block(msgspec.Struct, frozen=True):
-    how: str  # "seq", "gather", "group", "race", "guard"
-    parts: tuple[Any, ...]
+    how: str
+    parts: tuple[Node, ...]
 
 
-def programs() -> st.SearchStrategy[Any]:
-    leaves = st.builds(
-        Leaf, st.sampled_from(["execute", "transaction", "sleep", "event", "random", "now"]), st.booleans()
-    )
-    return st.recursive(
-        leaves,
-        lambda inner: st.builds(
-            Block,
-            st.sampled_from(["seq", "gather", "group", "race", "guard"]),
-            st.lists(inner, min_size=1, max_size=3).map(tuple),
-        ),
-        max_leaves=10,
-    )
+Node: TypeAlias = Leaf | Block
+
+TOGETHER = ("gather", "settled", "group", "race", "first", "lock", "queue")
+IN_TURN = ("seq", "guard", "finally", "swallow", "branch", "loop", "drop")
+
+
+class Boom(Exception):
+    """Raised by the program itself."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    amount: Decimal
+    at: datetime
 
 
 async def do(x: str) -> str:
     return x
 
 
+async def do_typed(x: str) -> tuple[Receipt, ...]:
+    return ()
+
+
 async def do_tx(tx: Any, x: str) -> str:
     return x
 
 
-async def interpret(ctx: Context, node: Any, path: str) -> Any:
-    match node:
-        case Leaf("execute"):
-            return await ctx.execute(path, do, path)
-        case Leaf("transaction"):
-            return await ctx.transaction(path, do_tx, path)
-        case Leaf("sleep"):
-            return await ctx.sleep(path, 1)
-        case Leaf("event"):
-            try:
-                return await ctx.wait_for_event(path, "news", timeout=1)
-            except EventTimeout:
-                return "timeout"
-        case Leaf("random"):
-            return await ctx.random_uint64(path)
-        case Leaf("now"):
-            return str(await ctx.now(path))
-        case Block("seq", parts):
-            return [await interpret(ctx, part, f"{path}.{i}") for i, part in enumerate(parts)]
-        case Block("gather", parts):
-            return await asyncio.gather(
-                *(interpret(ctx, part, f"{path}.{i}") for i, part in enumerate(parts)), return_exceptions=False
-            )
-        case Block("group", parts):
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(interpret(ctx, part, f"{path}.{i}")) for i, part in enumerate(parts)]
-            return [task.result() for task in tasks]
-        case Block("race", parts):
-            tasks = [asyncio.ensure_future(interpret(ctx, part, f"{path}.{i}")) for i, part in enumerate(parts)]
-            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-            return [i for i, task in enumerate(tasks) if task in done and task.exception() is None]
-        case Block("guard", parts):
-            results: list[Any] = []
-            for i, part in enumerate(parts):
-                try:
-                    results.append(await interpret(ctx, part, f"{path}.{i}"))
-                except (StepFailed, ExceptionGroup) as error:
-                    results.append(type(error).__name__)
-            return results
-    raise AssertionError(node)
+async def do_other(x: str) -> str:
+    return x
 
 
-def failing_keys(node: Any, path: str = "p") -> set[str]:
+@workflow
+async def child(ctx: Context, x: str) -> str:
+    return x
+
+
+def programs() -> st.SearchStrategy[Node]:
+    leaves = st.one_of(
+        st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN)), st.sampled_from((0, 0, 0, 1, 9))),
+        st.builds(Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise"))),
+    )
+    return trees(leaves, (*TOGETHER, *IN_TURN))
+
+
+def confluent_programs() -> st.SearchStrategy[Node]:
+    """Programs whose result does not depend on the order of answers."""
+    leaves = st.builds(Leaf, st.sampled_from((*STEPS, *DRAWS, *CHILDREN, "sleep", "event")))
+    return trees(leaves, ("seq", "gather", "settled", "group", "lock", "guard", "finally", "branch", "loop"))
+
+
+def trees(leaves: st.SearchStrategy[Leaf], hows: tuple[str, ...]) -> st.SearchStrategy[Node]:
+    return st.recursive(
+        leaves,
+        lambda inner: st.builds(Block, st.sampled_from(hows), st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        max_leaves=8,
+    )
+
+
+def leaves_of(node: Node, path: str = "p") -> Iterator[tuple[str, Leaf]]:
+    """Paths and leaves. The key of a call is the leaf's path, with an ``@`` and the turn of each loop around it."""
     if isinstance(node, Leaf):
-        return {path} if node.fails and node.kind in ("execute", "transaction") else set()
-    return {key for i, part in enumerate(node.parts) for key in failing_keys(part, f"{path}.{i}")}
+        yield path, node
+    else:
+        for index, part in enumerate(node.parts):
+            yield from leaves_of(part, f"{path}.{index}")
+
+
+def leaf_at(program: Node, key: str) -> Leaf:
+    """The leaf that makes the call of that key."""
+    return dict(leaves_of(program))[re.sub("@[01]", "", key)]
+
+
+class Interpreter:
+    """Executes a program and keeps its trace. ``ctx`` is a ``Context``, or what the reference has in its place."""
+
+    def __init__(self, ctx: Any, trace: Trace) -> None:
+        self._ctx = ctx
+        self._trace = trace
+
+    async def run(self, node: Node, path: str = "p") -> Any:
+        if isinstance(node, Leaf):
+            if node.kind == "raise":
+                raise Boom(path)
+            return await self._seen(path, self._call(node.kind, path))
+        if node.how in TOGETHER:
+            begins = [partial(self.run, part, f"{path}.{index}") for index, part in enumerate(node.parts)]
+            return await self._together(node.how, begins)
+        return await self._in_turn(node.how, node.parts, path)
+
+    async def _seen(self, key: str, answer: Awaitable[Any]) -> Any:
+        try:
+            value = await answer
+        except (StepFailed, EventTimeout, RunFailed, RunCancelled) as error:
+            self._trace.append((key, f"{type(error).__name__}: {error}"))
+            if isinstance(error, EventTimeout):
+                return "too late"
+            raise
+        except asyncio.CancelledError:
+            self._trace.append((key, "cancelled"))
+            raise
+        self._trace.append((key, repr(value)))
+        return value
+
+    def _call(self, kind: str, key: str) -> Any:
+        ctx, seconds = self._ctx, len(key) % 3
+        match kind:
+            case "execute":
+                return ctx.execute(key, do, key)
+            case "typed":
+                return ctx.execute(key, do_typed, key)
+            case "other":
+                return ctx.execute(key, do_other, key)
+            case "transaction":
+                return ctx.transaction(key, do_tx, key)
+            case "sleep":
+                return ctx.sleep(key, seconds)
+            case "sleep_until":
+                return ctx.sleep_until(key, EPOCH + timedelta(seconds=seconds))
+            case "event":
+                return ctx.wait_for_event(key, f"to {key}")
+            case "shared_event":
+                return ctx.wait_for_event(key, SHARED)
+            case "event_in_time":
+                return ctx.wait_for_event(key, SHARED, timeout=seconds)
+            case "child":
+                return ctx.run_child(key, child, key)
+            case "child_later":
+                return self._child_later(key)
+            case _:
+                return getattr(ctx, kind)(key)
+
+    async def _child_later(self, key: str) -> Any:
+        handle = await self._ctx.start_child(key, child, key)
+        return await handle.result()
+
+    async def _together(self, how: str, begins: Sequence[Begin]) -> Any:
+        match how:
+            case "gather":
+                return await asyncio.gather(*(begin() for begin in begins))
+            case "settled":
+                results = await asyncio.gather(*(begin() for begin in begins), return_exceptions=True)
+                return [_shown(result) for result in results]
+            case "group":
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(begin()) for begin in begins]
+                return [task.result() for task in tasks]
+            case "race" | "first":
+                when = asyncio.FIRST_COMPLETED if how == "race" else asyncio.FIRST_EXCEPTION
+                tasks = [asyncio.ensure_future(begin()) for begin in begins]
+                pending = set(tasks)
+                try:
+                    done, pending = await asyncio.wait(tasks, return_when=when)
+                finally:
+                    for task in pending:
+                        task.cancel()
+                    await asyncio.gather(*pending, return_exceptions=True)
+                return [index for index, task in enumerate(tasks) if task in done and task.exception() is None]
+            case "lock":
+                lock, order = asyncio.Lock(), list[int]()
+
+                async def alone(index: int, begin: Begin) -> Any:
+                    async with lock:
+                        order.append(index)
+                        return await begin()
+
+                return [await asyncio.gather(*(alone(i, begin) for i, begin in enumerate(begins))), order]
+            case _:
+                return await _through_a_queue(begins)
+
+    async def _in_turn(self, how: str, parts: tuple[Node, ...], path: str) -> Any:
+        results: list[Any] = []
+        match how:
+            case "seq":
+                for index, part in enumerate(parts):
+                    results.append(await self.run(part, f"{path}.{index}"))
+            case "guard" | "swallow":
+                caught = Exception if how == "guard" else BaseException
+                for index, part in enumerate(parts):
+                    try:
+                        results.append(await self.run(part, f"{path}.{index}"))
+                    except caught as error:
+                        if isinstance(error, GeneratorExit):
+                            raise
+                        results.append(_shown(error))
+            case "finally":
+                try:
+                    for index, part in enumerate(parts[:-1]):
+                        results.append(await self.run(part, f"{path}.{index}"))
+                finally:
+                    results.append(await self.run(parts[-1], f"{path}.{len(parts) - 1}"))
+            case "branch":
+                first = await self.run(parts[0], f"{path}.0")
+                chosen = sum(repr(first).encode()) % len(parts)
+                if chosen:
+                    results.append(await self.run(parts[chosen], f"{path}.{chosen}"))
+            case "loop":
+                for turn in range(2):
+                    for index, part in enumerate(parts):
+                        results.append(await self.run(part, f"{path}@{turn}.{index}"))
+            case "drop":
+                dropped = asyncio.ensure_future(self.run(parts[0], f"{path}.0"))
+                for index, part in enumerate(parts[1:], 1):
+                    results.append(await self.run(part, f"{path}.{index}"))
+                dropped.cancel()
+                results += [_shown(result) for result in await asyncio.gather(dropped, return_exceptions=True)]
+        return results
+
+
+async def _through_a_queue(begins: Sequence[Begin]) -> list[Any]:
+    """Each part tells its result through a queue that holds one."""
+    queue: asyncio.Queue[Any] = asyncio.Queue(1)
+
+    async def tell(begin: Begin) -> None:
+        await queue.put(_shown((await asyncio.gather(begin(), return_exceptions=True))[0]))
+
+    tellers = [asyncio.ensure_future(tell(begin)) for begin in begins]
+    try:
+        return [await queue.get() for _ in begins]
+    finally:
+        for teller in tellers:
+            teller.cancel()
+
+
+def _shown(result: Any) -> Any:
+    return type(result).__name__ if isinstance(result, BaseException) else result
 
 
 def machine_of(main: Main, history: History) -> Machine:
@@ -124,114 +277,3 @@ def machine_of(main: Main, history: History) -> Machine:
     machine = Machine(lambda: main(ctx), history, JsonCodec(), output="the output")
     ctx.attach(machine)
     return machine
-
-
-class World:
-    """Answers one machine's commands in an order drawn by ``seed``; what is recorded survives ``crash``."""
-
-    def __init__(
-        self, main: Main, failing: set[str], seed: int, crash_at: set[int], cancel_at: int | None = None
-    ) -> None:
-        self.main = main
-        self.failing = failing
-        self.random = random.Random(seed)
-        self.crash_at = crash_at
-        self.cancel_at = cancel_at
-        self.memos: dict[str, Memo] = {}
-        self.open: dict[str, OpenWait] = {}
-        self.performed: list[str] = []
-        self.moments = 0
-        self.crashes = 0
-
-    def history(self) -> History:
-        return History(tuple(self.memos.values()), tuple(self.open.values()))
-
-    def run(self) -> Ended:
-        """To the end, replaying after each crash."""
-        while True:
-            machine = machine_of(self.main, self.history())
-            pending: dict[str, Any] = {}
-            ending = self._take(machine.start(), pending)
-            for key, seq in machine.unordered():
-                self.memos[key] = msgspec.structs.replace(self.memos[key], seq=seq)
-            while ending is None and not self._crashes():
-                if self.cancel_at is not None and self.moments >= self.cancel_at:
-                    ending = self._cancel(machine, pending)
-                else:
-                    ending = self._answer_one(machine, pending)
-            machine.close()
-            if ending is not None:
-                return ending
-            self.crashes += 1
-
-    def _crashes(self) -> bool:
-        self.moments += 1
-        return self.moments in self.crash_at
-
-    def _cancel(self, machine: Machine, pending: dict[str, Any]) -> Ended | None:
-        cancel = Cancel("request", "enough")
-        seq, commands = machine.cancel(cancel)
-        assert seq is not None
-        if self._crashes():
-            self.moments -= 1
-            self.crash_at = {*self.crash_at, self.moments + 1}
-            return None  # it was not recorded, so it is asked for again
-        self.cancel_at = None
-        self.memos[cancel.key] = Memo(cancel.key, "cancel", cancel.cause, seq, False, Value(cancel.text))
-        return self._take(commands, pending)
-
-    def _answer_one(self, machine: Machine, pending: dict[str, Any]) -> Ended | None:
-        call = pending.pop(self.random.choice(sorted(pending)))
-        outcome = self._outcome(call)
-        if isinstance(call, Transact) and isinstance(outcome, Value):
-            self._record(call, outcome, None)  # committed before the run sees it
-            if self._crashes():
-                pending.clear()
-                self.moments -= 1
-                self.crash_at = {*self.crash_at, self.moments + 1}
-                return None
-        seq, commands = machine.resolve(call.key, outcome)
-        if self._crashes() and not isinstance(call, Transact):
-            self.moments -= 1
-            self.crash_at = {*self.crash_at, self.moments + 1}
-            return None  # the answer was given but never became durable, and neither has anything after it
-        if seq is not None:
-            self._record(call, outcome, seq)
-        return self._take(commands, pending)
-
-    def _record(self, call: Any, outcome: Outcome, seq: int | None) -> None:
-        self.open.pop(call.key, None)
-        self.memos[call.key] = Memo(call.key, call.kind, call.name, seq, False, outcome)
-
-    def _take(self, commands: list[Command], pending: dict[str, Any]) -> Ended | None:
-        for command in commands:
-            match command:
-                case Abandon(call):
-                    pending.pop(call.key, None)
-                    self.open.pop(call.key, None)
-                case Complete() | Fail() | EndCancelled() | SetAside():
-                    return command
-                case Execute() | Transact() | Draw():
-                    assert command.key not in self.memos, f"{command} was recorded and is asked for again"
-                    self.performed.append(command.key)
-                    pending[command.key] = command
-                case Sleep() | WaitEvent():
-                    assert command.key not in self.memos, f"{command} was recorded and is asked for again"
-                    kind: Kind = command.kind
-                    self.open[command.key] = OpenWait(command.key, kind, command.name)
-                    pending[command.key] = command
-        return None
-
-    def _outcome(self, call: Any) -> Outcome:
-        match call:
-            case Draw():
-                value = '"2026-01-01T00:00:00Z"' if call.source == "now" else str(self.random.randrange(1000))
-                return Value(value)
-            case Sleep():
-                return ELAPSED
-            case WaitEvent():
-                return TimedOut() if self.random.random() < 0.5 else Value('"extra"')
-            case _ if call.key in self.failing:
-                return Failure(ErrorInfo("Boom", call.key))
-            case _:
-                return Value(f'"{call.key}"')

@@ -1,0 +1,42 @@
+"""What is promised of a run that has ended."""
+
+from __future__ import annotations
+
+from tests.unit.programs import Node, Trace, leaf_at
+from tests.unit.tables import Tables
+
+
+def check_the_end(tables: Tables, trace: Trace, program: Node) -> None:
+    """``trace`` is that of the last attempt."""
+    assert not tables.waits, f"waits are open after the end: {tables.waits}"
+    check_events(tables)
+    if not was_terminated(tables):
+        check_children(tables, trace, program)
+
+
+def check_events(tables: Tables) -> None:
+    """They were taken in the order of their names' events."""
+    taken: dict[str, str] = {}
+    for key, event_id in tables.consumed:
+        event = tables.events[event_id].event
+        if event.kind == "event":
+            assert taken.get(event.name, "") < event_id, f"{key} has taken {event_id} of {event.name} after a later one"
+            taken[event.name] = event_id
+
+
+def check_children(tables: Tables, trace: Trace, program: Node) -> None:
+    """Each was begun with its memo. Those of ``run_child`` are cancelled with the await, others are not."""
+    shown = dict(trace)
+    for key, memo in tables.memos.items():
+        if memo.kind == "child":
+            begun = tables.children.get(Tables.child_of(memo))
+            assert begun is not None, f"{memo} was never begun"
+            is_to_be = shown.get(key) == "cancelled" and leaf_at(program, key).kind == "child"
+            if is_to_be or (key in shown and not memo.carried):
+                assert begun.is_unwanted == is_to_be, f"{key} is {shown.get(key)}, its child {begun}"
+
+
+def was_terminated(tables: Tables) -> bool:
+    """Or cancelled before it was ever claimed: no code has run that could have ended it."""
+    cancel = tables.memos.get("")
+    return tables.status == "cancelled" and (cancel is None or cancel.name == "deadline")
