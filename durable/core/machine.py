@@ -302,4 +302,4 @@ def error_info(exception: BaseException) -> ErrorInfo:
 
 def _storable(text: str) -> str:
     clean = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return clean[:_TRACEBACK_LIMIT].encode("utf-8", "backslashreplace").decode("utf-8")
+    return clean[:_TRACEBACK_LIMIT].encode("utf-8", "backslashreplace").decode("utf-8")[:_TRACEBACK_LIMIT]

@@ -20,6 +20,7 @@ from durable.core.durations import seconds
 from durable.core.errors import InvalidArgument
 
 _LEAP_YEAR = 2024
+_MOST_CHARACTERS = 1000
 _MICROSECOND = timedelta(microseconds=1)
 _EVERY = "@every "
 _RULE = "five cron fields, such as '30 9 * * MON-FRI', or '@every ' and a duration, such as '@every 1h30m'"
@@ -72,8 +73,8 @@ class Cron(msgspec.Struct, frozen=True):
     expression: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.expression, str):
-            raise InvalidArgument("schedule", self.expression, _RULE)
+        if not isinstance(self.expression, str) or len(self.expression) > _MOST_CHARACTERS:
+            raise InvalidArgument("schedule", self.expression, f"{_RULE}, of at most {_MOST_CHARACTERS} characters")
         text = " ".join(self.expression.split())
         if text.startswith(_EVERY):
             text = str(_every(text))
