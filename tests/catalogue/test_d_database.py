@@ -16,7 +16,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from durable import AsyncClient, Context, RunRetryPolicy, Worker, workflow
-from durable import lease as lease_module
 from durable.database import is_outage
 from tests.ancestor.flows import rows, until
 from tests.engine.proxy import Proxy
@@ -153,39 +152,6 @@ async def test_d5_no_transaction_is_open_while_a_step_executes(database: str) ->
     async with AsyncClient(database) as client, Worker(database, [looking]):
         await (await client.begin(looking)).result(timeout=10)
     assert seen == []
-
-
-# D8
-
-
-async def test_d8_a_sweep_that_is_too_slow_for_its_time_limit_comes_to_its_end(
-    database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease_module, "_TAKEOVER_SECONDS", 0.5)
-    dead = str(uuid.uuid4())
-    await rows(
-        database,
-        "INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, input, status, worker_id, epoch)"
-        " SELECT 'echoing_0', gen_random_uuid(), 'echoing', 'null', 'running', %s, 1 FROM generate_series(1, 100)",
-        dead,
-    )
-    await rows(database, SLOW)
-    async with Worker(database, [everything]):  # which looks after the dead of all workflows
-        await rows(
-            database,
-            "INSERT INTO durable.workers (worker_id, lock_key, hostname, process_id, workflows, lease, heartbeat_at)"
-            " VALUES (%s, 1, 'gone', 1, '{echoing}', 1, now() - interval '1 hour')",
-            dead,
-        )
-        await until(lambda: rows(database, "SELECT 1 FROM durable.runs HAVING bool_and(status = 'queued')"))
-
-
-SLOW = """
-    CREATE TABLE public.slow ();
-    CREATE FUNCTION public.dawdle() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN PERFORM pg_sleep(0.01); RETURN new; END $$;
-    CREATE TRIGGER dawdle BEFORE UPDATE ON durable.runs FOR EACH ROW EXECUTE FUNCTION public.dawdle()
-"""
 
 
 # D9
