@@ -27,6 +27,7 @@ from durable.core.errors import (
     StepFailed,
     Terminal,
     WorkflowCodeError,
+    WorkflowCodeWarning,
 )
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
 from durable.core.runs import Run, RunKey, RunStatus
@@ -67,6 +68,7 @@ __all__ = [
     "SerializationError",
     "DeserializationError",
     "WorkflowCodeError",
+    "WorkflowCodeWarning",
     "DuplicateKey",
     "NondeterminismError",
     "StepFailed",

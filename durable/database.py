@@ -77,7 +77,11 @@ class Database:
         """A connection in autocommit for the engine's statements."""
         async with self._engine.connection() as connection:
             with self._watch.over(connection, is_ours=True):
-                yield connection
+                try:
+                    yield connection
+                except psycopg.errors.ReadOnlySqlTransaction:
+                    self._renew()  # it leads to what is a standby by now
+                    raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncConnection[Any]]:
@@ -196,8 +200,9 @@ async def _receive(cursor: AsyncCursor[Any], statement: Statement[T]) -> T:
 
 def is_outage(error: BaseException) -> bool:
     """Whether the database, not the statement, is at fault: the same statement may well succeed later. So may one that
-    met a serialization failure or a deadlock."""
-    if not isinstance(error, psycopg.OperationalError):
-        return isinstance(error, (psycopg.InterfaceError, OSError))
-    state = error.sqlstate
-    return state is None or state[:2] in ("08", "53", "57", "58") or state in ("25006", "40001", "40P01")
+    met a serialization failure, a deadlock or a standby."""
+    if not isinstance(error, psycopg.Error):
+        return isinstance(error, OSError)
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return error.sqlstate[:2] in ("08", "53", "57", "58") or error.sqlstate in ("25006", "40001", "40P01")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import psycopg
+from psycopg_pool import PoolTimeout
 
 from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
@@ -31,7 +32,7 @@ from durable.store.engine import (
 )
 from durable.store.family import announce_told, tell_parents
 from durable.store.records import ClaimedRun, Comeback
-from durable.store.statement import Statement
+from durable.store.statement import Statement, T
 
 _logger = logging.getLogger(__name__)
 
@@ -139,12 +140,8 @@ class Dispatcher:
             self._awake.clear()
             try:
                 found = await self._pass()
-            except (psycopg.Error, OSError) as error:
-                if not is_outage(error):
-                    _logger.exception("claiming runs of %s failed", self.workflow.name, extra=self._extra)
-                else:
-                    waits = "claiming runs of %s waits for the database: %s"
-                    _logger.warning(waits, self.workflow.name, error, extra=self._extra)
+            except PoolTimeout as error:
+                self._report(self.workflow.name, error)
                 self._to_claim.update(self._shard_values)
                 self._to_route.update(self._shard_values)
                 await asyncio.sleep(self._poll_interval)
@@ -180,14 +177,37 @@ class Dispatcher:
     async def _pass(self) -> bool:
         found = False
         for shard_value in sorted(self._to_give_up):
-            await self._give_up_lost(shard_value)
+            await self._each_by_itself(self._give_up_lost(shard_value), shard_value)
         # Who was first is last: a crowd must not starve the others.
         self._shard_values.append(self._shard_values.pop(0))
         for shard_value in list(self._shard_values):
             is_to_claim = shard_value in self._to_claim and self._executor.free_places(self.workflow) > 0
             if is_to_claim or shard_value in self._to_route:
-                found |= await self._visit(shard_value)
+                found |= bool(await self._each_by_itself(self._visit(shard_value), shard_value))
         return found
+
+    async def _each_by_itself(self, look: Awaitable[T], shard_value: str) -> T | None:
+        """A shard value that fails, its node may be down, is looked at later and holds up no other; where no connection
+        can be had at all, the others would fail as well."""
+        try:
+            return await look
+        except PoolTimeout:
+            raise
+        except (psycopg.Error, OSError) as error:
+            self._report(shard_value, error)
+            asyncio.get_running_loop().call_later(self._poll_interval, self._look_again, shard_value)
+            return None
+
+    def _report(self, what: str, error: Exception) -> None:
+        if is_outage(error):
+            _logger.warning("claiming runs of %s waits for the database: %s", what, error, extra=self._extra)
+        else:
+            _logger.error("claiming runs of %s failed", what, exc_info=error, extra=self._extra)
+
+    def _look_again(self, shard_value: str) -> None:
+        self._to_claim.add(shard_value)
+        self._to_route.add(shard_value)
+        self._awake.set()
 
     async def _visit(self, shard_value: str, *, most: int = _MOST_CLAIMED) -> bool:
         worker_id = self._worker_id()

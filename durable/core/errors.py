@@ -50,6 +50,10 @@ class WorkflowCodeError(DurableError):
     """Workflow code did what only a step may do, or broke a rule of the Context; the message says what to write."""
 
 
+class WorkflowCodeWarning(UserWarning):
+    """Workflow code calls something that a replay would answer differently; the message says what to write instead."""
+
+
 class DuplicateKey(WorkflowCodeError):
     """A step or wait key was used twice in one run. Keys name the memo: inside a loop, put the index into the key."""
 

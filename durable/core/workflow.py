@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints, overload
@@ -12,8 +13,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from durable.core.arguments import check_codec, instance, whole_number
+from durable.core.determinism import undetermined_calls
 from durable.core.durations import positive
-from durable.core.errors import InvalidArgument
+from durable.core.errors import InvalidArgument, WorkflowCodeWarning
 from durable.core.keys import check_key
 from durable.core.retry import RunRetryPolicy
 
@@ -116,6 +118,11 @@ class Workflow(Generic[InputT, OutputT]):
         self.input_type: Any = signature.parameters[1] if self.takes_input else None
         self.output_type: Any = signature.returns
         functools.update_wrapper(self, function)
+        for call, advice in undetermined_calls(function):
+            message = f"workflow {self.name!r} calls {call}(), which a replay would answer differently: {advice}"
+            code = function.__code__
+            where = code.co_filename, code.co_firstlineno, function.__module__
+            warnings.warn_explicit(f"{message}, or call it in a step", WorkflowCodeWarning, *where)
 
     def __call__(self, ctx: Context, *arguments: InputT) -> Coroutine[Any, Any, OutputT]:
         return self.function(ctx, *arguments)
