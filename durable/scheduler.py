@@ -28,6 +28,7 @@ from durable.store.schedules import (
     claim_schedules,
     move_schedules,
     next_due,
+    postpone_schedule,
     rest_schedules,
 )
 from durable.store.statement import Statement
@@ -86,17 +87,46 @@ class Scheduler:
                     return _SOONEST_SECONDS  # another worker holds what is due
 
     async def _take_turns(self, connection: psycopg.AsyncConnection[Any]) -> int:
+        """Returns how many schedules were due. One that fails, the node of its run may be down, holds up no other."""
+        try:
+            return len(await self._take(connection, _MOST_DUE, []))
+        except psycopg.Error as error:
+            if connection.closed:
+                raise
+            _logger.warning("schedules take their turns one by one: %s", error)
+        turns = 0
+        while await self._take_one(connection):
+            turns += 1
+        return turns
+
+    async def _take_one(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+        claimed: list[DueSchedule] = []
+        try:
+            return bool(await self._take(connection, 1, claimed))
+        except psycopg.Error as error:
+            if connection.closed or not claimed:
+                raise
+            schedule_id = claimed[0].schedule_id
+            _logger.warning("schedule %r waits: %s", schedule_id, error, extra={"schedule_id": schedule_id})
+            await run(connection, postpone_schedule(self._schema, schedule_id, _LONGEST_SECONDS))
+            return True
+
+    async def _take(
+        self, connection: psycopg.AsyncConnection[Any], most: int, claimed: list[DueSchedule]
+    ) -> Sequence[DueSchedule]:
+        """Takes the turns of up to so many schedules, which it adds to ``claimed`` before."""
         announcements: list[Statement[None]] = []
         async with connection.transaction():
-            due = await run(connection, claim_schedules(self._schema, self._workflows, _MOST_DUE))
+            due = await run(connection, claim_schedules(self._schema, self._workflows, most))
+            claimed.extend(due)
             if not due:
-                return 0
+                return due
             active = await self._active(connection, due)
             # In a thread: reading a thousand expressions must not hold up the runs.
             turns = await asyncio.to_thread(_turns, due, active)
             await read_all(connection, self._statements(turns, announcements))
         await read_all(connection, announcements)
-        return len(due)
+        return due
 
     async def _active(self, connection: psycopg.AsyncConnection[Any], due: Sequence[DueSchedule]) -> set[str]:
         """Keys of those runs, of the ones begun last, that have not ended."""

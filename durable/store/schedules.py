@@ -202,3 +202,8 @@ def rest_schedules(schema: str, problems: Sequence[tuple[str, str]]) -> Statemen
         {"schedule_ids": [one[0] for one in problems], "problems": [one[1] for one in problems]},
         nothing,
     )
+
+
+def postpone_schedule(schema: str, schedule_id: str, seconds: float) -> Statement[None]:
+    """Has a schedule looked at again in that many seconds; its next tick stays."""
+    return Statement(query("postpone_schedule", schema), {"schedule_id": schedule_id, "seconds": seconds}, nothing)

@@ -1,0 +1,46 @@
+"""Catalogue G: a node that dies, as far as one server can show it: a shard value on which every write fails."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from durable import AsyncClient, Context, Every, Worker, workflow
+from durable.core.shard import shard_value
+from durable.core.ticks import run_id_of
+from durable.migrate import migrate
+from tests.ancestor.flows import rows, until
+
+DEAD = "placed_0"
+NODE_DIES = f"""
+    CREATE TABLE public.dead_node ();
+    CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE 'connection to the node failed' USING ERRCODE = '08006'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON durable.runs FOR EACH ROW
+        WHEN (new.workflow_name_shard = '{DEAD}') EXECUTE FUNCTION public.refuse()
+"""
+
+
+@workflow
+async def placed(ctx: Context) -> str:
+    return "done"
+
+
+async def test_g1_a_schedule_whose_run_belongs_on_a_dead_shard_holds_up_no_other(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    migrate(database, shard_count=4)
+    tick = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=5)
+    shards = {name: shard_value("placed", run_id_of(name, tick), 4) for name in map(str, range(100))}
+    bad = next(name for name, shard in shards.items() if shard == DEAD)
+    good = next(name for name, shard in shards.items() if shard != DEAD)
+    async with AsyncClient(database) as client:
+        for name in (bad, good):
+            await client.schedule(placed, None, name, Every(3600))
+        await rows(database, "UPDATE durable.schedules SET next_tick_at = %s, due_at = %s", tick, tick)
+        await rows(database, NODE_DIES)
+        async with Worker(database, [placed]):
+            await until(lambda: rows(database, "SELECT 1 FROM durable.runs WHERE schedule_id = %s", good), seconds=8)
