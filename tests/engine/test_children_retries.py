@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from durable import (
     RunFailed,
     RunKey,
     RunRetryPolicy,
+    StepFailed,
     Terminal,
     Worker,
     Workflow,
@@ -23,6 +25,7 @@ from tests.engine.family import (
     children_of,
     linger,
     only_child,
+    query,
     until,
     until_status,
     wait_for_lingering,
@@ -72,8 +75,11 @@ async def _has_left(handle: AsyncHandle[Any], status: str) -> bool:
     return (await handle.status()).status != status
 
 
-async def test_a_retry_begins_anew_a_child_whose_failure_nobody_has_seen(database: str) -> None:
-    flaky, calls = counted(1)
+@pytest.mark.parametrize("end", ["failed", "completed"])
+async def test_a_retry_begins_a_child_anew_whose_failure_nobody_has_seen_and_keeps_its_success(
+    database: str, end: str
+) -> None:
+    flaky, calls = counted(1 if end == "failed" else 0)
     failing = [True]
 
     @workflow
@@ -86,7 +92,7 @@ async def test_a_retry_begins_anew_a_child_whose_failure_nobody_has_seen(databas
 
     async with AsyncClient(database) as client, Worker(database, [parent, flaky]):
         handle = await client.begin(parent)
-        await only_child(database, handle, "failed")
+        await only_child(database, handle, end)
         await handle.publish("go")
         with pytest.raises(RunFailed, match="for another reason"):
             await handle.result(timeout=20)
@@ -94,7 +100,7 @@ async def test_a_retry_begins_anew_a_child_whose_failure_nobody_has_seen(databas
         await handle.retry()
         await until(lambda: _has_left(handle, "failed"))
         assert await handle.result(timeout=20) == 3
-    assert calls == ["bad", "bad"]
+    assert calls == (["bad", "bad"] if end == "failed" else ["bad"])
 
 
 async def test_a_retry_of_a_cancelled_parent_begins_the_cancelled_child_anew(database: str) -> None:
@@ -116,6 +122,7 @@ async def test_a_retry_of_a_cancelled_parent_begins_the_cancelled_child_anew(dat
             assert await handle.result(timeout=20) == "on"
             with pytest.raises(RunCancelled):
                 await client.handle(first, linger).result(timeout=20)
+    assert await query(database, "SELECT 1 FROM durable.events WHERE kind = 'child' AND consumed_by IS NULL") == []
 
 
 async def test_of_a_retried_child_the_parent_sees_the_last_end(database: str) -> None:
@@ -134,3 +141,42 @@ async def test_of_a_retried_child_the_parent_sees_the_last_end(database: str) ->
         await only_child(database, handle, "completed")
         await handle.publish("go")
         assert await handle.result(timeout=20) == 3
+
+
+async def test_a_child_that_was_kept_by_one_retry_is_begun_anew_by_the_next(database: str) -> None:
+    attempts: list[int] = []
+
+    async def shaky() -> None:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise Terminal("the first time")
+
+    @workflow
+    async def second_time_lucky(ctx: Context) -> str:
+        word = str(await ctx.wait_for_event("wait", "go", str))
+        if word == "fail":
+            raise ValueError(word)
+        return word
+
+    @workflow(retry=RunRetryPolicy(max_attempts=3))
+    async def parent(ctx: Context) -> str:
+        with suppress(StepFailed):
+            await ctx.execute("shaky", shaky)
+        child = await ctx.start_child("child", second_time_lucky)
+        if ctx.attempt == 1:
+            raise ValueError("after the child was begun")
+        await ctx.random("between")
+        return await child.result()
+
+    async with AsyncClient(database) as client, Worker(database, [parent, second_time_lucky]):
+        handle = await client.begin(parent)
+        for number, word in enumerate(["fail", "succeed"], 1):
+
+            async def has_child(number: int = number) -> bool:
+                return len(await children_of(database, handle)) == number
+
+            await until(has_child)
+            await until_status(handle, "waiting_event")
+            await client.publish_event((await children_of(database, handle))[-1][0], "go", word)
+        assert await handle.result(timeout=20) == "succeed"
+    assert len(attempts) == 2

@@ -12,12 +12,15 @@ import pytest
 
 from durable import Client, Context, workflow
 from durable.core.endings import Park
+from durable.core.history import ChildEnd
 from durable.store.engine import claim_runs, route_events, unrouted_events
+from durable.store.family import EndedChild, tell_parents
 from durable.store.flush import Flush
 from durable.store.records import OpenedWait, Record
 from durable.store.statement import Statement, T
 
 SHARD = "waiting_0"
+CHILD = str(uuid.uuid4())
 
 
 @workflow
@@ -44,10 +47,14 @@ class Bench:
         self.run_key = self.client.begin(waiting).run_key
         (self.claimed,) = execute(self.router, claim_runs("durable", SHARD, self.worker_id, 10))
         record = Record(self.run_key.run_id, self.claimed.epoch, ending=Park())
-        # A cancel must wake a run that sleeps, and not only one that waits for events.
-        record.opened.append(
-            OpenedWait("wait", "news" if what == "event" else None, None if what == "event" else 9, None)
-        )
+        match what:
+            case "event":
+                wait = OpenedWait("wait", "news", None, None)
+            case "child":
+                wait = OpenedWait("wait", None, None, None, CHILD)
+            case _:  # a cancel must wake a run that sleeps, and not only one that waits for events
+                wait = OpenedWait("wait", None, 9, None)
+        record.opened.append(wait)
         self.flush = Flush("durable", SHARD, self.worker_id, [record])
         self._statements = iter(self.flush.statements())
 
@@ -60,6 +67,10 @@ class Bench:
         match self.what:
             case "event":
                 self.client.publish_event_tx(self.publisher, self.run_key, "news", "heard")
+            case "child":
+                ended = EndedChild(self.run_key, CHILD, ChildEnd("cancelled").text)
+                for statement in tell_parents("durable", [ended]):
+                    execute(self.publisher, statement)
             case "cancel":
                 self.client.cancel_run_tx(self.publisher, self.run_key)
             case _:
@@ -119,7 +130,7 @@ ORDERS = sorted(set(interleavings()))
 
 @pytest.mark.parametrize(
     ("bench", "order"),
-    [("event", order) for order in ORDERS]
+    [(what, order) for what in ("event", "child") for order in ORDERS]
     # What follows is the same for both: each gets half of the orders.
     + [("cancel", order) for order in ORDERS[::2]]
     + [("terminate", order) for order in ORDERS[1::2]],
