@@ -216,9 +216,9 @@ class Machine:
             if not carried or self._mismatch is not None:
                 return
             for answer, outcome in carried:
-                del self._pending[answer.call.key]
-                self._settle(answer, outcome)
-                self.loop.run_until_quiet()
+                if self._pending.pop(answer.call.key, None) is not None:  # else one before it had the code give it up
+                    self._settle(answer, outcome)
+                    self.loop.run_until_quiet()
 
     def _settle(self, answer: _Answer, outcome: Outcome) -> None:
         call = answer.call

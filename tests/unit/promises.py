@@ -6,12 +6,12 @@ from tests.unit.programs import Node, Trace, leaf_at
 from tests.unit.tables import Tables
 
 
-def check_the_end(tables: Tables, trace: Trace, program: Node) -> None:
-    """``trace`` is that of the last attempt."""
+def check_the_end(tables: Tables, trace: Trace, program: Node, *, is_retried: bool) -> None:
+    """``trace`` is that of the last attempt. ``is_retried``: there may have been others."""
     assert not tables.waits, f"waits are open after the end: {tables.waits}"
     check_events(tables)
     if not was_terminated(tables):
-        check_children(tables, trace, program)
+        check_children(tables, trace, program, is_retried=is_retried)
 
 
 def check_events(tables: Tables) -> None:
@@ -24,7 +24,7 @@ def check_events(tables: Tables) -> None:
             taken[event.name] = event_id
 
 
-def check_children(tables: Tables, trace: Trace, program: Node) -> None:
+def check_children(tables: Tables, trace: Trace, program: Node, *, is_retried: bool) -> None:
     """Each was begun with its memo. Those of ``run_child`` are cancelled with the await, others are not."""
     shown = dict(trace)
     for key, memo in tables.memos.items():
@@ -32,8 +32,9 @@ def check_children(tables: Tables, trace: Trace, program: Node) -> None:
             begun = tables.children.get(Tables.child_of(memo))
             assert begun is not None, f"{memo} was never begun"
             is_to_be = shown.get(key) == "cancelled" and leaf_at(program, key).kind == "child"
-            if is_to_be or (key in shown and not memo.carried):
-                assert begun.is_unwanted == is_to_be, f"{key} is {shown.get(key)}, its child {begun}"
+            assert not is_to_be or begun.is_unwanted, f"{key} is given up, its child {begun} is not"
+            if not is_retried:
+                assert is_to_be or not begun.is_unwanted, f"{key} is {shown.get(key)}, its child {begun}"
 
 
 def was_terminated(tables: Tables) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, example, given, settings
+from hypothesis import HealthCheck, event, given, settings
 
 from tests.unit import laws
+from tests.unit.hard_programs import HARD_PROGRAMS, hard_cases
 from tests.unit.laws import cases, confluent_cases, edits
-from tests.unit.programs import Block, Leaf, Node
+from tests.unit.programs import Node
 from tests.unit.world import Case, quiet
 
 FEW: dict[str, Any] = {
@@ -20,26 +21,6 @@ FEW: dict[str, Any] = {
     "database": None,
     "suppress_health_check": (HealthCheck.too_slow,),
 }
-
-GIVEN_UP_IN_THE_SAME_TURN = Block(
-    "seq",
-    (
-        Leaf("event_in_time"),
-        Leaf("execute"),
-        Block("race", (Leaf("random"), Leaf("shared_event"))),
-        Leaf("execute"),
-        Leaf("event_in_time"),
-        Leaf("shared_event"),
-    ),
-)
-LOOSE_TRANSACTION = Block("gather", (Leaf("execute"), Block("race", (Leaf("transaction"), Leaf("sleep")))))
-LATE_INBOX = Block(
-    "gather",
-    (
-        Block("loop", (Leaf("sleep"), Leaf("shared_event"), Leaf("sleep"))),
-        Block("gather", (Leaf("sleep"), Leaf("random_uuid7"), Leaf("execute"))),
-    ),
-)
 
 
 @pytest.fixture(autouse=True)
@@ -52,12 +33,15 @@ def _forget_what_programs_left_behind() -> Iterator[None]:
 
 @settings(max_examples=2500, **FEW)
 @given(cases())
-@example(Case(program=GIVEN_UP_IN_THE_SAME_TURN, seed=112817))
-@example(Case(program=LOOSE_TRANSACTION, seed=1, crashes=frozenset((8,))))
-@example(Case(program=LATE_INBOX, seed=7))
 def test_whatever_crashes_when_a_run_is_what_its_history_says(case: Case) -> None:
     world = laws.a_run_is_what_its_history_says(case)
     event(world.tables.status)
+
+
+@pytest.mark.parametrize("name", HARD_PROGRAMS)
+def test_what_once_went_wrong_goes_well_under_every_schedule(name: str) -> None:
+    for case in hard_cases(HARD_PROGRAMS[name], 400):
+        laws.a_run_is_what_its_history_says(case)
 
 
 @settings(max_examples=150, **FEW)

@@ -104,7 +104,7 @@ class World:
                 for _ in range(_MOST_MOVES):
                     if self.tables.is_ended:
                         self._check_counts()
-                        check_the_end(self.tables, self.trace, self.case.program)
+                        check_the_end(self.tables, self.trace, self.case.program, is_retried=self.case.max_attempts > 1)
                         return self.tables
                     self._move()
             finally:
@@ -310,6 +310,9 @@ class World:
             return await gate
         except asyncio.CancelledError:
             self._gates.pop(call.key, None)
+            if isinstance(call, Transact) and self._random.random() < 0.3:
+                self._store(call)  # the cancel met the commit
+                raise
             if self._random.random() < 0.3:
                 slow: asyncio.Future[None] = self._loop.create_future()
                 self._unwinding.append(slow)
@@ -327,14 +330,17 @@ class World:
             self._do(gate.set_result, Finished(failure, 1, 0.0, None, is_stored=False))
             return
         text = _typed(key) if call.name == "do_typed" else f'"{key}"'
-        is_stored = isinstance(call, Transact)
-        if is_stored:
-            assert self._execution is not None
-            self.tables.store_transaction(key, call.name, text, self._execution.attempt.claimed.epoch)
-            self.committed[key] += 1
+        if isinstance(call, Transact):
+            self._store(call)
             self._pass_moment()
         if not gate.done():
-            self._do(gate.set_result, Finished(Value(text), 1, 0.0, None, is_stored))
+            self._do(gate.set_result, Finished(Value(text), 1, 0.0, None, isinstance(call, Transact)))
+
+    def _store(self, call: Transact) -> None:
+        """The transaction commits, with its memo."""
+        assert self._execution is not None
+        self.tables.store_transaction(call.key, call.name, f'"{call.key}"', self._execution.attempt.claimed.epoch)
+        self.committed[call.key] += 1
 
     def shard_count(self) -> int:
         return 1

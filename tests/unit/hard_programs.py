@@ -1,0 +1,54 @@
+"""Programs in which something once went wrong, for orders of events that random programs seldom meet."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from tests.unit.programs import Block, Leaf, Node
+from tests.unit.world import Case
+
+HARD_PROGRAMS: dict[str, Node] = {
+    "a wait given up in the turn that begins it": Block(
+        "seq",
+        (
+            Leaf("event_in_time"),
+            Leaf("execute"),
+            Block("race", (Leaf("random"), Leaf("shared_event"))),
+            Leaf("execute"),
+            Leaf("event_in_time"),
+            Leaf("shared_event"),
+        ),
+    ),
+    "a wait given up by a transaction without its order": Block(
+        "seq",
+        (
+            Block("gather", (Leaf("execute"), Block("race", (Leaf("transaction"), Leaf("sleep"))))),
+            Leaf("shared_event"),
+        ),
+    ),
+    "events that come before and after a claim": Block(
+        "gather",
+        (
+            Block("loop", (Leaf("sleep"), Leaf("shared_event"), Leaf("sleep"))),
+            Block("gather", (Leaf("sleep"), Leaf("random_uuid7"), Leaf("execute"))),
+        ),
+    ),
+    "a race between what a retry has kept": Block(
+        "seq",
+        (
+            Block("guard", (Leaf("execute", 1),)),
+            Block("race", (Leaf("transaction"), Leaf("transaction"), Leaf("execute"))),
+            Block("settled", (Leaf("event_in_time"), Leaf("transaction"))),
+            Leaf("execute", 2),
+        ),
+    ),
+}
+
+
+def hard_cases(program: Node, count: int) -> Iterator[Case]:
+    """The program under that many schedules, every other of them with crashes."""
+    for seed in range(count):
+        chosen = random.Random(seed)
+        crashes = frozenset(chosen.sample(range(1, 40), k=seed % 2 * 2))
+        yield Case(program=program, seed=seed, crashes=crashes, max_attempts=3)
