@@ -64,13 +64,14 @@ def _with_role(init: Callable[..., None], role: str) -> Callable[..., None]:
     @functools.wraps(init)
     def initialise(self: object, conninfo_or_pool: Any, *arguments: Any, **options: Any) -> None:
         if options.get("schema", "durable") == "durable":
-            conninfo_or_pool = _limited_to(role, conninfo_or_pool)
+            conninfo_or_pool = limited_to(role, conninfo_or_pool)
         init(self, conninfo_or_pool, *arguments, **options)
 
     return initialise
 
 
-def _limited_to(role: str, conninfo_or_pool: Any) -> Any:
+def limited_to(role: str, conninfo_or_pool: Any) -> Any:
+    """The same for that role, where it leads to a database whose clients and workers are limited."""
     try:
         is_limited = conninfo_to_dict(conninfo_or_pool).get("dbname") in _limited
     except (psycopg.Error, TypeError, UnicodeError, ValueError, AttributeError):

@@ -125,6 +125,7 @@ class WorkerProcess:
         environment = {
             **os.environ,
             "TEST_DSN": dsn,
+            "TEST_WORKER_DSN": roles.limited_to("durable_worker", dsn),
             "TEST_HANGS": "yes" if hangs else "",
             "TEST_LEASE": str(lease),
             "PYTHONPATH": ROOT,
@@ -146,10 +147,9 @@ class WorkerProcess:
 
 async def _main() -> None:
     lease = float(os.environ["TEST_LEASE"])
-    dsn = os.environ["TEST_DSN"]
-    if roles.is_asked_for:
-        dsn = roles.as_role(dsn, "durable_worker")
-    await Worker(dsn, WORKFLOWS, lease=lease, graceful_shutdown_timeout=1, max_strikes=3).run()
+    await Worker(
+        os.environ["TEST_WORKER_DSN"], WORKFLOWS, lease=lease, graceful_shutdown_timeout=1, max_strikes=3
+    ).run()
 
 
 if __name__ == "__main__":
