@@ -162,6 +162,19 @@ async def _events(rows: Rows) -> list[Violation]:
         *await _each(
             rows,
             "I4",
+            "run {0} took its events {1!r} in another order than they were published",
+            """
+            SELECT run_id, event_name FROM (
+                SELECT run_id, wait.event_name,
+                       row_number() OVER (PARTITION BY run_id, event_name ORDER BY wait.seq) AS taken,
+                       row_number() OVER (PARTITION BY run_id, event_name ORDER BY event.created_at, event_id) AS sent
+                FROM durable.waits AS wait JOIN durable.events AS event USING (workflow_name_shard, run_id, event_id)
+                WHERE wait.seq IS NOT NULL) AS heard
+            WHERE taken <> sent""",
+        ),
+        *await _each(
+            rows,
+            "I4",
             "run {0} took an event {1!r} before an older one",
             """
             SELECT run_id, name FROM (

@@ -150,6 +150,7 @@ _ANY_RUN = "(SELECT run_id FROM durable.runs WHERE workflow_name = 'transfer' OR
                 " SELECT workflow_name_shard, run_id, gen_random_uuid(), 'go', '1' FROM sleeper"
             ),
         ),
+        ("I4", "UPDATE durable.waits SET seq = 1000 - seq WHERE event_name IN ('a', 'b')"),
         ("I5", "UPDATE accounts SET balance = balance + 1 WHERE account = 1"),
         (
             "I5",

@@ -40,16 +40,14 @@ async def stopped(stage: Stage) -> None:
         ):
             stage.violated("I11", f"run {run_id}, {status}, was left owned by worker {member.process_id}")
 
-    stopping: set[asyncio.Task[None]] = set()
-    for _ in range(stage.size):
-        fresh = stage.fleet.spawn()
-        others = [member for member in stage.fleet.alive if member is not fresh and not member.expects]
-        task = asyncio.create_task(stop(stage.random.choice((fresh, stage.random.choice(others)))))
-        stopping.add(task)
-        task.add_done_callback(stopping.discard)
-        await asyncio.sleep(stage.random.uniform(0.0, 0.2))
-        while len(stopping) >= _AT_ONCE:
-            await asyncio.wait(stopping, return_when=asyncio.FIRST_COMPLETED)
-        stage.fleet.collect()
-    await asyncio.gather(*stopping)
+    places = asyncio.Semaphore(_AT_ONCE)
+    async with asyncio.TaskGroup() as stopping:
+        for _ in range(stage.size):
+            await places.acquire()
+            fresh = stage.fleet.spawn()
+            others = [member for member in stage.fleet.alive if member is not fresh and not member.expects]
+            victim = stage.random.choice((fresh, stage.random.choice(others)))
+            stopping.create_task(stop(victim)).add_done_callback(lambda _: places.release())
+            await asyncio.sleep(stage.random.uniform(0.0, 0.2))
+            stage.fleet.collect()
     stage.fleet.keep(_WORKERS)

@@ -38,17 +38,14 @@ async def zombie(stage: Stage) -> None:
             stage.died(member, moment)
         frozen.discard(member)
 
-    tasks: set[asyncio.Task[None]] = set()
-    while stage.count + len(tasks) < stage.size:
-        awake = [member for member in stage.fleet.alive if member not in frozen]
-        if len(tasks) < _AT_ONCE:
-            member = stage.random.choice(awake)
-            frozen.add(member)
-            task = asyncio.create_task(freeze(member))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        await asyncio.sleep(0.05)
-    await asyncio.gather(*tasks)
+    async with asyncio.TaskGroup() as freezing:
+        while stage.count < stage.size:
+            awake = [member for member in stage.fleet.alive if member not in frozen]
+            if len(frozen) < _AT_ONCE:
+                member = stage.random.choice(awake)
+                frozen.add(member)
+                freezing.create_task(freeze(member))
+            await asyncio.sleep(0.05)
 
 
 async def _is_buried(stage: Stage, member: Member) -> bool:
