@@ -42,7 +42,7 @@ def undetermined_calls(function: Callable[..., object]) -> list[tuple[str, str]]
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return []
-    body = next((node.body for node in tree.body if isinstance(node, ast.AsyncFunctionDef)), [])
+    body = next((node.body for node in tree.body if isinstance(node, ast.AsyncFunctionDef)), list[ast.stmt]())
     known = _names(function)
     found: list[tuple[str, str]] = []
     for call in _calls(body):

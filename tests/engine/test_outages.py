@@ -1,0 +1,107 @@
+"""A database that answers, but not as it should: as a standby, for some shard values only, or too slowly."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from durable import AsyncClient, Context, Worker, lease, workflow
+from durable.core.shard import shard_value
+from durable.migrate import migrate
+from durable.store.engine import take_over_runs
+
+
+@workflow
+async def pausing(ctx: Context) -> str:
+    await ctx.sleep("a moment", 0.05)
+    return "done"
+
+
+@workflow
+async def idle(ctx: Context) -> None: ...
+
+
+async def test_runs_wait_for_a_standby_to_be_promoted_and_none_fails(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as admin,
+        AsyncClient(database) as client,
+        Worker(database, [pausing], poll_interval=0.05) as worker,
+    ):
+        handles = [await client.begin(pausing) for _ in range(50)]
+        name = sql.Identifier(admin.info.dbname)
+        await admin.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        async with asyncio.timeout(20):
+            while "read-only transaction" not in caplog.text:
+                await asyncio.sleep(0.02)
+        await admin.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(name))
+        assert [await handle.result(timeout=30) for handle in handles] == ["done"] * 50
+        assert worker.ready()
+
+
+async def test_a_shard_value_that_fails_holds_up_no_other(database: str) -> None:
+    migrate(database, shard_count=2)
+    async with (
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as admin,
+        AsyncClient(database) as client,
+    ):
+        await admin.execute(
+            """
+            CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE 'this node is down' USING ERRCODE = '58000'; END $$;
+            CREATE TRIGGER fail BEFORE UPDATE ON durable.runs
+                FOR EACH ROW WHEN (NEW.workflow_name_shard = 'idle_0') EXECUTE FUNCTION fail();
+            """
+        )
+        handles = [await client.begin(idle) for _ in range(20)]
+        lame = [handle for handle in handles if shard_value("idle", handle.run_key.run_id, 2) == "idle_0"]
+        well = [handle for handle in handles if handle not in lame]
+        assert lame and well
+        async with Worker(database, [idle], poll_interval=0.05):
+            await asyncio.gather(*(handle.result(timeout=20) for handle in well))
+            assert {(await handle.status()).status for handle in lame} == {"queued"}
+            await admin.execute("DROP TRIGGER fail ON durable.runs; DROP FUNCTION fail()")
+            await asyncio.gather(*(handle.result(timeout=20) for handle in lame))
+
+
+async def test_a_takeover_that_takes_too_long_is_tried_with_fewer_runs(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(schema: str, shard: str, owner: str, limit: int, **options: Any) -> Any:
+        asked.append(limit)
+        return take_over_runs(schema, shard, owner, limit, **options)
+
+    monkeypatch.setattr(lease, "take_over_runs", counted)
+    monkeypatch.setattr(lease, "_TAKEOVER_SECONDS", 0.5)
+    monkeypatch.setattr(lease, "_ORPHANS_SECONDS", 0.1)
+    monkeypatch.setattr(lease, "_MOST_TAKEN_OVER", 32)
+    async with (
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as admin,
+        AsyncClient(database) as client,
+    ):
+        await client.begin_many(idle, [None] * 40)
+        await admin.execute(
+            """
+            UPDATE durable.runs SET status = 'running', worker_id = '00000000-0000-4000-8000-000000000000';
+            CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN PERFORM pg_sleep(0.04); RETURN NEW; END $$;
+            CREATE TRIGGER slow BEFORE UPDATE ON durable.runs
+                FOR EACH ROW WHEN (OLD.worker_id IS NOT NULL AND NEW.status = 'queued') EXECUTE FUNCTION slow();
+            """
+        )
+        async with Worker(database, [idle], poll_interval=0.05), asyncio.timeout(60):
+            while len(await client.list_runs(status="completed")) < 40:
+                await asyncio.sleep(0.05)
+    assert asked[0] == 32
+    assert min(asked) < 16
