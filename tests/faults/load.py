@@ -43,9 +43,10 @@ class Load:
         self._families = list(families)
         self._places = asyncio.Semaphore(in_flight)
         self._numbers = itertools.count(1)
+        self._way, self._options = conninfo, dict[str, Any]()
         self._pool = AsyncConnectionPool(
-            make_conninfo(conninfo, application_name="load"),
-            kwargs={"autocommit": True},
+            lambda: make_conninfo(self._way, application_name="load"),
+            kwargs=lambda: {"autocommit": True, **self._options},
             min_size=2,
             max_size=10,
             timeout=2.0,
@@ -76,6 +77,11 @@ class Load:
             await asyncio.gather(*self._tasks, *self._lives, return_exceptions=True)
             await self._pool.close()
 
+    async def lead(self, conninfo: str, **options: Any) -> None:
+        """From now on the application takes that way to the database."""
+        self._way, self._options = conninfo, options
+        await self._pool.drain()
+
     async def finish(self, seconds: float) -> list[RunKey]:
         """Begins nothing more, and lets what was begun come to its end; returns the keys of those that do not within
         that time."""
@@ -83,6 +89,13 @@ class Load:
         if self._lives:
             await asyncio.wait(self._lives, timeout=seconds)
         return [key for key, _ in self._awaited.values()]
+
+    def start(self, family: Family) -> asyncio.Task[None]:
+        """A life of that family, beside those that are drawn."""
+        task = asyncio.create_task(self._live(family, Life(self, self._numbers, Random(self._random.getrandbits(64)))))
+        self._lives.add(task)
+        task.add_done_callback(self._lives.discard)
+        return task
 
     # for the lives
 
@@ -118,18 +131,13 @@ class Load:
         while True:
             await self._places.acquire()
             (family,) = self._random.choices(self._families, weights)
-            life = Life(self, self._numbers, Random(self._random.getrandbits(64)))
-            task = asyncio.create_task(self._live(family, life))
-            self._lives.add(task)
-            task.add_done_callback(self._lives.discard)
+            self.start(family).add_done_callback(lambda _: self._places.release())
 
     async def _live(self, family: Family, life: Life) -> None:
         try:
             await family.live(life)
         except Exception:
             self.problems.append(f"{family.name}: {traceback.format_exc(limit=-4)}")
-        finally:
-            self._places.release()
 
     async def _look_for_ends(self) -> None:
         while True:

@@ -74,7 +74,7 @@ def _judge(workflow: str, facts: Facts) -> list[str]:
         for key, memo in facts.memos.items()
         if memo.kind == "execute" and memo.output is not None and memo.value() not in facts.done.get(key, ())
     ]
-    judge = _JUDGES.get(workflow)
+    judge = JUDGES.get(workflow)
     if judge is None:
         return wrong
     try:
@@ -84,7 +84,9 @@ def _judge(workflow: str, facts: Facts) -> list[str]:
     return [*wrong, complaint] if complaint else wrong
 
 
-def _completed(expected: Callable[[Facts], Any], type: Any) -> Callable[[Facts], str | None]:
+def completed(expected: Callable[[Facts], Any], type: Any) -> Callable[[Facts], str | None]:
+    """A judge of runs that must complete with the value that is told from their facts."""
+
     def judge(facts: Facts) -> str | None:
         if facts.status != "completed" or facts.output is None:
             return f"it is {facts.status}: {facts.error}"
@@ -135,7 +137,7 @@ def _parallel(facts: Facts) -> Raced:
 def _compensating(facts: Facts) -> str | None:
     if facts.status == "cancelled":
         return None if facts.is_cancel_asked else "it is cancelled, and nobody asked for that"
-    return _completed(lambda _: "credited", str)(facts)
+    return completed(lambda _: "credited", str)(facts)
 
 
 def _failing(facts: Facts) -> str | None:
@@ -147,21 +149,22 @@ def _failing(facts: Facts) -> str | None:
         return None if facts.status == "failed" else f"its step failed, and it is {facts.status}"
     if memo.error is not None:
         kind = _decode(memo.error)["type"]
-        return _completed(lambda _: f"caught {kind}", str)(facts)
-    return _completed(lambda _: facts.memo("break"), str)(facts)
+        return completed(lambda _: f"caught {kind}", str)(facts)
+    return completed(lambda _: facts.memo("break"), str)(facts)
 
 
-_JUDGES: dict[str, Callable[[Facts], str | None]] = {
-    "transfer": _completed(_transfer, list[int]),
-    "effects": _completed(_effects, list[str]),
-    "sleepy": _completed(_slept, Slept),
-    "listening": _completed(_listening, list[Told]),
-    "deciding": _completed(_deciding, str),
-    "parallel": _completed(_parallel, Raced),
+JUDGES: dict[str, Callable[[Facts], str | None]] = {
+    "transfer": completed(_transfer, list[int]),
+    "effects": completed(_effects, list[str]),
+    "sleepy": completed(_slept, Slept),
+    "listening": completed(_listening, list[Told]),
+    "deciding": completed(_deciding, str),
+    "parallel": completed(_parallel, Raced),
     "compensating": _compensating,
     "failing": _failing,
-    "ticking": _completed(lambda facts: facts.scheduled_at, datetime),
+    "ticking": completed(lambda facts: facts.scheduled_at, datetime),
 }
+"""By workflow: what is wrong with a run that has ended. Faults with workflows of their own add theirs."""
 
 
 async def _collect(rows: Rows) -> dict[str, tuple[str, Facts]]:

@@ -32,7 +32,7 @@ _EXPECTED = "step 'break' failed"
 
 
 class Result(msgspec.Struct, frozen=True):
-    """``recoveries``: in seconds, sorted. ``errors``: of the workers' logs, for people."""
+    """``recoveries``: in seconds, sorted. ``errors``: of the workers' logs, for people. ``not_run``: why, if so."""
 
     name: str
     row: int
@@ -47,6 +47,7 @@ class Result(msgspec.Struct, frozen=True):
     recoveries: list[float]
     oldest_transaction: float
     errors: list[str]
+    not_run: str | None = None
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -77,6 +78,7 @@ async def play(fault: Fault, size: Size, seed: int, server: Server, logs: Path) 
         runs = (await observer.rows("SELECT count(*) FROM durable.runs"))[0][0]
     finally:
         stage.fleet.close()
+        await stage.exits.aclose()
         await observer.close()
         server.drop_database(database)
     return Result(
@@ -93,6 +95,26 @@ async def play(fault: Fault, size: Size, seed: int, server: Server, logs: Path) 
         recoveries=sorted(round(each, 3) for each in stage.recoveries),
         oldest_transaction=round(observer.oldest[0], 2),
         errors=_errors(log),
+    )
+
+
+def not_played(fault: Fault, size: Size, seed: int, why: str) -> Result:
+    """What is told of a fault that cannot be run on this machine."""
+    return Result(
+        name=fault.name,
+        row=fault.row,
+        how=fault.how,
+        target=fault.target,
+        size=size,
+        seed=seed,
+        injected=0,
+        runs=0,
+        seconds=0.0,
+        violations=[],
+        recoveries=[],
+        oldest_transaction=0.0,
+        errors=[],
+        not_run=why,
     )
 
 
@@ -165,6 +187,8 @@ async def _judge(stage: Stage) -> None:
     age, what = stage.observer.oldest
     if age > _OLDEST_SECONDS:
         stage.violated("I12", f"a transaction was {age:.1f} s old: {what}")
+    if fault.verify is not None:
+        await fault.verify(stage)
     await _measure(stage)
     if fault.recovery is not None:
         slowest = quantile(sorted(stage.recoveries), 0.99)

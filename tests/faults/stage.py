@@ -22,6 +22,7 @@ up, and the load runs. It injects until ``stage.size`` and says so each time:
     stage.load                      the application
     stage.random                    the only source of randomness, seeded
     stage.observer                  await rows(sql, params): asks until answered, whatever happens to the server
+    stage.exits                     an AsyncExitStack: what is entered there lasts until all workers have stopped
 
 When ``inject`` returns, it must have taken its fault back. The load is then brought to its end, every run must have
 ended within ``fault.patience`` seconds, the oracle looks at the tables, and the workers are stopped by SIGTERM.
@@ -34,6 +35,8 @@ import importlib
 import pkgutil
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
+from pathlib import Path
 from random import Random
 from typing import Any, Literal, TypeAlias
 
@@ -65,7 +68,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     take to end afterwards, in seconds. ``excuses``: invariants that the fault itself breaks by what it is.
     ``options``: changes to ``WorkerOptions``. ``families``: those of the load, by default all; ``schedules``: whether
     it has schedules, too.
-    ``server_settings``: those of a server of its own, ``None`` for the common one.
+    ``server_settings``: those of a server of its own, ``None`` for the common one. ``place``: where that one lives.
+    ``lacks``: what is missing on this machine, ``None``: nothing; then it is not run, and the result says why.
+    ``verify``: looks once more when every run has ended and all workers have stopped.
     """
 
     name: str
@@ -83,6 +88,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     families: Sequence[Family] = tuple(FAMILIES)
     schedules: bool = True
     server_settings: Mapping[str, str] | None = None
+    place: Callable[[], AbstractContextManager[Path]] | None = None
+    lacks: Callable[[], str | None] = lambda: None
+    verify: Callable[[Stage], Awaitable[None]] | None = None
 
 
 FAULTS: dict[str, Fault] = {}
@@ -137,6 +145,7 @@ class Stage:
         self.recoveries: list[float] = []
         self.violations: list[Violation] = []
         self.stalls = stalls
+        self.exits = AsyncExitStack()
 
     def injected(self, times: int = 1) -> None:
         """So many more faults have happened."""

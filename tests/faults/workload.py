@@ -11,7 +11,7 @@ import msgspec
 from durable import Context, EventTimeout, RetryPolicy, StepFailed, Workflow, exponential, workflow
 from tests.faults.effects import book, effect, failing_effect, refund
 
-_STEADFAST = RetryPolicy(max_retries=100_000, backoff=exponential(0.02, 0.3))
+STEADFAST = RetryPolicy(max_retries=100_000, backoff=exponential(0.02, 0.3))
 """The journal is away as long as the server is."""
 _ONCE_MORE = RetryPolicy(max_retries=1, backoff=0.05)
 
@@ -75,8 +75,8 @@ class Told(msgspec.Struct, frozen=True):
 async def transfer(ctx: Context, order: Transfer) -> list[int]:
     shard, run_id = ctx.run_key.workflow_name_shard, ctx.run_id
     return [
-        await ctx.transaction("debit", book, shard, run_id, "debit", order.source, -order.amount, retry=_STEADFAST),
-        await ctx.transaction("credit", book, shard, run_id, "credit", order.target, order.amount, retry=_STEADFAST),
+        await ctx.transaction("debit", book, shard, run_id, "debit", order.source, -order.amount, retry=STEADFAST),
+        await ctx.transaction("credit", book, shard, run_id, "credit", order.target, order.amount, retry=STEADFAST),
     ]
 
 
@@ -86,7 +86,7 @@ async def effects(ctx: Context, order: Effects) -> list[str]:
     values: list[str] = []
     for index in range(order.steps):
         key = f"effect {index}"
-        values.append(await ctx.execute(key, effect, ctx.run_id, key, order.seconds, retry=_STEADFAST))
+        values.append(await ctx.execute(key, effect, ctx.run_id, key, order.seconds, retry=STEADFAST))
         values.append(str(await ctx.random_uint64(f"draw {index}")))
     return values
 
@@ -95,7 +95,7 @@ async def effects(ctx: Context, order: Effects) -> list[str]:
 async def sleepy(ctx: Context, order: Nap) -> Slept:
     before = await ctx.now("before")
     await ctx.sleep("nap", order.seconds)
-    await ctx.execute("awake", effect, ctx.run_id, "awake", retry=_STEADFAST)
+    await ctx.execute("awake", effect, ctx.run_id, "awake", retry=STEADFAST)
     return Slept(before, await ctx.now("after"))
 
 
@@ -106,7 +106,7 @@ async def listening(ctx: Context, order: Listening) -> list[Told]:
     for position, name in enumerate(order.names):
         told.append(await ctx.wait_for_event(f"event {position}", name, Told))
         if position == 0:
-            await ctx.execute("heard", effect, ctx.run_id, "heard", retry=_STEADFAST)
+            await ctx.execute("heard", effect, ctx.run_id, "heard", retry=STEADFAST)
     return told
 
 
@@ -115,7 +115,7 @@ async def deciding(ctx: Context, order: Deciding) -> str:
     try:
         return await ctx.wait_for_event("decision", "decide", str, timeout=order.timeout)
     except EventTimeout:
-        return await ctx.execute("undecided", effect, ctx.run_id, "undecided", retry=_STEADFAST)
+        return await ctx.execute("undecided", effect, ctx.run_id, "undecided", retry=STEADFAST)
 
 
 @workflow
@@ -125,11 +125,11 @@ async def parallel(ctx: Context, order: Branches) -> Raced:
     async def branch(index: int) -> str:
         if index % 2:
             await ctx.sleep(f"pause {index}", 0.05)
-        return await ctx.execute(f"branch {index}", effect, ctx.run_id, f"branch {index}", 0.01, retry=_STEADFAST)
+        return await ctx.execute(f"branch {index}", effect, ctx.run_id, f"branch {index}", 0.01, retry=STEADFAST)
 
     gathered = await asyncio.gather(*(branch(index) for index in range(order.branches)))
     racers = [
-        asyncio.ensure_future(ctx.execute(key, effect, ctx.run_id, key, 0.01, retry=_STEADFAST))
+        asyncio.ensure_future(ctx.execute(key, effect, ctx.run_id, key, 0.01, retry=STEADFAST))
         for key in ("left", "right")
     ]
     done, _ = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
@@ -143,21 +143,21 @@ async def compensating(ctx: Context, order: Transfer) -> str:
     """Is cancelled, or told to go on; gives back what it has taken."""
     shard, run_id = ctx.run_key.workflow_name_shard, ctx.run_id
     try:
-        await ctx.transaction("debit", book, shard, run_id, "debit", order.source, -order.amount, retry=_STEADFAST)
+        await ctx.transaction("debit", book, shard, run_id, "debit", order.source, -order.amount, retry=STEADFAST)
         await ctx.wait_for_event("go", "go", str)
-        await ctx.transaction("credit", book, shard, run_id, "credit", order.target, order.amount, retry=_STEADFAST)
+        await ctx.transaction("credit", book, shard, run_id, "credit", order.target, order.amount, retry=STEADFAST)
     except asyncio.CancelledError:
-        await ctx.transaction("refund", refund, shard, run_id, order.source, retry=_STEADFAST)
+        await ctx.transaction("refund", refund, shard, run_id, order.source, retry=STEADFAST)
         raise
     finally:
-        await ctx.execute("tidy", effect, run_id, "tidy", retry=_STEADFAST)
+        await ctx.execute("tidy", effect, run_id, "tidy", retry=STEADFAST)
     return "credited"
 
 
 @workflow
 async def failing(ctx: Context, order: Breaking) -> str:
     """Fails for good, or catches that; a retry of the run succeeds once the part is remedied."""
-    await ctx.execute("before", effect, ctx.run_id, "before", retry=_STEADFAST)
+    await ctx.execute("before", effect, ctx.run_id, "before", retry=STEADFAST)
     try:
         return await ctx.execute("break", failing_effect, ctx.run_id, "break", order.number, retry=_ONCE_MORE)
     except StepFailed as failure:
@@ -168,7 +168,7 @@ async def failing(ctx: Context, order: Breaking) -> str:
 
 @workflow
 async def ticking(ctx: Context) -> datetime | None:
-    await ctx.execute("tick", effect, ctx.run_id, "tick", retry=_STEADFAST)
+    await ctx.execute("tick", effect, ctx.run_id, "tick", retry=STEADFAST)
     return ctx.scheduled_at
 
 
