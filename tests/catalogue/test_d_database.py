@@ -96,6 +96,7 @@ def has_lost(proxy: Proxy, count: int) -> bool:
 @pytest.mark.parametrize(
     "error",
     [
+        errors.ReadOnlySqlTransaction,
         errors.AdminShutdown,
         errors.CrashShutdown,
         errors.CannotConnectNow,
@@ -117,6 +118,28 @@ def test_d2_what_the_database_is_to_blame_for_is_tried_again(error: type[psycopg
 @workflow
 async def echoing(ctx: Context) -> str:
     return await ctx.execute("echo", echo, "done")
+
+
+async def test_d2_a_worker_gets_over_a_database_that_lets_it_only_read(database: str) -> None:
+    writing = make_conninfo(database, options="-c default_transaction_read_only=off")
+    worker_dsn = make_conninfo(database, application_name="read only")
+    async with AsyncClient(writing) as client, Worker(worker_dsn, [echoing], poll_interval=0.05, lease=1) as worker:
+        async with setting(database, default_transaction_read_only="on"):
+            await hang_up_on(database, "read only")  # as a failover to a standby does
+            await until(lambda: read_only_sessions(database))
+            handle = await client.begin(echoing)
+            await until(lambda: not worker.healthy(), seconds=20)
+            assert (await handle.status()).status == "queued"
+        assert await handle.result(timeout=20) == "done"
+
+
+async def hang_up_on(dsn: str, name: str) -> None:
+    await rows(dsn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", name)
+
+
+async def read_only_sessions(dsn: str) -> bool:
+    query = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'read only' HAVING count(*) >= 3"
+    return bool(await rows(dsn, query))
 
 
 # D3, D4, D5, D6

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import statistics
+import time
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,13 +18,18 @@ from durable.migrate import migrate
 from tests.ancestor.flows import rows, until
 
 DEAD = "placed_0"
-NODE_DIES = f"""
-    CREATE TABLE public.dead_node ();
-    CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE 'connection to the node failed' USING ERRCODE = '08006'; END $$;
-    CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON durable.runs FOR EACH ROW
-        WHEN (new.workflow_name_shard = '{DEAD}') EXECUTE FUNCTION public.refuse()
-"""
+
+
+async def node_dies(dsn: str, statements: str) -> None:
+    """Has such statements on runs of one shard value answered as a coordinator does whose node is down."""
+    await rows(
+        dsn,
+        "CREATE TABLE public.dead_node ();"
+        "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'connection to the node failed' USING ERRCODE = '08006'; END $$;"
+        f"CREATE TRIGGER refuse BEFORE {statements} ON durable.runs FOR EACH ROW"
+        f" WHEN (new.workflow_name_shard = '{DEAD}') EXECUTE FUNCTION public.refuse()",
+    )
 
 
 @workflow
@@ -41,6 +50,41 @@ async def test_g1_a_schedule_whose_run_belongs_on_a_dead_shard_holds_up_no_other
         for name in (bad, good):
             await client.schedule(placed, None, name, Every(3600))
         await rows(database, "UPDATE durable.schedules SET next_tick_at = %s, due_at = %s", tick, tick)
-        await rows(database, NODE_DIES)
+        await node_dies(database, "INSERT OR UPDATE")
         async with Worker(database, [placed]):
             await until(lambda: rows(database, "SELECT 1 FROM durable.runs WHERE schedule_id = %s", good), seconds=8)
+
+
+async def latency(client: AsyncClient) -> float:
+    """Seconds from begin to result on the shards that live, in the median."""
+    took: list[float] = []
+    while len(took) < 40:
+        key = str(uuid.uuid4())
+        started = time.monotonic()
+        handle = await client.begin(placed, key=key)
+        if handle.run_key.workflow_name_shard == DEAD:
+            continue
+        await handle.result(timeout=20)
+        took.append(time.monotonic() - started)
+    return statistics.median(took)
+
+
+async def test_g1_a_dead_shard_stops_its_own_runs_and_slows_no_other(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    migrate(database, shard_count=4)
+    async with AsyncClient(database) as client, Worker(database, [placed]):
+        before = await latency(client)
+        await node_dies(database, "UPDATE")
+        stuck = [
+            handle
+            for handle in [await client.begin(placed) for _ in range(40)]
+            if handle.run_key.workflow_name_shard == DEAD
+        ]
+        assert stuck
+        during = await latency(client)
+        assert [(await handle.status()).status for handle in stuck] == ["queued"] * len(stuck)
+        await rows(database, "DROP TRIGGER refuse ON durable.runs")
+        await asyncio.gather(*(handle.result(timeout=20) for handle in stuck))
+    assert during < 2 * before + 0.05
