@@ -8,12 +8,13 @@ import logging
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
 from tests.faults.oracle import shown
-from tests.faults.play import Result, play, quantile
+from tests.faults.play import Result, not_played, play, quantile
 from tests.faults.server import Server
 from tests.faults.stage import SIZES, Fault, Size, load_faults
 
@@ -42,7 +43,11 @@ def main() -> int:
         chosen = [msgspec.structs.replace(fault, sizes=dict.fromkeys(SIZES, arguments.times)) for fault in chosen]
     results = _play_all(chosen, size, arguments.seed, logs)
     failed = [result.name for result in results if result.violations]
-    print(f"{len(results)} faults in {time.monotonic() - started:.0f} s; violated: {', '.join(failed) or 'none'}")
+    not_run = [result.name for result in results if result.not_run is not None]
+    print(
+        f"{len(results)} faults in {time.monotonic() - started:.0f} s; violated: {', '.join(failed) or 'none'};"
+        f" not run: {', '.join(not_run) or 'none'}"
+    )
     return 1 if failed else 0
 
 
@@ -63,16 +68,22 @@ def _play_all(faults: list[Fault], size: Size, seed: int, logs: Path) -> list[Re
     results: list[Result] = []
     with Server() as common:
         for fault in faults:
-            if fault.server_settings is None:
-                results.append(asyncio.run(play(fault, size, seed, common, logs)))
-            else:
-                with Server(settings=fault.server_settings) as server:
+            with ExitStack() as own:
+                if (why := fault.lacks()) is not None:
+                    results.append(not_played(fault, size, seed, why))
+                else:
+                    place = own.enter_context(fault.place()) if fault.place else None
+                    is_own = place is not None or fault.server_settings is not None
+                    server = own.enter_context(Server(place, fault.server_settings)) if is_own else common
                     results.append(asyncio.run(play(fault, size, seed, server, logs)))
             _print(results[-1])
     return results
 
 
 def _print(result: Result) -> None:
+    if result.not_run is not None:
+        print(f"{result.name:<18}not run: {result.not_run}", flush=True)
+        return
     half, most = (quantile(result.recoveries, share) for share in (0.5, 0.99))
     print(
         f"{result.name:<18}{result.injected:>9}{result.runs:>8}{len(result.violations):>12}"
