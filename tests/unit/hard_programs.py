@@ -47,8 +47,15 @@ HARD_PROGRAMS: dict[str, Node] = {
 
 
 def hard_cases(program: Node, count: int) -> Iterator[Case]:
-    """The program under that many schedules, every other of them with crashes."""
+    """The program under that many schedules, with crashes, stops, cancels and deadlines in turn."""
     for seed in range(count):
         chosen = random.Random(seed)
-        crashes = frozenset(chosen.sample(range(1, 40), k=seed % 2 * 2))
-        yield Case(program=program, seed=seed, crashes=crashes, max_attempts=3)
+        yield Case(
+            program=program,
+            seed=seed,
+            crashes=frozenset(chosen.sample(range(1, 40), k=2 if seed % 2 else 0)),
+            stops=frozenset(chosen.sample(range(1, 40), k=2 if seed % 5 == 4 else 0)),
+            request_at=chosen.randrange(1, 40) if seed % 4 == 2 else None,
+            deadline=0.5 if seed % 8 in (2, 5) else None,
+            max_attempts=3,
+        )

@@ -1,0 +1,214 @@
+"""The planted bugs, by the room they are in."""
+
+from __future__ import annotations
+
+from durable.core import endings, loop, retry, shard, ticks, turns
+from durable.core.codec import JsonCodec
+from durable.core.history import History
+from durable.core.machine import Machine
+from durable.execution import Execution
+from durable.inbox import Inbox
+from durable.recording import Recording
+from tests.mutants.planting import Mutant
+
+CRASHES, CODE, KEYS, CLOSING = "random crashes", "changed code", "keys", "closing"
+RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
+
+REPLAY = (
+    Mutant(
+        "memos are replayed by key, not in their order",
+        CRASHES, History, "in_order", "(memo.seq is None, memo.seq or 0, memo.key)", "memo.key",
+    ),
+    Mutant(
+        "a transaction without its order comes first",
+        CRASHES, History, "in_order", "(memo.seq is None,", "(memo.seq is not None,",
+    ),
+    Mutant(
+        "a recorded cancel is forgotten",
+        CRASHES, History, "in_order", "if not memo.carried", 'if not memo.carried and memo.kind != "cancel"',
+    ),
+    Mutant(
+        "a failed step is left out of the replay",
+        CRASHES, History, "in_order", "if not memo.carried", "if not memo.carried and isinstance(memo.outcome, Value)",
+    ),
+    Mutant(
+        "memos are answered by position",
+        CRASHES, Machine, "start", "answer = self._pending.pop(memo.key, None)",
+        "answer = self._pending.pop(next(iter(self._pending), memo.key), None)",
+    ),
+    Mutant(
+        "the loop runs the last callback first",
+        CRASHES, loop.ReplayLoop, "run_until_quiet", "ready.popleft()", "ready.pop()",
+    ),
+    Mutant(
+        "the machine runs on before the code is quiet",
+        CRASHES, Machine, "start",
+        "            self.loop.run_until_quiet()\n            self._answer_carried()", "            pass",
+    ),
+    Mutant(
+        "a timed-out wait is answered with a value",
+        CRASHES, Machine, "_settle", "answer.set_exception(EventTimeout(call.key, call.name))",
+        "answer.set_result(None)",
+    ),
+    Mutant(
+        "an answer is not decoded",
+        CRASHES, JsonCodec, "decode", "value = decoder.decode(text)", "value = msgspec.json.decode(text)",
+    ),
+    Mutant(
+        "carried memos are answered last call first",
+        CRASHES, Machine, "_answer_carried", "in carried:", "in reversed(carried):",
+    ),
+    Mutant(
+        "carried memos are not answered",
+        CRASHES, Machine, "_answer_carried", "if not carried or", "if True or",
+    ),
+    Mutant(
+        "a late order begins at one again",
+        CRASHES, Machine, "unordered", "first = self._seq + 1", "first = 1",
+    ),
+    Mutant(
+        "a call with its memo is asked for again",
+        CRASHES, Machine, "call", "elif not isinstance(known, Memo):", "else:",
+    ),
+    Mutant(
+        "the answer to a call that was given up is accepted",
+        CRASHES, Machine, "abandoned", "self._pending.pop(call.key, None)", "pass",
+    ),
+    Mutant(
+        "a wait that was begun before a crash is not given up",
+        CRASHES, Machine, "abandoned", "or isinstance(self._known.get(call.key), OpenWait)", "",
+    ),
+    Mutant(
+        "a run that swallows its cancel completes",
+        CRASHES, Machine, "_ending", "if self._cancelled is not None:",
+        "if self._cancelled is not None and self._main.cancelled():",
+    ),
+    Mutant(
+        "a run is cancelled twice",
+        CRASHES, Machine, "cancel", "if self.is_done or self._cancelled is not None:", "if self.is_done:",
+    ),
+    Mutant("sets of tasks are ordered by address", CLOSING, loop._Task, "__hash__", "self._number", "id(self) >> 4"),
+    Mutant("a closed machine goes on", CLOSING, Machine, "close", "self._is_closed = True", "pass"),
+    Mutant("a key may be used twice", KEYS, Machine, "call", "if earlier is not None:", "if False:"),
+    Mutant(
+        "what the code does not call any more is not missed",
+        CODE, Machine, "_check_history_was_met", "if missed is not None:", "if False:",
+    ),
+    Mutant(
+        "open waits need not be called",
+        CODE, Machine, "_check_history_was_met", "if missed is None:", "if False:",
+    ),
+    Mutant(
+        "the name of a call is not compared",
+        CODE, Machine, "call", "(known.kind != call.kind or known.name != call.name)", "known.kind != call.kind",
+    ),
+    Mutant(
+        "the kind of a call is not compared",
+        CODE, Machine, "call", "(known.kind != call.kind or known.name != call.name)", "known.name != call.name",
+    ),
+)  # fmt: skip
+
+EXECUTION = (
+    Mutant(
+        "an effect starts before earlier memos are durable",
+        CRASHES, Execution, "_settle", "self._flushes == 0 and is_empty:", "True:",
+    ),
+    Mutant(
+        "a step starts while the worker stops",
+        CRASHES, Execution, "_settle", "self._steps.is_waiting and not self.is_draining and",
+        "self._steps.is_waiting and",
+    ),
+    Mutant(
+        "draws are not recorded",
+        CRASHES, Execution, "_answer_step", "if seq is not None:", "if seq is not None and isinstance(call, Execute):",
+    ),
+    Mutant(
+        "events are taken before the inbox is known",
+        CRASHES, Inbox, "take", "if self.is_known:", "if True:",
+    ),
+    Mutant(
+        "what came live goes before what was there",
+        CRASHES, Inbox, "load", "self._events += here.values()", "self._events = [*here.values(), *self._events]",
+    ),
+    Mutant(
+        "an event is not marked as consumed",
+        CRASHES, Recording, "answered", "isinstance(outcome, TimedOut), event_id, payload",
+        "isinstance(outcome, TimedOut), None, payload",
+    ),
+    Mutant(
+        "the memo of a transaction is written twice",
+        CRASHES, Recording, "step", "if finished.is_stored:", "if False:",
+    ),
+    Mutant(
+        "waits that were given up stay open",
+        CRASHES, Execution, "_forget", "self._recording.record.abandoned.append(key)", "pass",
+    ),
+    Mutant(
+        "a child is not asked to cancel",
+        CRASHES, Execution, "_perform", "self._recording.record.unwanted.append(command.run_key)", "pass",
+    ),
+    Mutant(
+        "a wait is answered in the turn that gives it up",
+        CRASHES, Execution, "_wait", "if not isinstance(call, Sleep):",
+        "if event := self._waits.arrival(call):\n"
+        "        self._answer_wait(call, Value(event.payload), event.event_id)\n"
+        "    elif not isinstance(call, Sleep):",
+    ),
+)  # fmt: skip
+
+DECISIONS = (
+    Mutant(
+        "a run past its deadline counts as cancelled",
+        CRASHES, endings, "cancelled", 'status="failed" if is_late else "cancelled"', 'status="cancelled"',
+    ),
+    Mutant(
+        "a retry keeps what has failed",
+        ENDINGS, endings, "ending_of", "wake_in=delay, failed_attempts=1, is_retry=True",
+        "wake_in=delay, failed_attempts=1",
+    ),
+    Mutant(
+        "set aside for the same time for ever",
+        ENDINGS, endings, "ending_of", "_SET_ASIDE_BACKOFF.delay(set_asides + 1)", "_SET_ASIDE_BACKOFF.delay(1)",
+    ),
+    Mutant(
+        "one retry too few",
+        RETRIES, retry.RetryPolicy, "next_delay", "failures > self.max_retries", "failures >= self.max_retries",
+    ),
+    Mutant(
+        "one attempt too many",
+        RETRIES, retry.RunRetryPolicy, "next_delay", "attempts >= self.max_attempts", "attempts > self.max_attempts",
+    ),
+    Mutant("the first delay is doubled", RETRIES, retry.Backoff, "delay", "(failures - 1)", "failures"),
+    Mutant(
+        "Terminal is retried where a step has raised it",
+        RETRIES, retry, "_is_hopeless", "member.error_type in _HOPELESS_NAMES", "False",
+    ),
+    Mutant(
+        "NaN is stored as null",
+        CODEC, JsonCodec, "encode", '(b"null" in data and self._may_hide_nan(value)) or', "",
+    ),
+    Mutant(
+        "a missed tick is skipped",
+        TICKS, ticks, "plan", "(next_tick, *timetable.ticks(next_tick, now, wanted))",
+        "tuple(timetable.ticks(next_tick, now, wanted))",
+    ),
+    Mutant(
+        "a tick fires twice",
+        TICKS, ticks, "plan", "following = timetable.next_tick(now)", "following = ticks[-1]",
+    ),
+    Mutant(
+        "a buffered tick is forgotten",
+        TICKS, turns, "turn_of", "waiting = next(iter(queue[len(ticks) :]), None)", "waiting = None",
+    ),
+    Mutant(
+        "all ticks share a run",
+        TICKS, ticks, "_name", "{_utc('tick', tick).isoformat(timespec='microseconds')} ", "",
+    ),
+    Mutant(
+        "FNV-1 in place of FNV-1a",
+        SHARDS, shard, "fnv1a32", "(digest ^ byte) * 0x01000193", "(digest * 0x01000193) ^ byte",
+    ),
+    Mutant("one shard is never used", SHARDS, shard, "shard_value", "% shard_count if", "% (shard_count - 1) if"),
+)  # fmt: skip
+
+MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS)

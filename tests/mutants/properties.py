@@ -1,0 +1,147 @@
+"""The laws of the rooms beside replay, small enough to be tried against every mutant of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from datetime import UTC, datetime, timedelta
+
+from durable import (
+    Context,
+    DuplicateKey,
+    Every,
+    RetryPolicy,
+    RunRetryPolicy,
+    SerializationError,
+    StepFailed,
+    Terminal,
+    WorkflowCodeError,
+    exponential,
+)
+from durable.core import endings, shard, ticks, turns
+from durable.core.codec import JsonCodec
+from durable.core.commands import Complete, Fail, SetAside
+from durable.core.errors import ErrorInfo, NondeterminismError
+from durable.core.history import History
+from durable.core.machine import failure_of
+from durable.core.ticks import Timetable
+from tests.unit.programs import do, machine_of
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def a_key_is_used_once(kinds: tuple[str, str]) -> None:
+    async def main(ctx: Context) -> None:
+        await asyncio.gather(*(ctx.execute("a", do, "a") if kind == "execute" else ctx.sleep("a", 1) for kind in kinds))
+
+    ending = machine_of(main, History()).start()[-1]
+    assert isinstance(ending, Fail)
+    assert isinstance(ending.exception, DuplicateKey)
+
+
+def a_closed_machine_calls_nothing_more_and_sets_have_one_order(size: int) -> None:
+    refused: list[str] = []
+
+    async def main(ctx: Context) -> list[int]:
+        tasks = [asyncio.ensure_future(asyncio.Event().wait()) for _ in range(size)]
+        places = {task: index for index, task in enumerate(tasks)}
+        order = [places[task] for task in set(tasks)]
+        for task in tasks:
+            task.cancel()
+        return order
+
+    async def unwound(ctx: Context) -> None:
+        try:
+            await ctx.sleep("nap", 1)
+        finally:
+            try:
+                await ctx.execute("clean up", do, "a")
+            except WorkflowCodeError as error:
+                refused.append(str(error))
+
+    machine = machine_of(unwound, History())
+    machine.start()
+    machine.close()
+    assert len(refused) == 1
+    endings_of_two = [machine_of(main, History()).start()[-1] for _ in range(2)]
+    assert isinstance(endings_of_two[0], Complete)
+    assert endings_of_two[0] == endings_of_two[1]
+
+
+def retries_are_counted_and_spaced(most: int, base: int, factor: int) -> None:
+    backoff = exponential(base, 1000, factor)
+    step = RetryPolicy(max_retries=most, backoff=backoff)
+    run = RunRetryPolicy(max_attempts=most + 1, backoff=backoff)
+    for failures in range(1, most + 3):
+        expected = min(1000.0, base * float(factor) ** (failures - 1)) if failures <= most else None
+        assert step.next_delay(failures, ValueError()) == expected
+        assert run.next_delay(failures, ValueError()) == expected
+    for hopeless in (Terminal("no"), StepFailed("a", ErrorInfo("Terminal", "no"))):
+        assert run.next_delay(1, hopeless) is None
+
+
+def a_run_is_tried_anew_without_what_failed(attempts: int, set_asides: int, most: int) -> None:
+    policy = RunRetryPolicy(max_attempts=most, backoff=2)
+    settled = endings.ending_of(failure_of(ValueError("no")), policy, attempts=attempts, set_asides=set_asides)
+    is_last = attempts + 1 >= most
+    assert (settled.status, settled.is_retry) == (("failed", False) if is_last else ("sleeping", True))
+    aside = SetAside(NondeterminismError("a", "b"))
+    waits = [endings.ending_of(aside, policy, attempts=attempts, set_asides=times).wake_in for times in range(12)]
+    assert waits == [min(300.0, 2.0**times) for times in range(12)]
+
+
+def a_number_comes_back_or_is_refused(numbers: list[float]) -> None:
+    """A list that also holds ``None``, among which a NaN could hide."""
+    codec, value = JsonCodec(), [None, *numbers]
+    if all(map(math.isfinite, numbers)):
+        assert codec.decode(codec.encode(value, "it"), list[float | None], "it") == value
+        return
+    try:
+        codec.encode(value, "it")
+    except SerializationError:
+        return
+    raise AssertionError(f"{value} was stored")
+
+
+def every_tick_begins_one_run(every: int, looks: list[int], actives: list[bool]) -> None:
+    """However late and irregularly a worker looks at a schedule that catches up on all it missed."""
+    timetable = Timetable(schedule=Every(every), anchor=START)
+    now, next_tick = START, timetable.next_tick(START)
+    begun: list[datetime] = []
+    for pause in looks:
+        now += timedelta(seconds=pause)
+        assert next_tick is not None
+        due = ticks.plan(timetable, next_tick, now, "all")
+        begun += due.ticks
+        next_tick = due.next_tick
+    passed = int((now - START).total_seconds()) // every
+    assert begun == [START + timedelta(seconds=every * number) for number in range(1, passed + 1)]
+    assert len({ticks.run_id_of("schedule", tick) for tick in begun}) == len(begun)
+    _a_buffered_tick_waits(timetable, actives)
+
+
+def _a_buffered_tick_waits(timetable: Timetable, actives: list[bool]) -> None:
+    waiting, owed = None, False
+    tick = timetable.next_tick(START)
+    for is_active in actives:
+        assert tick is not None
+        scheduled = turns.Scheduled(
+            schedule_id="one",
+            timetable=timetable,
+            catch_up="one",
+            overlap="buffer_one",
+            jitter=0.0,
+            next_tick=tick,
+            waiting=waiting,
+        )
+        turn = turns.turn_of(scheduled, tick, is_previous_active=is_active)
+        assert len(turn.ticks) == (0 if is_active else 1)
+        assert (turn.waiting is not None) == (is_active or owed)
+        waiting, tick = turn.waiting, turn.next_tick
+        owed = waiting is not None
+
+
+def a_run_has_one_shard_of_all(workflow: str, count: int) -> None:
+    used = {shard.shard_value(workflow, f"run-{number}", count) for number in range(60 * count)}
+    assert used == set(shard.shard_values(workflow, count))
+    assert (shard.fnv1a32("run-123") % 8, shard.fnv1a32("run-456") % 8) == (3, 4)

@@ -1,0 +1,96 @@
+"""Every planted bug is found by the law that is there for it; a harness that misses one proves nothing."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import HypothesisException
+
+from tests.mutants import properties
+from tests.mutants.planted import CLOSING, CODE, CODEC, CRASHES, ENDINGS, KEYS, MUTANTS, RETRIES, SHARDS, TICKS
+from tests.mutants.planting import Mutant
+from tests.unit import laws
+from tests.unit.hard_programs import HARD_PROGRAMS, hard_cases
+from tests.unit.world import quiet
+
+small = st.integers(0, 5)
+
+LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
+    CRASHES: (laws.cases(), laws.a_run_is_what_its_history_says, 2500),
+    CODE: (laws.edits(), lambda drawn: laws.changed_code_goes_on_or_is_set_aside(*drawn), 800),
+    KEYS: (st.tuples(*[st.sampled_from(("execute", "sleep"))] * 2), properties.a_key_is_used_once, 10),
+    CLOSING: (st.integers(10, 20), properties.a_closed_machine_calls_nothing_more_and_sets_have_one_order, 10),
+    RETRIES: (
+        st.tuples(small, small, st.integers(1, 3)),
+        lambda drawn: properties.retries_are_counted_and_spaced(*drawn),
+        50,
+    ),
+    ENDINGS: (
+        st.tuples(small, small, st.integers(1, 5)),
+        lambda drawn: properties.a_run_is_tried_anew_without_what_failed(*drawn),
+        50,
+    ),
+    CODEC: (st.lists(st.floats(), max_size=3), properties.a_number_comes_back_or_is_refused, 200),
+    TICKS: (
+        st.tuples(st.integers(1, 20), st.lists(st.integers(0, 50), max_size=8), st.lists(st.booleans(), max_size=6)),
+        lambda drawn: properties.every_tick_begins_one_run(*drawn),
+        100,
+    ),
+    SHARDS: (st.integers(1, 8), lambda count: properties.a_run_has_one_shard_of_all("flow", count), 20),
+}
+
+
+def hold(law: str) -> None:
+    """Raises for the first example that breaks the law; the smallest is not looked for."""
+    drawn, check, most = LAWS[law]
+
+    @settings(
+        max_examples=most,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=(Phase.explicit, Phase.generate),
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    @given(drawn)
+    def keeps(example: Any) -> None:
+        check(example)
+
+    if law == CRASHES:
+        for several in zip(*(hard_cases(program, 150) for program in HARD_PROGRAMS.values()), strict=True):
+            for case in several:
+                check(case)
+    keeps()
+
+
+@pytest.fixture(autouse=True)
+def _forget_what_programs_left_behind() -> Iterator[None]:
+    yield
+    with quiet():
+        gc.collect()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_planted_bug_is_found(mutant: Mutant) -> None:
+    with mutant.planted(), quiet(), pytest.raises(Exception) as found:
+        hold(mutant.law)
+    assert not isinstance(found.value, HypothesisException), "something else was found"
+    for error in (found.value, found.value.__cause__):
+        assert not isinstance(error, AttributeError | NameError | TypeError), "the mutant does not run"
+
+
+@pytest.mark.parametrize("law", [law for law in LAWS if law not in (CRASHES, CODE)])
+def test_without_a_bug_nothing_is_found(law: str) -> None:
+    hold(law)
+
+
+def test_there_are_mutants_of_every_law() -> None:
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 20
+    assert set(Counter(mutant.law for mutant in MUTANTS)) == set(LAWS)
