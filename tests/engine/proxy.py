@@ -13,6 +13,8 @@ from typing import Self
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 _COMMIT = b"COMMIT"
+_READY = b"Z\x00\x00\x00\x05I"
+"""Ready for the next, in no transaction."""
 
 
 class Proxy:
@@ -33,8 +35,9 @@ class Proxy:
         self.swallowed = 0
         """Bytes that came in and never went out."""
         self.lost_replies = 0
-        """Commits that were handed on and whose answer was not."""
+        """Messages that were handed on and executed, and whose answer was not handed on."""
         self._replies_to_lose = 0
+        self._answers_to_lose = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -83,6 +86,12 @@ class Proxy:
         """New connections come through. What was silenced stays so: what it swallowed will not come any more."""
         self._is_silent = False
 
+    def forget(self) -> None:
+        """Tells the server alone that what was silenced is over, as its keep-alive would."""
+        for line in self._lines:
+            if line.is_silent:
+                line.reset_server()
+
     def close_half(self, *, to_server: bool) -> None:
         """Ends one direction of every connection there is; the other stays open, and silent."""
         for line in self._lines:
@@ -99,6 +108,11 @@ class Proxy:
     def lose_reply_of_commit(self, count: int = 1) -> None:
         """Hands the next commits on, and resets their connections in place of the answer."""
         self._replies_to_lose += count
+
+    def lose_next_answers(self, count: int = 1) -> None:
+        """Lets the server do whatever is asked next outside a transaction, and resets the connection in place of the
+        answer: what was written by then is durable."""
+        self._answers_to_lose += count
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._is_refusing:
@@ -146,6 +160,12 @@ class Proxy:
                 elif line.is_answer_lost:
                     await self._lose_answer(line, source, data)
                     return
+                elif data.endswith(_READY):
+                    if self._answers_to_lose and line.has_begun:
+                        self._answers_to_lose -= 1
+                        self._lose(line, data)
+                        return
+                    line.has_begun = True
                 if self._delay is not None:
                     await asyncio.sleep(self._delay())
                 await self._hand_on(target, data)
@@ -160,16 +180,23 @@ class Proxy:
             if not more:
                 break
             data += more
-        self.lost_replies += _COMMIT in data
+        if _COMMIT in data:
+            self._lose(line, data)
+        else:
+            line.reset()
+
+    def _lose(self, line: _Line, data: bytes) -> None:
+        self.lost_replies += 1
         self.swallowed += len(data)
         line.reset()
 
     async def _hand_on(self, target: asyncio.StreamWriter, data: bytes) -> None:
         while self._rate is not None and data:
-            target.write(data[: max(1, self._rate // 10)])
-            data = data[max(1, self._rate // 10) :]
+            size = max(1, self._rate // 10)
+            target.write(data[:size])
+            data = data[size:]
             await target.drain()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(size / self._rate)
         if data:
             target.write(data)
             await target.drain()
@@ -184,9 +211,17 @@ class _Line:
         self.is_silent = is_silent
         self.is_to_be_cut = False
         self.is_answer_lost = False
+        self.has_begun = False
+        """Whether the server has accepted it."""
 
     def reset(self) -> None:
-        for writer in (self._worker, self._server):
+        self._reset(self._worker, self._server)
+
+    def reset_server(self) -> None:
+        self._reset(self._server)
+
+    def _reset(self, *writers: asyncio.StreamWriter) -> None:
+        for writer in writers:
             end = writer.get_extra_info("socket")
             if end is not None and end.family != socket.AF_UNIX and not writer.transport.is_closing():
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
