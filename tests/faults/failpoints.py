@@ -102,13 +102,13 @@ def _after(
 def _within_commit(counter: _Counter) -> Callable[..., Awaitable[Any]]:
     """Dies with all statements of the transaction executed, and not committed."""
 
-    async def wrapper(connection: Any, statements: Any, *, then: Any = ()) -> None:
+    async def wrapper(connection: Any, statements: Any, *, following: Any = None, then: Any = ()) -> list[Any]:
         async with connection.transaction():
-            for statement in statements:
+            answers = [await durable.database.run(connection, statement) for statement in statements]
+            for statement in following(answers) if following is not None else ():
                 await durable.database.run(connection, statement)
             counter.passed()
-        for statement in then:
-            await durable.database.run(connection, statement)
+        return [*answers, *[await durable.database.run(connection, statement) for statement in then]]
 
     return wrapper
 

@@ -10,24 +10,27 @@ from tests.faults.failpoints import DIE_AT, Failpoint
 from tests.faults.fleet import Member
 from tests.faults.stage import Stage, fault
 
+_WORKERS = 6
+
 
 @fault(
     row=1,
     how="SIGKILL at random",
     target="0 lost, 0 double transactional effects; recovery p99 ≤ 2 s",
     sizes={"smoke": 15, "campaign": 700, "soak": 10_000},
-    workers=6,
+    workers=_WORKERS,
     recovery=2.0,
 )
 async def killed(stage: Stage) -> None:
     while stage.count < stage.size:
-        await asyncio.sleep(stage.random.uniform(0.1, 0.7))
-        victim = stage.random.choice(stage.fleet.alive)
-        moment = victim.kill()
-        if await victim.ended(5) is not None:
-            stage.injected()
-            stage.died(victim, moment)
-        stage.fleet.keep(6)
+        # Now and then within the takeover of those before; most survivors are old enough to have looked twice.
+        await asyncio.sleep(stage.random.uniform(0.3, 2.5))
+        victims = stage.random.sample(stage.fleet.alive, stage.random.randint(1, 3))
+        for victim, moment in [(victim, victim.kill()) for victim in victims]:
+            if await victim.ended(5) is not None:
+                stage.injected()
+                stage.died(victim, moment)
+        stage.fleet.keep(_WORKERS)
 
 
 @fault(
