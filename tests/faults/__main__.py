@@ -90,7 +90,7 @@ def _print(result: Result) -> None:
         f"{'' if half is None else f'{half:.2f}':>8}{'' if most is None else f'{most:.2f}':>8}{result.seconds:>9}",
         flush=True,
     )
-    for line in (*shown(result.violations), *(f"log: {error}" for error in result.errors)):
+    for line in (*shown(result.violations), *result.notes, *(f"log: {error}" for error in result.errors)):
         print(f"    {line}", flush=True)
 
 

@@ -48,6 +48,7 @@ class Result(msgspec.Struct, frozen=True):
     oldest_transaction: float
     errors: list[str]
     not_run: str | None = None
+    notes: list[str] = []
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -95,6 +96,7 @@ async def play(fault: Fault, size: Size, seed: int, server: Server, logs: Path) 
         recoveries=sorted(round(each, 3) for each in stage.recoveries),
         oldest_transaction=round(observer.oldest[0], 2),
         errors=_errors(log),
+        notes=stage.notes,
     )
 
 

@@ -9,6 +9,7 @@ up, and the load runs. It injects until ``stage.size`` and says so each time:
                                     worked out at the end from the history of the tables
     stage.recovered(seconds)        a recovery measured by the fault itself
     stage.violated("I10", "…")      what the fault itself has found to be wrong
+    stage.noted("…")                a figure for the results that is no time of recovery
     stage.stalled(process_id, t)    that process could not know the time until then (stopped, cut off): what it starts
                                     within a moment after is no fault of the engine
     await stage.until(asked, s, …)  waits for a condition, asked each 10 ms; what is not so in time is a violation (I2)
@@ -144,6 +145,7 @@ class Stage:
         self.deaths: list[tuple[int, float]] = []
         self.recoveries: list[float] = []
         self.violations: list[Violation] = []
+        self.notes: list[str] = []
         self.stalls = stalls
         self.exits = AsyncExitStack()
 
@@ -162,6 +164,10 @@ class Stage:
     def violated(self, invariant: str, what: str) -> None:
         """Something is wrong."""
         self.violations.append(Violation(invariant, what))
+
+    def noted(self, what: str) -> None:
+        """A figure worth telling."""
+        self.notes.append(what)
 
     def stalled(self, process_id: int, until: float) -> None:
         """That process was out of the world until that moment, in seconds since the epoch."""

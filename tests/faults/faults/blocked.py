@@ -14,10 +14,10 @@ from tests.faults.model import JUDGES, completed
 from tests.faults.stage import Stage, fault
 from tests.faults.workloads.blocking import Blocking, blocking, hold_the_loop
 
-_LEASE = 1.0
+_LEASE = 2.0
 _SECONDS = 3 * _LEASE
-_WORKERS = 6
-_AT_ONCE = 4
+_WORKERS = 8
+_AT_ONCE = 6
 _HELD = """
     SELECT held.process_id, substring(held.name FROM 6)::bigint,
            extract(epoch FROM held.at)::float8, extract(epoch FROM let.at)::float8,

@@ -1,0 +1,34 @@
+"""A workflow that takes its worker with it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+
+from durable import Context, Workflow, workflow
+from tests.faults.effects import effect, journal
+from tests.faults.failpoints import evidence
+from tests.faults.workload import STEADFAST, WORKFLOWS
+
+EXIT_CODE = 1
+
+
+class Dooming(msgspec.Struct, frozen=True):
+    number: int
+
+
+async def _exit(run_id: str) -> None:
+    await journal.write(run_id, "doom", "start")
+    evidence(journal.conninfo, f"exit {run_id}")
+    os._exit(EXIT_CODE)
+
+
+@workflow
+async def dooming(ctx: Context, order: Dooming) -> None:
+    await ctx.execute("before", effect, ctx.run_id, "before", retry=STEADFAST)
+    await ctx.execute("doom", _exit, ctx.run_id, retry=STEADFAST)
+
+
+DOOMING_WORKFLOWS: list[Workflow[Any, Any]] = [*WORKFLOWS, dooming]
