@@ -166,24 +166,23 @@ async def commit(
     connection: AsyncConnection[Any],
     statements: Sequence[Statement[Any]],
     *,
-    following: Callable[[list[Any]], Sequence[Statement[None]]] | None = None,
+    following: Callable[[list[Any]], Sequence[Statement[Any]]] | None = None,
     then: Sequence[Statement[Any]] = (),
 ) -> list[Any]:
     """Runs statements in one transaction, and ``then`` others after its commit, all in one round trip; returns their
     answers. Where the answers to the first decide on more in the transaction, what is ``following``, it takes two."""
-    answers: list[Any] | None = None
+    answers: list[Any] = []
+    rest = statements
     async with connection.pipeline() as pipeline:
         async with connection.transaction():
             cursors = [await _send(connection, statement) for statement in statements]
             if following is not None:
                 await pipeline.sync()
                 answers = await _receive_all(cursors, statements)
-                for statement in following(answers):
-                    await _send(connection, statement)
-        after = [await _send(connection, statement) for statement in then]
-    if answers is None:
-        answers = await _receive_all(cursors, statements)
-    return [*answers, *await _receive_all(after, then)]
+                rest = following(answers)
+                cursors = [await _send(connection, statement) for statement in rest]
+        cursors.extend([await _send(connection, statement) for statement in then])
+    return [*answers, *await _receive_all(cursors, [*rest, *then])]
 
 
 async def _send(connection: AsyncConnection[Any], statement: Statement[Any]) -> AsyncCursor[Any]:

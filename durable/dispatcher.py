@@ -227,7 +227,11 @@ class Dispatcher:
                 if is_routing:
                     routing = route_events(self._schema, shard_value, worker_id, _MOST_ROUTED)
                     rest = unrouted_events(self._schema, shard_value, worker_id)
-                    answers = await commit(connection, [routing, rest], following=self._tell_parents, then=claiming)
+                    answers = await commit(
+                        connection,
+                        [routing, rest],
+                        following=lambda answers: [*self._tell_parents(answers), *claiming],
+                    )
                 else:
                     answers = await read_all(connection, claiming)
                 claimed: list[ClaimedRun] = answers[-2] if limit > 0 else []
@@ -263,7 +267,7 @@ class Dispatcher:
                     held=held,
                     is_strike=is_strike,
                 )
-                (taken,) = await commit(connection, [give_up], following=self._tell_parents)
+                taken, *_ = await commit(connection, [give_up], following=self._tell_parents)
                 await read_all(connection, announce_taken_over(self._schema, taken))
         except BaseException:
             self.run_lost(shard_value, is_strike=is_strike)

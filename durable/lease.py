@@ -304,7 +304,7 @@ class Lease:
         before, self._batch = self._batch, max(1, self._batch // 2)  # for the next try, should this one be cut off
         with answering(connection, _TAKEOVER_SECONDS):
             taken: TakenOver
-            (taken,) = await commit(
+            taken, *_ = await commit(
                 connection, [statement], following=lambda answers: tell_parents(self._schema, answers[0].children)
             )
         is_full = len(taken.queued) + len(taken.failed) == before
