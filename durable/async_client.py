@@ -168,11 +168,11 @@ class AsyncClient:
 
     async def delete_schedule(self, schedule_id: str) -> None:
         """As ``Client.delete_schedule``."""
-        await self._connections.transact(lambda: self._schedules.delete(schedule_id))
+        await self._connections.transact(self._schedules.deletion(schedule_id))
 
     async def delete_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
         """As ``Client.delete_schedule_tx``."""
-        await run_async(tx, self._schedules.delete(schedule_id))
+        await run_async(tx, self._schedules.deletion(schedule_id)())
 
     async def list_schedules(self) -> list[ScheduleStatus]:
         """As ``Client.list_schedules``."""
@@ -184,11 +184,12 @@ class AsyncClient:
 
     async def trigger(self, schedule_id: str) -> RunKey:
         """As ``Client.trigger``."""
-        return await self._connections.transact(lambda: self._schedules.trigger(schedule_id))
+        run_id = self._schedules.new_run_id()
+        return await self._connections.transact(lambda: self._schedules.trigger(schedule_id, run_id))
 
     async def trigger_tx(self, tx: AsyncTransaction, schedule_id: str) -> RunKey:
         """As ``Client.trigger_tx``."""
-        return await run_async(tx, self._schedules.trigger(schedule_id))
+        return await run_async(tx, self._schedules.trigger(schedule_id, self._schedules.new_run_id()))
 
     async def backfill(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
         """As ``Client.backfill``."""

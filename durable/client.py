@@ -206,11 +206,11 @@ class Client:
 
     def delete_schedule(self, schedule_id: str) -> None:
         """Forgets the schedule; its runs stay. Raises ``ScheduleNotFound``."""
-        self._connections.transact(lambda: self._schedules.delete(schedule_id))
+        self._connections.transact(self._schedules.deletion(schedule_id))
 
     def delete_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> None:
         """As ``delete_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
-        run(tx, self._schedules.delete(schedule_id))
+        run(tx, self._schedules.deletion(schedule_id)())
 
     def list_schedules(self) -> list[ScheduleStatus]:
         """All schedules, by id."""
@@ -222,11 +222,12 @@ class Client:
 
     def trigger(self, schedule_id: str) -> RunKey:
         """Begins a run of the schedule now, beside its ticks, also while it is paused. Raises ``ScheduleNotFound``."""
-        return self._connections.transact(lambda: self._schedules.trigger(schedule_id))
+        run_id = self._schedules.new_run_id()
+        return self._connections.transact(lambda: self._schedules.trigger(schedule_id, run_id))
 
     def trigger_tx(self, tx: SyncTransaction, schedule_id: str) -> RunKey:
         """As ``trigger``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
-        return run(tx, self._schedules.trigger(schedule_id))
+        return run(tx, self._schedules.trigger(schedule_id, self._schedules.new_run_id()))
 
     def backfill(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
         """Begins a run for every tick from ``start`` to ``end``, both aware and past, that has none yet; returns the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, get_args
 
@@ -173,7 +174,7 @@ class ScheduleOperations:
         is_new = (yield from schedules.put_schedule(self._schema, new, keeps=keeps)) and not found
         yield from announce_schedule(self._schema)
         if is_new and request.run_now:
-            yield from self.trigger(request.schedule_id)
+            yield from self.trigger(request.schedule_id, self.new_run_id())
         return is_new
 
     def pause(self, schedule_id: str) -> Op[None]:
@@ -191,12 +192,20 @@ class ScheduleOperations:
             raise ScheduleNotFound(schedule_id)
         yield from announce_schedule(self._schema)
 
-    def delete(self, schedule_id: str) -> Op[None]:
-        """Raises ``ScheduleNotFound``."""
+    def deletion(self, schedule_id: str) -> Callable[[], Op[None]]:
+        """Raises ``ScheduleNotFound`` when it is run; not when it is run anew, its first commit being in doubt, and has
+        found the schedule before."""
         schedule_id = check_key("schedule_id", schedule_id)
-        yield from self._operations.check_schema()
-        if not (yield from schedules.delete_schedule(self._schema, schedule_id)):
-            raise ScheduleNotFound(schedule_id)
+        is_found = False
+
+        def delete() -> Op[None]:
+            nonlocal is_found
+            yield from self._operations.check_schema()
+            is_found = (yield from schedules.delete_schedule(self._schema, schedule_id)) or is_found
+            if not is_found:
+                raise ScheduleNotFound(schedule_id)
+
+        return delete
 
     def statuses(self) -> Op[list[ScheduleStatus]]:
         """All, by id."""
@@ -204,11 +213,16 @@ class ScheduleOperations:
         stored = yield from schedules.list_schedules(self._schema)
         return [_status(one) for one in stored]
 
-    def trigger(self, schedule_id: str) -> Op[RunKey]:
-        """Begins a run now. Raises ``ScheduleNotFound``."""
+    @staticmethod
+    def new_run_id() -> str:
+        """To be drawn before a run is begun, so that a begin whose answer was lost can be repeated."""
+        return str(uuid7())
+
+    def trigger(self, schedule_id: str, run_id: str) -> Op[RunKey]:
+        """Begins a run of that id now. Raises ``ScheduleNotFound``."""
         stored = yield from self._stored(schedule_id)
         now = yield from schedules.read_clock(self._schema)
-        (run_key,) = yield from self._begin(stored, [(str(uuid7()), now)])
+        (run_key,) = yield from self._begin(stored, [(run_id, now)])
         return run_key
 
     def backfill(self, schedule_id: str, start: datetime, end: datetime) -> Op[list[RunKey]]:
