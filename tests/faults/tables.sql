@@ -108,13 +108,23 @@ CREATE TRIGGER transition AFTER UPDATE ON durable.runs FOR EACH ROW
     EXECUTE FUNCTION note_transition();
 
 CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    key text;
 BEGIN
+    -- Not through JSON: there are faults that put into a row what cannot be turned into text.
+    IF TG_TABLE_NAME = 'steps' THEN
+        key := NEW.step_key;
+    ELSIF TG_TABLE_NAME = 'waits' THEN
+        key := NEW.wait_key;
+    ELSE
+        key := NEW.entry;
+    END IF;
     INSERT INTO public.writes (run_id, relation, key, is_new, writer, epoch)
-    VALUES (NEW.run_id, TG_TABLE_NAME, to_json(NEW) ->> TG_ARGV[0], TG_OP = 'INSERT', public.writer(),
+    VALUES (NEW.run_id, TG_TABLE_NAME, key, TG_OP = 'INSERT', public.writer(),
             (SELECT epoch FROM durable.runs AS run
              WHERE run.workflow_name_shard = NEW.workflow_name_shard AND run.run_id = NEW.run_id));
     RETURN NULL;
 END $$;
-CREATE TRIGGER written AFTER INSERT OR UPDATE ON durable.steps FOR EACH ROW EXECUTE FUNCTION note_write('step_key');
-CREATE TRIGGER written AFTER INSERT OR UPDATE ON durable.waits FOR EACH ROW EXECUTE FUNCTION note_write('wait_key');
-CREATE TRIGGER written AFTER INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION note_write('entry');
+CREATE TRIGGER written AFTER INSERT OR UPDATE ON durable.steps FOR EACH ROW EXECUTE FUNCTION note_write();
+CREATE TRIGGER written AFTER INSERT OR UPDATE ON durable.waits FOR EACH ROW EXECUTE FUNCTION note_write();
+CREATE TRIGGER written AFTER INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION note_write();
