@@ -1,0 +1,1 @@
+"""Histories that every later version must replay, one a feature."""

@@ -1,0 +1,345 @@
+"""The workflows of the golden histories. What is recorded must match them for ever: add, never change."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, TypedDict
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from durable import Context, EventTimeout, RetryPolicy, RunFailed, RunRetryPolicy, StepFailed, Terminal, workflow
+
+NEVER_AGAIN = RetryPolicy(max_retries=0)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Order(msgspec.Struct):
+    number: int
+    lines: tuple[str, ...]
+
+
+@dataclass
+class Receipt:
+    order: Order
+    paid_at: datetime
+    amounts: dict[str, Decimal]
+
+
+class Note(TypedDict):
+    text: str
+    on: date
+
+
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+def add_in_thread(a: int, b: int) -> int:
+    return a + b
+
+
+async def refuse(what: str) -> str:
+    raise ValueError(f"no {what}")
+
+
+async def greet(name: str) -> str:
+    return f"Hello, {name}!"
+
+
+async def nothing() -> None:
+    return None
+
+
+async def count_runs(tx: psycopg.AsyncConnection[Any], least: int) -> bool:
+    row = await (await tx.execute("SELECT count(*) FROM durable.runs")).fetchone()
+    assert row is not None
+    return bool(row[0] >= least)
+
+
+async def pay(order: Order) -> Receipt:
+    return Receipt(order, datetime(2026, 1, 1, 12, tzinfo=UTC), {"€": Decimal("19.90")})
+
+
+async def everything() -> tuple[UUID, Colour, timedelta, bytes, set[int], Note, float, int]:
+    note = Note(text='"quoted" \\ ü 💶', on=date(2026, 2, 28))
+    return UUID(int=7), Colour.RED, timedelta(hours=1), b"\0\xff", {3}, note, 1e16, 2**53 + 1
+
+
+@workflow
+async def golden_step(ctx: Context, number: int) -> int:
+    return await ctx.execute("add", add, number, 1)
+
+
+@workflow
+async def golden_sync_step(ctx: Context, number: int) -> int:
+    return await ctx.execute("add", add_in_thread, number, 1)
+
+
+@workflow
+async def golden_step_without_a_value(ctx: Context) -> None:
+    await ctx.execute("nothing", nothing)
+
+
+@workflow
+async def golden_failed_step(ctx: Context) -> str:
+    return await ctx.execute("refuse", refuse, "money", retry=NEVER_AGAIN)
+
+
+@workflow
+async def golden_caught_failure(ctx: Context) -> list[str]:
+    try:
+        await ctx.execute("refuse", refuse, "money", retry=NEVER_AGAIN)
+    except StepFailed as error:
+        return [error.step_key, error.error_type, error.message, await ctx.execute("greet", greet, "debtor")]
+    return []
+
+
+@workflow
+async def golden_raise(ctx: Context) -> None:
+    await ctx.execute("greet", greet, "World")
+    raise Terminal("enough")
+
+
+@workflow
+async def golden_transaction(ctx: Context) -> list[bool]:
+    return [await ctx.transaction("first", count_runs, 1), await ctx.transaction("second", count_runs, 1000)]
+
+
+@workflow
+async def golden_transaction_without_order(ctx: Context) -> list[str]:
+    order: list[str] = []
+
+    async def note(key: str) -> None:
+        if key == "transaction":
+            await ctx.execute("before", greet, "World")
+            await ctx.transaction(key, count_runs, 1)
+        else:
+            await ctx.execute(key, greet, key)
+        order.append(key)
+
+    await asyncio.gather(note("transaction"), note("a"), note("b"))
+    return order
+
+
+@workflow
+async def golden_sleep(ctx: Context) -> str:
+    await ctx.sleep("nap", 0.01)
+    return "awake"
+
+
+@workflow
+async def golden_sleep_until(ctx: Context) -> str:
+    await ctx.sleep_until("past", datetime(2020, 1, 1, tzinfo=UTC))
+    return "awake"
+
+
+@workflow
+async def golden_event(ctx: Context) -> Order:
+    return await ctx.wait_for_event("wait", "order", Order)
+
+
+@workflow
+async def golden_two_events(ctx: Context) -> list[Any]:
+    return [await ctx.wait_for_event(f"wait {turn}", "order") for turn in range(2)]
+
+
+@workflow
+async def golden_event_timeout(ctx: Context) -> str:
+    try:
+        await ctx.wait_for_event("wait", "order", timeout=0.01)
+    except EventTimeout:
+        return "too late"
+    return "in time"
+
+
+@workflow
+async def golden_random_uuid7(ctx: Context) -> UUID:
+    return await ctx.random_uuid7("uuid")
+
+
+@workflow
+async def golden_random_uint64(ctx: Context) -> int:
+    return await ctx.random_uint64("integer")
+
+
+@workflow
+async def golden_random(ctx: Context) -> str:
+    return "high" if await ctx.random("chance") >= 0.5 else "low"
+
+
+@workflow
+async def golden_now(ctx: Context) -> datetime:
+    return await ctx.now("moment")
+
+
+@workflow
+async def golden_gather(ctx: Context) -> list[int]:
+    return await asyncio.gather(*(ctx.execute(f"add {index}", add, index, index) for index in range(5)))
+
+
+@workflow
+async def golden_race(ctx: Context) -> list[str]:
+    tasks = {
+        asyncio.ensure_future(ctx.execute("step", greet, "World")): "step",
+        asyncio.ensure_future(ctx.wait_for_event("wait", "order")): "wait",
+        asyncio.ensure_future(ctx.sleep("nap", 3600)): "sleep",
+    }
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await ctx.sleep("after", 0.01)
+    return [name for task, name in tasks.items() if task in done]
+
+
+@workflow
+async def golden_cancel(ctx: Context) -> None:
+    await ctx.execute("reserve", greet, "World")
+    try:
+        await ctx.wait_for_event("wait", "payment")
+    finally:
+        await ctx.execute("release", greet, "World")
+
+
+@workflow
+async def golden_swallowed_cancel(ctx: Context) -> str:
+    try:
+        await ctx.wait_for_event("wait", "payment")
+    except asyncio.CancelledError:
+        await ctx.execute("go on", greet, "World")
+    return "went on"
+
+
+@workflow(timeout=0.3)
+async def golden_deadline(ctx: Context) -> None:
+    try:
+        await ctx.wait_for_event("wait", "payment")
+    finally:
+        await ctx.execute("release", greet, "World")
+
+
+async def refuse_at_first(ctx_attempt: int) -> str:
+    if ctx_attempt == 1:
+        raise ValueError("not yet")
+    return "now"
+
+
+@workflow(retry=RunRetryPolicy(max_attempts=2, backoff=0))
+async def golden_retry(ctx: Context) -> list[str]:
+    first = await ctx.execute("first", greet, "first")
+    failing = ctx.execute("failing", refuse_at_first, ctx.attempt, retry=NEVER_AGAIN)
+    results = await asyncio.gather(failing, ctx.execute("beside", greet, "beside"), return_exceptions=True)
+    await ctx.execute("later", greet, "later")
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [first, *map(str, results)]
+
+
+@workflow
+async def golden_open_waits(ctx: Context) -> list[Any]:
+    before = await ctx.execute("before", greet, "World")
+    waits = (
+        ctx.sleep("long", timedelta(days=30)),
+        ctx.wait_for_event("for ever", "order"),
+        ctx.wait_for_event("for long", "order", timeout=86400),
+    )
+    return [before, *await asyncio.gather(*waits)]
+
+
+@workflow
+async def golden_leaf(ctx: Context, order: Order) -> Receipt:
+    if order.number < 0:
+        raise Terminal("a number below zero")
+    if order.number == 0:
+        await ctx.wait_for_event("for ever", "end")
+    return await ctx.execute("pay", pay, order)
+
+
+@workflow
+async def golden_child(ctx: Context) -> Receipt:
+    return await ctx.run_child("leaf", golden_leaf, Order(1, ("tea",)))
+
+
+@workflow
+async def golden_failed_child(ctx: Context) -> list[str]:
+    try:
+        await ctx.run_child("leaf", golden_leaf, Order(-1, ()))
+    except RunFailed as error:
+        return [error.error.type, error.error.message]
+    return []
+
+
+@workflow
+async def golden_open_child(ctx: Context) -> list[Receipt]:
+    children = ctx.run_child("ends", golden_leaf, Order(2, ())), ctx.run_child("waits", golden_leaf, Order(0, ()))
+    return list(await asyncio.gather(*children))
+
+
+@workflow
+async def golden_started_child(ctx: Context) -> list[Receipt]:
+    handle = await ctx.start_child("leaf", golden_leaf, Order(3, ("a", "b")))
+    await ctx.execute("beside", greet, str(handle.run_key.workflow_name_shard))
+    return [await handle.result(), await handle.result()]
+
+
+@workflow
+async def golden_nested(ctx: Context) -> list[int]:
+    async def branch(name: str) -> int:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ctx.execute(f"{name}/{index}", add, index, 10)) for index in range(3)]
+        await ctx.sleep(f"{name}/nap", 0.01)
+        return sum(task.result() for task in tasks)
+
+    return await asyncio.gather(*(branch(name) for name in ("left", "right")))
+
+
+@workflow
+async def golden_failed_group(ctx: Context) -> list[str]:
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ctx.execute("refuse", refuse, "luck", retry=NEVER_AGAIN))
+            group.create_task(ctx.sleep("long", 3600))
+    except* StepFailed as errors:
+        caught = [str(error) for error in errors.exceptions]
+    return [*caught, await ctx.execute("after", greet, "World")]
+
+
+@workflow
+async def golden_loop(ctx: Context, times: int) -> list[int]:
+    return [await ctx.execute(f"turn {turn}", add, turn, 1) for turn in range(times)]
+
+
+@workflow
+async def golden_queue_and_lock(ctx: Context) -> list[str]:
+    queue: asyncio.Queue[str] = asyncio.Queue()
+    lock = asyncio.Lock()
+
+    async def work(name: str) -> None:
+        async with lock:
+            await queue.put(await ctx.execute(name, greet, name))
+
+    async with asyncio.TaskGroup() as group:
+        for name in ("a", "b", "c"):
+            group.create_task(work(name))
+    return [queue.get_nowait() for _ in range(3)]
+
+
+@workflow
+async def golden_payloads(ctx: Context, order: Order) -> tuple[str, str]:
+    receipt = await ctx.execute("pay", pay, order)
+    return repr(receipt), repr(await ctx.execute("everything", everything))
+
+
+@workflow
+async def golden_keys(ctx: Context) -> list[str]:
+    keys = ("ü 💶", "a/b:c%d", "x" * 200, "' OR 1=1 --", "{}")
+    return [await ctx.execute(key, greet, key) for key in keys]
