@@ -5,10 +5,12 @@ from __future__ import annotations
 from durable import RunNotCancellable, RunNotRetryable, RunTerminal
 from tests.faults.load import Family, Life
 from tests.faults.workload import (
+    Bearing,
     Branches,
     Breaking,
     Deciding,
     Effects,
+    Leaf,
     Listening,
     Nap,
     Told,
@@ -19,6 +21,7 @@ from tests.faults.workload import (
     failing,
     listening,
     parallel,
+    parent,
     sleepy,
     transfer,
 )
@@ -124,6 +127,25 @@ async def _remedy(life: Life, number: int) -> None:
         await connection.execute("INSERT INTO remedies (number) VALUES (%s) ON CONFLICT DO NOTHING", (number,))
 
 
+async def _parent(life: Life) -> None:
+    children = [Leaf(life.random.choice(("well", "well", "fails"))) for _ in range(life.random.randint(1, 2))]
+    nested = Bearing(None, [Leaf("well"), Leaf("fails")]) if life.random.random() < 0.3 else None
+    run_key = await life.begin(parent, Bearing(life.number(), children, nested))
+    if run_key is not None:
+        await life.load.ended(run_key)
+
+
+async def _cancelled_parent(life: Life) -> None:
+    order = Bearing(life.number(), [Leaf("well"), Leaf("waits")])
+    if life.random.random() < 0.3:
+        order = Bearing(order.number, [Leaf("well")], nested=Bearing(None, [Leaf("waits")]))
+    run_key = await life.begin(parent, order, is_plain=True)
+    assert run_key is not None
+    await life.pause(0.5)
+    await life.load.surely(lambda: life.client.cancel_run(run_key, "no children any more"))
+    await life.load.ended(run_key)
+
+
 FAMILIES = [
     Family("transfer", 3, _one_transfer),
     Family("transfers", 1, _several_transfers),
@@ -134,4 +156,6 @@ FAMILIES = [
     Family("parallel", 2, _branches),
     Family("compensating", 2, _compensating),
     Family("failing", 1, _failing),
+    Family("parent", 1, _parent),
+    Family("cancelled parent", 0.5, _cancelled_parent),
 ]

@@ -8,7 +8,20 @@ from typing import Any
 
 import msgspec
 
-from tests.faults.workload import Branches, Breaking, Deciding, Effects, Listening, Nap, Raced, Slept, Told
+from durable.core.history import ChildEnd
+from tests.faults.workload import (
+    Bearing,
+    Branches,
+    Breaking,
+    Deciding,
+    Effects,
+    Leaf,
+    Listening,
+    Nap,
+    Raced,
+    Slept,
+    Told,
+)
 
 Rows = Callable[..., Awaitable[list[tuple[Any, ...]]]]
 _decode = msgspec.json.decode
@@ -153,6 +166,38 @@ def _failing(facts: Facts) -> str | None:
     return completed(lambda _: facts.memo("break"), str)(facts)
 
 
+def _leaf(facts: Facts) -> str | None:
+    order = _decode(facts.input, type=Leaf)
+    if facts.status == "cancelled":
+        if "leaf" in facts.memos and "tidy" not in facts.memos:
+            return "it is cancelled, and has not tidied up"
+        return None if facts.is_cancel_asked else "it is cancelled, and nobody asked for that"
+    if order.fate == "fails":
+        return None if facts.status == "failed" else f"it raises, and is {facts.status}"
+    if order.fate == "waits":
+        return f"it waits for what never comes, and is {facts.status}"
+    return completed(lambda _: facts.memo("leaf"), str)(facts)
+
+
+def _parent(facts: Facts) -> str | None:
+    order = _decode(facts.input, type=Bearing)
+    if facts.status == "cancelled":
+        return None if facts.is_cancel_asked else "it is cancelled, and nobody asked for that"
+
+    def told(key: str) -> Any:
+        wait = facts.waits.get(f"{key}:result")
+        if wait is None or wait.payload is None:
+            raise Missing(f"it needs the end of child {key!r}")
+        end = _decode(wait.payload, type=ChildEnd)
+        return f"caught {end.error.type}" if end.error else _decode(end.output_text)
+
+    def expected(_: Facts) -> list[str]:
+        borne = [told(f"child {index}") for index in range(len(order.children))]
+        return [*borne, *(told("nested") if order.nested else []), told("beside")]
+
+    return completed(expected, list[str])(facts)
+
+
 JUDGES: dict[str, Callable[[Facts], str | None]] = {
     "transfer": completed(_transfer, list[int]),
     "effects": completed(_effects, list[str]),
@@ -162,6 +207,8 @@ JUDGES: dict[str, Callable[[Facts], str | None]] = {
     "parallel": completed(_parallel, Raced),
     "compensating": _compensating,
     "failing": _failing,
+    "leaf": _leaf,
+    "parent": _parent,
     "ticking": completed(lambda facts: facts.scheduled_at, datetime),
 }
 """By workflow: what is wrong with a run that has ended. Faults with workflows of their own add theirs."""

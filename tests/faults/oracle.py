@@ -40,6 +40,7 @@ async def check_tables(rows: Rows, known: Known) -> list[Violation]:
             await _begins(rows, known),
             await _ends(rows),
             await _events(rows),
+            await _children(rows),
             await _bank(rows),
             await _ticks(rows),
             await _strangers(rows),
@@ -120,8 +121,8 @@ async def _begins(rows: Rows, known: Known) -> list[Violation]:
         elif number not in known.acknowledged and (number not in known.doubtful or len(run_keys) > 1):
             violations.append(Violation("I2", f"nobody has begun {number}, there is {run_keys}"))
     for (number,) in await rows(
-        "SELECT number FROM orders WHERE number NOT IN (SELECT (input ->> 'number')::bigint FROM durable.runs"
-        " WHERE schedule_id IS NULL)"
+        "SELECT number FROM orders WHERE NOT EXISTS (SELECT FROM durable.runs WHERE schedule_id IS NULL"
+        " AND json_typeof(input) = 'object' AND input ->> 'number' = number::text)"
     ):
         violations.append(Violation("I2", f"order {number} was committed, and its run is not there"))
     return violations
@@ -190,7 +191,7 @@ async def _events(rows: Rows) -> list[Violation]:
             "of run {0} event {1} was taken by {2!r}, as the wait has it by {3!r}",
             """
             SELECT event.run_id, event.event_id, event.consumed_by, wait.wait_key
-            FROM (SELECT * FROM durable.events WHERE kind = 'event' AND consumed_by IS NOT NULL) AS event
+            FROM (SELECT * FROM durable.events WHERE kind IN ('event', 'child') AND consumed_by IS NOT NULL) AS event
             FULL JOIN (SELECT * FROM durable.waits WHERE event_id IS NOT NULL) AS wait
               ON wait.workflow_name_shard = event.workflow_name_shard AND wait.run_id = event.run_id
              AND wait.event_id = event.event_id
@@ -228,6 +229,35 @@ async def _events(rows: Rows) -> list[Violation]:
             FROM durable.waits JOIN durable.runs USING (workflow_name_shard, run_id)
             WHERE (wait_type = 'sleep' OR timed_out) AND satisfied_at < wake_at - interval '1 millisecond'
               AND workflow_name IN ('sleepy', 'deciding')""",
+        ),
+    ]
+
+
+async def _children(rows: Rows) -> list[Violation]:
+    return [
+        *await _each(
+            rows,
+            "I2",
+            "of run {0} the memo says that child {1} was begun, the runs have child {2}",
+            """
+            SELECT coalesce(memo.run_id, child.parent_run_id), memo.begun, child.run_key
+            FROM (SELECT run_id, output #>> '{}' AS begun FROM durable.steps WHERE kind = 'child') AS memo
+            FULL JOIN (SELECT parent_run_id, workflow_name_shard || ':' || run_id AS run_key FROM durable.runs
+                       WHERE parent_run_id IS NOT NULL) AS child
+              ON child.parent_run_id = memo.run_id AND child.run_key = memo.begun
+            WHERE memo.begun IS NULL OR child.run_key IS NULL""",
+        ),
+        *await _each(
+            rows,
+            "I4",
+            "child {0} is {1}, its parent was told that it is {2}",
+            """
+            SELECT child.run_id, child.status, told.payload ->> 'status'
+            FROM durable.runs AS child
+            LEFT JOIN durable.events AS told ON told.workflow_name_shard = child.parent_shard
+             AND told.run_id = child.parent_run_id AND told.event_id = child.run_id AND told.kind = 'child'
+            WHERE child.parent_run_id IS NOT NULL AND child.completed_at IS NOT NULL
+              AND told.payload ->> 'status' IS DISTINCT FROM child.status""",
         ),
     ]
 

@@ -151,6 +151,22 @@ _ANY_RUN = "(SELECT run_id FROM durable.runs WHERE workflow_name = 'transfer' OR
             ),
         ),
         ("I4", "UPDATE durable.waits SET seq = 1000 - seq WHERE event_name IN ('a', 'b')"),
+        (
+            "I2",
+            (
+                "DELETE FROM durable.steps WHERE kind = 'child' AND run_id ="
+                " (SELECT run_id FROM durable.steps WHERE kind = 'child' LIMIT 1)"
+            ),
+        ),
+        (
+            "I2",
+            (
+                "UPDATE durable.steps SET output = to_json(replace(output #>> '{}', 'leaf', 'life'))"
+                " WHERE kind = 'child' AND output #>> '{}' LIKE 'leaf%'"
+            ),
+        ),
+        ("I4", "DELETE FROM durable.events WHERE kind = 'child'"),
+        ("I4", "UPDATE durable.events SET payload = '{\"status\": \"lost\"}' WHERE kind = 'child'"),
         ("I5", "UPDATE accounts SET balance = balance + 1 WHERE account = 1"),
         (
             "I5",
@@ -173,6 +189,8 @@ _ANY_RUN = "(SELECT run_id FROM durable.runs WHERE workflow_name = 'transfer' OR
         ("I8", "UPDATE transitions SET old_worker = gen_random_uuid() WHERE new_status = 'running'"),
         ("I9", "UPDATE durable.runs SET output = '[]' WHERE workflow_name = 'effects'"),
         ("I9", "UPDATE durable.steps SET output = '\"invented\"' WHERE kind = 'execute' AND error IS NULL"),
+        ("I9", "UPDATE durable.runs SET output = '[]' WHERE workflow_name = 'parent' AND status = 'completed'"),
+        ("I9", "DELETE FROM durable.events WHERE kind = 'cancel'"),
         ("I9", "UPDATE durable.runs SET status = 'failed', output = NULL, error = '{}' WHERE workflow_name = 'sleepy'"),
         (
             "I9",

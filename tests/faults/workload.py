@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from durable import Context, EventTimeout, RetryPolicy, StepFailed, Workflow, exponential, workflow
+from durable import (
+    Context,
+    EventTimeout,
+    RetryPolicy,
+    RunFailed,
+    StepFailed,
+    Terminal,
+    Workflow,
+    exponential,
+    workflow,
+)
 from tests.faults.effects import book, effect, failing_effect, refund
 
 STEADFAST = RetryPolicy(max_retries=100_000, backoff=exponential(0.02, 0.3))
@@ -53,6 +63,20 @@ class Branches(msgspec.Struct, frozen=True):
 class Breaking(msgspec.Struct, frozen=True):
     number: int
     is_caught: bool
+
+
+class Leaf(msgspec.Struct, frozen=True):
+    """``waits``: until it is cancelled."""
+
+    fate: Literal["well", "fails", "waits"]
+
+
+class Bearing(msgspec.Struct, frozen=True):
+    """``number`` is ``None`` where no application has begun it; ``nested``: one more child, a parent itself."""
+
+    number: int | None
+    children: list[Leaf]
+    nested: Bearing | None = None
 
 
 class Raced(msgspec.Struct, frozen=True):
@@ -167,6 +191,37 @@ async def failing(ctx: Context, order: Breaking) -> str:
 
 
 @workflow
+async def leaf(ctx: Context, order: Leaf) -> str:
+    try:
+        value = await ctx.execute("leaf", effect, ctx.run_id, "leaf", retry=STEADFAST)
+        if order.fate == "fails":
+            raise Terminal("withered")
+        if order.fate == "waits":
+            await ctx.wait_for_event("never", "never", str)
+        return value
+    finally:
+        await ctx.execute("tidy", effect, ctx.run_id, "tidy", retry=STEADFAST)
+
+
+@workflow
+async def parent(ctx: Context, order: Bearing) -> list[str]:
+    """One child goes on beside the others, which are awaited together; their failures are caught."""
+
+    async def bear(index: int, child: Leaf) -> str:
+        try:
+            return await ctx.run_child(f"child {index}", leaf, child)
+        except RunFailed as failure:
+            return f"caught {failure.error.type}"
+
+    beside = await ctx.start_child("beside", leaf, Leaf("well"))
+    borne = await asyncio.gather(*(bear(index, child) for index, child in enumerate(order.children)))
+    if order.nested is not None:
+        nested = await ctx.run_child("nested", parent, order.nested)
+        borne.extend(nested)
+    return [*borne, await beside.result()]
+
+
+@workflow
 async def ticking(ctx: Context) -> datetime | None:
     await ctx.execute("tick", effect, ctx.run_id, "tick", retry=STEADFAST)
     return ctx.scheduled_at
@@ -181,5 +236,7 @@ WORKFLOWS: list[Workflow[Any, Any]] = [
     parallel,
     compensating,
     failing,
+    leaf,
+    parent,
     ticking,
 ]
