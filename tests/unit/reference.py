@@ -128,8 +128,6 @@ class _Reference:
             key=lambda memo: (memo.seq or float("inf"), memo.key),
         )
         for memo in replayed:
-            if self._main.done():
-                break  # what is left are transactions whose commit met the end
             if memo.kind == "cancel":
                 self._cancel = memo
                 self._main.cancel(_reason(memo))
