@@ -12,7 +12,9 @@ import sys
 from typing import Any
 
 import msgspec
+from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool
 
 from durable import Worker, Workflow
 from tests.faults import failpoints
@@ -23,7 +25,8 @@ from tests.faults.server import die_with_parent
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """``conninfo`` may lead through a proxy or a pooler; ``direct`` leads straight to the server, for the journal.
-    ``workflows`` is ``module:name`` of a list. The others are those of ``Worker``."""
+    ``workflows`` is ``module:name`` of a list. ``pool_size``: of a pool that the worker is given instead of a
+    conninfo. ``concurrency``: of every workflow. The others are those of ``Worker``."""
 
     conninfo: str
     direct: str
@@ -37,6 +40,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_strikes: int = 1000
     max_resident: int = 10_000
     failpoint: Failpoint | None = None
+    pool_size: int | None = None
+    concurrency: int | None = None
 
 
 def main(options: WorkerOptions) -> None:
@@ -56,8 +61,12 @@ def main(options: WorkerOptions) -> None:
 def _worker(options: WorkerOptions) -> Worker:
     module, _, name = options.workflows.partition(":")
     workflows: list[Workflow[Any, Any]] = getattr(importlib.import_module(module), name)
+    if options.concurrency is not None:
+        for each in workflows:
+            each.concurrency = options.concurrency
+    conninfo = make_conninfo(options.conninfo, application_name=f"worker-{os.getpid()}")
     return Worker(
-        make_conninfo(options.conninfo, application_name=f"worker-{os.getpid()}"),
+        conninfo if options.pool_size is None else _pool(conninfo, options.pool_size),
         workflows,
         lease=options.lease,
         poll_interval=options.poll_interval,
@@ -67,6 +76,10 @@ def _worker(options: WorkerOptions) -> Worker:
         max_strikes=options.max_strikes,
         max_resident=options.max_resident,
     )
+
+
+def _pool(conninfo: str, size: int) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    return AsyncConnectionPool(conninfo, min_size=1, max_size=size, open=False)
 
 
 if __name__ == "__main__":
