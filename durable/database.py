@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -16,11 +17,13 @@ from psycopg_pool import AsyncConnectionPool
 
 from durable.conninfo import check_conninfo as conninfo_of
 from durable.drive import run_async
-from durable.store.backends import is_pooled
+from durable.store.backends import is_pooled, share_lock
 from durable.store.statement import Statement, T
-from durable.watch import Watch, answering
+from durable.watch import ANSWER_SECONDS, Watch, answering
 
 Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[Any]]
+Following: TypeAlias = Callable[[list[Any]], Sequence[Statement[Any]]]
+"""What the answers to the statements before lead to."""
 
 _logger = logging.getLogger(__name__)
 
@@ -50,6 +53,8 @@ class Database:
             self._owns_transactions = False
         self._engine = _pool(self.conninfo, self.connect_options, _ENGINE_CONNECTIONS, self._prepare)
         self._own_pools = [self._engine, self._transactions] if self._owns_transactions else [self._engine]
+        self.lock_key = secrets.randbits(63)
+        """Of this worker's session locks: the lease holds it as one number, all other connections share it as two."""
         self._watch = Watch(self.connect, self._renew)
         self._renewals: set[asyncio.Task[None]] = set()
 
@@ -106,8 +111,10 @@ class Database:
     async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
         with answering(connection, _CONNECT_SECONDS):
             self._watch.is_pooled = await run_async(connection, is_pooled(connection.info.backend_pid))
+            if not self._watch.is_pooled:
+                await run(connection, share_lock(self.lock_key))
             if not connection.autocommit:
-                await connection.rollback()
+                await connection.rollback()  # which a session's lock outlives
         if self._watch.is_pooled:
             connection.prepare_threshold = None  # the next transaction may be another session's
 
@@ -155,6 +162,12 @@ async def run(connection: AsyncConnection[Any], statement: Statement[T]) -> T:
     return await _receive(await _send(connection, statement), statement)
 
 
+async def answer_of(connection: AsyncConnection[Any], statement: Statement[T]) -> T:
+    """As ``run``, and hangs up where the answer does not come in time."""
+    with answering(connection, ANSWER_SECONDS):
+        return await run(connection, statement)
+
+
 async def read_all(connection: AsyncConnection[Any], statements: Sequence[Statement[Any]]) -> list[Any]:
     """Runs statements in one round trip, in order."""
     async with connection.pipeline():
@@ -166,20 +179,22 @@ async def commit(
     connection: AsyncConnection[Any],
     statements: Sequence[Statement[Any]],
     *,
-    following: Callable[[list[Any]], Sequence[Statement[Any]]] | None = None,
+    following: Sequence[Following] = (),
     then: Sequence[Statement[Any]] = (),
 ) -> list[Any]:
     """Runs statements in one transaction, and ``then`` others after its commit, all in one round trip; returns their
-    answers. Where the answers to the first decide on more in the transaction, what is ``following``, it takes two."""
+    answers. Where answers decide on more in the transaction, what is ``following``, each such stage takes one more."""
     answers: list[Any] = []
+    last: list[Any] = []
     rest = statements
     async with connection.pipeline() as pipeline:
         async with connection.transaction():
             cursors = [await _send(connection, statement) for statement in statements]
-            if following is not None:
+            for stage in following:
                 await pipeline.sync()
-                answers = await _receive_all(cursors, statements)
-                rest = following(answers)
+                last = await _receive_all(cursors, rest)
+                answers += last
+                rest = stage(last)
                 cursors = [await _send(connection, statement) for statement in rest]
         cursors.extend([await _send(connection, statement) for statement in then])
     return [*answers, *await _receive_all(cursors, [*rest, *then])]

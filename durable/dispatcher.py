@@ -230,7 +230,7 @@ class Dispatcher:
                     answers = await commit(
                         connection,
                         [routing, rest],
-                        following=lambda answers: [*self._tell_parents(answers), *claiming],
+                        following=[lambda answers: [*self._tell_parents(answers), *claiming]],
                     )
                 else:
                     answers = await read_all(connection, claiming)
@@ -242,6 +242,8 @@ class Dispatcher:
                         self._to_claim.add(shard_value)
         except BaseException:
             self.run_lost(shard_value, is_strike=False)  # claimed, perhaps, and not submitted
+            if is_routing:
+                self._executor.reload_inboxes(shard_value)  # routed, perhaps, and not delivered
             raise
         if limit > 0:
             self._note_claims(shard_value, answers[-1], is_more=len(claimed) == limit)
@@ -267,7 +269,7 @@ class Dispatcher:
                     held=held,
                     is_strike=is_strike,
                 )
-                taken, *_ = await commit(connection, [give_up], following=self._tell_parents)
+                taken, *_ = await commit(connection, [give_up], following=[self._tell_parents])
                 await read_all(connection, announce_taken_over(self._schema, taken))
         except BaseException:
             self.run_lost(shard_value, is_strike=is_strike)

@@ -56,6 +56,8 @@ class Execution:
         "_host",
         "_is_ending_taken",
         "_is_gone",
+        "_late",
+        "_looked_for",
         "_machine",
         "_recording",
         "_steps",
@@ -78,6 +80,8 @@ class Execution:
         self._flushes = 0
         self._steps = RunningSteps(partial(host.run_step, self), self._step_done, self._unwound)
         self._waits = OpenWaits(self._timer_fired)
+        self._late: list[str] = []
+        self._looked_for: list[str] = []
         self.is_draining = False
         self._is_gone = False
 
@@ -117,6 +121,7 @@ class Execution:
         self._recording = Recording(claimed)
         self._ending = None
         self._is_ending_taken = False
+        self._late, self._looked_for = [], []
         self._waits.inbox.load(wake.inbox)
         self._take_requests()
         if self._ending is None:
@@ -136,6 +141,14 @@ class Execution:
                 self._settle()
 
     @entry
+    def reload_inbox(self) -> None:
+        """Events may have been lost on their way here: none is taken until all were read anew."""
+        if not self._is_gone and self._ending is None:
+            self._waits.inbox.is_known = False
+            self._recording.record.wants_inbox = True
+            self._settle()
+
+    @entry
     def flushed(self, written: Written) -> None:
         """The journal has written, or refused, a record of this run."""
         if self._is_gone:
@@ -150,7 +163,10 @@ class Execution:
         if written.inbox is not None and self._ending is None:
             self._waits.inbox.is_known = True
             self._waits.inbox.load(written.inbox)
+            self._take_requests()
             self._take_events()
+            for key in self._looked_for:
+                self._elapse(key)
         self._settle()
 
     @entry
@@ -187,6 +203,7 @@ class Execution:
     def take_record(self) -> Record:
         """What is to be written now."""
         self._is_ending_taken = self._ending is not None
+        self._late, self._looked_for = [], self._late
         return self._recording.take(self._ending)
 
     # performing
@@ -229,7 +246,7 @@ class Execution:
         self._recording.opened(call)
         self._waits.open(call)
         if not isinstance(call, Sleep):
-            self._recording.record.wants_inbox = not self._waits.inbox.is_known
+            self._recording.record.wants_inbox |= not self._waits.inbox.is_known
 
     def _answer_wait(self, call: Wait, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
         assert self._machine is not None
@@ -326,7 +343,7 @@ class Execution:
 
     def _elapse(self, key: str) -> None:
         call = self._waits.get(key)
-        if call is not None:
+        if call is not None and self._ending is None:
             outcome: Value | TimedOut = ELAPSED if isinstance(call, Sleep) else TimedOut()
             self._perform(self._answer_wait(call, outcome, None))
 
@@ -375,9 +392,15 @@ class Execution:
 
     @entry
     def _timer_fired(self, key: str) -> None:
-        if not self._is_gone:
+        if self._is_gone:
+            return
+        if isinstance(self._waits.get(key), WaitEvent):
+            # What was published in time counts, though nobody may have told us of it yet.
+            self._late.append(key)
+            self._recording.record.wants_inbox = True
+        else:
             self._elapse(key)
-            self._settle()
+        self._settle()
 
     def _leave(self, written: Written) -> None:
         if isinstance(self._ending, Settle):

@@ -122,6 +122,13 @@ class Executor:
         if execution is not None:
             execution.deliver(event)
 
+    def reload_inboxes(self, shard_value: str) -> None:
+        """Has the runs that are executed here look for events that were not delivered to them."""
+        loop = asyncio.get_running_loop()
+        for execution in self._active.values():
+            if execution.run_key.workflow_name_shard == shard_value:
+                loop.call_soon(execution.reload_inbox)
+
     # for the executions
 
     def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:

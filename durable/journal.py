@@ -86,33 +86,42 @@ class _Lane:
         finally:
             self.task = None
 
-    async def _write(self, records: Sequence[Record], *, is_verdict: bool = False) -> list[Written]:
+    async def _write(
+        self, records: Sequence[Record], *, is_verdict: bool = False, is_repeat: bool = False
+    ) -> list[Written]:
         failures = 0
         while True:
             try:
-                return await self._attempt(records)
+                return await self._attempt(records, is_repeat=is_repeat or failures > 0)
             except (psycopg.Error, OSError) as error:
                 if not is_outage(error):
-                    return [Written(is_ours=False)] if is_verdict else await self._isolate(records, error)
+                    if is_verdict:
+                        return [Written(is_ours=False)]
+                    return await self._isolate(records, error, is_repeat=is_repeat or failures > 0)
                 delay = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
                 failures += 1
                 _logger.warning("flush of %s failed, again in %s s: %s", self._shard_value, delay, error)
                 await asyncio.sleep(delay)
 
-    async def _attempt(self, records: Sequence[Record]) -> list[Written]:
+    async def _attempt(self, records: Sequence[Record], *, is_repeat: bool) -> list[Written]:
         flush = Flush(self._schema, self._shard_value, self._worker_id(), records)
+        relatives = [flush.relatives] if flush.has_relatives else []
+        # Announced after the commit, where it needs no disk: inside, every other that notifies would queue behind it.
+        then = flush.announcements()
         async with self._database.engine() as connection:
-            relatives = flush.relatives if flush.has_relatives else None
-            # Announced after the commit, where it needs no disk: inside, every notifying commit would queue behind this
-            # one's.
-            await commit(connection, flush.statements(), following=relatives, then=flush.announcements())
+            if is_repeat:
+                # Perhaps only the answer was lost, and others have gone on with what the run left behind.
+                await commit(connection, [flush.fence()], following=[flush.ours, *relatives], then=then)
+            else:
+                await commit(connection, flush.statements(), following=relatives, then=then)
         return [flush.written(record) for record in records]
 
-    async def _isolate(self, records: Sequence[Record], error: Exception) -> list[Written]:
+    async def _isolate(self, records: Sequence[Record], error: Exception, *, is_repeat: bool) -> list[Written]:
         """One record spoils the batch: each half by itself, down to the culprit, whose run fails with the reason."""
         if len(records) > 1:
             middle = len(records) // 2
-            return [*await self._write(records[:middle]), *await self._write(records[middle:])]
+            halves = (records[:middle], records[middle:])
+            return [written for half in halves for written in await self._write(half, is_repeat=is_repeat)]
         (record,) = records
         run_key = f"{self._shard_value}:{record.run_id}"
         # Not the details that Postgres adds: they repeat the row, payloads included.
@@ -120,5 +129,5 @@ class _Lane:
         _logger.error("run %s cannot record what it did: %s", run_key, reason, extra={"run_key": run_key})
         ending = Settle(status="failed", error=encoded(error))
         verdict = Record(record.run_id, record.epoch, record.parent, ending=ending)
-        await self._write([verdict], is_verdict=True)
+        await self._write([verdict], is_verdict=True, is_repeat=is_repeat)
         return [Written(is_ours=False)]

@@ -1,9 +1,8 @@
 """The worker's right to its runs: a session lock and a heartbeat, kept by a thread of its own.
 
 A thread, with a loop and a connection of its own, so that a blocked event loop is reported and not declared dead, and a
-busy pool holds up no heartbeat. The same thread looks after the others: whose lock is gone for good, or whose heartbeat
-is older than their lease, loses its runs. A worker that reaches nobody for so long gives its own up, just before the
-others may take them.
+busy pool holds up no heartbeat. The same thread looks after the others. A worker that reaches nobody for its lease
+gives its runs up, just before the others may take them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import socket
 import sys
 import threading
@@ -20,41 +18,22 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 from psycopg import AsyncConnection
 
-from durable.core.shard import shard_values
-from durable.database import Database, commit, run
+from durable.database import Database, answer_of
 from durable.drive import run_async
-from durable.store.backends import is_pooled
-from durable.store.engine import (
-    Suspect,
-    TakenOver,
-    announce_taken_over,
-    beat,
-    orphan_owners,
-    register_worker,
-    remove_worker,
-    suspect_workers,
-    take_over_runs,
-)
-from durable.store.family import tell_parents
-from durable.store.statement import Statement, T
-from durable.watch import answering
+from durable.store.backends import hold_lock, is_pooled
+from durable.store.workers import Heard, beat, register_worker
+from durable.takeover import SECOND_LOOK_SECONDS, Takeover
+from durable.watch import ANSWER_SECONDS, answering
 
 _logger = logging.getLogger(__name__)
 
-_BEAT_SECONDS = 1.0
+_BEAT_SECONDS = 0.8
 _BEATS_A_LEASE = 3
-_SECOND_LOOK_SECONDS = 0.7
-"""A lock that is missing at two looks this far apart is gone for good; a reconnecting worker takes it back sooner."""
-_ORPHANS_SECONDS = 20.0
-_ANSWER_SECONDS = 3.0
-_TAKEOVER_SECONDS = 10.0
-_MOST_TAKEN_OVER = 1000
-"""At once; half as many where that took too long, and more again where it did not."""
 _RECONNECT_SECONDS = 0.2
 _FAREWELL_SECONDS = 5.0
 _BLOCKED_SECONDS = 5.0
@@ -83,7 +62,6 @@ class Lease:
         self.shard_count = shard_count
         self._lease = lease
         self._beat_seconds = min(_BEAT_SECONDS, lease / _BEATS_A_LEASE)
-        self._max_strikes = max_strikes
         self._lost = lost
         self._raised = raised
         self._loop = asyncio.get_running_loop()
@@ -95,9 +73,9 @@ class Lease:
         self._has_expired = False
         self._expiry: asyncio.TimerHandle | None = None
         self._registered = asyncio.Event()
-        self._batch = _MOST_TAKEN_OVER
-        self._sightings: dict[str, float] = {}
-        self._next_orphans = time.monotonic() + random.uniform(0, _ORPHANS_SECONDS)
+        self._others = Takeover(
+            schema, workflows, lambda: self.shard_count, max_strikes=max_strikes, tell_alive=self._tell_alive
+        )
         self._own_loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="durable-lease", daemon=True)
@@ -115,7 +93,7 @@ class Lease:
     @property
     def is_in_touch(self) -> bool:
         """Whether the database has answered just now."""
-        return time.monotonic() - self._last_beat < self._beat_seconds + _ANSWER_SECONDS
+        return time.monotonic() - self._last_beat < self._beat_seconds + ANSWER_SECONDS
 
     def stop(self) -> None:
         """Gives the lease back; returns when the thread has ended, at once where the database does not answer."""
@@ -156,65 +134,62 @@ class Lease:
                     await self._pause(_RECONNECT_SECONDS)
 
     async def _keep(self, connection: AsyncConnection[Any]) -> None:
-        with answering(connection, _ANSWER_SECONDS):
+        with answering(connection, ANSWER_SECONDS):
             self._is_lock_possible = not await run_async(connection, is_pooled(connection.info.backend_pid))
         await self._lock(connection)
         if not self._registered.is_set():
             await self._register(connection)
             self._loop.call_soon_threadsafe(self._registered.set)
         while not self._stopping.is_set():
-            await self._beat(connection)
+            heard = await self._beat(connection)
             self._watch_loop()
-            await self._pause(await self._look_after_others(connection))
+            await self._others.look(connection, heard.suspects)
+            await self._pause(min(SECOND_LOOK_SECONDS, self._beat_seconds) if heard.suspects else self._beat_seconds)
         # What a cancelled claim left behind goes on at once, and not as an orphan.
-        await self._give_up(connection, self.worker_id, self._workflows, is_strike=False)
+        await self._others.give_up(connection, self.worker_id, self._workflows, is_strike=False)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    async def _ask(self, connection: AsyncConnection[Any], statement: Statement[T]) -> T:
-        with answering(connection, _ANSWER_SECONDS):
-            return await run(connection, statement)
-
     # the right to the own runs
 
     async def _lock(self, connection: AsyncConnection[Any]) -> None:
         if self._is_lock_possible:
-            with answering(connection, _ANSWER_SECONDS):
-                await connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", (self._lock_key,))
-
-    @property
-    def _lock_key(self) -> int:
-        return UUID(self.worker_id).int >> 65
+            await answer_of(connection, hold_lock(self._database.lock_key))
 
     async def _register(self, connection: AsyncConnection[Any]) -> None:
         statement = register_worker(
             self._schema,
             self.worker_id,
-            lock_key=self._lock_key if self._is_lock_possible else None,
+            lock_key=self._database.lock_key if self._is_lock_possible else None,
             hostname=socket.gethostname(),
             process_id=os.getpid(),
             workflows=self._workflows,
             lease=self._lease,
         )
-        await self._ask(connection, statement)
+        await answer_of(connection, statement)
 
-    async def _beat(self, connection: AsyncConnection[Any]) -> None:
-        shard_count = await self._show_life(connection)
-        if shard_count is None or self._has_expired:
+    async def _beat(self, connection: AsyncConnection[Any]) -> Heard:
+        heard = await self._show_life(connection)
+        if not heard.is_known or self._has_expired:
             await self._take_new_identity(connection)
-        elif shard_count > self.shard_count:
-            self.shard_count = shard_count
-            self._loop.call_soon_threadsafe(self._raised, shard_count)
+        elif heard.shard_count > self.shard_count:
+            self.shard_count = heard.shard_count
+            self._loop.call_soon_threadsafe(self._raised, heard.shard_count)
+        return heard
 
-    async def _show_life(self, connection: AsyncConnection[Any]) -> int | None:
+    async def _show_life(self, connection: AsyncConnection[Any]) -> Heard:
         sent = self._own_loop.time()
-        shard_count = await self._ask(connection, beat(self._schema, self.worker_id))
-        if shard_count is not None:
+        heard = await answer_of(connection, beat(self._schema, self.worker_id))
+        if heard.is_known:
             self._renewed(sent)
-        return shard_count
+        return heard
+
+    async def _tell_alive(self, connection: AsyncConnection[Any]) -> None:
+        if time.monotonic() - self._last_beat > self._beat_seconds:
+            await self._show_life(connection)
 
     def _renewed(self, sent: float) -> None:
         self._last_beat = sent
@@ -231,87 +206,13 @@ class Lease:
     async def _take_new_identity(self, connection: AsyncConnection[Any]) -> None:
         extra = {"worker_id": self.worker_id}
         _logger.error("worker %s lost its lease: its runs belong to others now", self.worker_id, extra=extra)
-        await self._give_up(connection, self.worker_id, self._workflows, is_strike=False)
+        await self._others.give_up(connection, self.worker_id, self._workflows, is_strike=False)
         self.worker_id = str(uuid4())
         self._has_expired = False
         await self._lock(connection)
         await self._register(connection)
         self._renewed(self._own_loop.time())
         self._loop.call_soon_threadsafe(self._lost)
-
-    # the others
-
-    async def _look_after_others(self, connection: AsyncConnection[Any]) -> float:
-        """Returns seconds until the next look."""
-        now = time.monotonic()
-        suspects = await self._ask(connection, suspect_workers(self._schema, self.worker_id))
-        self._sightings = {suspect.worker_id: self._sightings.get(suspect.worker_id, now) for suspect in suspects}
-        for suspect in suspects:
-            if suspect.is_stale or now - self._sightings[suspect.worker_id] >= _SECOND_LOOK_SECONDS:
-                await self._bury(connection, suspect)
-        if now >= self._next_orphans:
-            self._next_orphans = now + _ORPHANS_SECONDS
-            await self._adopt_orphans(connection)
-        return min(_SECOND_LOOK_SECONDS, self._beat_seconds) if suspects else self._beat_seconds
-
-    async def _bury(self, connection: AsyncConnection[Any], dead: Suspect) -> None:
-        extra = {"worker_id": dead.worker_id}
-        _logger.warning("worker %s is dead: its runs are taken over", dead.worker_id, extra=extra)
-        await self._give_up(connection, dead.worker_id, dead.workflows)
-
-    async def _give_up(
-        self,
-        connection: AsyncConnection[Any],
-        worker_id: str,
-        workflows: Sequence[str],
-        *,
-        is_strike: bool = True,
-    ) -> None:
-        for workflow in workflows:
-            for shard_value in shard_values(workflow, self.shard_count):
-                await self._take_over(connection, shard_value, worker_id, is_strike=is_strike)
-        await self._ask(connection, remove_worker(self._schema, worker_id))
-
-    async def _adopt_orphans(self, connection: AsyncConnection[Any]) -> None:
-        for workflow in self._workflows:
-            for shard_value in shard_values(workflow, self.shard_count):
-                for owner in await self._ask(connection, orphan_owners(self._schema, shard_value)):
-                    await self._take_over(connection, shard_value, owner)
-
-    async def _take_over(
-        self, connection: AsyncConnection[Any], shard_value: str, owner: str, *, is_strike: bool = True
-    ) -> None:
-        extra = {"worker_id": owner, "shard_value": shard_value}
-        is_more = True
-        while is_more:
-            batch = self._batch
-            taken = await self._take_over_batch(connection, shard_value, owner, is_strike=is_strike)
-            for run_id in taken.failed:
-                _logger.error("run %s:%s is failed: CrashLoop", shard_value, run_id, extra=extra)
-            if taken.queued:
-                level = logging.WARNING if is_strike else logging.INFO
-                _logger.log(level, "%d runs of %s are free again", len(taken.queued), shard_value, extra=extra)
-            is_more = len(taken.queued) + len(taken.failed) == batch
-            if time.monotonic() - self._last_beat > self._beat_seconds:
-                await self._show_life(connection)
-
-    async def _take_over_batch(
-        self, connection: AsyncConnection[Any], shard_value: str, owner: str, *, is_strike: bool
-    ) -> TakenOver:
-        statement = take_over_runs(
-            self._schema, shard_value, owner, self._batch, max_strikes=self._max_strikes, is_strike=is_strike
-        )
-        before, self._batch = self._batch, max(1, self._batch // 2)  # for the next try, should this one be cut off
-        with answering(connection, _TAKEOVER_SECONDS):
-            taken: TakenOver
-            taken, *_ = await commit(
-                connection, [statement], following=lambda answers: tell_parents(self._schema, answers[0].children)
-            )
-        is_full = len(taken.queued) + len(taken.failed) == before
-        self._batch = min(before + before // 8 + 1, _MOST_TAKEN_OVER) if is_full else before
-        for notice in announce_taken_over(self._schema, taken):
-            await self._ask(connection, notice)
-        return taken
 
     # the event loop
 

@@ -24,7 +24,8 @@ _logger = logging.getLogger(__name__)
 
 _FIRST_LOOK_SECONDS = 2.0
 _LOOK_SECONDS = 1.0
-_ANSWER_SECONDS = 3.0
+ANSWER_SECONDS = 3.0
+"""For a small statement, by a database that is well."""
 _CANCEL_SECONDS = 0.2
 _POOLED_SECONDS = 30.0
 """Behind a pooler the server cannot be asked about a connection: our own statements have this long."""
@@ -117,7 +118,7 @@ class Watch:
             return False, None
         asking = await self._connect()
         try:
-            with answering(asking, _ANSWER_SECONDS):
+            with answering(asking, ANSWER_SECONDS):
                 statement = look_at_backend(connection.info.backend_pid)
                 cursor = await asking.execute(statement.sql, statement.params)
                 backend = statement.read(await cursor.fetchall())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from durable.store.queries import query
-from durable.store.statement import Op, Statement
+from durable.store.statement import Op, Statement, nothing
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -21,6 +21,22 @@ def is_pooled(process_id: int) -> Op[bool]:
     connection for a transaction. Nothing that belongs to a session lasts there."""
     statement: Statement[int] = Statement(query("backend_pid", "durable"), {}, lambda rows: int(rows[0][0]))
     return (yield from statement) != process_id
+
+
+def hold_lock(key: int) -> Statement[None]:
+    """Takes the session's lock of that key (63 bits), by which others tell that a worker lives."""
+    return Statement(query("hold_lock", "durable"), {"key": key}, nothing)
+
+
+def share_lock(key: int) -> Statement[None]:
+    """Marks a session as that worker's. The two halves of the key are a lock of their own."""
+    low = (key & 0xFFFFFFFF) - (1 << 32 if key & 0x80000000 else 0)
+    return Statement(query("share_lock", "durable"), {"high": key >> 32, "low": low}, nothing)
+
+
+def end_sessions(key: int) -> Statement[None]:
+    """Ends the sessions of the worker with that lock: one that hangs may hold others in a transaction it has begun."""
+    return Statement(query("end_sessions", "durable"), {"key": key}, nothing)
 
 
 def look_at_backend(process_id: int) -> Statement[Backend | None]:

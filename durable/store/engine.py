@@ -44,14 +44,6 @@ class TakenOver(msgspec.Struct, frozen=True):
     children: tuple[EndedChild, ...]
 
 
-class Suspect(msgspec.Struct, frozen=True):
-    """A worker that shows no sign of life. ``is_stale``: its heartbeat is older than its lease."""
-
-    worker_id: str
-    workflows: tuple[str, ...]
-    is_stale: bool
-
-
 def claim_runs(schema: str, shard_value: str, worker_id: str, limit: int) -> Statement[list[ClaimedRun]]:
     """Makes this worker the owner of up to ``limit`` runs of one shard value."""
     return Statement(
@@ -218,50 +210,6 @@ def store_transaction_memo(
     )
 
 
-def register_worker(
-    schema: str,
-    worker_id: str,
-    *,
-    lock_key: int | None,
-    hostname: str,
-    process_id: int,
-    workflows: list[str],
-    lease: float,
-) -> Statement[None]:
-    """Makes the worker known to the others. ``lease`` in seconds; ``lock_key`` is ``None`` where no lock is held."""
-    return Statement(
-        query("register_worker", schema),
-        {
-            "worker_id": worker_id,
-            "lock_key": lock_key,
-            "hostname": hostname,
-            "process_id": process_id,
-            "workflows": workflows,
-            "lease": lease,
-        },
-        nothing,
-    )
-
-
-def beat(schema: str, worker_id: str) -> Statement[int | None]:
-    """A sign of life. Returns the shard count, ``None`` if the others have declared this worker dead."""
-    return Statement(query("beat", schema), {"worker_id": worker_id}, lambda rows: rows[0][0] if rows else None)
-
-
-def suspect_workers(schema: str, worker_id: str) -> Statement[list[Suspect]]:
-    """The other workers that show no sign of life."""
-    return Statement(
-        query("suspect_workers", schema),
-        {"worker_id": worker_id},
-        lambda rows: [Suspect(str(row[0]), tuple(row[1]), row[2]) for row in rows],
-    )
-
-
-def remove_worker(schema: str, worker_id: str) -> Statement[None]:
-    """Forgets a worker whose runs are all handed on."""
-    return Statement(query("remove_worker", schema), {"worker_id": worker_id}, nothing)
-
-
 def take_over_runs(
     schema: str,
     shard_value: str,
@@ -315,13 +263,6 @@ def announce_taken_over(schema: str, taken: TakenOver) -> list[Statement[None]]:
     """Tells the workers of the runs that are free again, and those who wait of the runs that failed, parents too."""
     freed = [announce_runs(schema, taken.shard_value)] if taken.queued else []
     return [*announce_ended(schema, taken.failed), *announce_told(schema, taken.children), *freed]
-
-
-def orphan_owners(schema: str, shard_value: str) -> Statement[list[str]]:
-    """Owners of running runs that no row in ``workers`` stands for."""
-    return Statement(
-        query("orphan_owners", schema), {"shard_value": shard_value}, lambda rows: [str(row[0]) for row in rows]
-    )
 
 
 def find_transaction_memo(schema: str, shard_value: str, run_id: str, step_key: str) -> Statement[str | None]:

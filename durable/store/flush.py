@@ -63,6 +63,23 @@ class Flush:
         ]
         return [part for part in parts if part is not None]
 
+    def fence(self) -> Statement[None]:
+        """For a flush that may have been committed before: finds out which runs are still ours. ``ours`` follows."""
+        return Statement(
+            query("fence_runs", self._schema),
+            {
+                **self._common,
+                "run_ids": [record.run_id for record in self._records],
+                "epochs": [record.epoch for record in self._records],
+            },
+            self._read_ours,
+        )
+
+    def ours(self, _: Sequence[Any]) -> list[Statement[None]]:
+        """As ``statements``, of those runs only."""
+        self._records = [record for record in self._records if record.run_id in self._ours]
+        return self.statements()
+
     def relatives(self, _: Sequence[Any]) -> list[Statement[None]]:
         """Once it is known which runs are ours: their children begin or are asked to cancel, their parents are told."""
         children, unwanted, ended = self._family([record for record in self._records if record.run_id in self._ours])

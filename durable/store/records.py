@@ -112,6 +112,7 @@ class Record(msgspec.Struct):
             or self.abandoned
             or self.requests
             or self.unwanted
+            or self.wants_inbox
         )
 
 

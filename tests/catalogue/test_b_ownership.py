@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RunFailed, Worker, workflow
-from durable import lease as lease_module
+from durable import takeover as takeover_module
 from durable.core.endings import Park, Settle
 from durable.core.history import Cancel
 from durable.store.engine import claim_runs, store_transaction_memo, take_over_runs
@@ -251,8 +251,8 @@ async def test_b9_ten_thousand_runs_of_a_dead_worker_are_swept_in_batches_and_no
         batches.append(limit)
         return take(schema, shard_value, owner, limit, **options)
 
-    monkeypatch.setattr(lease_module, "take_over_runs", counted)
-    monkeypatch.setattr(lease_module, "_ORPHANS_SECONDS", 0.5)
+    monkeypatch.setattr(takeover_module, "take_over_runs", counted)
+    monkeypatch.setattr(takeover_module, "_ORPHANS_SECONDS", 0.5)
     dead, many = str(uuid.uuid4()), 10_000
     async with connected(database) as connection:
         await connection.execute(

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from durable import AsyncClient, Context, Worker, lease, workflow
+from durable import AsyncClient, Context, Worker, takeover, workflow
 from durable.core.shard import shard_value
 from durable.migrate import migrate
 from durable.store.engine import take_over_runs
@@ -82,10 +82,10 @@ async def test_a_takeover_that_takes_too_long_is_tried_with_fewer_runs(
         asked.append(limit)
         return take_over_runs(schema, shard, owner, limit, **options)
 
-    monkeypatch.setattr(lease, "take_over_runs", counted)
-    monkeypatch.setattr(lease, "_TAKEOVER_SECONDS", 0.5)
-    monkeypatch.setattr(lease, "_ORPHANS_SECONDS", 0.1)
-    monkeypatch.setattr(lease, "_MOST_TAKEN_OVER", 32)
+    monkeypatch.setattr(takeover, "take_over_runs", counted)
+    monkeypatch.setattr(takeover, "_TAKEOVER_SECONDS", 0.5)
+    monkeypatch.setattr(takeover, "_ORPHANS_SECONDS", 0.1)
+    monkeypatch.setattr(takeover, "_MOST_TAKEN_OVER", 32)
     async with (
         await psycopg.AsyncConnection.connect(database, autocommit=True) as admin,
         AsyncClient(database) as client,

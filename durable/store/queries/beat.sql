@@ -1,5 +1,20 @@
--- Tells the shard count too, which may be raised while workers live. No row: the others have declared this one dead.
-UPDATE durable.workers
-SET heartbeat_at = now()
-WHERE worker_id = %(worker_id)s
-RETURNING (SELECT shard_count FROM durable.settings)
+-- A sign of life, and the other workers whose lock is gone, or whose heartbeat is older than their lease. It tells the
+-- shard count too, which may be raised while workers live. One row at least; false in it: this one was declared dead.
+WITH alive AS (
+    UPDATE durable.workers
+    SET heartbeat_at = now()
+    WHERE worker_id = %(worker_id)s
+    RETURNING worker_id
+)
+SELECT EXISTS (SELECT FROM alive), settings.shard_count, suspect.worker_id, suspect.workflows, suspect.lock_key,
+       suspect.heartbeat_at < now() - make_interval(secs => suspect.lease)
+FROM durable.settings AS settings
+LEFT JOIN durable.workers AS suspect
+  ON suspect.worker_id <> %(worker_id)s
+  AND (suspect.heartbeat_at < now() - make_interval(secs => suspect.lease)
+       OR suspect.lock_key IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM pg_catalog.pg_locks AS held
+            WHERE held.locktype = 'advisory' AND held.granted
+              AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+              AND held.objsubid = 1
+              AND ((held.classid::bigint << 32) | held.objid::bigint) = suspect.lock_key))

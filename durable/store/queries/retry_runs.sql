@@ -1,5 +1,6 @@
 -- Queues ended runs that are to be retried, and forgets what was asked of them before. What failed in them is forgotten
--- in the same transaction.
+-- in the same transaction. The epoch is raised, so that a flush whose answer was lost cannot bring it back; not that of a
+-- run which was never started: 0 says so.
 WITH requests AS MATERIALIZED (
     SELECT event.run_id, event.created_at, run.status
     FROM durable.events AS event
@@ -16,7 +17,8 @@ WITH requests AS MATERIALIZED (
       AND event.kind NOT IN ('event', 'child') AND event.consumed_by IS NULL AND event.created_at <= requests.created_at
 )
 UPDATE durable.runs AS run
-SET status = 'queued', completed_at = NULL, deadline_at = NULL, strikes = 0, set_asides = 0, updated_at = now()
+SET status = 'queued', epoch = CASE WHEN run.epoch > 0 THEN run.epoch + 1 ELSE 0 END, completed_at = NULL, deadline_at = NULL, strikes = 0,
+    set_asides = 0, updated_at = now()
 WHERE run.workflow_name_shard = %(shard_value)s
   AND run.run_id IN (SELECT run_id FROM requests WHERE status IN ('failed', 'cancelled'))
 RETURNING run.run_id::text, run.epoch

@@ -1,16 +1,23 @@
 -- Turns committed events and requests into wakes and ends. The run's lock decides against a park under way: whoever comes
 -- second sees the other. Locked runs are skipped, so that routing never waits while it holds a lock; what is theirs stays
 -- unrouted. A run that was never started, and any run that does not execute when it is terminated, ends right here.
-WITH arrived AS MATERIALIZED (
-    SELECT event.run_id, event.event_id, event.kind, event.name, event.payload, event.created_at,
-           run.status, run.awaits, run.awaits_runs, run.epoch
-    FROM durable.events AS event
-    JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
-    WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL AND event.kind <> 'retry'
-      AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
-    ORDER BY event.run_id
+WITH locked AS MATERIALIZED (
+    -- One row a run: were a lock tried for each event, it might be free for the second and not for the first.
+    SELECT run.run_id, run.status, run.awaits, run.awaits_runs, run.epoch
+    FROM (SELECT DISTINCT run_id
+          FROM durable.events
+          WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind <> 'retry') AS addressed
+    JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = addressed.run_id
+    WHERE run.status <> 'running' OR run.worker_id = %(worker_id)s
+    ORDER BY run.run_id
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF run SKIP LOCKED
+), arrived AS MATERIALIZED (
+    SELECT event.run_id, event.event_id, event.kind, event.name, event.payload, event.created_at,
+           locked.status, locked.awaits, locked.awaits_runs, locked.epoch
+    FROM locked
+    JOIN durable.events AS event ON event.workflow_name_shard = %(shard_value)s AND event.run_id = locked.run_id
+    WHERE event.routed_at IS NULL AND event.kind <> 'retry'
 ), routed AS (
     UPDATE durable.events AS event
     SET routed_at = now()

@@ -1,0 +1,129 @@
+"""Looks after other workers: who has lost its lock for good, or has not beaten for its lease, loses its runs."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+
+from durable.core.shard import shard_values
+from durable.database import answer_of, commit
+from durable.store.backends import end_sessions
+from durable.store.engine import TakenOver, announce_taken_over, take_over_runs
+from durable.store.family import tell_parents
+from durable.store.statement import Statement
+from durable.store.workers import Suspect, orphan_owners, owns_runs, remove_worker
+from durable.watch import answering
+
+_logger = logging.getLogger(__name__)
+
+SECOND_LOOK_SECONDS = 0.5
+"""A lock that is missing at two looks this far apart is gone for good; a reconnecting worker takes it back sooner."""
+_ORPHANS_SECONDS = 20.0
+_TAKEOVER_SECONDS = 10.0
+_MOST_TAKEN_OVER = 1000
+"""At once; half as many where that took too long, and more again where it did not."""
+
+
+class Takeover:
+    """``tell_alive`` is called now and then during what may take long: others must not take over from us meanwhile."""
+
+    def __init__(
+        self,
+        schema: str,
+        workflows: Sequence[str],
+        shard_count: Callable[[], int],
+        *,
+        max_strikes: int,
+        tell_alive: Callable[[AsyncConnection[Any]], Awaitable[object]],
+    ) -> None:
+        self._schema = schema
+        self._workflows = list(workflows)
+        self._shard_count = shard_count
+        self._max_strikes = max_strikes
+        self._tell_alive = tell_alive
+        self._batch = _MOST_TAKEN_OVER
+        self._sightings: dict[str, float] = {}
+        self._next_orphans = time.monotonic() + random.uniform(0, _ORPHANS_SECONDS)
+
+    async def look(self, connection: AsyncConnection[Any], suspects: Sequence[Suspect]) -> None:
+        """Takes over from those that are suspect for long enough, and from those that nobody knows any more."""
+        now = time.monotonic()
+        self._sightings = {suspect.worker_id: self._sightings.get(suspect.worker_id, now) for suspect in suspects}
+        for suspect in suspects:
+            if suspect.is_stale or now - self._sightings[suspect.worker_id] >= SECOND_LOOK_SECONDS:
+                await self._bury(connection, suspect)
+        if now >= self._next_orphans:
+            self._next_orphans = now + _ORPHANS_SECONDS
+            await self._adopt_orphans(connection)
+
+    async def give_up(
+        self, connection: AsyncConnection[Any], worker_id: str, workflows: Sequence[str], *, is_strike: bool
+    ) -> None:
+        """Frees the runs of a worker and forgets it, unless some are left: locked by a transaction that it began. Then
+        it stays suspect, and the next look tries again."""
+        are_left = False
+        for workflow in workflows:
+            for shard_value in shard_values(workflow, self._shard_count()):
+                are_left |= await self._take_over(connection, shard_value, worker_id, is_strike=is_strike)
+        if not are_left:
+            await answer_of(connection, remove_worker(self._schema, worker_id))
+
+    async def _bury(self, connection: AsyncConnection[Any], dead: Suspect) -> None:
+        extra = {"worker_id": dead.worker_id}
+        _logger.warning("worker %s is dead: its runs are taken over", dead.worker_id, extra=extra)
+        if dead.lock_key is not None:
+            try:
+                await answer_of(connection, end_sessions(dead.lock_key))
+            except psycopg.errors.InsufficientPrivilege as error:
+                _logger.warning("the sessions of worker %s go on: %s", dead.worker_id, error, extra=extra)
+        await self.give_up(connection, dead.worker_id, dead.workflows, is_strike=True)
+
+    async def _adopt_orphans(self, connection: AsyncConnection[Any]) -> None:
+        for workflow in self._workflows:
+            for shard_value in shard_values(workflow, self._shard_count()):
+                for owner in await answer_of(connection, orphan_owners(self._schema, shard_value)):
+                    await self._take_over(connection, shard_value, owner, is_strike=True)
+
+    async def _take_over(
+        self, connection: AsyncConnection[Any], shard_value: str, owner: str, *, is_strike: bool
+    ) -> bool:
+        """Returns whether runs are left that could not be had."""
+        extra = {"worker_id": owner, "shard_value": shard_value}
+        while True:
+            batch = self._batch
+            taken, are_left = await self._take_over_batch(connection, shard_value, owner, is_strike=is_strike)
+            for run_id in taken.failed:
+                _logger.error("run %s:%s is failed: CrashLoop", shard_value, run_id, extra=extra)
+            if taken.queued:
+                level = logging.WARNING if is_strike else logging.INFO
+                _logger.log(level, "%d runs of %s are free again", len(taken.queued), shard_value, extra=extra)
+            await self._tell_alive(connection)
+            if len(taken.queued) + len(taken.failed) < batch:
+                return are_left
+
+    async def _take_over_batch(
+        self, connection: AsyncConnection[Any], shard_value: str, owner: str, *, is_strike: bool
+    ) -> tuple[TakenOver, bool]:
+        statements: list[Statement[Any]] = [
+            take_over_runs(
+                self._schema, shard_value, owner, self._batch, max_strikes=self._max_strikes, is_strike=is_strike
+            ),
+            owns_runs(self._schema, shard_value, owner),
+        ]
+        before, self._batch = self._batch, max(1, self._batch // 2)  # for the next try, should this one be cut off
+        taken: TakenOver
+        with answering(connection, _TAKEOVER_SECONDS):
+            taken, are_left, *_ = await commit(
+                connection, statements, following=[lambda answers: tell_parents(self._schema, answers[0].children)]
+            )
+        is_full = len(taken.queued) + len(taken.failed) == before
+        self._batch = min(before + before // 8 + 1, _MOST_TAKEN_OVER) if is_full else before
+        for notice in announce_taken_over(self._schema, taken):
+            await answer_of(connection, notice)
+        return taken, are_left
