@@ -104,12 +104,12 @@ async def test_c4_what_a_workflow_swallows_while_it_is_put_away_changes_nothing(
         handles = [await client.begin(swallowing) for _ in range(4)]
         for handle in handles:
             await reached(client, handle.run_key, "waiting_event")
-        await until(lambda: effects["refused"] == 3)  # but one of them were put away
+        await until(lambda: effects["refused"] >= 3)  # but one of them were put away
         assert await rows(database, "SELECT DISTINCT step_key FROM durable.steps") == [("fail",)]
         for handle in handles:
             await handle.publish("go", "on")
         assert [await handle.result(timeout=10) for handle in handles] == ["StepFailed"] * 4
-    assert effects["fail"] == effects["clean up"] == 4
+    assert (effects["fail"], effects["clean up"]) == (4, 4)
 
 
 # C5
@@ -240,33 +240,41 @@ AUDIT = """
 
 async def test_c7_a_run_that_is_cancelled_while_it_ends_ends_once_and_the_loser_is_told(database: str) -> None:
     chance = random.Random(7)
+    many, early = 120, 30
+    first_are_cancelled = asyncio.Event()
 
     async def brief(seconds: float) -> None:
+        await first_are_cancelled.wait()
         await asyncio.sleep(seconds)
 
-    @workflow
+    @workflow(concurrency=many)
     async def ending(ctx: Context, way: str) -> str:
-        await ctx.execute("brief", brief, chance.uniform(0, 0.1))
+        await ctx.execute("brief", brief, chance.uniform(0, 0.3))
         if way == "fails":
             raise ValueError("failed")
         return "completed"
 
-    async def cancel(client: AsyncClient, run_key: Any) -> bool:
-        await asyncio.sleep(chance.uniform(0, 0.15))
+    async def cancel(client: AsyncClient, run_key: Any, number: int) -> bool:
+        if number >= early:
+            await first_are_cancelled.wait()
+            await asyncio.sleep(chance.uniform(0, 0.5))
         try:
             await client.cancel_run(run_key)
         except RunNotCancellable:
             return False
+        if number == early - 1:
+            first_are_cancelled.set()
         return True
 
     async with AsyncClient(database) as client:
         await rows(database, AUDIT)
         async with Worker(database, [ending]), Worker(database, [ending]):
-            run_keys = await client.begin_many(ending, ["completes", "fails"] * 60)
-            accepted = await asyncio.gather(*(cancel(client, run_key) for run_key in run_keys))
-            await until(lambda: all_ended(database, len(run_keys)))
+            run_keys = await client.begin_many(ending, ["completes", "fails"] * (many // 2))
+            cancels = [cancel(client, run_key, number) for number, run_key in enumerate(run_keys)]
+            accepted = await asyncio.gather(*cancels)
+            await until(lambda: all_ended(database, many))
     ends = dict(await rows(database, "SELECT run_id::text, status FROM ends"))
-    assert await rows(database, "SELECT count(*) FROM ends") == [(len(run_keys),)]
+    assert await rows(database, "SELECT count(*) FROM ends") == [(many,)]
     assert {"completed", "failed", "cancelled"} == set(ends.values())
     for run_key, was_accepted in zip(run_keys, accepted, strict=True):
         assert was_accepted or ends[run_key.run_id] != "cancelled"

@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import psycopg
@@ -159,7 +160,10 @@ async def test_d3_no_two_operations_meet_in_a_deadlock(database: str) -> None:
     async with setting(database, deadlock_timeout="50ms"), AsyncClient(database) as client:
         run_keys.extend(await client.begin_many(busy, range(50)))
         sessions = [Session(client, database, run_keys, chance) for _ in range(SESSIONS)]
-        async with Worker(database, [busy]), Worker(database, [busy], max_resident=1), Worker(database, [busy]):
+        async with AsyncExitStack() as workers:
+            for resident in (1, 100, 100):  # the poll finds what was taken over and not announced
+                worker = Worker(database, [busy], max_resident=resident, max_poll_interval=0.5)
+                await workers.enter_async_context(worker)
             until_moment = time.monotonic() + SECONDS
             await asyncio.gather(*(session.act(until_moment) for session in sessions))
             for number in range(4):
