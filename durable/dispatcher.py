@@ -312,8 +312,12 @@ class Dispatcher:
         returning = [run for run in claimed if run.epoch > 1]
         if not returning:
             return {}
-        resident = [run.run_id for run in returning if self._executor.is_resident(run)]
+        resident = [run.run_id for run in returning if self._executor.hold(run)]
         at_hand = set(resident)
         load = Load(self._schema, shard_value, [run.run_id for run in returning if run.run_id not in at_hand], resident)
-        await read_all(connection, load.statements())
+        try:
+            await read_all(connection, load.statements())
+        except BaseException:
+            self._executor.drop(resident)
+            raise
         return load.comebacks()

@@ -60,6 +60,7 @@ class Executor:
         self._claimer_of = claimer_of
         self._active: dict[str, Execution] = {}
         self._resident: OrderedDict[str, Execution] = OrderedDict()
+        self._held: dict[str, Execution] = {}
         self._load: dict[str, int] = {}
         self._is_draining = False
         self._stopping = asyncio.Event()
@@ -86,10 +87,21 @@ class Executor:
         """Ids of the runs of that workflow that are being executed."""
         return [run_id for run_id, execution in self._active.items() if execution.workflow is workflow]
 
-    def is_resident(self, claimed: ClaimedRun) -> bool:
-        """Whether the machine of that run is at hand and nobody else has touched the run since it was parked."""
+    def hold(self, claimed: ClaimedRun) -> bool:
+        """Keeps the machine of that run at hand until it is submitted, or dropped. ``False``: it is not at hand, or
+        somebody else has touched the run since it was parked."""
         parked = self._resident.get(claimed.run_id)
-        return parked is not None and parked.attempt.claimed.epoch == claimed.epoch - 1
+        if parked is None or parked.attempt.claimed.epoch != claimed.epoch - 1:
+            return False
+        self._held[claimed.run_id] = self._resident.pop(claimed.run_id)
+        return True
+
+    def drop(self, run_ids: Sequence[str]) -> None:
+        """Those that were held will not be submitted."""
+        for run_id in run_ids:
+            held = self._held.pop(run_id, None)
+            if held is not None:
+                held.close()
 
     def submit(
         self, workflow: Workflow[Any, Any], shard_value: str, runs: Sequence[tuple[ClaimedRun, Comeback | None]]
@@ -100,7 +112,11 @@ class Executor:
             superseded = self._active.get(claimed.run_id)
             if superseded is not None:
                 superseded.abandon()
-            parked = self._resident.pop(claimed.run_id, None)
+            parked = self._held.pop(claimed.run_id, None) or self._resident.pop(claimed.run_id, None)
+            if parked is None and comeback is not None and comeback.history is None:
+                # All machines were dropped meanwhile. Without its history it would be executed anew, steps and all.
+                self._claimer_of(workflow.name).run_lost(shard_value, is_strike=False)
+                continue
             self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
             self._idle.clear()
             if parked is not None and comeback is not None and comeback.history is None:
@@ -191,9 +207,10 @@ class Executor:
         """Gives up every run: they belong to others. Call it from a callback of the loop."""
         for execution in list(self._active.values()):
             execution.abandon()
-        for execution in self._resident.values():
+        for execution in (*self._resident.values(), *self._held.values()):
             execution.close()
         self._resident.clear()
+        self._held.clear()
 
     def close(self) -> None:
         """Drops all machines. A sync step that still runs keeps its thread until it returns."""

@@ -24,6 +24,7 @@ _logger = logging.getLogger(__name__)
 
 SECOND_LOOK_SECONDS = 0.5
 """A lock that is missing at two looks this far apart is gone for good; a reconnecting worker takes it back sooner."""
+_LONGEST_PAUSE_SECONDS = 20.0
 _ORPHANS_SECONDS = 20.0
 _TAKEOVER_SECONDS = 10.0
 _MOST_TAKEN_OVER = 1000
@@ -49,32 +50,47 @@ class Takeover:
         self._tell_alive = tell_alive
         self._batch = _MOST_TAKEN_OVER
         self._sightings: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}
         self._next_orphans = time.monotonic() + random.uniform(0, _ORPHANS_SECONDS)
 
     async def look(self, connection: AsyncConnection[Any], suspects: Sequence[Suspect]) -> None:
         """Takes over from those that are suspect for long enough, and from those that nobody knows any more."""
         now = time.monotonic()
         self._sightings = {suspect.worker_id: self._sightings.get(suspect.worker_id, now) for suspect in suspects}
+        self._pauses = {worker_id: pause for worker_id, pause in self._pauses.items() if worker_id in self._sightings}
         for suspect in suspects:
-            if suspect.is_stale or now - self._sightings[suspect.worker_id] >= SECOND_LOOK_SECONDS:
-                await self._bury(connection, suspect)
+            await self._suspect(connection, suspect, now)
         if now >= self._next_orphans:
             self._next_orphans = now + _ORPHANS_SECONDS
             await self._adopt_orphans(connection)
 
     async def give_up(
         self, connection: AsyncConnection[Any], worker_id: str, workflows: Sequence[str], *, is_strike: bool
-    ) -> None:
-        """Frees the runs of a worker and forgets it, unless some are left: locked by a transaction that it began. Then
-        it stays suspect, and the next look tries again."""
+    ) -> bool:
+        """Frees the runs of a worker and forgets it. Returns whether some are left, locked by a transaction that it
+        began or on a node that is down: then it stays known, and suspect."""
         are_left = False
         for workflow in workflows:
             for shard_value in shard_values(workflow, self._shard_count()):
-                are_left |= await self._take_over(connection, shard_value, worker_id, is_strike=is_strike)
+                try:
+                    are_left |= await self._take_over(connection, shard_value, worker_id, is_strike=is_strike)
+                except psycopg.Error as error:
+                    if connection.closed:
+                        raise
+                    _logger.error("taking over the runs of %s failed: %s", shard_value, error)  # its node may be down
+                    are_left = True
         if not are_left:
             await answer_of(connection, remove_worker(self._schema, worker_id))
+        return are_left
 
-    async def _bury(self, connection: AsyncConnection[Any], dead: Suspect) -> None:
+    async def _suspect(self, connection: AsyncConnection[Any], suspect: Suspect, now: float) -> None:
+        seen = self._sightings[suspect.worker_id]
+        pause = self._pauses.get(suspect.worker_id, 0.0 if suspect.is_stale else SECOND_LOOK_SECONDS)
+        if now - seen >= pause and await self._bury(connection, suspect):
+            self._sightings[suspect.worker_id] = now
+            self._pauses[suspect.worker_id] = min(2 * pause + SECOND_LOOK_SECONDS, _LONGEST_PAUSE_SECONDS)
+
+    async def _bury(self, connection: AsyncConnection[Any], dead: Suspect) -> bool:
         extra = {"worker_id": dead.worker_id}
         _logger.warning("worker %s is dead: its runs are taken over", dead.worker_id, extra=extra)
         if dead.lock_key is not None:
@@ -82,7 +98,7 @@ class Takeover:
                 await answer_of(connection, end_sessions(dead.lock_key))
             except psycopg.errors.InsufficientPrivilege as error:
                 _logger.warning("the sessions of worker %s go on: %s", dead.worker_id, error, extra=extra)
-        await self.give_up(connection, dead.worker_id, dead.workflows, is_strike=True)
+        return await self.give_up(connection, dead.worker_id, dead.workflows, is_strike=True)
 
     async def _adopt_orphans(self, connection: AsyncConnection[Any]) -> None:
         for workflow in self._workflows:

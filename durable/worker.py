@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import threading
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -31,6 +29,7 @@ from durable.journal import Journal
 from durable.lease import Lease
 from durable.listener import Listener
 from durable.scheduler import Scheduler
+from durable.signals import stop_signals
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema
 from durable.store.settings import read_settings
@@ -119,7 +118,7 @@ class Worker:
 
         A database that is down is waited for. Raises ``SchemaError`` if the schema is missing or of another version.
         """
-        with _stop_signals(self._stop.set):
+        with stop_signals(self._stop.set):
             await self._run()
 
     def stop(self) -> None:
@@ -379,22 +378,3 @@ def _channel(name: str) -> str:
     if len(name.encode()) > _MOST_CHANNEL_BYTES:
         raise InvalidArgument("notify_channel", name, f"at most {_MOST_CHANNEL_BYTES} bytes, as Postgres allows")
     return name
-
-
-class _stop_signals:
-    """Takes SIGTERM and SIGINT while it is entered, where that is possible: in the main thread."""
-
-    def __init__(self, stop: Any) -> None:
-        self._stop = stop
-        self._taken: list[signal.Signals] = []
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                with suppress(NotImplementedError, RuntimeError):
-                    asyncio.get_running_loop().add_signal_handler(number, self._stop)
-                    self._taken.append(number)
-
-    def __exit__(self, *_: object) -> None:
-        for number in self._taken:
-            asyncio.get_running_loop().remove_signal_handler(number)

@@ -37,6 +37,32 @@ async def placed(ctx: Context) -> str:
     return "done"
 
 
+async def test_g1_a_dead_workers_runs_on_living_shards_are_taken_over_though_one_shard_is_dead(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    migrate(database, shard_count=4)
+    dead_worker = str(uuid.uuid4())
+    await rows(
+        database,
+        "INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, input, status, worker_id, epoch)"
+        " SELECT 'placed_' || shard, gen_random_uuid(), 'placed', 'null', 'running', %s, 1"
+        " FROM generate_series(0, 3) AS shard",
+        dead_worker,
+    )
+    await rows(
+        database,
+        "INSERT INTO durable.workers (worker_id, lock_key, hostname, process_id, workflows, lease, heartbeat_at)"
+        " VALUES (%s, 1, 'gone', 1, '{placed}', 1, now() - interval '1 hour')",
+        dead_worker,
+    )
+    await node_dies(database, "INSERT OR UPDATE")
+    async with Worker(database, [placed]):
+        await until(
+            lambda: rows(database, "SELECT 1 FROM durable.runs WHERE takeovers = 1 HAVING count(*) = 3"), seconds=8
+        )
+
+
 async def test_g1_a_schedule_whose_run_belongs_on_a_dead_shard_holds_up_no_other(
     database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
