@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from durable.core.runs import RunKey
 
 
+MOST_ERROR_TEXT = 8192
+"""Characters of a message, and of the end of a traceback."""
+
+
 class DurableError(Exception):
     """Root of every error this library raises on purpose."""
 
@@ -206,6 +210,12 @@ def shown(value: object) -> str:
 def shorten(text: str, limit: int = 200) -> str:
     """At most ``limit`` characters, the cut marked by an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def storable(text: str) -> str:
+    """Bounded, and free of what Postgres cannot hold or turn into text."""
+    clean = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return clean[:MOST_ERROR_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")[:MOST_ERROR_TEXT]
 
 
 def unreachable(value: Never) -> NoReturn:

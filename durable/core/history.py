@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from durable.core.errors import DeserializationError, ErrorInfo
+from durable.core.errors import DeserializationError, ErrorInfo, storable
 
 Kind = Literal[
     "execute",
@@ -90,7 +90,8 @@ class Cancel(msgspec.Struct, frozen=True):
     def requested(cls, reason: str) -> Cancel:
         """``reason`` is encoded. Whoever wrote something else, a cancel is a cancel."""
         try:
-            return cls("request", msgspec.json.decode(reason, type=str | None))
+            text = msgspec.json.decode(reason, type=str | None)
+            return cls("request", text if text is None else storable(text))
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
             return cls("request")
 

@@ -16,6 +16,7 @@ from typing import Any
 from durable.core.codec import Codec
 from durable.core.commands import Abandon, Call, CancelChild, Command, Complete, EndCancelled, Fail, SetAside
 from durable.core.errors import (
+    MOST_ERROR_TEXT,
     DuplicateKey,
     DurableError,
     ErrorInfo,
@@ -23,13 +24,12 @@ from durable.core.errors import (
     NondeterminismError,
     StepFailed,
     WorkflowCodeError,
+    storable,
     unreachable,
 )
 from durable.core.history import Cancel, Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value, describe
 from durable.core.loop import ReplayLoop
 from durable.core.runs import RunKey
-
-_TRACEBACK_LIMIT = 8192
 
 
 class _Answer(asyncio.Future[Any]):
@@ -297,9 +297,4 @@ def error_info(exception: BaseException) -> ErrorInfo:
         message = str(exception)
     except Exception as error:  # a broken __str__ must not hide the failure itself
         message = f"<str() of this {type(exception).__name__} raised {type(error).__name__}>"
-    return ErrorInfo(type(exception).__name__, _storable(message), _storable(frames[-_TRACEBACK_LIMIT:]))
-
-
-def _storable(text: str) -> str:
-    clean = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return clean[:_TRACEBACK_LIMIT].encode("utf-8", "backslashreplace").decode("utf-8")[:_TRACEBACK_LIMIT]
+    return ErrorInfo(type(exception).__name__, storable(message), storable(frames[-MOST_ERROR_TEXT:]))

@@ -348,3 +348,38 @@ async def test_requests_to_a_run_that_is_not_there_are_refused(database: str) ->
         for request in (client.cancel_run, client.terminate_run, client.retry_run):
             with pytest.raises(RunNotFound):
                 await request(NOWHERE)
+
+
+@pytest.mark.parametrize("kind", ["cancel", "terminate"])
+@pytest.mark.parametrize("reason", [r'"a\u0000b"', f'"{"x" * 100_000}"'], ids=["an escaped NUL", "a long one"])
+async def test_a_reason_written_by_sql_leaves_an_error_that_postgres_can_read(
+    database: str, kind: str, reason: str
+) -> None:
+    async with (
+        AsyncClient(database) as client,
+        Worker(database, [lingering], poll_interval=0.05),
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as connection,
+    ):
+        handle = await client.begin(lingering)
+        await until_status(handle, "sleeping")
+        await connection.execute(
+            "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, name, kind, payload)"
+            " VALUES (%s, %s, gen_random_uuid(), 'request', %s, %s)",
+            (handle.run_key.workflow_name_shard, handle.run_key.run_id, kind, reason),
+        )
+        await until_status(handle, "cancelled")
+        cursor = await connection.execute("SELECT error ->> 'message' FROM durable.runs")
+        ((message,),) = await cursor.fetchall()
+        assert message[:3] in ("a\N{REPLACEMENT CHARACTER}b", "xxx", "no ")
+        assert len(message) <= 8192
+
+
+async def test_a_terminated_run_shows_the_reason_whatever_characters_it_has(database: str) -> None:
+    reason = r"\u0000 \ud800 \\u0000 is text" + "\x01" * 1900 + "\U0010ffff"
+    async with AsyncClient(database) as client, Worker(database, [lingering], poll_interval=0.05):
+        handle = await client.begin(lingering)
+        await until_status(handle, "sleeping")
+        await client.terminate_run(handle.run_key, reason)
+        with pytest.raises(RunCancelled) as caught:
+            await handle.result(timeout=10)
+    assert caught.value.reason == reason

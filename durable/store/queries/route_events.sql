@@ -30,8 +30,12 @@ WITH locked AS MATERIALIZED (
                WHEN bool_or(kind = 'cancel' OR kind = 'event' AND name = ANY(awaits)
                             OR kind = 'child' AND event_id = ANY(awaits_runs)) THEN 'wake'
            END AS verdict,
-           -- As JSON: text is what somebody's \u0000 cannot be made into, and no event may hold up the others.
-           (pg_catalog.array_agg(CASE pg_catalog.json_typeof(payload) WHEN 'string' THEN payload END ORDER BY created_at)
+           -- As JSON, and only what can be made into text: no client writes \u0000, half a character, or that much; SQL may.
+           (pg_catalog.array_agg(
+                CASE WHEN pg_catalog.json_typeof(payload) = 'string' AND pg_catalog.length(payload::text) <= 20000
+                          AND pg_catalog.replace(payload::text, '\\', '') !~* '\\u(0000|d[89a-f])'
+                     THEN payload END
+                ORDER BY created_at)
             FILTER (WHERE kind IN ('cancel', 'terminate')))[1] AS reason
     FROM arrived
     WHERE status IN ('queued', 'sleeping', 'waiting_event')
