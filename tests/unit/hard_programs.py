@@ -34,6 +34,17 @@ HARD_PROGRAMS: dict[str, Node] = {
             Block("gather", (Leaf("sleep"), Leaf("random_uuid7"), Leaf("execute"))),
         ),
     ),
+    "many events of one name": Block(
+        "seq",
+        (
+            Leaf("execute"),
+            Block("loop", (Block("gather", (Leaf("shared_event"), Leaf("execute"))), Leaf("sleep"))),
+            Leaf("shared_event"),
+        ),
+    ),
+    "a clean-up that takes its time": Block(
+        "finally", (Leaf("event"), Block("seq", (Leaf("sleep"), Leaf("execute"), Leaf("event"), Leaf("sleep"))))
+    ),
     "a race between what a retry has kept": Block(
         "seq",
         (
@@ -58,4 +69,5 @@ def hard_cases(program: Node, count: int) -> Iterator[Case]:
             request_at=chosen.randrange(1, 40) if seed % 4 == 2 else None,
             deadline=0.5 if seed % 8 in (2, 5) else None,
             max_attempts=3,
+            events=seed % 7,
         )

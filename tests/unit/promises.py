@@ -40,4 +40,6 @@ def check_children(tables: Tables, trace: Trace, program: Node, *, is_retried: b
 def was_terminated(tables: Tables) -> bool:
     """Or cancelled before it was ever claimed: no code has run that could have ended it."""
     cancel = tables.memos.get("")
-    return tables.status == "cancelled" and (cancel is None or cancel.name == "deadline")
+    if tables.status != "cancelled" or tables.error is None:
+        return False
+    return cancel is None or (cancel.name == "deadline" and tables.error.message == "enough")

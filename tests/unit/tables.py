@@ -159,6 +159,7 @@ class Tables:
             wait = self.waits.pop(answer.key).open
             value = ELAPSED if answer.payload is None else Value(answer.payload)
             self._remember(wait.key, wait.kind, wait.name, answer.seq, TimedOut() if answer.timed_out else value)
+            assert wait.kind == "sleep" or answer.timed_out != (answer.event_id is not None), f"{answer} breaks a CHECK"
             if answer.event_id is not None:
                 self._consume(answer.event_id, answer.key)
                 self.consumed.append((answer.key, answer.event_id))

@@ -30,7 +30,7 @@ from durable.core.history import ChildEnd, Failure, History, Value
 from durable.execution import Execution
 from durable.steps import Finished, Interrupted
 from durable.store.records import Record, Written
-from tests.unit.programs import EPOCH, Interpreter, Node, Trace, leaf_at, leaves_of
+from tests.unit.programs import EPOCH, SHARED, Interpreter, Node, Trace, leaf_at, leaves_of
 from tests.unit.promises import check_the_end
 from tests.unit.tables import Tables
 from tests.unit.virtual_loop import VirtualLoop
@@ -54,6 +54,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     request: str = "cancel"
     deadline: float | None = None
     max_attempts: int = 1
+    events: int | None = None
+    """How many are published unasked; else a random number."""
     drawn_from: int | None = None
     """Makes what is drawn a function of this and the key, instead of new in every world."""
 
@@ -78,7 +80,7 @@ class World:
         self._random = random.Random(case.seed)
         self._excused: Counter[str] = Counter()
         self._told: dict[str, str] = {}
-        self._events_left = self._random.randrange(4)
+        self._events_left = self._random.randrange(5) if case.events is None else case.events
         self._workflow = self._make_workflow()
         self._restart()
 
@@ -225,7 +227,7 @@ class World:
 
     def _publish(self) -> None:
         self._events_left -= 1
-        self.tables.publish(self._random.choice(["news", "news", *self._names]))
+        self.tables.publish(self._random.choice([SHARED] * (1 + len(self._names)) + self._names))
 
     def _end_child(self, run_id: str) -> None:
         child = self.tables.children[run_id]
