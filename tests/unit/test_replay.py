@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 
 from tests.unit import laws
+from tests.unit.case import Case
 from tests.unit.hard_programs import HARD_PROGRAMS, hard_cases
 from tests.unit.laws import cases, confluent_cases, edits
 from tests.unit.programs import Node
-from tests.unit.world import Case, quiet
+from tests.unit.world import quiet
 
 FEW: dict[str, Any] = {
     "deadline": None,

@@ -30,7 +30,8 @@ from durable.core.history import ChildEnd, Failure, History, Value
 from durable.execution import Execution
 from durable.steps import Finished, Interrupted
 from durable.store.records import Record, Written
-from tests.unit.programs import EPOCH, SHARED, Interpreter, Node, Trace, leaf_at, leaves_of
+from tests.unit.case import Case
+from tests.unit.programs import EPOCH, SHARED, Interpreter, Trace, leaf_at, leaves_of
 from tests.unit.promises import check_the_end
 from tests.unit.tables import Tables
 from tests.unit.virtual_loop import VirtualLoop
@@ -41,23 +42,6 @@ _MOST_MOVES = 3000
 @workflow(name="program")
 async def _program(ctx: Context) -> Any:
     raise NotImplementedError
-
-
-class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """A program and all that happens to it. Moments are counted from 1; at each the worker may crash or be stopped."""
-
-    program: Node
-    seed: int
-    crashes: frozenset[int] = frozenset()
-    stops: frozenset[int] = frozenset()
-    request_at: int | None = None
-    request: str = "cancel"
-    deadline: float | None = None
-    max_attempts: int = 1
-    events: int | None = None
-    """How many are published unasked; else a random number."""
-    drawn_from: int | None = None
-    """Makes what is drawn a function of this and the key, instead of new in every world."""
 
 
 class Crash(BaseException):
