@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 
 import psycopg
 from psycopg import AsyncConnection
@@ -25,8 +26,9 @@ class Journal:
         async with self._lock:
             connection = await self._connected()
             await connection.execute(
-                "INSERT INTO journal (run_id, step_key, what, value, process_id) VALUES (%s, %s, %s, %s, %s)",
-                (run_id, step_key, what, value, os.getpid()),
+                "INSERT INTO journal (run_id, step_key, what, value, process_id, clock)"
+                " VALUES (%s, %s, %s, %s, %s, to_timestamp(%s))",
+                (run_id, step_key, what, value, os.getpid(), time.time()),
             )
 
     async def is_remedied(self, number: int) -> bool:

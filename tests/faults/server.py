@@ -113,6 +113,11 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the postmaster has ended by itself."""
+        return self._process is None or self._process.poll() is not None
+
     async def restart_immediate(self) -> float:
         """Crashes the server and starts it again. Returns when it accepts connections, with the moment of that, in
         seconds since the epoch."""

@@ -36,6 +36,7 @@ CREATE TABLE journal (
     what       text        NOT NULL,
     value      text,
     process_id integer     NOT NULL,
+    clock      timestamptz, -- that of the process
     at         timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX ON journal (run_id, step_key);
