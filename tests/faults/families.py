@@ -157,5 +157,5 @@ FAMILIES = [
     Family("compensating", 2, _compensating),
     Family("failing", 1, _failing),
     Family("parent", 1, _parent),
-    Family("cancelled parent", 0.5, _cancelled_parent),
+    Family("cancelled parent", 1, _cancelled_parent),
 ]

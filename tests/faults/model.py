@@ -169,7 +169,7 @@ def _failing(facts: Facts) -> str | None:
 def _leaf(facts: Facts) -> str | None:
     order = _decode(facts.input, type=Leaf)
     if facts.status == "cancelled":
-        if "leaf" in facts.memos and "tidy" not in facts.memos:
+        if order.fate == "waits" and "leaf" in facts.memos and "tidy" not in facts.memos:
             return "it is cancelled, and has not tidied up"
         return None if facts.is_cancel_asked else "it is cancelled, and nobody asked for that"
     if order.fate == "fails":

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -18,8 +19,9 @@ from psycopg_pool import AsyncConnectionPool
 
 from durable import Worker, Workflow
 from tests.faults import failpoints
+from tests.faults.doubt import Doubt, doubting
 from tests.faults.effects import journal
-from tests.faults.failpoints import Failpoint
+from tests.faults.failpoints import Failpoint, evidence
 from tests.faults.server import die_with_parent
 
 
@@ -40,6 +42,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_strikes: int = 1000
     max_resident: int = 10_000
     failpoint: Failpoint | None = None
+    doubt: Doubt | None = None
     pool_size: int | None = None
     concurrency: int | None = None
 
@@ -55,7 +58,10 @@ def main(options: WorkerOptions) -> None:
     journal.conninfo = options.direct
     if options.failpoint is not None:
         failpoints.install(options.failpoint, options.direct)
-    asyncio.run(_worker(options).run())
+    with ExitStack() as faults:
+        if options.doubt is not None:
+            faults.enter_context(doubting(options.doubt, lambda name: evidence(options.direct, f"lost {name}")))
+        asyncio.run(_worker(options).run())
 
 
 def _worker(options: WorkerOptions) -> Worker:

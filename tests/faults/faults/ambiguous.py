@@ -1,0 +1,181 @@
+"""Every statement of the engine in turn is executed, and its answer never comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from durable import AsyncClient, Cron, ScheduleNotFound
+from tests.faults.doubt import STATEMENTS, Doubt, doubting
+from tests.faults.failpoints import evidence
+from tests.faults.fleet import Member
+from tests.faults.families import FAMILIES
+from tests.faults.load import Family, Life
+from tests.faults.model import JUDGES, completed
+from tests.faults.stage import Stage, fault
+from tests.faults.workload import ticking
+from tests.faults.workloads.lingering import Lingering, lingering
+
+_DOUBTFUL = 4
+_AT_ONCE = 6
+_LINGER_SECONDS = 2.4
+_LIMIT_SECONDS = 600.0
+_SELDOM = Cron("0 0 29 2 *")
+_LEAP_YEARS = (datetime(2015, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
+
+_AFTER = {"find_transaction_memo": "store_transaction_memo"}
+"""What is asked only where the answer to another was lost."""
+_RARE = ("cancelled parent", "failing")
+"""Families whose statements no others bring about."""
+_LOST = "SELECT substring(name FROM 6), count(*) FROM evidence WHERE name LIKE 'lost %' GROUP BY 1"
+_UNWRITABLE = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'this run cannot be written'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON durable.runs FOR EACH ROW
+        WHEN (new.schedule_id = 'unwritable') EXECUTE FUNCTION refuse()
+"""
+_MAKE = """
+    INSERT INTO durable.schedules (schedule_id, workflow_name, expression, next_tick_at)
+    VALUES ('unreadable', 'ticking', 'whenever', now()), ('unwritable', 'ticking', '@every 1000h', now())
+    ON CONFLICT (schedule_id) DO UPDATE SET problem = NULL, due_at = now(), next_tick_at = now()
+"""
+_REMOVE = "DELETE FROM durable.schedules WHERE schedule_id IN ('unreadable', 'unwritable')"
+
+JUDGES["lingering"] = completed(lambda facts: facts.memo("linger"), float)
+
+
+async def _linger(life: Life) -> None:
+    run_key = await life.begin(lingering, Lingering(life.number(), _LINGER_SECONDS), is_plain=True)
+    assert run_key is not None
+    await life.load.ended(run_key)
+
+
+@fault(
+    row=7,
+    how=f"each of the engine's {len(STATEMENTS)} statements is executed, its transaction committed, in a worker or client;"
+    " the connection breaks in place of the answer",
+    target="each statement × 50; 0 duplicates, 0 losses",
+    sizes={"smoke": len(STATEMENTS), "campaign": 50 * len(STATEMENTS), "soak": 500 * len(STATEMENTS)},
+    workers=1,
+    families=(*FAMILIES, *(msgspec.structs.replace(each, weight=3) for each in FAMILIES if each.name in _RARE)),
+    options={"workflows": "tests.faults.workloads.lingering:LINGERING_WORKFLOWS", "max_resident": 8},
+    patience=60.0,
+    # What lingers is a transaction of the workload.
+    excuses=frozenset({"I12"}),
+)
+async def ambiguous(stage: Stage) -> None:
+    times = max(1, stage.size // len(STATEMENTS))
+    await stage.observer.rows(_UNWRITABLE)
+    doubtful = [_spawn(stage, _share(stage, dict.fromkeys(STATEMENTS, times))) for _ in range(_DOUBTFUL)]
+    desk = Doubt(dict.fromkeys(STATEMENTS, times), stage.random.getrandbits(32))
+    with doubting(desk, lambda name: evidence(stage.options.direct, f"lost {name}")):
+        is_over = asyncio.Event()
+        operating = asyncio.create_task(_operate(stage, is_over))
+        others = [asyncio.create_task(each(stage)) for each in (_make_bad_schedules, _let_linger)]
+        try:
+            async with asyncio.timeout(_LIMIT_SECONDS):
+                while missing := await _missing(stage, times):
+                    await _replace_one(stage, doubtful, missing)
+        except TimeoutError:
+            pass  # what is missing is told below
+        finally:
+            is_over.set()
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await operating
+    await stage.observer.rows(_REMOVE)
+    lost = dict(await stage.observer.rows(_LOST))
+    for name in STATEMENTS:
+        if lost.get(name, 0) < times:
+            stage.violated("I13", f"the answer to {name} was lost {lost.get(name, 0)} times of {times}")
+    stage.injected(sum(lost.values()))
+    for member in doubtful:
+        member.terminate()
+    for member in doubtful:
+        await member.ended(stage.options.graceful_shutdown_timeout + 5)
+
+
+async def _missing(stage: Stage, times: int) -> dict[str, int]:
+    lost = dict(await stage.observer.rows(_LOST))
+    return {name: times - lost.get(name, 0) for name in STATEMENTS if lost.get(name, 0) < times}
+
+
+def _share(stage: Stage, times: dict[str, int]) -> dict[str, int]:
+    """What one of the doubtful workers is to lose, on average."""
+    share = {name: count / _DOUBTFUL + stage.random.random() for name, count in times.items()}
+    return {name: int(count) for name, count in share.items() if count >= 1}
+
+
+def _spawn(stage: Stage, times: dict[str, int]) -> Member:
+    for name, cause in _AFTER.items():
+        if name in times:
+            times[cause] = max(times[name], times.get(cause, 0))
+    doubt = Doubt(times, stage.random.getrandbits(32))
+    return stage.fleet.spawn(msgspec.structs.replace(stage.options, doubt=doubt))
+
+
+async def _replace_one(stage: Stage, doubtful: list[Member], missing: dict[str, int]) -> None:
+    """Kills or stops a worker, for what is only asked when one comes or goes."""
+    await asyncio.sleep(stage.random.uniform(0.5, 1.5))
+    victim = doubtful.pop(0)
+    if stage.random.random() < 0.5:
+        victim.kill()
+    else:
+        victim.terminate()
+    doubtful.append(_spawn(stage, {name: -(-count // 2) for name, count in missing.items()}))
+    stage.fleet.collect()
+
+
+async def _let_linger(stage: Stage) -> None:
+    running: set[asyncio.Task[None]] = set()
+    while True:
+        running.add(stage.load.start(Family("lingering", 1, _linger)))
+        if len(running) == _AT_ONCE:
+            _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _make_bad_schedules(stage: Stage) -> None:
+    while True:
+        await stage.observer.rows(_MAKE)
+        await asyncio.sleep(stage.random.uniform(0.2, 0.6))
+
+
+async def _operate(stage: Stage, is_over: asyncio.Event) -> None:
+    """All that a client can ask beside what the load asks, each time with a client that knows nothing yet."""
+    for number in itertools.count():
+        if is_over.is_set():
+            return
+        async with AsyncClient(stage.options.direct) as client:
+            for operation in _operations(client, f"seldom {number}"):
+                await stage.load.surely(operation)
+
+
+def _operations(client: AsyncClient, schedule_id: str) -> list[Callable[[], Awaitable[object]]]:
+    async def look() -> None:
+        runs = await client.list_runs(limit=2)
+        await client.list_runs(before=runs[-1].run_key, limit=2)
+        await client.get_run_status(runs[0].run_key)
+
+    async def delete() -> None:
+        with contextlib.suppress(ScheduleNotFound):  # a try whose outcome was in doubt had done it
+            await client.delete_schedule(schedule_id)
+
+    async def wait_for_run() -> None:
+        handle = client.handle(await client.trigger(schedule_id), ticking)
+        await handle.result(timeout=60)
+
+    return [
+        look,
+        lambda: client.schedule(ticking, None, schedule_id, _SELDOM, run_now=True),
+        lambda: client.pause_schedule(schedule_id),
+        lambda: client.resume_schedule(schedule_id),
+        client.list_schedules,
+        wait_for_run,
+        lambda: client.backfill(schedule_id, *_LEAP_YEARS),
+        delete,
+    ]

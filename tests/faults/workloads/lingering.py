@@ -1,0 +1,31 @@
+"""A workflow whose transaction keeps its connection busy for so long that the worker asks what has become of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection
+
+from durable import Context, Workflow, workflow
+from tests.faults.effects import journal
+from tests.faults.workload import STEADFAST, WORKFLOWS
+
+
+class Lingering(msgspec.Struct, frozen=True):
+    number: int
+    seconds: float
+
+
+async def _linger(tx: AsyncConnection[tuple[object, ...]], run_id: str, seconds: float) -> float:
+    await journal.write(run_id, "linger", "start")
+    await tx.execute("SELECT pg_sleep(%s)", (seconds,))
+    return seconds
+
+
+@workflow
+async def lingering(ctx: Context, order: Lingering) -> float:
+    return await ctx.transaction("linger", _linger, ctx.run_id, order.seconds, retry=STEADFAST)
+
+
+LINGERING_WORKFLOWS: list[Workflow[Any, Any]] = [*WORKFLOWS, lingering]
