@@ -53,7 +53,7 @@ def doubting(doubt: Doubt, note: Callable[[str], object]) -> Generator[None]:
 
 
 class _Loser:
-    """``depth``: of transactions and pipelines that are open on a connection. ``doomed``: whose answer it is to lose."""
+    """``depth``: of the transactions and pipelines open on a connection. ``doomed``: whose answer it is to lose."""
 
     def __init__(self, doubt: Doubt, note: Callable[[str], object]) -> None:
         self._left = dict(doubt.times)

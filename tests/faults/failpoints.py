@@ -18,7 +18,7 @@ import durable.database
 import durable.executor
 import durable.lease
 import durable.steps
-import durable.store.engine
+import durable.store.workers
 from durable.store.queries import query
 
 DIE_AT = ("after-effect", "before-commit", "after-commit", "before-memo", "after-memo", "mid-claim", "mid-renew")
@@ -56,7 +56,7 @@ def install(failpoint: Failpoint, conninfo: str) -> None:
     """Arms one failpoint in this process. Raises ``LookupError`` if the engine has no such place any more."""
     counter = _Counter(failpoint, conninfo)
     if failpoint.point == "mid-renew":
-        _wrap(durable.store.engine.beat, lambda original: _sync_before(original, counter))
+        _wrap(durable.store.workers.beat, lambda original: _sync_before(original, counter))
         return
     wrapped: dict[str, tuple[Any, Callable[[Any], Any]]] = {
         "after-effect": (durable.steps.run_step, lambda original: _after(original, counter)),
@@ -102,11 +102,12 @@ def _after(
 def _within_commit(counter: _Counter) -> Callable[..., Awaitable[Any]]:
     """Dies with all statements of the transaction executed, and not committed."""
 
-    async def wrapper(connection: Any, statements: Any, *, following: Any = None, then: Any = ()) -> list[Any]:
+    async def wrapper(connection: Any, statements: Any, *, following: Any = (), then: Any = ()) -> list[Any]:
         async with connection.transaction():
-            answers = [await durable.database.run(connection, statement) for statement in statements]
-            for statement in following(answers) if following is not None else ():
-                await durable.database.run(connection, statement)
+            answers = last = [await durable.database.run(connection, statement) for statement in statements]
+            for stage in following:
+                last = [await durable.database.run(connection, statement) for statement in stage(last)]
+                answers = [*answers, *last]
             counter.passed()
         return [*answers, *[await durable.database.run(connection, statement) for statement in then]]
 

@@ -13,8 +13,8 @@ import msgspec
 from durable import AsyncClient, Cron, ScheduleNotFound
 from tests.faults.doubt import STATEMENTS, Doubt, doubting
 from tests.faults.failpoints import evidence
-from tests.faults.fleet import Member
 from tests.faults.families import FAMILIES
+from tests.faults.fleet import Member
 from tests.faults.load import Family, Life
 from tests.faults.model import JUDGES, completed
 from tests.faults.stage import Stage, fault
@@ -56,8 +56,8 @@ async def _linger(life: Life) -> None:
 
 @fault(
     row=7,
-    how=f"each of the engine's {len(STATEMENTS)} statements is executed, its transaction committed, in a worker or client;"
-    " the connection breaks in place of the answer",
+    how=f"each of the engine's {len(STATEMENTS)} statements is executed, and its transaction committed, in a worker or"
+    " a client; the connection breaks in place of the answer",
     target="each statement × 50; 0 duplicates, 0 losses",
     sizes={"smoke": len(STATEMENTS), "campaign": 50 * len(STATEMENTS), "soak": 500 * len(STATEMENTS)},
     workers=1,

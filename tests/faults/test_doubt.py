@@ -1,0 +1,75 @@
+"""What loses answers loses the answers alone, and only of what was done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+
+from durable.database import commit, run
+from durable.store.schedules import read_clock
+from durable.store.statement import Statement, nothing
+from tests.faults.doubt import STATEMENTS, Doubt, doubting
+from tests.faults.stage import load_faults
+
+_INSERT = Statement[None]("INSERT INTO seen VALUES (1)", {}, nothing)
+
+
+@pytest.fixture
+def seen(database: str) -> str:
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE TABLE seen (one integer)")
+    return database
+
+
+async def count(database: str) -> int:
+    async with await AsyncConnection.connect(database) as connection:
+        return len(await (await connection.execute("SELECT one FROM seen")).fetchall())
+
+
+async def loses(connection: AsyncConnection[Any], doing: Any) -> list[str]:
+    """The statements whose answers are lost while it is done; it must fail for that."""
+    lost: list[str] = []
+    with doubting(Doubt({"read_clock": 1}, seed=1), lost.append), pytest.raises(psycopg.OperationalError):
+        await doing
+    assert connection.broken
+    return lost
+
+
+async def test_a_commit_whose_answer_is_lost_has_happened_with_all_of_its_stages(seen: str) -> None:
+    async with await AsyncConnection.connect(seen, autocommit=True) as connection:
+        doing = commit(
+            connection, [read_clock("durable")], following=[lambda _: [_INSERT], lambda _: [_INSERT]], then=[_INSERT]
+        )
+        assert await loses(connection, doing) == ["read_clock"]
+    assert await count(seen) == 3
+
+
+async def test_in_an_open_transaction_the_answer_that_is_lost_is_that_of_the_commit(seen: str) -> None:
+    async def act(connection: AsyncConnection[Any]) -> None:
+        async with connection.transaction():
+            await run(connection, read_clock("durable"))
+            await run(connection, _INSERT)
+
+    async with await AsyncConnection.connect(seen, autocommit=True) as connection:
+        assert await loses(connection, act(connection)) == ["read_clock"]
+    assert await count(seen) == 1
+
+
+async def test_nothing_is_lost_of_what_fails_of_itself(seen: str) -> None:
+    lost: list[str] = []
+    broken = Statement[None]("SELECT 1 / 0", {}, nothing)
+    async with await AsyncConnection.connect(seen, autocommit=True) as connection:
+        with doubting(Doubt({"read_clock": 1}, seed=1), lost.append):
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await commit(connection, [read_clock("durable"), broken])
+            assert lost == []
+            with pytest.raises(psycopg.OperationalError):
+                await run(connection, read_clock("durable"))
+        assert lost == ["read_clock"]
+
+
+def test_every_statement_of_the_engine_is_in_the_campaign_fifty_times() -> None:
+    assert load_faults()["ambiguous"].sizes["campaign"] == 50 * len(STATEMENTS) > 50 * 60
