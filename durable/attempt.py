@@ -8,6 +8,7 @@ from typing import Any
 
 from durable.core.codec import Codec
 from durable.core.context import Context
+from durable.core.endings import Settle
 from durable.core.history import History
 from durable.core.machine import Machine
 from durable.core.runs import RunKey
@@ -37,6 +38,13 @@ class Attempt:
         if self.claimed.deadline_in is None:
             return None
         return self.claimed.deadline_in - (time.monotonic() - self._claimed_at)
+
+    def comes_back_in(self, ending: Settle) -> float | None:
+        """Seconds until the run that is left so wants to be claimed again, ``None`` if it has ended."""
+        if ending.is_terminal:
+            return None
+        wake_in, remaining = ending.wake_in or 0.0, self.remaining()
+        return wake_in if remaining is None else min(wake_in, max(remaining, 0.0))
 
     def machine(self, history: History) -> Machine:
         """A machine that executes the workflow from the top."""

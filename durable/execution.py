@@ -56,8 +56,6 @@ class Execution:
         "_host",
         "_is_ending_taken",
         "_is_gone",
-        "_late",
-        "_looked_for",
         "_machine",
         "_recording",
         "_steps",
@@ -80,8 +78,6 @@ class Execution:
         self._flushes = 0
         self._steps = RunningSteps(partial(host.run_step, self), self._step_done, self._unwound)
         self._waits = OpenWaits(self._timer_fired)
-        self._late: list[str] = []
-        self._looked_for: list[str] = []
         self.is_draining = False
         self._is_gone = False
 
@@ -93,10 +89,7 @@ class Execution:
     @property
     def comes_back_in(self) -> float | None:
         """Seconds until a settled run wants to be claimed again, ``None`` if it has ended."""
-        if not isinstance(self._ending, Settle) or self._ending.is_terminal:
-            return None
-        wake_in, remaining = self._ending.wake_in or 0.0, self.attempt.remaining()
-        return wake_in if remaining is None else min(wake_in, max(remaining, 0.0))
+        return self.attempt.comes_back_in(self._ending) if isinstance(self._ending, Settle) else None
 
     @entry
     def begin(self, history: History, wake: Wake | None) -> None:
@@ -121,7 +114,6 @@ class Execution:
         self._recording = Recording(claimed)
         self._ending = None
         self._is_ending_taken = False
-        self._late, self._looked_for = [], []
         self._waits.inbox.load(wake.inbox)
         self._take_requests()
         if self._ending is None:
@@ -165,7 +157,7 @@ class Execution:
             self._waits.inbox.load(written.inbox)
             self._take_requests()
             self._take_events()
-            for key in self._looked_for:
+            for key in self._waits.overdue():
                 self._elapse(key)
         self._settle()
 
@@ -203,7 +195,7 @@ class Execution:
     def take_record(self) -> Record:
         """What is to be written now."""
         self._is_ending_taken = self._ending is not None
-        self._late, self._looked_for = [], self._late
+        self._waits.inbox_is_asked_for()
         return self._recording.take(self._ending)
 
     # performing
@@ -395,8 +387,7 @@ class Execution:
         if self._is_gone:
             return
         if isinstance(self._waits.get(key), WaitEvent):
-            # What was published in time counts, though nobody may have told us of it yet.
-            self._late.append(key)
+            self._waits.await_inbox(key)
             self._recording.record.wants_inbox = True
         else:
             self._elapse(key)

@@ -14,13 +14,15 @@ from durable.store.records import Event
 class OpenWaits:
     """``elapsed`` is called with a wait's key when its timer fires. A parked run has no timers: it is woken."""
 
-    __slots__ = ("_deadline", "_elapsed", "_open", "_timers", "inbox")
+    __slots__ = ("_deadline", "_elapsed", "_looked_for", "_open", "_overdue", "_timers", "inbox")
 
     def __init__(self, elapsed: Callable[[str], None]) -> None:
         self._elapsed = elapsed
         self._open: dict[str, Wait] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._deadline: asyncio.TimerHandle | None = None
+        self._overdue: list[str] = []
+        self._looked_for: list[str] = []
         self.inbox = Inbox()
 
     def __bool__(self) -> bool:
@@ -67,12 +69,26 @@ class OpenWaits:
         if key in self._open and key not in self._timers:
             self._timers[key] = asyncio.get_running_loop().call_later(max(delay, 0.0), self._fire, key)
 
+    def await_inbox(self, key: str) -> None:
+        """The wait's time is over; but what was published before counts, though nobody may have told us of it yet."""
+        self._overdue.append(key)
+
+    def inbox_is_asked_for(self) -> None:
+        """The next inbox to be loaded holds what was published to those waits in time."""
+        self._overdue, self._looked_for = [], self._overdue
+
+    def overdue(self) -> list[str]:
+        """Waits that found nothing in the inbox which was just loaded."""
+        keys, self._looked_for = self._looked_for, []
+        return keys
+
     def set_deadline(self, delay: float, passed: Callable[[], None]) -> None:
         """Calls ``passed`` after that many seconds, unless the timers are stopped before."""
         self._deadline = asyncio.get_running_loop().call_later(delay, passed)
 
     def stop_timers(self) -> None:
         """Leaves the waits open."""
+        self._overdue, self._looked_for = [], []
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -40,8 +40,8 @@ def undetermined_calls(function: Callable[..., object]) -> list[tuple[str, str]]
     source. Functions defined in it are left out, since they may well be steps; so is what cannot be read."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
-        return []
+    except (OSError, TypeError, SyntaxError, RecursionError, SystemError):
+        return []  # the last: CPython 3.11 may lose count of its recursion while it parses
     body = next((node.body for node in tree.body if isinstance(node, ast.AsyncFunctionDef)), list[ast.stmt]())
     known = _names(function)
     found: list[tuple[str, str]] = []
