@@ -101,11 +101,7 @@ class Execution:
         if wake is not None:
             self._waits.inbox.load(wake.inbox)
         self._perform(commands)
-        self._take_requests()
-        if wake is not None and self._ending is None:
-            self._take_wake(wake)
-        self._watch_deadline()
-        self._settle()
+        self._go_on(wake)
 
     @entry
     def resume(self, claimed: ClaimedRun, wake: Wake) -> None:
@@ -115,11 +111,7 @@ class Execution:
         self._ending = None
         self._is_ending_taken = False
         self._waits.inbox.load(wake.inbox)
-        self._take_requests()
-        if self._ending is None:
-            self._take_wake(wake)
-        self._watch_deadline()
-        self._settle()
+        self._go_on(wake)
 
     @entry
     def deliver(self, event: Event) -> None:
@@ -322,6 +314,13 @@ class Execution:
     def _unwound(self) -> None:
         if not self._is_gone and not self.is_parked:
             self._settle()
+
+    def _go_on(self, wake: Wake | None) -> None:
+        self._take_requests()
+        if wake is not None and self._ending is None:
+            self._take_wake(wake)
+        self._watch_deadline()
+        self._settle()
 
     def _take_wake(self, wake: Wake) -> None:
         self._waits.inbox.is_known = True

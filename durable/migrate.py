@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
+import time
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +22,7 @@ _logger = logging.getLogger(__name__)
 
 _MOST_SHARDS = 4096
 _MOST_NAME = 63
+_BETWEEN_SECONDS = (0.5, 1.5)
 # Where our own scripts name the schema itself, and its roles; what is put there is checked and quoted.
 _SCHEMA = re.compile(r"\bSCHEMA (IF NOT EXISTS )?durable\b")
 _ROLE = re.compile(r"\bdurable_(owner|worker|client|viewer)\b")
@@ -31,7 +34,8 @@ def migrate(
     """Applies what is missing and returns the versions applied, none if the schema is up to date or newer.
 
     Creates the schema where it is missing; needs neither a superuser nor an extension, but the right to create it. Each
-    migration commits by itself, so a failed call can be repeated; concurrent calls wait for each other.
+    migration commits by itself, so a failed call can be repeated; concurrent calls wait for each other. Workers and
+    clients may go on meanwhile: a table that is in use is waited for by turns, a second each, however long that takes.
 
     ``shard_count`` (1 to 4096; ``None`` leaves it, 1 at first) can be raised later, but never lowered: runs are found
     by it. Workers learn of it within seconds, clients when they are made anew; until then they begin runs under the
@@ -50,10 +54,7 @@ def migrate(
         with connection.transaction():
             _act_as_owner(connection, schema)
             _check_raise(connection, schema, shard_count)
-        while True:
-            migration = _apply_next(connection, schema)
-            if migration is None:
-                break
+        while (migration := _apply_surely(connection, schema)) is not None:
             applied.append(migration.version)
             _logger.info("applied %s to schema %s", migration.name, schema)
         if shard_count is not None:
@@ -89,6 +90,15 @@ def _of_schema(script: str, schema: str) -> str:
     return _SCHEMA.sub(rf'SCHEMA \1"{schema}"', in_schema(script, schema))
 
 
+def _apply_surely(connection: Connection[Any], schema: str) -> Migration | None:
+    while True:
+        try:
+            return _apply_next(connection, schema)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+            _logger.warning("the tables of schema %s are in use, the migration is tried again: %s", schema, error)
+            time.sleep(random.uniform(*_BETWEEN_SECONDS))
+
+
 def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
     with connection.transaction():
         _lock(connection, schema)
@@ -100,6 +110,8 @@ def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
         if version == 0:
             _create_schema(connection, schema)
         migration = missing[0]
+        # Whoever waits for a table's lock holds up all who come later: rather step back, and let them pass.
+        connection.execute("SET LOCAL lock_timeout = '1s'")
         connection.execute(in_schema(migration.sql, schema))
         connection.execute(
             sql.SQL("UPDATE {}.settings SET schema_version = %s").format(sql.Identifier(schema)), [migration.version]
