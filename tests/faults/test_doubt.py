@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from durable import Worker
 from durable.database import commit, run
+from durable.migrate import migrate
 from durable.store.schedules import read_clock
 from durable.store.statement import Statement, nothing
 from tests.faults.doubt import STATEMENTS, Doubt, doubting
 from tests.faults.stage import load_faults
+from tests.faults.workload import WORKFLOWS
 
 _INSERT = Statement[None]("INSERT INTO seen VALUES (1)", {}, nothing)
 
@@ -73,3 +77,15 @@ async def test_nothing_is_lost_of_what_fails_of_itself(seen: str) -> None:
 
 def test_every_statement_of_the_engine_is_in_the_campaign_fifty_times() -> None:
     assert load_faults()["ambiguous"].sizes["campaign"] == 50 * len(STATEMENTS) > 50 * 60
+
+
+@pytest.mark.parametrize("statement", ["register_worker", "hold_lock", "beat", "read_settings", "share_lock"])
+async def test_a_worker_starts_whatever_answer_it_misses(database: str, statement: str) -> None:
+    migrate(database)
+    lost: list[str] = []
+    with doubting(Doubt({statement: 1}, seed=1), lost.append):
+        async with asyncio.timeout(10), Worker(database, WORKFLOWS) as worker:
+            assert worker.ready()
+            while not lost:
+                await asyncio.sleep(0.01)
+    assert lost == [statement]
