@@ -9,19 +9,25 @@ from datetime import datetime
 
 from durable.core.codec import Codec
 from durable.core.commands import Draw, StartChild
+from durable.core.history import Value
 from durable.core.runs import RunKey
 from durable.core.shard import shard_value
 from durable.ids import uuid7
+from durable.steps import Finished
 
 _random = random.SystemRandom()
 
 
-def draw(call: Draw | StartChild, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]) -> str:
-    """A fresh answer, encoded. ``now`` tells the time by the database's clock."""
+def draw(
+    call: Draw | StartChild, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]
+) -> Finished:
+    """A fresh answer. ``now`` tells the time by the database's clock."""
     if isinstance(call, Draw):
-        return codec.encode(_drawn(call, now), str(call))
-    run_id = str(uuid7())
-    return StartChild.answer(RunKey(shard_value(call.name, run_id, shard_count()), run_id))
+        text = codec.encode(_drawn(call, now), str(call))
+    else:
+        run_id = str(uuid7())
+        text = StartChild.answer(RunKey(shard_value(call.name, run_id, shard_count()), run_id))
+    return Finished(Value(text), 1, 0.0, None, is_stored=False)
 
 
 def _drawn(call: Draw, now: Callable[[], datetime]) -> object:

@@ -120,8 +120,7 @@ class Execution:
         if not self._is_gone and self._ending is None:
             self._waits.inbox.add(event)
             if self._machine is not None:
-                self._take_requests()
-                self._take_events()
+                self._take_inbox()
                 self._settle()
 
     @entry
@@ -147,8 +146,7 @@ class Execution:
         if written.inbox is not None and self._ending is None:
             self._waits.inbox.is_known = True
             self._waits.inbox.load(written.inbox)
-            self._take_requests()
-            self._take_events()
+            self._take_inbox()
             for key in self._waits.overdue():
                 self._elapse(key)
         self._settle()
@@ -215,9 +213,8 @@ class Execution:
                 queue.extend(self._next_answer())  # last: the code may have given up the wait in the same turn
 
     def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
-        text = draw(call, self.attempt.codec, self.attempt.now, self._host.shard_count)
-        finished = Finished(Value(text), 1, 0.0, None, is_stored=False)
-        return self._answer_step(call, finished)
+        drawn = draw(call, self.attempt.codec, self.attempt.now, self._host.shard_count)
+        return self._answer_step(call, drawn)
 
     def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
         assert self._machine is not None
@@ -325,7 +322,7 @@ class Execution:
     def _take_wake(self, wake: Wake) -> None:
         self._waits.inbox.is_known = True
         self._recording.record.wants_inbox = False
-        self._take_events()
+        self._take_inbox()
         for key in wake.due:
             self._elapse(key)
         for key, remaining in wake.remaining.items():
@@ -347,8 +344,10 @@ class Execution:
                 return commands
         return []
 
-    def _take_events(self) -> None:
-        self._perform(self._next_answer())
+    def _take_inbox(self) -> None:
+        self._take_requests()
+        if self._ending is None:
+            self._perform(self._next_answer())
 
     # what follows
 
