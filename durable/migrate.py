@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import re
 import time
 from hashlib import sha256
@@ -22,7 +21,7 @@ _logger = logging.getLogger(__name__)
 
 _MOST_SHARDS = 4096
 _MOST_NAME = 63
-_BETWEEN_SECONDS = (0.5, 1.5)
+_BETWEEN_SECONDS = 0.5
 # Where our own scripts name the schema itself, and its roles; what is put there is checked and quoted.
 _SCHEMA = re.compile(r"\bSCHEMA (IF NOT EXISTS )?durable\b")
 _ROLE = re.compile(r"\bdurable_(owner|worker|client|viewer)\b")
@@ -96,7 +95,7 @@ def _apply_surely(connection: Connection[Any], schema: str) -> Migration | None:
             return _apply_next(connection, schema)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             _logger.warning("the tables of schema %s are in use, the migration is tried again: %s", schema, error)
-            time.sleep(random.uniform(*_BETWEEN_SECONDS))
+            time.sleep(_BETWEEN_SECONDS)
 
 
 def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:

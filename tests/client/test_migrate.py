@@ -179,6 +179,29 @@ def test_a_migration_that_fails_leaves_the_version_before_it(
     assert rows(bare_database, "SELECT to_regclass('durable.half')") == [(None,)]
 
 
+def test_a_migration_that_waits_for_a_table_lets_others_pass(
+    bare_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from durable import migrate as module
+    from durable.store.migrations import Migration
+
+    migrate(bare_database)
+    later = Migration(VERSIONS[-1] + 1, "9999_later.sql", "ALTER TABLE durable.runs ADD COLUMN later text;")
+    monkeypatch.setattr(module, "migrations", lambda: (*migrations(), later))
+    waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as pool:
+        with psycopg.connect(bare_database) as reading:
+            reading.execute("SELECT FROM durable.runs")  # which holds the table until its transaction ends
+            applied = pool.submit(migrate, bare_database)
+            while not rows(bare_database, waiting):
+                assert not applied.done()
+            with psycopg.connect(bare_database, autocommit=True) as passing:
+                passing.execute("SET statement_timeout = '5s'")
+                passing.execute("SELECT FROM durable.runs")
+        assert applied.result(timeout=20) == [later.version]
+    assert settings(bare_database)[0] == later.version
+
+
 def test_a_role_without_rights_beyond_its_schema_can_migrate(bare_database: str) -> None:
     role = "durable_test_plain"
     rows(bare_database, f"CREATE ROLE {role} LOGIN")
