@@ -93,7 +93,7 @@ class World:
     # the course of things
 
     def run(self) -> Tables:
-        with quiet(), patch("durable.execution.draw", self._draw):
+        with quiet(), patch("durable.draws.encoded", self._draw):
             try:
                 for _ in range(_MOST_MOVES):
                     if self.tables.is_ended:
@@ -112,7 +112,7 @@ class World:
 
     def history_at(self, moment: int) -> History:
         """What is durable at that moment, or at the end."""
-        with quiet(), patch("durable.execution.draw", self._draw):
+        with quiet(), patch("durable.draws.encoded", self._draw):
             try:
                 while self.moments < moment and not self.tables.is_ended:
                     self._move()
