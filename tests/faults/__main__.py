@@ -1,22 +1,21 @@
-"""``python -m tests.faults --smoke | --campaign | --soak [--only NAME,…] [--seed N] [--times N] [--list]``."""
+"""``python -m tests.faults --smoke | --campaign | --soak [--only NAME,…] [--seed N] [--times N] [--lanes N] [--list]``.
+
+The campaign writes docs/faults.json, unless ``--times`` makes it a lesser one.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import logging
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
-
+from tests.faults.lanes import LANES, Order, log_to, play_all
 from tests.faults.oracle import shown
-from tests.faults.play import Result, not_played, play, quantile
-from tests.faults.server import Server
-from tests.faults.stage import SIZES, Fault, Size, load_faults
+from tests.faults.play import Result, quantile
+from tests.faults.report import publish
+from tests.faults.stage import SIZES, Size, load_faults
 
 
 def main() -> int:
@@ -26,7 +25,7 @@ def main() -> int:
     if arguments.list:
         for fault in faults.values():
             sizes = " ".join(f"{size} {fault.sizes[size]}" for size in SIZES)
-            print(f"{fault.name:<16} row {fault.row:<3} {sizes:<40} {fault.how}")
+            print(f"{fault.name:<16} row {fault.row:<3} {sizes:<44} {fault.how}")
         return 0
     names = arguments.only.split(",") if arguments.only else list(faults)
     if unknown := [name for name in names if name not in faults]:
@@ -34,14 +33,17 @@ def main() -> int:
         return 2
     size: Size = arguments.size
     logs = Path(tempfile.mkdtemp(prefix="durable-faults-logs-"))
-    logging.basicConfig(filename=logs / "harness.log", level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    log_to(logs)
     started = time.monotonic()
     print(f"seed {arguments.seed}, logs in {logs}")
-    print(f"{'fault':<18}{'injected':>9}{'runs':>8}{'violations':>12}{'p50':>8}{'p99':>8}{'seconds':>9}")
-    chosen = [faults[name] for name in names]
-    if arguments.times is not None:
-        chosen = [msgspec.structs.replace(fault, sizes=dict.fromkeys(SIZES, arguments.times)) for fault in chosen]
-    results = _play_all(chosen, size, arguments.seed, logs)
+    print(f"{'fault':<18}{'injected':>9}{'runs':>8}{'violations':>12}{'p50':>8}{'p99':>8}{'seconds':>9}", flush=True)
+    order = Order(size, arguments.seed, logs, arguments.times)
+    results: list[Result] = []
+    for result in play_all([faults[name] for name in names], order, arguments.lanes or LANES[size]):
+        results.append(result)
+        _print(result)
+        if size == "campaign" and arguments.times is None:
+            publish([result])  # at once: what comes after may be interrupted
     failed = [result.name for result in results if result.violations]
     not_run = [result.name for result in results if result.not_run is not None]
     print(
@@ -60,24 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", metavar="NAME,…", help="these faults")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--times", type=int, metavar="N", help="inject each so often instead")
+    parser.add_argument("--lanes", type=int, metavar="N", help="play so many at once instead")
     parser.add_argument("--list", action="store_true", help="show the faults and end")
     return parser
-
-
-def _play_all(faults: list[Fault], size: Size, seed: int, logs: Path) -> list[Result]:
-    results: list[Result] = []
-    with Server() as common:
-        for fault in faults:
-            with ExitStack() as own:
-                if (why := fault.lacks()) is not None:
-                    results.append(not_played(fault, size, seed, why))
-                else:
-                    place = own.enter_context(fault.place()) if fault.place else None
-                    is_own = place is not None or fault.server_settings is not None
-                    server = own.enter_context(Server(place, fault.server_settings)) if is_own else common
-                    results.append(asyncio.run(play(fault, size, seed, server, logs)))
-            _print(results[-1])
-    return results
 
 
 def _print(result: Result) -> None:

@@ -27,12 +27,13 @@ _OLDEST_SECONDS = 2.0
 _STOP_SECONDS = 10.0
 _LATE = "SELECT schedule_id FROM durable.schedules WHERE due_at < now() AND NOT paused AND problem IS NULL"
 _MOST_NOTED = 20
-_EXPECTED = "step 'break' failed"
-"""What the failing workflow fails of."""
+_EXPECTED = ("step 'break' failed", "Terminal('withered')")
+"""What workflows of the load fail of."""
 
 
 class Result(msgspec.Struct, frozen=True):
-    """``recoveries``: in seconds, sorted. ``errors``: of the workers' logs, for people. ``not_run``: why, if so."""
+    """``recoveries``: in seconds, sorted. ``postgres``: its version. ``errors``: of the workers' logs, for people.
+    ``not_run``: why, if so."""
 
     name: str
     row: int
@@ -47,6 +48,7 @@ class Result(msgspec.Struct, frozen=True):
     recoveries: list[float]
     oldest_transaction: float
     errors: list[str]
+    postgres: str = ""
     not_run: str | None = None
     notes: list[str] = []
 
@@ -73,7 +75,7 @@ async def play(fault: Fault, size: Size, seed: int, server: Server, logs: Path) 
     started = time.monotonic()
     try:
         try:
-            await _act(stage)
+            await _act(stage, size)
         except Exception:
             stage.violated("I13", f"the harness failed: {traceback.format_exc(limit=-5)}")
         runs = (await observer.rows("SELECT count(*) FROM durable.runs"))[0][0]
@@ -96,6 +98,7 @@ async def play(fault: Fault, size: Size, seed: int, server: Server, logs: Path) 
         recoveries=sorted(round(each, 3) for each in stage.recoveries),
         oldest_transaction=round(observer.oldest[0], 2),
         errors=_errors(log),
+        postgres=server.version,
         notes=stage.notes,
     )
 
@@ -120,7 +123,7 @@ def not_played(fault: Fault, size: Size, seed: int, why: str) -> Result:
     )
 
 
-async def _act(stage: Stage) -> None:
+async def _act(stage: Stage, size: Size) -> None:
     fault = stage.fault
     sampling = asyncio.create_task(stage.observer.sample())
     try:
@@ -137,7 +140,7 @@ async def _act(stage: Stage) -> None:
         sampling.cancel()
         await asyncio.gather(sampling, return_exceptions=True)
     await stage.fleet.stop(stage.options.graceful_shutdown_timeout + _STOP_SECONDS)
-    await _judge(stage)
+    await _judge(stage, size)
 
 
 async def _come_to_rest(stage: Stage) -> None:
@@ -173,7 +176,7 @@ async def _check_connections(stage: Stage) -> None:
     await stage.until(are_at_rest, stage.fault.patience, "all runs ended, and no connection too many")
 
 
-async def _judge(stage: Stage) -> None:
+async def _judge(stage: Stage, size: Size) -> None:
     fault, load, rows = stage.fault, stage.load, stage.observer.rows
     known = Known(
         acknowledged={number: str(each.run_key) for number, each in load.acknowledged.items()},
@@ -194,8 +197,12 @@ async def _judge(stage: Stage) -> None:
     await _measure(stage)
     if fault.recovery is not None:
         slowest = quantile(sorted(stage.recoveries), 0.99)
+        what = f"the 99th percentile of recovery is {slowest} s, the target {fault.recovery:g} s"
         if slowest is None or slowest > fault.recovery:
-            stage.violated("I10", f"the 99th percentile of recovery is {slowest} s, the target {fault.recovery:g} s")
+            if slowest is not None and size == "smoke":  # a few samples, of machines that do other things as well
+                stage.noted(what)
+            else:
+                stage.violated("I10", what)
     if stage.count < stage.size:
         stage.violated("I13", f"{stage.count} faults were evidenced of {stage.size}")
 
@@ -235,4 +242,5 @@ def _errors(log: Path) -> list[str]:
     text = log.read_text(errors="replace")
     lines = re.findall(r"^\S+ \S+ \d+ ERROR (.*)|^(\w[\w.]*(?:Error|Exception)\b.*)", text, re.MULTILINE)
     texts = (re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "…", one or other)[:200] for one, other in lines)
-    return list(dict.fromkeys(line for line in texts if _EXPECTED not in line.replace("\\", "")))[:_MOST_NOTED]
+    unexpected = (line for line in texts if not any(each in line.replace("\\", "") for each in _EXPECTED))
+    return list(dict.fromkeys(unexpected))[:_MOST_NOTED]

@@ -253,9 +253,16 @@ async def test_a_fault_without_evidence_fails_and_nothing_else_is_wrong(server: 
 
 
 async def test_a_late_recovery_a_death_and_an_old_transaction_are_found(server: Server, tmp_path: Path) -> None:
-    result = await play(_fault(_much, workers=2, recovery=1.0), "smoke", 1, server, tmp_path)
+    result = await play(_fault(_much, workers=2, recovery=1.0), "campaign", 1, server, tmp_path)
 
     assert {violation.invariant for violation in result.violations} == {"I10", "I11", "I12", "I13"}
+
+
+async def test_in_smoke_a_late_recovery_is_told_and_all_else_fails(server: Server, tmp_path: Path) -> None:
+    result = await play(_fault(_much, workers=2, recovery=1.0), "smoke", 1, server, tmp_path)
+
+    assert {violation.invariant for violation in result.violations} == {"I11", "I12", "I13"}
+    assert "99th percentile of recovery is 60.0 s" in " ".join(result.notes)
 
 
 async def test_a_fault_whose_own_code_breaks_fails(server: Server, tmp_path: Path) -> None:

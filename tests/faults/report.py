@@ -1,0 +1,201 @@
+"""``python -m tests.faults.report``: writes docs/faults.md anew from docs/faults.json, which the campaign writes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from tests.catalogue.lines import catalogue_table
+from tests.faults.play import Result, quantile
+from tests.faults.stage import Size, Violation, load_faults
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "docs" / "faults.json"
+PAGE = ROOT / "docs" / "faults.md"
+ROWS = 27
+ABSENT = {
+    23: ("Retention race", "the engine purges nothing yet"),
+    24: ("Citus: coordinator crash", "needs a cluster of several Citus nodes"),
+    25: ("Citus: data node crash, partition", "needs a cluster of several Citus nodes"),
+    26: ("Citus: visibility", "needs a cluster of several Citus nodes; README says what an application may meet"),
+    27: ("Soak", "hours, by hand: `python -m tests.faults --soak`; its figures are not part of this table"),
+}
+"""Rows of the matrix that no fault plays, and why."""
+
+_INTRODUCTION = """\
+# Faults: what was broken, and what was lost
+
+Bank transfers in transaction steps, steps with outside effects, sleeps, events with and without timeouts, parents and
+children, parallel branches and races, failing and retried runs, cancels with clean-up, and schedules run on a real
+Postgres with `fsync` on, in several real worker processes. Each line of the table breaks something meanwhile, so often.
+When all is at rest an oracle looks at the tables, at what triggers noted of each write, and at a journal that the steps
+keep on connections of their own. It is tested itself: each kind of violation is planted, and must be found
+([test_harness.py](../tests/faults/test_harness.py)).
+"""
+
+INVARIANTS = {
+    "I1": "a step whose memo is committed never starts again",
+    "I2": "every begin that was confirmed reaches an end, and none that was rolled back runs",
+    "I3": "a run ends once for each time that it was begun or retried",
+    "I4": "an event is received once, in its order, and nobody sleeps beside an event for it; a parent is told of each"
+    " child's end",
+    "I5": "the accounts' sum is constant, and the ledger has one entry for each transaction step",
+    "I6": "the ticks that fired are those of the timetable",
+    "I7": "nothing is written of a run but by the worker that owns it",
+    "I8": "owners follow each other without a gap or an overlap",
+    "I9": "every output is the one that follows from the input and the memos",
+    "I10": "recovery takes no longer than the target",
+    "I11": "workers end when they are told to and not by themselves; no run stays owned, no connection stays behind",
+    "I12": "no transaction of a worker is older than two seconds",
+    "I13": "the fault has happened, and was seen to: otherwise its line fails",
+}
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one fault. Times are in seconds; ``recovery``: of how many the quantiles are. ``not_run``: why."""
+
+    fault: str
+    row: int
+    how: str
+    target: str
+    injected: int
+    runs: int
+    violations: list[Violation]
+    recovery: int
+    recovery_p50: float | None
+    recovery_p99: float | None
+    seconds: float
+    seed: int
+    at: datetime
+    notes: list[str]
+    not_run: str | None
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """``size``: which counts. All lines are of one durable, Postgres, Python and machine."""
+
+    size: Size
+    durable: str
+    postgres: str
+    python: str
+    machine: str
+    faults: list[Row]
+
+
+def row_of(result: Result, at: datetime) -> Row:
+    """As it is published."""
+    return Row(
+        fault=result.name,
+        row=result.row,
+        how=result.how,
+        target=result.target,
+        injected=result.injected,
+        runs=result.runs,
+        violations=result.violations,
+        recovery=len(result.recoveries),
+        recovery_p50=quantile(result.recoveries, 0.5),
+        recovery_p99=quantile(result.recoveries, 0.99),
+        seconds=result.seconds,
+        seed=result.seed,
+        at=at,
+        notes=result.notes,
+        not_run=result.not_run,
+    )
+
+
+def publish(results: Iterable[Result], path: Path = FIGURES) -> None:
+    """Writes the figures of faults that were played now in the place of those before. Of another durable, Postgres,
+    Python or machine none are kept."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    played = list(results)
+    before = read(path) if path.exists() else None
+    postgres = next((result.postgres for result in played if result.postgres), before.postgres if before else "")
+    fresh = Figures(
+        size=played[0].size,
+        durable=version("durable-flows"),
+        postgres=postgres,
+        python=platform.python_version(),
+        machine=_machine(),
+        faults=[row_of(result, now) for result in played],
+    )
+    names = {row.fault for row in fresh.faults}
+    kept: list[Row] = []
+    if before is not None and msgspec.structs.replace(before, faults=fresh.faults) == fresh:
+        kept = [row for row in before.faults if row.fault not in names and row.fault in load_faults()]
+    rows = sorted([*kept, *fresh.faults], key=lambda row: (row.row, row.fault))
+    encoded = msgspec.json.encode(msgspec.structs.replace(fresh, faults=rows))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
+
+
+def read(path: Path = FIGURES) -> Figures:
+    """The figures that were published."""
+    return msgspec.json.decode(path.read_bytes(), type=Figures)
+
+
+def page(figures: Figures) -> str:
+    """The whole of docs/faults.md."""
+    injected = sum(row.injected for row in figures.faults)
+    violations = sum(len(row.violations) for row in figures.faults)
+    days = sorted({row.at.date().isoformat() for row in figures.faults})
+    summary = (
+        f"**{injected:,} faults, {sum(row.runs for row in figures.faults):,} runs, {violations:,} violations.** "
+        f"durable {figures.durable}, Postgres {figures.postgres}, Python {figures.python}, {figures.machine}; "
+        f"{' to '.join(dict.fromkeys((days[0], days[-1])))}, "
+        f"{sum(row.seconds for row in figures.faults) / 60:.0f} minutes of play."
+    )
+    invariants = "\n".join(f"- **{name}** {what}." for name, what in INVARIANTS.items())
+    seed = min(row.seed for row in figures.faults)
+    again = (
+        "## Again\n\n```console\n"
+        f"$ python -m tests.faults --campaign --seed {seed}                # all of it; writes docs/faults.json\n"
+        f"$ python -m tests.faults --campaign --seed {seed} --only killed  # one line; so does this\n"
+        "$ python -m tests.faults --smoke                            # three minutes; in CI\n"
+        "$ python -m tests.faults.report                             # this page from docs/faults.json\n```\n"
+    )
+    return "\n".join(
+        [
+            _INTRODUCTION,
+            summary + "\n",
+            invariants + "\n",
+            again,
+            "## The table\n",
+            "Recovery is in seconds: the median and the 99th percentile. Numbers are those of the matrix of faults.\n",
+            _table(figures),
+            "## Catalogue\n",
+            "What goes wrong in systems like this one, and what holds each line here.\n",
+            catalogue_table(),
+        ]
+    )
+
+
+def _table(figures: Figures) -> str:
+    lines = [(row.row, row.fault, _line(row)) for row in figures.faults]
+    lines += [(row, "", f"| {row} | {what} | – | – | – | not run: {why} | |") for row, (what, why) in ABSENT.items()]
+    head = "| | fault | times | runs | violations | recovery | target |\n|---|---|---:|---:|---:|---:|---|\n"
+    return head + "".join(f"{line}\n" for _, _, line in sorted(lines))
+
+
+def _line(row: Row) -> str:
+    what = f"| {row.row} | **{row.fault}** {row.how}"
+    if row.not_run is not None:
+        return f"{what} | – | – | – | not run: {row.not_run} | {row.target} |"
+    broken = sorted({violation.invariant for violation in row.violations}, key=lambda name: int(name[1:]))
+    violations = f"**{len(row.violations)}** ({', '.join(broken)})" if broken else "0"
+    recovery = "" if row.recovery_p50 is None else f"{row.recovery_p50:.2f} / {row.recovery_p99:.2f}"
+    return f"{what} | {row.injected:,} | {row.runs:,} | {violations} | {recovery} | {row.target} |"
+
+
+def _machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB, {platform.system()}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(read()))
