@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -31,6 +32,7 @@ _ENGINE_CONNECTIONS = 4
 _TRANSACTION_CONNECTIONS = 10
 _RECONNECT_SECONDS = 2.0
 """How long one attempt to reconnect goes on; the next statement starts the next attempt."""
+_RENEW_SECONDS = 0.5
 _CLOSE_SECONDS = 0.5
 _CONNECT_SECONDS = 3
 """The default of ``connect_timeout``: libpq's own is to wait for ever."""
@@ -57,6 +59,7 @@ class Database:
         """Of this worker's session locks: the lease holds it as one number, all other connections share it as two."""
         self._watch = Watch(self.connect, self._renew)
         self._renewals: set[asyncio.Task[None]] = set()
+        self._renewed_at = float("-inf")
 
     @property
     def connect_options(self) -> dict[str, Any]:
@@ -64,8 +67,9 @@ class Database:
         return {**self._options, "autocommit": True}
 
     async def connect(self) -> AsyncConnection[Any]:
-        """A connection beside the pools, in autocommit, for the caller to close."""
-        return await AsyncConnection.connect(self.conninfo, **self.connect_options)
+        """A connection beside the pools, in autocommit, for the caller to close. It prepares nothing, so that it does
+        behind a transaction pooler, too."""
+        return await AsyncConnection.connect(self.conninfo, **{**self.connect_options, "prepare_threshold": None})
 
     async def open(self) -> None:
         """Starts the pools; does not wait for the database."""
@@ -84,8 +88,10 @@ class Database:
             with self._watch.over(connection, is_ours=True):
                 try:
                     yield connection
-                except psycopg.errors.ReadOnlySqlTransaction:
-                    self._renew()  # it leads to what is a standby by now
+                except psycopg.Error as error:
+                    # Its neighbours are broken as well, or lead to what is a standby by now.
+                    if connection.broken or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+                        self._renew()
                     raise
 
     @asynccontextmanager
@@ -103,6 +109,7 @@ class Database:
         with answering(connection, _CONNECT_SECONDS):
             # Limits set for a role are meant for its queries: a flush that is cut off would only be sent again.
             await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+            await connection.execute("SET idle_in_transaction_session_timeout = '10s'")  # ours never are for so long
             # A plan made while the tables were small walks a whole shard value once they have grown, until they are
             # analysed. Making it anew costs a tenth of a millisecond a statement; keeping it made 5,000 runs take 9 s
             # instead of 1.
@@ -113,12 +120,20 @@ class Database:
             self._watch.is_pooled = await run_async(connection, is_pooled(connection.info.backend_pid))
             if not self._watch.is_pooled:
                 await run(connection, share_lock(self.lock_key))
+                # The server, too, shall notice a line that is dead, and let go of what was locked over it.
+                await connection.execute("SET tcp_keepalives_idle = 10")
+                await connection.execute("SET tcp_keepalives_interval = 5")
+                await connection.execute("SET tcp_keepalives_count = 3")
             if not connection.autocommit:
-                await connection.rollback()  # which a session's lock outlives
+                await connection.commit()
         if self._watch.is_pooled:
             connection.prepare_threshold = None  # the next transaction may be another session's
 
     def _renew(self) -> None:
+        now = time.monotonic()
+        if now - self._renewed_at < _RENEW_SECONDS:
+            return
+        self._renewed_at = now
         for pool in self._own_pools:
             task = asyncio.get_running_loop().create_task(pool.drain())
             self._renewals.add(task)

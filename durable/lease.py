@@ -66,7 +66,7 @@ class Lease:
         self._raised = raised
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._loop_seen = time.monotonic()
+        self._asked_loop: float | None = None
         self._blocked_limit = self._least_blocked = min(_BLOCKED_SECONDS, lease)
         self._last_beat = float("-inf")
         self._is_lock_possible = True
@@ -74,7 +74,12 @@ class Lease:
         self._expiry: asyncio.TimerHandle | None = None
         self._registered = asyncio.Event()
         self._others = Takeover(
-            schema, workflows, lambda: self.shard_count, max_strikes=max_strikes, tell_alive=self._tell_alive
+            schema,
+            workflows,
+            lambda: self.shard_count,
+            max_strikes=max_strikes,
+            patience=lease / _BEATS_A_LEASE,
+            tell_alive=self._tell_alive,
         )
         self._own_loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -206,25 +211,29 @@ class Lease:
     async def _take_new_identity(self, connection: AsyncConnection[Any]) -> None:
         extra = {"worker_id": self.worker_id}
         _logger.error("worker %s lost its lease: its runs belong to others now", self.worker_id, extra=extra)
-        await self._others.give_up(connection, self.worker_id, self._workflows, is_strike=False)
-        self.worker_id = str(uuid4())
+        former, self.worker_id = self.worker_id, str(uuid4())
         self._has_expired = False
         await self._lock(connection)
         await self._register(connection)
         self._renewed(self._own_loop.time())
         self._loop.call_soon_threadsafe(self._lost)
+        await self._others.give_up(connection, former, self._workflows, is_strike=False)
 
     # the event loop
 
     def _watch_loop(self) -> None:
-        blocked = time.monotonic() - self._loop_seen
+        now = time.monotonic()
+        if self._asked_loop is None:
+            self._asked_loop = now
+            self._loop.call_soon_threadsafe(self._see_loop)
+            return
+        blocked = now - self._asked_loop
         if blocked > self._blocked_limit:
             self._blocked_limit = 2 * blocked
             frame = sys._current_frames().get(self._loop_thread)
             stack = "".join(traceback.format_stack(frame)) if frame else "(no stack)"
             _logger.error("the event loop is blocked since %.1f s; put blocking calls in steps:\n%s", blocked, stack)
-        self._loop.call_soon_threadsafe(self._see_loop)
 
     def _see_loop(self) -> None:
-        self._loop_seen = time.monotonic()
+        self._asked_loop = None
         self._blocked_limit = self._least_blocked

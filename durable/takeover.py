@@ -12,7 +12,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from durable.core.shard import shard_values
-from durable.database import answer_of, commit
+from durable.database import answer_of, commit, read_all
 from durable.store.backends import end_sessions
 from durable.store.engine import TakenOver, announce_taken_over, take_over_runs
 from durable.store.family import tell_parents
@@ -27,12 +27,14 @@ SECOND_LOOK_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 20.0
 _ORPHANS_SECONDS = 20.0
 _TAKEOVER_SECONDS = 10.0
+_MOST_ASKED = 500
 _MOST_TAKEN_OVER = 1000
 """At once; half as many where that took too long, and more again where it did not."""
 
 
 class Takeover:
-    """``tell_alive`` is called now and then during what may take long: others must not take over from us meanwhile."""
+    """``tell_alive`` is called now and then during what may take long: others must not take over from us meanwhile.
+    ``patience``: how long one answer may take, in seconds."""
 
     def __init__(
         self,
@@ -41,12 +43,14 @@ class Takeover:
         shard_count: Callable[[], int],
         *,
         max_strikes: int,
+        patience: float,
         tell_alive: Callable[[AsyncConnection[Any]], Awaitable[object]],
     ) -> None:
         self._schema = schema
         self._workflows = list(workflows)
         self._shard_count = shard_count
         self._max_strikes = max_strikes
+        self._patience = min(patience, _TAKEOVER_SECONDS)
         self._tell_alive = tell_alive
         self._batch = _MOST_TAKEN_OVER
         self._sightings: dict[str, float] = {}
@@ -70,18 +74,29 @@ class Takeover:
         """Frees the runs of a worker and forgets it. Returns whether some are left, locked by a transaction that it
         began or on a node that is down: then it stays known, and suspect."""
         are_left = False
-        for workflow in workflows:
-            for shard_value in shard_values(workflow, self._shard_count()):
-                try:
-                    are_left |= await self._take_over(connection, shard_value, worker_id, is_strike=is_strike)
-                except psycopg.Error as error:
-                    if connection.closed:
-                        raise
-                    _logger.error("taking over the runs of %s failed: %s", shard_value, error)  # its node may be down
-                    are_left = True
+        for shard_value in await self._owned(connection, worker_id, workflows):
+            try:
+                are_left |= await self._take_over(connection, shard_value, worker_id, is_strike=is_strike)
+            except psycopg.Error as error:
+                if connection.closed:
+                    raise
+                _logger.error("taking over the runs of %s failed: %s", shard_value, error)  # its node may be down
+                are_left = True
         if not are_left:
             await answer_of(connection, remove_worker(self._schema, worker_id))
         return are_left
+
+    async def _owned(self, connection: AsyncConnection[Any], worker_id: str, workflows: Sequence[str]) -> list[str]:
+        """The shard values on which that worker owns runs."""
+        asked = [shard for workflow in workflows for shard in shard_values(workflow, self._shard_count())]
+        owned: list[str] = []
+        for first in range(0, len(asked), _MOST_ASKED):
+            shards = asked[first : first + _MOST_ASKED]
+            with answering(connection, self._patience):
+                answers = await read_all(connection, [owns_runs(self._schema, shard, worker_id) for shard in shards])
+            owned += [shard for shard, is_owner in zip(shards, answers, strict=True) if is_owner]
+            await self._tell_alive(connection)
+        return owned
 
     async def _suspect(self, connection: AsyncConnection[Any], suspect: Suspect, now: float) -> None:
         seen = self._sightings[suspect.worker_id]
@@ -134,7 +149,7 @@ class Takeover:
         ]
         before, self._batch = self._batch, max(1, self._batch // 2)  # for the next try, should this one be cut off
         taken: TakenOver
-        with answering(connection, _TAKEOVER_SECONDS):
+        with answering(connection, self._patience):
             taken, are_left, *_ = await commit(
                 connection, statements, following=[lambda answers: tell_parents(self._schema, answers[0].children)]
             )

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import PipelineStatus, TransactionStatus
 
-from durable.store.backends import Backend, look_at_backend
+from durable.store.backends import Backend, end_backend, look_at_backend
 
 _logger = logging.getLogger(__name__)
 
@@ -106,11 +106,26 @@ class Watch:
                 _logger.debug("nothing can be told of a slow connection: %s", error)
             if is_silent and is_second and backend == before:
                 _logger.warning("a connection fell silent while its answer was awaited; it is given up")
-                hang_up(connection)
-                self._hung_up()
+                await self._give_up(connection)
                 return
             is_second, before = is_silent, backend
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _give_up(self, connection: AsyncConnection[Any]) -> None:
+        """At both ends: the server would hold for hours what was locked over it."""
+        try:
+            asking = await self._connect()
+            try:
+                with answering(asking, ANSWER_SECONDS):
+                    statement = end_backend(connection.info.backend_pid)
+                    await asking.execute(statement.sql, statement.params)
+            finally:
+                await asking.close()
+        except (psycopg.Error, OSError) as error:
+            _logger.warning("the server keeps its end of a silent connection: %s", error)
+        finally:
+            hang_up(connection)
+            self._hung_up()
 
     async def _look(self, connection: AsyncConnection[Any], *, is_ours: bool) -> tuple[bool, Backend | None]:
         """Whether we wait and the server does not work for us, and how the server described it."""

@@ -39,6 +39,11 @@ def end_sessions(key: int) -> Statement[None]:
     return Statement(query("end_sessions", "durable"), {"key": key}, nothing)
 
 
+def end_backend(process_id: int) -> Statement[None]:
+    """Ends a session."""
+    return Statement(query("end_backend", "durable"), {"pid": process_id}, nothing)
+
+
 def look_at_backend(process_id: int) -> Statement[Backend | None]:
     """``None``: the server has no such connection any more."""
     return Statement(
