@@ -1,0 +1,35 @@
+"""Runs that anybody may cancel, terminate, retry or tell something, and that schedules begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from durable import Context, EventTimeout, Workflow, workflow
+from tests.faults.effects import effect
+from tests.faults.workload import STEADFAST, WORKFLOWS
+
+TIMED_OUT = "timed out"
+
+
+class Mixed(msgspec.Struct, frozen=True):
+    number: int
+
+
+@workflow
+async def mixed(ctx: Context, order: Mixed) -> list[str]:
+    before = await ctx.execute("before", effect, ctx.run_id, "before", retry=STEADFAST)
+    try:
+        heard = await ctx.wait_for_event("told", "news", str, timeout=0.5)
+    except EventTimeout:
+        heard = TIMED_OUT
+    return [before, heard]
+
+
+@workflow
+async def tolling(ctx: Context) -> None:
+    await ctx.execute("toll", effect, ctx.run_id, "toll", retry=STEADFAST)
+
+
+MIXED_WORKFLOWS: list[Workflow[Any, Any]] = [*WORKFLOWS, mixed, tolling]
