@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from tests.faults.play import Result, not_played, play
-from tests.faults.server import Server
+from tests.faults.server import Server, die_with_parent
 from tests.faults.stage import SIZES, Fault, Size, load_faults
 
 LANES = {"smoke": 3, "campaign": 2, "soak": 1}
@@ -57,6 +58,7 @@ def log_to(logs: Path) -> None:
 
 
 def _open_lane(logs: Path) -> None:
+    die_with_parent(signal.SIGKILL)
     log_to(logs)
     _servers.append(_lane.enter_context(Server()))
     Finalize(None, _lane.close, exitpriority=10)

@@ -19,11 +19,11 @@ from durable import (
     exponential,
     workflow,
 )
-from tests.faults.effects import book, effect, failing_effect, refund
+from tests.faults.effects import BrokenPart, book, effect, failing_effect, refund
 
 STEADFAST = RetryPolicy(max_retries=100_000, backoff=exponential(0.02, 0.3))
 """The journal is away as long as the server is."""
-_ONCE_MORE = RetryPolicy(max_retries=1, backoff=0.05)
+_UNLESS_BROKEN = RetryPolicy(max_retries=100_000, backoff=exponential(0.02, 0.3), give_up_on=(BrokenPart,))
 
 
 class Transfer(msgspec.Struct, frozen=True):
@@ -183,7 +183,7 @@ async def failing(ctx: Context, order: Breaking) -> str:
     """Fails for good, or catches that; a retry of the run succeeds once the part is remedied."""
     await ctx.execute("before", effect, ctx.run_id, "before", retry=STEADFAST)
     try:
-        return await ctx.execute("break", failing_effect, ctx.run_id, "break", order.number, retry=_ONCE_MORE)
+        return await ctx.execute("break", failing_effect, ctx.run_id, "break", order.number, retry=_UNLESS_BROKEN)
     except StepFailed as failure:
         if not order.is_caught:
             raise

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from durable import AsyncClient, Cron, ScheduleNotFound
+from tests.engine.proxy import Proxy
 from tests.faults.doubt import STATEMENTS, Doubt, doubting
 from tests.faults.failpoints import evidence
 from tests.faults.families import FAMILIES
@@ -24,12 +25,34 @@ from tests.faults.workloads.lingering import Lingering, lingering
 _DOUBTFUL = 4
 _AT_ONCE = 6
 _LINGER_SECONDS = 2.4
-_LIMIT_SECONDS = 600.0
+_DESKS = 3
+_WIRED = 2
+_SILENT_SECONDS = 0.3
+_HEARD_SECONDS = 4.5
+"""In which a worker finds that a connection is silent for good."""
+_REPLACE_SECONDS = (0.5, 1.5)
+_SELDOM_SECONDS = (3.0, 6.0)
+_LIMIT_SECONDS = 60.0
+_LIMIT_SECONDS_EACH = 0.3
 _SELDOM = Cron("0 0 29 2 *")
 _LEAP_YEARS = (datetime(2015, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 
 _AFTER = {"find_transaction_memo": "store_transaction_memo"}
 """What is asked only where the answer to another was lost."""
+_BY_COMING_AND_GOING = frozenset(
+    (
+        "has_settings",
+        "read_settings",
+        "hold_lock",
+        "register_worker",
+        "remove_worker",
+        "owns_runs",
+        "take_over_runs",
+        "end_sessions",
+        "orphan_owners",
+    )
+)
+"""What is asked by workers that come, and by those who see one go."""
 _RARE = ("cancelled parent", "failing")
 """Families whose statements no others bring about."""
 _LOST = "SELECT substring(name FROM 6), count(*) FROM evidence WHERE name LIKE 'lost %' GROUP BY 1"
@@ -74,20 +97,25 @@ async def ambiguous(stage: Stage) -> None:
     desk = Doubt(dict.fromkeys(STATEMENTS, times), stage.random.getrandbits(32))
     with doubting(desk, lambda name: evidence(stage.options.direct, f"lost {name}")):
         is_over = asyncio.Event()
-        operating = asyncio.create_task(_operate(stage, is_over))
+        desks = [asyncio.create_task(_operate(stage, number, is_over)) for number in range(_DESKS)]
         others = [asyncio.create_task(each(stage)) for each in (_make_bad_schedules, _let_linger)]
+        others += [asyncio.create_task(_silence(stage, times)) for _ in range(_WIRED)]
         try:
-            async with asyncio.timeout(_LIMIT_SECONDS):
+            async with asyncio.timeout(_LIMIT_SECONDS + _LIMIT_SECONDS_EACH * stage.size):
                 while missing := await _missing(stage, times):
-                    await _replace_one(stage, doubtful, missing)
+                    is_soon = not _BY_COMING_AND_GOING.isdisjoint(missing)
+                    await asyncio.sleep(stage.random.uniform(*(_REPLACE_SECONDS if is_soon else _SELDOM_SECONDS)))
+                    _replace_one(stage, doubtful, missing)
         except TimeoutError:
             pass  # what is missing is told below
         finally:
             is_over.set()
             for task in others:
                 task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-            await operating
+            ends = await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.gather(*desks)
+    for broken in (end for end in ends if isinstance(end, Exception)):
+        raise broken
     await stage.observer.rows(_REMOVE)
     lost = dict(await stage.observer.rows(_LOST))
     for name in STATEMENTS:
@@ -119,9 +147,8 @@ def _spawn(stage: Stage, times: dict[str, int]) -> Member:
     return stage.fleet.spawn(msgspec.structs.replace(stage.options, doubt=doubt))
 
 
-async def _replace_one(stage: Stage, doubtful: list[Member], missing: dict[str, int]) -> None:
-    """Kills or stops a worker, for what is only asked when one comes or goes."""
-    await asyncio.sleep(stage.random.uniform(0.5, 1.5))
+def _replace_one(stage: Stage, doubtful: list[Member], missing: dict[str, int]) -> None:
+    """Kills or stops a worker; the one in its place is to lose what is missing still."""
     victim = doubtful.pop(0)
     if stage.random.random() < 0.5:
         victim.kill()
@@ -129,6 +156,21 @@ async def _replace_one(stage: Stage, doubtful: list[Member], missing: dict[str, 
         victim.terminate()
     doubtful.append(_spawn(stage, {name: -(-count // 2) for name, count in missing.items()}))
     stage.fleet.collect()
+
+
+async def _silence(stage: Stage, times: int) -> None:
+    """A worker behind a network that forgets connections: only there is one ended at the server."""
+    async with Proxy(stage.options.direct) as proxy:
+        doubt = Doubt({"end_backend": times}, stage.random.getrandbits(32), most_between=1)
+        member = stage.fleet.spawn(msgspec.structs.replace(stage.options, conninfo=proxy.conninfo, doubt=doubt))
+        try:
+            while True:
+                await asyncio.sleep(_HEARD_SECONDS)
+                proxy.silence()
+                await asyncio.sleep(_SILENT_SECONDS)
+                proxy.speak()
+        finally:
+            member.kill()
 
 
 async def _let_linger(stage: Stage) -> None:
@@ -145,13 +187,13 @@ async def _make_bad_schedules(stage: Stage) -> None:
         await asyncio.sleep(stage.random.uniform(0.2, 0.6))
 
 
-async def _operate(stage: Stage, is_over: asyncio.Event) -> None:
+async def _operate(stage: Stage, desk: int, is_over: asyncio.Event) -> None:
     """All that a client can ask beside what the load asks, each time with a client that knows nothing yet."""
     for number in itertools.count():
         if is_over.is_set():
             return
         async with AsyncClient(stage.options.direct) as client:
-            for operation in _operations(client, f"seldom {number}"):
+            for operation in _operations(client, f"seldom {desk} {number}"):
                 await stage.load.surely(operation)
 
 
