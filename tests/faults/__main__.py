@@ -1,6 +1,8 @@
-"""``python -m tests.faults --smoke | --campaign | --soak [--only NAME,…] [--seed N] [--times N] [--lanes N] [--list]``.
+"""``python -m tests.faults --smoke | --campaign | --soak [--only NAME,…] [--seed N] [--times N] [--lanes N] [--publish]
+[--list]``.
 
-The campaign writes docs/faults.json, unless ``--times`` makes it a lesser one.
+A whole campaign writes docs/faults.json; of one with ``--only``, ``--publish`` puts the figures in the place of those
+before. With ``--times`` nothing is written.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def main() -> int:
     for result in play_all([faults[name] for name in names], order, arguments.lanes or LANES[size]):
         results.append(result)
         _print(result)
-        if size == "campaign" and arguments.times is None:
+        if size == "campaign" and arguments.times is None and (arguments.publish or not arguments.only):
             publish([result])  # at once: what comes after may be interrupted
     failed = [result.name for result in results if result.violations]
     not_run = [result.name for result in results if result.not_run is not None]
@@ -63,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--times", type=int, metavar="N", help="inject each so often instead")
     parser.add_argument("--lanes", type=int, metavar="N", help="play so many at once instead")
+    parser.add_argument("--publish", action="store_true", help="write the figures of some faults, too")
     parser.add_argument("--list", action="store_true", help="show the faults and end")
     return parser
 

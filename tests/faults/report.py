@@ -154,8 +154,8 @@ def page(figures: Figures) -> str:
     seed = min(row.seed for row in figures.faults)
     again = (
         "## Again\n\n```console\n"
-        f"$ python -m tests.faults --campaign --seed {seed}                # all of it; writes docs/faults.json\n"
-        f"$ python -m tests.faults --campaign --seed {seed} --only killed  # one line; so does this\n"
+        f"$ python -m tests.faults --campaign --seed {seed} --only killed  # one line; --list tells of all\n"
+        f"$ python -m tests.faults --campaign --seed {seed}                # an hour; writes docs/faults.json\n"
         "$ python -m tests.faults --smoke                            # three minutes; in CI\n"
         "$ python -m tests.faults.report                             # this page from docs/faults.json\n```\n"
     )

@@ -65,8 +65,9 @@ class Violation(msgspec.Struct, frozen=True):
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """``row``: of the matrix. ``how`` and ``target`` are for the table. ``sizes``: how often it is injected.
 
-    ``recovery``: the target for the 99th percentile, in seconds; ``None``: none. ``patience``: how long runs may
-    take to end afterwards, in seconds. ``excuses``: invariants that the fault itself breaks by what it is.
+    ``recovery``: the target for the 99th percentile, in seconds; ``None``: none. ``is_timed``: it judges other times
+    itself. Of either kind the campaign plays one at a time. ``patience``: how long runs may take to end afterwards, in
+    seconds. ``excuses``: invariants that the fault itself breaks by what it is.
     ``options``: changes to ``WorkerOptions``. ``families``: those of the load, by default all; ``schedules``: whether
     it has schedules, too.
     ``server_settings``: those of a server of its own, ``None`` for the common one. ``place``: where that one lives.
@@ -83,6 +84,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 4
     options: Mapping[str, Any] = {}
     recovery: float | None = None
+    is_timed: bool = False
     patience: float = 30.0
     excuses: frozenset[str] = frozenset()
     in_flight: int = 40

@@ -67,6 +67,7 @@ async def _only_these_were_struck(stage: Stage) -> None:
     target=f"failed as CrashLoop after exactly {_STRIKES} workers; neighbours on other workers: p99 < 2 ×",
     sizes={"smoke": _STRIKES, "campaign": 20 * _STRIKES, "soak": 200 * _STRIKES},
     workers=_WORKERS,
+    is_timed=True,
     options={"max_strikes": _STRIKES, "workflows": "tests.faults.workloads.dooming:DOOMING_WORKFLOWS"},
     verify=_only_these_were_struck,
 )

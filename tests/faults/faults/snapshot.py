@@ -28,8 +28,9 @@ _DEAD = "SELECT n_dead_tup FROM pg_stat_user_tables WHERE schemaname = 'durable'
     row=12,
     how="an idle REPEATABLE READ transaction, looked at once a second; autovacuum each 5 s",
     target=f"95 of 100 runs claimed within {_MOST_TIMES:g} times what it takes before",
-    sizes={"smoke": 3, "campaign": 240, "soak": 3600},
+    sizes={"smoke": 3, "campaign": 150, "soak": 3600},
     workers=3,
+    is_timed=True,
     server_settings={"autovacuum_naptime": "5s"},
 )
 async def snapshot(stage: Stage) -> None:
