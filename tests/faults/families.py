@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from durable import RunNotCancellable, RunNotRetryable, RunTerminal
 from tests.faults.load import Family, Life
 from tests.faults.workload import (
@@ -142,7 +144,8 @@ async def _cancelled_parent(life: Life) -> None:
     run_key = await life.begin(parent, order, is_plain=True)
     assert run_key is not None
     await life.pause(0.5)
-    await life.load.surely(lambda: life.client.cancel_run(run_key, "no children any more"))
+    with contextlib.suppress(RunNotCancellable):  # a try whose outcome was in doubt had done it
+        await life.load.surely(lambda: life.client.cancel_run(run_key, "no children any more"))
     await life.load.ended(run_key)
 
 
