@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeAlias
@@ -23,6 +24,8 @@ SyncPool: TypeAlias = ConnectionPool[Any]
 AsyncPool: TypeAlias = AsyncConnectionPool[Any]
 
 _MOST_CONNECTIONS = 8
+_CONFLICT_PAUSES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16)
+"""Between tries of what met a serialization failure or a deadlock, where that is the database's way."""
 _OPTIONS: dict[str, Any] = {"autocommit": True}
 
 
@@ -81,6 +84,14 @@ class Connections:
         return self._run(make, attempt)
 
     def _run(self, make: Callable[[], Op[T]], attempt: Callable[[Connection[Any]], T]) -> T:
+        for pause in _CONFLICT_PAUSES:
+            try:
+                return self._run_once(make, attempt)
+            except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
+                time.sleep(pause)
+        return self._run_once(make, attempt)
+
+    def _run_once(self, make: Callable[[], Op[T]], attempt: Callable[[Connection[Any]], T]) -> T:
         connection: Connection[Any] | None = None
         try:
             with self.connection() as connection:
@@ -176,6 +187,14 @@ class AsyncConnections:
         return await self._run(make, is_transaction=True)
 
     async def _run(self, make: Callable[[], Op[T]], *, is_transaction: bool) -> T:
+        for pause in _CONFLICT_PAUSES:
+            try:
+                return await self._run_once(make, is_transaction=is_transaction)
+            except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
+                await asyncio.sleep(pause)
+        return await self._run_once(make, is_transaction=is_transaction)
+
+    async def _run_once(self, make: Callable[[], Op[T]], *, is_transaction: bool) -> T:
         async def attempt(connection: AsyncConnection[Any]) -> T:
             if not is_transaction:
                 return await run_async(connection, make())

@@ -69,7 +69,8 @@ class Database:
     async def connect(self) -> AsyncConnection[Any]:
         """A connection beside the pools, in autocommit, for the caller to close. It prepares nothing, so that it does
         behind a transaction pooler, too."""
-        return await AsyncConnection.connect(self.conninfo, **{**self.connect_options, "prepare_threshold": None})
+        options: dict[str, Any] = {**self.connect_options, "prepare_threshold": None}
+        return await AsyncConnection.connect(self.conninfo, **options)
 
     async def open(self) -> None:
         """Starts the pools; does not wait for the database."""
@@ -116,18 +117,19 @@ class Database:
             await connection.execute("SET plan_cache_mode = force_custom_plan")
 
     async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
+        is_autocommit = connection.autocommit
+        await connection.set_autocommit(True)
         with answering(connection, _CONNECT_SECONDS):
             self._watch.is_pooled = await run_async(connection, is_pooled(connection.info.backend_pid))
-            if not self._watch.is_pooled:
+            if self._watch.is_pooled:
+                connection.prepare_threshold = None  # the next transaction may be another session's
+            else:
                 await run(connection, share_lock(self.lock_key))
                 # The server, too, shall notice a line that is dead, and let go of what was locked over it.
                 await connection.execute("SET tcp_keepalives_idle = 10")
                 await connection.execute("SET tcp_keepalives_interval = 5")
                 await connection.execute("SET tcp_keepalives_count = 3")
-            if not connection.autocommit:
-                await connection.commit()
-        if self._watch.is_pooled:
-            connection.prepare_threshold = None  # the next transaction may be another session's
+        await connection.set_autocommit(is_autocommit)
 
     def _renew(self) -> None:
         now = time.monotonic()

@@ -1,7 +1,8 @@
 """The ancestor's scenarios 80 to 82: how often an idle worker asks, as Postgres sees it.
 
-A look ends with the question when the next run wakes; `pg_stat_activity` tells when that was asked last. Waits can be
-longer than they should, on a busy machine, but never shorter: so what is asserted is the least that lies between looks.
+A look is a transaction, the only one that an idle worker begins; `pg_stat_activity` tells when it was last committed.
+Waits can be longer than they should, on a busy machine, but never shorter: so what is asserted is the least that lies
+between looks.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 from durable import AsyncClient, Context, Worker, workflow
 from tests.ancestor.flows import greeting, until
 
-LOOK = "%Seconds until the next run of this shard value wakes%"
+LOOK = "COMMIT"
 
 
 class Looks:

@@ -52,7 +52,7 @@ async def test_33_a_worker_survives_the_loss_of_its_schema(
         async with AsyncClient(bare_database) as client:
             assert await (await client.begin(simple, "before")).result(timeout=10) == "Hello, before!"
         await rows(bare_database, "DROP SCHEMA durable CASCADE")
-        await until(lambda: "claiming runs of simple failed" in caplog.text)
+        await until(lambda: "claiming runs of simple_0 failed" in caplog.text)
         assert worker.ready()
 
         migrate(bare_database)
