@@ -30,7 +30,7 @@ _SHARDS = 2
 _PATIENCE_SECONDS = 60.0
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "max_connections": "200",
+    "max_connections": "300",
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
     "timezone": "UTC",
