@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
@@ -187,7 +187,7 @@ async def answer_of(connection: AsyncConnection[Any], statement: Statement[T]) -
 
 async def read_all(connection: AsyncConnection[Any], statements: Sequence[Statement[Any]]) -> list[Any]:
     """Runs statements in one round trip, in order."""
-    async with connection.pipeline():
+    async with _pipeline(connection):
         cursors = [await _send(connection, statement) for statement in statements]
     return await _receive_all(cursors, statements)
 
@@ -204,7 +204,7 @@ async def commit(
     answers: list[Any] = []
     last: list[Any] = []
     rest = statements
-    async with connection.pipeline() as pipeline:
+    async with _pipeline(connection) as pipeline:
         async with connection.transaction():
             cursors = [await _send(connection, statement) for statement in statements]
             for stage in following:
@@ -215,6 +215,17 @@ async def commit(
                 cursors = [await _send(connection, statement) for statement in rest]
         cursors.extend([await _send(connection, statement) for statement in then])
     return [*answers, *await _receive_all(cursors, [*rest, *then])]
+
+
+@asynccontextmanager
+async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPipeline]:
+    try:
+        async with connection.pipeline() as pipeline:
+            yield pipeline
+    except IndexError as error:
+        # psycopg loses count of the answers where a COMMIT in a pipeline fails.
+        await connection.close()
+        raise psycopg.OperationalError("the answers of a pipeline were lost") from error
 
 
 async def _send(connection: AsyncConnection[Any], statement: Statement[Any]) -> AsyncCursor[Any]:

@@ -251,7 +251,7 @@ class Life:
             async with self.load.connection() as connection, connection.transaction():
                 await self.client.begin_tx(connection, wf, input)
                 raise psycopg.Rollback
-        except _OUTAGE:
+        except (psycopg.Rollback, *_OUTAGE):  # the first, where the connection was lost just then
             self.load.retried += 1
 
 
