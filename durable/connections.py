@@ -24,6 +24,7 @@ SyncPool: TypeAlias = ConnectionPool[Any]
 AsyncPool: TypeAlias = AsyncConnectionPool[Any]
 
 _MOST_CONNECTIONS = 8
+_MOST_BROKEN = 2
 _CONFLICT_PAUSES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16)
 """Between tries of what met a serialization failure or a deadlock, where that is the database's way."""
 _OPTIONS: dict[str, Any] = {"autocommit": True}
@@ -92,15 +93,16 @@ class Connections:
         return self._run_once(make, attempt)
 
     def _run_once(self, make: Callable[[], Op[T]], attempt: Callable[[Connection[Any]], T]) -> T:
-        connection: Connection[Any] | None = None
-        try:
-            with self.connection() as connection:
-                return attempt(connection)
-        except psycopg.OperationalError:
-            if connection is None or not connection.broken:
-                raise
-        # It broke, so its neighbours in the pool may be broken too; the operation can be run anew.
-        self._pool.check()
+        for _ in range(_MOST_BROKEN):
+            connection: Connection[Any] | None = None
+            try:
+                with self.connection() as connection:
+                    return attempt(connection)
+            except psycopg.OperationalError:
+                if connection is None or not connection.broken:
+                    raise
+            # It broke, so its neighbours in the pool may be broken too; the operation can be run anew.
+            self._pool.check()
         with self.connection() as connection:
             return attempt(connection)
 
@@ -201,14 +203,15 @@ class AsyncConnections:
             async with connection.transaction():
                 return await run_async(connection, make())
 
-        connection: AsyncConnection[Any] | None = None
-        try:
-            async with self.connection() as connection:
-                return await attempt(connection)
-        except psycopg.OperationalError:
-            if connection is None or not connection.broken:
-                raise
-        await self._pool.check()
+        for _ in range(_MOST_BROKEN):
+            connection: AsyncConnection[Any] | None = None
+            try:
+                async with self.connection() as connection:
+                    return await attempt(connection)
+            except psycopg.OperationalError:
+                if connection is None or not connection.broken:
+                    raise
+            await self._pool.check()
         async with self.connection() as connection:
             return await attempt(connection)
 
