@@ -1,4 +1,5 @@
--- The run is locked by this transaction or not ours any more: then its epoch has moved on and nothing is stored.
+-- The run is locked by this transaction, whether it stays ours or was settled by it (then it has no owner any more); or it
+-- is not ours, by its epoch or by its owner, and nothing is stored.
 INSERT INTO durable.steps
     (workflow_name_shard, run_id, step_key, kind, status, seq, fn, attempts, started_at, input, output, error)
 SELECT %(shard_value)s, memo.run_id, memo.step_key, memo.kind,
