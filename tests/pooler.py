@@ -48,7 +48,9 @@ def pooler(dsn: str) -> Iterator[str]:
             f"auth_type=trust\nauth_file={directory}/users\npool_mode=transaction\n"
             "max_client_conn=500\ndefault_pool_size=40\nserver_idle_timeout=5\nlog_connections=0\nlog_disconnections=0\n"
         )
-        process = subprocess.Popen([binary, "-q", str(settings)], user=owner)
+        # A server of root's runs in a user namespace in which root is nobody.
+        namespace = ["unshare", "--user", "--map-user=65534", "--map-group=65534"] if owner == 0 else []
+        process = subprocess.Popen([*namespace, binary, "-q", str(settings)], user=owner)
         conninfo = make_conninfo(dsn, host="127.0.0.1", hostaddr="127.0.0.1", port=own_port, user="postgres")
         try:
             _wait_for(conninfo, process)
