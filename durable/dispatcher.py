@@ -11,11 +11,12 @@ from typing import Any
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from durable.asides import Asides
 from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
 from durable.database import Database, commit, is_outage, read_all
 from durable.executor import Executor
-from durable.store.channels import announce_ended
+from durable.store.channels import announce_ended, announce_runs
 from durable.store.engine import (
     Load,
     Routed,
@@ -40,6 +41,8 @@ _MOST_CLAIMED = 500
 _MOST_ROUTED = 1000
 _MOST_GIVEN_UP = 1000
 _LOST_SECONDS = 1.0
+_COURTESY_SECONDS = 60.0
+"""For so long after its wake a run that was set aside here is left to others, whose code may match."""
 _SOONEST = 0.005
 """Seconds: a wake that is due but locked by another worker is not asked for more often than this."""
 
@@ -77,6 +80,9 @@ class Dispatcher:
         self._to_route: set[str] = set(shard_values)
         self._to_give_up: dict[str, bool] = {}
         self._wakes: dict[str, float] = {}
+        self._asides = Asides()
+        self._to_hand_over: set[str] = set()
+        self._handed_over = float("-inf")
 
     # hints, from callbacks of the loop
 
@@ -100,6 +106,11 @@ class Dispatcher:
             self._note_wake(shard_value, wake_in)
         if self._to_claim or wake_in is not None:
             self._awake.set()
+
+    def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
+        wake_in += _COURTESY_SECONDS
+        self._asides.add(run_key.run_id, wake_in)
+        self._note_wake(run_key.workflow_name_shard, wake_in)
 
     def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
         """A run may be ours by its row, and is not executed here. It is given up; as a strike where that may be its own
@@ -159,9 +170,7 @@ class Dispatcher:
     async def _wait(self) -> None:
         timeout = self._interval
         if self._wakes:
-            soonest = min(self._wakes.values()) - time.monotonic()
-            if soonest < timeout and self._executor.free_places(self.workflow) > 0:
-                timeout = max(soonest, _SOONEST)
+            timeout = max(min(timeout, min(self._wakes.values()) - time.monotonic()), _SOONEST)
         try:
             async with asyncio.timeout(timeout):
                 await self._awake.wait()
@@ -169,6 +178,10 @@ class Dispatcher:
             now = time.monotonic()
             due = [shard_value for shard_value, moment in self._wakes.items() if moment <= now + 0.001]
             self._to_claim.update(due)
+            if due and self._executor.free_places(self.workflow) == 0:
+                self._to_hand_over.update(due)
+                for shard_value in due:
+                    del self._wakes[shard_value]
             if not due:
                 self._to_claim.update(self._shard_values)
                 self._to_route.update(self._shard_values)
@@ -176,6 +189,8 @@ class Dispatcher:
 
     async def _pass(self) -> bool:
         found = False
+        if self._to_hand_over:
+            await self._each_by_itself(self._hand_over(), self.workflow.name)
         for shard_value in sorted(self._to_give_up):
             await self._each_by_itself(self._give_up_lost(shard_value), shard_value)
         # Who was first is last: a crowd must not starve the others.
@@ -220,8 +235,9 @@ class Dispatcher:
             self._wakes.pop(shard_value, None)
         claiming: list[Statement[Any]] = []
         if limit > 0:
-            claiming.append(claim_runs(self._schema, shard_value, worker_id, limit))
-            claiming.append(next_wake(self._schema, shard_value))
+            left_to_others = self._asides.run_ids()
+            claiming.append(claim_runs(self._schema, shard_value, worker_id, limit, left_to_others))
+            claiming.append(next_wake(self._schema, shard_value, left_to_others))
         try:
             async with self._database.engine() as connection:
                 if is_routing:
@@ -253,6 +269,16 @@ class Dispatcher:
     def _tell_parents(self, answers: Sequence[Any]) -> list[Statement[None]]:
         ending: Routed | TakenOver = answers[0]
         return tell_parents(self._schema, ending.children)
+
+    async def _hand_over(self) -> None:
+        """Runs are due, and there is no place for them here: others may have some, and need not know."""
+        handed_over, self._to_hand_over = sorted(self._to_hand_over), set()
+        now = time.monotonic()
+        if now - self._handed_over < self._poll_interval:
+            return
+        self._handed_over = now
+        async with self._database.engine() as connection:
+            await read_all(connection, [announce_runs(self._schema, shard_value) for shard_value in handed_over])
 
     async def _give_up_lost(self, shard_value: str) -> None:
         is_strike = self._to_give_up.pop(shard_value)

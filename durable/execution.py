@@ -87,9 +87,9 @@ class Execution:
         return isinstance(self._ending, Park)
 
     @property
-    def comes_back_in(self) -> float | None:
-        """Seconds until a settled run wants to be claimed again, ``None`` if it has ended."""
-        return self.attempt.comes_back_in(self._ending) if isinstance(self._ending, Settle) else None
+    def settled(self) -> Settle | None:
+        """How it left its run, ``None`` unless it did so for good or for another attempt."""
+        return self._ending if isinstance(self._ending, Settle) else None
 
     @entry
     def begin(self, history: History, wake: Wake | None) -> None:

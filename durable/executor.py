@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from durable.core.codec import Codec
 from durable.core.commands import Execute, Transact
 from durable.core.history import History
+from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
 from durable.database import Database
 from durable.execution import Execution
@@ -28,6 +29,9 @@ class Claimer(Protocol):
 
     def place_freed(self, shard_value: str, wake_in: float | None) -> None:
         """A run has left and wakes in that many seconds: 0, it can be claimed at once; ``None``, it need not be."""
+
+    def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
+        """The code here does not match the run that has left."""
 
     def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
         """A run is no longer executed here, and nothing of that could be recorded."""
@@ -166,6 +170,7 @@ class Executor:
             del self._active[run_id]
         workflow = execution.workflow
         self._load[workflow.name] -= 1
+        claimer = self._claimer_of(workflow.name)
         wake_in: float | None = None
         if written is not None and execution.is_parked:
             self._resident[run_id] = execution
@@ -173,9 +178,12 @@ class Executor:
             while len(self._resident) > self._max_resident:
                 self._resident.popitem(last=False)[1].close()
             wake_in = 0.0 if written.requeued else written.wake_in
-        elif written is not None:
-            wake_in = execution.comes_back_in
-        claimer = self._claimer_of(workflow.name)
+        elif written is not None and (settled := execution.settled) is not None:
+            comes_back_in = execution.attempt.comes_back_in(settled)
+            if settled.is_set_aside and comes_back_in is not None:
+                claimer.run_set_aside(execution.run_key, comes_back_in)
+            else:
+                wake_in = comes_back_in
         claimer.place_freed(execution.run_key.workflow_name_shard, wake_in)
         if written is None:
             claimer.run_lost(execution.run_key.workflow_name_shard)
@@ -187,6 +195,7 @@ class Executor:
     async def drain(self, patience: float) -> None:
         """Lets steps finish or runs park, for that many seconds; then hands back what is left."""
         self._is_draining = True
+        self._journal.is_leaving = True
         self._stopping.set()
         loop = asyncio.get_running_loop()
         for execution in list(self._active.values()):

@@ -41,13 +41,15 @@ class Journal:
         self._database = database
         self._schema = schema
         self._worker_id = worker_id
+        self.is_leaving = False
+        """Whether what is left to wake has to be told to the other workers, because this one stops."""
         self._lanes: dict[str, _Lane] = {}
 
     def mark(self, shard_value: str, recorder: Recorder) -> None:
         """Has the recorder's record written with the next flush."""
         lane = self._lanes.get(shard_value)
         if lane is None:
-            lane = self._lanes[shard_value] = _Lane(self._database, self._schema, shard_value, self._worker_id)
+            lane = self._lanes[shard_value] = _Lane(self, self._database, self._schema, shard_value, self._worker_id)
         lane.mark(recorder)
 
     async def drain(self) -> None:
@@ -61,7 +63,10 @@ class Journal:
 
 
 class _Lane:
-    def __init__(self, database: Database, schema: str, shard_value: str, worker_id: Callable[[], str]) -> None:
+    def __init__(
+        self, journal: Journal, database: Database, schema: str, shard_value: str, worker_id: Callable[[], str]
+    ) -> None:
+        self._journal = journal
         self._database = database
         self._schema = schema
         self._shard_value = shard_value
@@ -107,7 +112,7 @@ class _Lane:
         flush = Flush(self._schema, self._shard_value, self._worker_id(), records)
         relatives = [flush.relatives] if flush.has_relatives else []
         # Announced after the commit, where it needs no disk: inside, every other that notifies would queue behind it.
-        then = flush.announcements()
+        then = flush.announcements(is_leaving=self._journal.is_leaving)
         async with self._database.engine() as connection:
             if is_repeat:
                 # Perhaps only the answer was lost, and others have gone on with what the run left behind.

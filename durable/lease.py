@@ -26,6 +26,7 @@ from psycopg import AsyncConnection
 from durable.database import Database, answer_of
 from durable.drive import run_async
 from durable.store.backends import hold_lock, is_pooled
+from durable.store.channels import announce_departure
 from durable.store.workers import Heard, beat, register_worker
 from durable.takeover import SECOND_LOOK_SECONDS, Takeover
 from durable.watch import ANSWER_SECONDS, answering
@@ -71,6 +72,7 @@ class Lease:
         self._last_beat = float("-inf")
         self._is_lock_possible = True
         self._has_expired = False
+        self._is_departure_due = False
         self._expiry: asyncio.TimerHandle | None = None
         self._registered = asyncio.Event()
         self._others = Takeover(
@@ -99,6 +101,10 @@ class Lease:
     def is_in_touch(self) -> bool:
         """Whether the database has answered just now."""
         return time.monotonic() - self._last_beat < self._beat_seconds + ANSWER_SECONDS
+
+    def announce_departure(self) -> None:
+        """With the next heartbeat: nothing more is claimed here, and the others must see to what wakes."""
+        self._is_departure_due = True
 
     def stop(self) -> None:
         """Gives the lease back; returns when the thread has ended, at once where the database does not answer."""
@@ -148,6 +154,9 @@ class Lease:
         while not self._stopping.is_set():
             heard = await self._beat(connection)
             self._watch_loop()
+            if self._is_departure_due:
+                self._is_departure_due = False
+                await answer_of(connection, announce_departure(self._schema))
             await self._others.look(connection, heard.suspects)
             await self._pause(min(SECOND_LOOK_SECONDS, self._beat_seconds) if heard.suspects else self._beat_seconds)
         # What a cancelled claim left behind goes on at once, and not as an orphan.

@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from durable.core.shard import shard_values
 from durable.database import answer_of, commit, read_all
 from durable.store.backends import end_sessions
+from durable.store.channels import announce_departure
 from durable.store.engine import TakenOver, announce_taken_over, take_over_runs
 from durable.store.family import tell_parents
 from durable.store.statement import Statement
@@ -84,6 +85,7 @@ class Takeover:
                 are_left = True
         if not are_left:
             await answer_of(connection, remove_worker(self._schema, worker_id))
+        await answer_of(connection, announce_departure(self._schema))
         return are_left
 
     async def _owned(self, connection: AsyncConnection[Any], worker_id: str, workflows: Sequence[str]) -> list[str]:

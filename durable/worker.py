@@ -307,6 +307,7 @@ class Worker:
 
     async def _shut_down(self, duties: list[asyncio.Task[None]], parts: _Parts) -> None:
         await ended(duties)
+        parts.lease.announce_departure()
         await parts.executor.drain(self._patience)
         flushed = asyncio.create_task(_flush(parts))
         patience = _FLUSH_SECONDS if parts.lease.is_in_touch else _OUT_OF_TOUCH_SECONDS
@@ -330,13 +331,21 @@ class Worker:
 
     def _notified(self, payload: str) -> None:
         kind, _, shard_value = payload.partition(":")
-        if kind == "schedule" and self._scheduler is not None:
-            self._scheduler.wake()
-            return
+        match kind:
+            case "schedule" if self._scheduler is not None:
+                self._scheduler.wake()
+            case "worker":
+                self._poll_all()
+            case "run" | "event":
+                self._work_arrived(shard_value, is_event=kind == "event")
+            case _:  # of a later release
+                pass
+
+    def _work_arrived(self, shard_value: str, *, is_event: bool) -> None:
         name, _, index = shard_value.rpartition("_")
         dispatcher = self._dispatchers.get(name)
         if dispatcher is not None and index.isdecimal():
-            dispatcher.work_arrived(shard_value, is_event=kind == "event")
+            dispatcher.work_arrived(shard_value, is_event=is_event)
 
     def _lost(self) -> None:
         if self._executor is not None:

@@ -36,6 +36,10 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
     def is_terminal(self) -> bool:
         return self.status in TERMINAL
 
+    @property
+    def is_set_aside(self) -> bool:
+        return self.set_asides > 0
+
 
 Ending: TypeAlias = Park | Settle
 

@@ -16,7 +16,7 @@ _IDS_A_NOTICE = 200
 
 
 def work_channel(schema: str) -> str:
-    """Where committed work is announced to workers: ``run:<shard value>``, ``event:<shard value>`` or ``schedule:``.
+    """Where work is announced to workers: ``run:<shard value>``, ``event:<shard value>``, ``schedule:`` or ``worker:``.
 
     Hashed, since a schema name may fill the 63 bytes that a channel name has.
     """
@@ -41,6 +41,11 @@ def announce_event(schema: str, shard_value: str) -> Statement[None]:
 def announce_schedule(schema: str) -> Statement[None]:
     """A schedule is new or was changed."""
     return _notify(schema, work_channel(schema), "schedule:")
+
+
+def announce_departure(schema: str) -> Statement[None]:
+    """A worker leaves or has died: nobody but the others remembers when its runs wake."""
+    return _notify(schema, work_channel(schema), "worker:")
 
 
 def announce_ended(schema: str, run_ids: Sequence[str]) -> list[Statement[None]]:

@@ -44,18 +44,21 @@ class TakenOver(msgspec.Struct, frozen=True):
     children: tuple[EndedChild, ...]
 
 
-def claim_runs(schema: str, shard_value: str, worker_id: str, limit: int) -> Statement[list[ClaimedRun]]:
-    """Makes this worker the owner of up to ``limit`` runs of one shard value."""
+def claim_runs(
+    schema: str, shard_value: str, worker_id: str, limit: int, left_to_others: Sequence[str] = ()
+) -> Statement[list[ClaimedRun]]:
+    """Makes this worker the owner of up to ``limit`` runs of one shard value, but of none ``left_to_others``."""
     return Statement(
         query("claim_runs", schema),
-        {"shard_value": shard_value, "worker_id": worker_id, "limit": limit},
+        {"shard_value": shard_value, "worker_id": worker_id, "limit": limit, "left_to_others": list(left_to_others)},
         lambda rows: [ClaimedRun(*row) for row in rows],
     )
 
 
-def next_wake(schema: str, shard_value: str) -> Statement[float | None]:
+def next_wake(schema: str, shard_value: str, left_to_others: Sequence[str]) -> Statement[float | None]:
     """Seconds until the next run of this shard value wakes (negative: overdue), ``None`` if none sleeps."""
-    return Statement(query("next_wake", schema), {"shard_value": shard_value}, lambda rows: rows[0][0])
+    columns = {"shard_value": shard_value, "left_to_others": list(left_to_others)}
+    return Statement(query("next_wake", schema), columns, lambda rows: rows[0][0])
 
 
 class Load:

@@ -7,7 +7,7 @@ from typing import Any
 
 from durable.core.endings import Park, Settle
 from durable.core.runs import RunKey
-from durable.store.channels import announce_ended
+from durable.store.channels import announce_ended, announce_runs
 from durable.store.engine import forget_failed_steps
 from durable.store.family import (
     EndedChild,
@@ -89,9 +89,12 @@ class Flush:
             *tell_parents(self._schema, ended),
         ]
 
-    def announcements(self) -> list[Statement[None]]:
-        """Also of what may not be ours: whoever lost the answer to a commit says it after the next."""
+    def announcements(self, *, is_leaving: bool) -> list[Statement[None]]:
+        """Also of what may not be ours: whoever lost the answer to a commit says it after the next. A worker that
+        ``is_leaving`` tells the others of all that is to wake, too."""
         done = announce_ended(self._schema, [record.run_id for record in self._records if _is_end(record)])
+        if any(_is_for_others(record, is_leaving=is_leaving) for record in self._records):
+            done.append(announce_runs(self._schema, self._shard_value))
         if not self.has_relatives:
             return done
         children, unwanted, ended = self._family(self._records)
@@ -255,6 +258,16 @@ class Flush:
 
 def _is_end(record: Record) -> bool:
     return isinstance(record.ending, Settle) and record.ending.is_terminal
+
+
+def _is_for_others(record: Record, *, is_leaving: bool) -> bool:
+    match record.ending:
+        case Settle() as settled if not settled.is_terminal:
+            return is_leaving or settled.is_set_aside
+        case Park():
+            return is_leaving
+        case _:
+            return False
 
 
 def _ended_child(record: Record) -> EndedChild | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -273,9 +273,9 @@ async def test_a8_fifty_workers_look_at_most_twice_each_for_one_run(
     looks: Counter[str] = Counter()
     claim = claim_runs
 
-    def counted(schema: str, shard_value: str, worker_id: str, limit: int) -> Any:
+    def counted(schema: str, shard_value: str, worker_id: str, limit: int, left_to_others: Sequence[str]) -> Any:
         looks[worker_id] += 1
-        return claim(schema, shard_value, worker_id, limit)
+        return claim(schema, shard_value, worker_id, limit, left_to_others)
 
     monkeypatch.setattr(dispatcher_module, "claim_runs", counted)
     monkeypatch.setitem(server_module._SETTINGS, "max_connections", "400")

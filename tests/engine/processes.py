@@ -92,7 +92,13 @@ async def crashing_child(ctx: Context) -> str:
     return "it lives"
 
 
-WORKFLOWS: list[Workflow[Any, Any]] = [three_steps, booking, crashing, ticking, one_child, crashing_child]
+@workflow
+async def napping(ctx: Context, seconds: float) -> None:
+    await ctx.execute("lie down", quick, "lie down")
+    await ctx.sleep("nap", seconds)
+
+
+WORKFLOWS: list[Workflow[Any, Any]] = [three_steps, booking, crashing, ticking, one_child, crashing_child, napping]
 
 
 def prepare(dsn: str) -> None:
@@ -121,13 +127,14 @@ def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
 class WorkerProcess:
     """A worker in a process of its own; killed at the end of the block whatever happens."""
 
-    def __init__(self, dsn: str, *, hangs: bool = False, lease: float = LEASE) -> None:
+    def __init__(self, dsn: str, *, hangs: bool = False, lease: float = LEASE, poll: float = 0.5) -> None:
         environment = {
             **os.environ,
             "TEST_DSN": dsn,
             "TEST_WORKER_DSN": roles.limited_to("durable_worker", dsn),
             "TEST_HANGS": "yes" if hangs else "",
             "TEST_LEASE": str(lease),
+            "TEST_POLL": str(poll),
             "PYTHONPATH": ROOT,
         }
         self.process = subprocess.Popen([sys.executable, "-m", "tests.engine.processes"], env=environment, cwd=ROOT)
@@ -148,7 +155,12 @@ class WorkerProcess:
 async def _main() -> None:
     lease = float(os.environ["TEST_LEASE"])
     await Worker(
-        os.environ["TEST_WORKER_DSN"], WORKFLOWS, lease=lease, graceful_shutdown_timeout=1, max_strikes=3
+        os.environ["TEST_WORKER_DSN"],
+        WORKFLOWS,
+        lease=lease,
+        poll_interval=float(os.environ["TEST_POLL"]),
+        graceful_shutdown_timeout=1,
+        max_strikes=3,
     ).run()
 
 

@@ -555,3 +555,32 @@ async def test_a_deploy_that_does_not_match_sets_the_run_aside_and_the_old_code_
         async with running(database, old):
             assert await handle.result(timeout=10) == "charged"
     assert calls == {"charge": 1}
+
+
+async def test_workers_of_another_release_leave_a_run_they_set_aside_to_those_whose_code_matches(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def one() -> int:
+        return 1
+
+    @workflow(name="shop")
+    async def old(ctx: Context) -> int:
+        await ctx.wait_for_event("go", "go")
+        return await ctx.execute("one", one)
+
+    @workflow(name="shop")
+    async def new(ctx: Context) -> int:
+        return await ctx.execute("one", one)
+
+    async with AsyncClient(database) as client:
+        async with running(database, old):
+            handles = [await client.begin(old) for _ in range(20)]
+            for handle in handles:
+                await reached(client, handle.run_key, "waiting_event")
+        async with running(database, new), running(database, new), running(database, old):
+            for handle in handles:
+                await client.publish_event(handle.run_key, "go")
+            assert [await handle.result(timeout=60) for handle in handles] == [1] * 20
+    asides = Counter(record.run_key for record in caplog.records if "NondeterminismError" in record.getMessage())
+    print(asides.values(), sum(asides.values()))
+    assert max(asides.values()) <= 2, "each of the two workers meets a run once"

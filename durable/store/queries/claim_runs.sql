@@ -4,6 +4,7 @@ WITH due AS MATERIALIZED (
     FROM durable.runs
     WHERE workflow_name_shard = %(shard_value)s
       AND status IN ('sleeping', 'waiting_event') AND next_wake_at <= now()
+      AND run_id <> ALL (%(left_to_others)s::uuid[])
     ORDER BY next_wake_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED

@@ -3,3 +3,4 @@ SELECT extract(epoch FROM min(next_wake_at) - now())::float8
 FROM durable.runs
 WHERE workflow_name_shard = %(shard_value)s
   AND status IN ('sleeping', 'waiting_event') AND next_wake_at IS NOT NULL
+  AND run_id <> ALL (%(left_to_others)s::uuid[])
