@@ -57,6 +57,7 @@ class Lease:
         raised: Callable[[int], None],
     ) -> None:
         self.worker_id = str(uuid4())
+        self._next_id = str(uuid4())
         self._database = database
         self._schema = schema
         self._workflows = list(workflows)
@@ -149,7 +150,7 @@ class Lease:
             self._is_lock_possible = not await run_async(connection, is_pooled(connection.info.backend_pid))
         await self._lock(connection)
         if not self._registered.is_set():
-            await self._register(connection)
+            await self._register(connection, self.worker_id)
             self._loop.call_soon_threadsafe(self._registered.set)
         while not self._stopping.is_set():
             heard = await self._beat(connection)
@@ -173,10 +174,10 @@ class Lease:
         if self._is_lock_possible:
             await answer_of(connection, hold_lock(self._database.lock_key))
 
-    async def _register(self, connection: AsyncConnection[Any]) -> None:
+    async def _register(self, connection: AsyncConnection[Any], worker_id: str) -> None:
         statement = register_worker(
             self._schema,
-            self.worker_id,
+            worker_id,
             lock_key=self._database.lock_key if self._is_lock_possible else None,
             hostname=socket.gethostname(),
             process_id=os.getpid(),
@@ -220,10 +221,12 @@ class Lease:
     async def _take_new_identity(self, connection: AsyncConnection[Any]) -> None:
         extra = {"worker_id": self.worker_id}
         _logger.error("worker %s lost its lease: its runs belong to others now", self.worker_id, extra=extra)
-        former, self.worker_id = self.worker_id, str(uuid4())
-        self._has_expired = False
         await self._lock(connection)
-        await self._register(connection)
+        await self._register(connection, self._next_id)
+        # Only now: what is claimed under a name that the others do not know is an orphan's. And under the same name
+        # again, should the answer be lost: its row would seem to be another worker, whose sessions are ours.
+        former, self.worker_id, self._next_id = self.worker_id, self._next_id, str(uuid4())
+        self._has_expired = False
         self._renewed(self._own_loop.time())
         self._loop.call_soon_threadsafe(self._lost)
         await self._others.give_up(connection, former, self._workflows, is_strike=False)

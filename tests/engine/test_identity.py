@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from typing import Any
 
+import psycopg
+import pytest
 from psycopg import AsyncConnection
 
+import durable.lease as lease_module
+from durable import Context, Worker, workflow
 from durable.core.runs import RunKey
 from durable.database import commit
 from durable.migrate import migrate
 from durable.store.flush import Flush
 from durable.store.records import NewChild, Record, StepMemo
+from durable.store.statement import Statement
+
+
+@workflow
+async def idle(ctx: Context) -> None: ...
 
 
 async def test_a_flush_under_another_identity_stores_nothing_of_a_run_of_the_same_epoch(database: str) -> None:
@@ -33,3 +44,32 @@ async def test_a_flush_under_another_identity_stores_nothing_of_a_run_of_the_sam
             await connection.execute("SELECT workflow_name FROM durable.runs WHERE workflow_name = 'q'")
         ).fetchall()
         assert (memos, runs) == ([], [])
+
+
+async def test_a_worker_takes_a_new_name_once_the_others_know_it_and_only_one(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is claimed under a name registered nowhere is an orphan's. Here the answer to the registration is lost."""
+    migrate(database)
+    answer_of, registered, names = lease_module.answer_of, 0, list[str | None]()
+
+    async def losing(connection: AsyncConnection[Any], statement: Statement[Any]) -> Any:
+        nonlocal registered
+        answer = await answer_of(connection, statement)
+        if "INSERT INTO durable.workers" in statement.sql:
+            registered += 1
+            names.append(worker.status().worker_id)
+            if registered == 2:
+                raise psycopg.OperationalError("the answer is lost")
+        return answer
+
+    monkeypatch.setattr(lease_module, "answer_of", losing)
+    worker = Worker(database, [idle])
+    async with worker, await AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("DELETE FROM durable.workers")
+        async with asyncio.timeout(20):
+            while registered < 3 or worker.status().worker_id == names[0]:
+                await asyncio.sleep(0.01)
+        assert names[:3] == [names[0]] * 3
+        rows = await (await connection.execute("SELECT worker_id::text FROM durable.workers")).fetchall()
+        assert rows == [(worker.status().worker_id,)]
