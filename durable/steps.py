@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor as ThreadPool
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import psycopg
@@ -19,8 +19,8 @@ from durable.core.durations import seconds
 from durable.core.errors import DurableError, SerializationError
 from durable.core.history import Failure, Value
 from durable.core.machine import error_info
-from durable.database import Database, is_outage, run
-from durable.store.engine import find_transaction_memo, store_transaction_memo
+from durable.database import Database, commit, is_outage, run
+from durable.store.engine import find_transaction_memo, lock_run, store_transaction_memo
 from durable.store.records import StepMemo
 
 _JITTER = 0.25
@@ -103,6 +103,8 @@ async def run_transaction(
     async def attempt(number: int) -> str:
         connection: psycopg.AsyncConnection[Any] | None = None
         try:
+            if in_doubt and (memo := await _committed(call, database, ownership)) is not None:
+                return memo
             async with database.transaction() as connection:
                 return await within(connection, number)
         except psycopg.OperationalError as error:
@@ -112,10 +114,6 @@ async def run_transaction(
 
     async def within(connection: psycopg.AsyncConnection[Any], number: int) -> str:
         nonlocal in_doubt
-        if in_doubt:
-            memo = await run(connection, find_transaction_memo(*common, ownership.run_id, call.key))
-            if memo is not None:
-                return memo
         value = await _within(call, call.fn(connection, *call.args))
         output = codec.encode(value, f"the output of {call}")
         store = store_transaction_memo(
@@ -135,6 +133,17 @@ async def run_transaction(
         return output
 
     return await _with_retries(call, codec, attempt, stopping, is_stored=True)
+
+
+async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
+    """The output of an earlier try whose end was not heard of. Raises ``Fenced``."""
+    schema, shard_value, run_id = ownership.schema, ownership.shard_value, ownership.run_id
+    lock = lock_run(schema, shard_value, ownership.worker_id, run_id=run_id, epoch=ownership.epoch)
+    async with database.engine() as connection:
+        is_ours, memo = await commit(connection, [lock, find_transaction_memo(schema, shard_value, run_id, call.key)])
+    if not is_ours:
+        raise Fenced(f"run {run_id} belongs to another worker")
+    return cast(str | None, memo)
 
 
 async def _with_retries(

@@ -268,6 +268,15 @@ def announce_taken_over(schema: str, taken: TakenOver) -> list[Statement[None]]:
     return [*announce_ended(schema, taken.failed), *announce_told(schema, taken.children), *freed]
 
 
+def lock_run(schema: str, shard_value: str, worker_id: str, *, run_id: str, epoch: int) -> Statement[bool]:
+    """Waits for whoever writes for the run. Whether it is still ours."""
+    return Statement(
+        query("lock_run", schema),
+        {"shard_value": shard_value, "worker_id": worker_id, "run_id": run_id, "epoch": epoch},
+        bool,
+    )
+
+
 def find_transaction_memo(schema: str, shard_value: str, run_id: str, step_key: str) -> Statement[str | None]:
     """The encoded output of a transaction step that has been committed, ``None`` if it has not."""
     return Statement(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -47,7 +49,8 @@ class Gate:
 
 async def rows(database: str, statement: str) -> list[Any]:
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        return await (await connection.execute(statement)).fetchall()  # type: ignore[arg-type]
+        cursor = await connection.execute(statement.encode())
+        return await cursor.fetchall() if cursor.description else []
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -146,3 +149,38 @@ async def test_a_flush_that_is_repeated_after_the_run_was_retried_does_not_undo_
             await asyncio.wait_for(reopened.wait(), 20)
             assert await handle.result(timeout=20) == "whole"
     assert calls == [0, 1]
+
+
+_SLOW_COMMITS = """
+CREATE TABLE ledger (entry text);
+CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION dawdle();
+"""
+_IS_COMMITTING = "SELECT 1 FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active'"
+
+
+async def test_a_transaction_step_does_not_begin_again_while_its_commit_is_still_on_its_way(database: str) -> None:
+    await rows(database, _SLOW_COMMITS)
+    sockets: list[int] = []
+
+    async def book(tx: psycopg.AsyncConnection[Any]) -> str:
+        sockets.append(tx.pgconn.socket)
+        await tx.execute("INSERT INTO ledger VALUES ('booked')")
+        return "booked"
+
+    @workflow
+    async def booking(ctx: Context) -> str:
+        return await ctx.transaction("book", book)
+
+    async def is_committing() -> bool:
+        return bool(await rows(database, _IS_COMMITTING))
+
+    async with AsyncClient(database) as client, Worker(database, [booking]):
+        handle = await client.begin(booking)
+        await until(is_committing)
+        with socket.socket(fileno=os.dup(sockets[0])) as line:
+            line.shutdown(socket.SHUT_RDWR)
+        assert await handle.result(timeout=20) == "booked"
+    assert len(sockets) == 1
+    assert await rows(database, "SELECT entry FROM ledger") == [("booked",)]
