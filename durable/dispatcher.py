@@ -108,9 +108,7 @@ class Dispatcher:
             self._awake.set()
 
     def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
-        wake_in += _COURTESY_SECONDS
-        self._asides.add(run_key.run_id, wake_in)
-        self._note_wake(run_key.workflow_name_shard, wake_in)
+        self._asides.add(run_key.run_id, wake_in + _COURTESY_SECONDS)
 
     def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
         """A run may be ours by its row, and is not executed here. It is given up; as a strike where that may be its own
