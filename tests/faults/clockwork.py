@@ -53,7 +53,7 @@ def draw(random: Random) -> Watched:
     return Watched(
         _field(random, 0, 59),
         hour,
-        _star(1, 31) if random.random() < 0.8 else _field(random, 1, 28),
+        _star(1, 31) if random.random() < 0.8 else _field(random, 1, 28, last=31),
         _star(1, 12) if random.random() < 0.9 else _field(random, 1, 12),
         _star(0, 6) if random.random() < 0.8 else _field(random, 0, 6),
     )
@@ -63,11 +63,12 @@ def _star(low: int, high: int) -> Field:
     return Field("*", frozenset(range(low, high + 1)))
 
 
-def _field(random: Random, low: int, high: int) -> Field:
+def _field(random: Random, low: int, high: int, *, last: int | None = None) -> Field:
+    """Values from ``low`` to ``high``; a step goes on to the ``last`` there is, which not every month may have."""
     match random.choice(("step", "range", "list")):
         case "step":
             step = random.randint(1, 12)
-            return Field(f"*/{step}", frozenset(range(low, high + 1, step)))
+            return Field(f"*/{step}", frozenset(range(low, (last or high) + 1, step)))
         case "range":
             first, last = sorted((random.randint(low, high), random.randint(low, high)))
             return Field(f"{first}-{last}", frozenset(range(first, last + 1)))

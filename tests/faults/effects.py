@@ -52,6 +52,7 @@ class Journal:
 
 
 journal = Journal()
+STEP = " in a step"
 
 
 async def effect(run_id: str, key: str, seconds: float = 0.0) -> str:
@@ -78,10 +79,17 @@ class BrokenPart(Exception):
     """What a failing step raises."""
 
 
+async def name_as_step(tx: AsyncConnection[tuple[object, ...]]) -> None:
+    """A transaction that waits for what a user's function does outside is as old as that takes: no fault of the
+    engine's."""
+    await tx.execute("SELECT set_config('application_name', current_setting('application_name') || %s, true)", (STEP,))
+
+
 async def book(
     tx: AsyncConnection[tuple[object, ...]], shard_value: str, run_id: str, entry: str, account: int, amount: int
 ) -> int:
     """Moves an account's balance and enters that in the ledger, in the step's transaction. Returns the new balance."""
+    await name_as_step(tx)
     await journal.write(run_id, entry, "start")
     await tx.execute(
         "INSERT INTO ledger (workflow_name_shard, run_id, entry, account, amount) VALUES (%s, %s, %s, %s, %s)",
@@ -97,6 +105,7 @@ async def book(
 
 async def refund(tx: AsyncConnection[tuple[object, ...]], shard_value: str, run_id: str, account: int) -> int:
     """Gives back what was debited and not credited, as the ledger has it. Returns what was given back."""
+    await name_as_step(tx)
     await journal.write(run_id, "refund", "start")
     found = await tx.execute(
         "SELECT amount FROM ledger WHERE run_id = %s AND entry = 'debit'"

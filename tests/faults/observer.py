@@ -9,13 +9,15 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from tests.faults.effects import STEP
+
 _SAMPLE_SECONDS = 0.2
-_OLDEST = """
+_OLDEST = f"""
     SELECT substring(application_name FROM '^worker-([0-9]+)')::int,
            extract(epoch FROM clock_timestamp() - xact_start)::float8, state, left(query, 60)
     FROM pg_stat_activity
     WHERE datname = current_database() AND application_name LIKE 'worker-%' AND xact_start IS NOT NULL
-      AND state <> 'idle'
+      AND state <> 'idle' AND application_name NOT LIKE '%{STEP}'
     ORDER BY xact_start LIMIT 1
 """
 
