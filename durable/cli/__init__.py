@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import logging
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, cast
 
 import psycopg
 
-from durable.core.errors import DurableError, InvalidArgument, shorten
-from durable.core.workflow import Workflow
+from durable.cli.refusals import say_refused
+from durable.core.errors import DurableError, InvalidArgument
 from durable.embedded import database, named
 from durable.migrate import migrate, roles_sql, schema_sql
 from durable.store.migrations import latest_version
-
-_MOST_SHOWN = 8192
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,10 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.verb(options))
     except (DurableError, psycopg.Error) as error:
-        # Not the details that Postgres adds: they repeat the row, payloads included.
-        text = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-        print(f"durable: {printable(text or str(error))}", file=sys.stderr)
-        return 1
+        return say_refused(error)
     except KeyboardInterrupt:
         return 130
 
@@ -62,14 +53,9 @@ def _parser() -> argparse.ArgumentParser:
 
     working = verbs.add_parser("worker", parents=[common], help="run a worker until it is told to stop")
     working.add_argument("workflows", metavar="module:attribute", nargs="+", help="a workflow, or a list of them")
+    working.add_argument("--processes", type=int, default=1, help="so many workers, one each (default: %(default)s)")
     working.set_defaults(verb=_worker)
     return parser
-
-
-def printable(text: str) -> str:
-    """At most 8 KiB of it, what would steer a terminal written out: the text may be anybody's."""
-    shown = "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text.strip())
-    return shorten(shown, _MOST_SHOWN)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -100,25 +86,14 @@ def _schema(options: argparse.Namespace) -> int:
 
 
 def _worker(options: argparse.Namespace) -> int:
-    import asyncio
+    from durable.cli.worker import Order, supervise, work
 
-    from durable.worker import Worker
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    sys.path.insert(0, os.getcwd())
-    workflows = [workflow for name in options.workflows for workflow in _load(name)]
+    if options.processes < 1:
+        raise InvalidArgument("--processes", options.processes, "at least 1")
     with database(options.dsn) as dsn:
-        asyncio.run(Worker(dsn, workflows, schema=options.schema).run())
+        order = Order(dsn, options.schema, tuple(options.workflows))
+        if options.processes == 1:
+            work(order)
+        else:
+            supervise(order, options.processes)
     return 0
-
-
-def _load(name: str) -> list[Workflow[object, object]]:
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidArgument("module:attribute", name, f"it cannot be loaded: {error}") from None
-    workflows: list[Any] = list(cast(list[Any], found)) if isinstance(found, list | tuple) else [found]
-    if not workflows or not all(isinstance(workflow, Workflow) for workflow in workflows):
-        raise InvalidArgument("module:attribute", name, "a function decorated with @workflow, or a list of them")
-    return workflows

@@ -19,7 +19,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from durable import AsyncClient, Client, Context, DurableError, InvalidArgument, RetryPolicy, Worker, workflow
-from durable.cli import main, printable
+from durable.cli import main
+from durable.cli.refusals import printable
 from durable.conninfo import without_password
 from durable.core.codec import JsonCodec
 from durable.database import Database
