@@ -1,53 +1,96 @@
-"""`python -m benchmarks throughput|latency|schedules`."""
+"""`python -m benchmarks [NAME …]`: all, or some of them.
+
+The figures of a whole run go to docs/benchmarks.json, and from there to docs/benchmarks.md and its plots; those of some
+take the place of the same ones before where `--publish` is given.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import sys
 import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 
-from benchmarks import latency, schedules, throughput
+from benchmarks import (
+    begin,
+    growth,
+    idle,
+    latency,
+    memory,
+    replay,
+    report,
+    schedules,
+    takeover,
+    throughput,
+    versus,
+)
+from benchmarks.setting import Figure, Setting
 from durable.embedded import EmbeddedPostgres
 
-_SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
+BENCHMARKS: Mapping[str, Callable[[Setting], Awaitable[list[Figure]]]] = {
+    "versus": versus.measure,
+    "throughput": throughput.measure,
+    "begin": begin.measure,
+    "latency": latency.measure,
+    "takeover": takeover.measure,
+    "schedules": schedules.measure,
+    "idle": idle.measure,
+    "memory": memory.measure,
+    "replay": replay.measure,
+    "growth": growth.measure,
+}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=["throughput", "latency", "schedules"])
-    parser.add_argument("--dsn", help="a server on which a schema may be created; else an embedded one, fsync on")
-    parser.add_argument("--runs", type=int, help="how many runs or schedules a round")
-    parser.add_argument("--rounds", type=int, default=3, help="how often (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    options = parser.parse_args()
-    if options.dsn:
-        return _run(options.dsn, options)
-    with tempfile.TemporaryDirectory() as directory, EmbeddedPostgres(Path(directory)) as server:
-        return _run(server.conninfo, options)
-
-
-def _run(dsn: str, options: argparse.Namespace) -> int:
-    with psycopg.connect(dsn) as connection:
-        rows = connection.execute(
-            "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [list(_SETTINGS)]
-        )
-        settings = dict(rows.fetchall())
-    machine = {"cpus": os.cpu_count(), "python": platform.python_version(), **settings}
-    print(", ".join(f"{name} {value}" for name, value in machine.items()), file=sys.stderr)
-    measure = {"throughput": throughput.measure, "latency": latency.measure, "schedules": schedules.measure}[
-        options.name
-    ]
-    figures = asyncio.run(measure(dsn, options.runs, options.rounds))
-    if options.json:
-        options.json.write_text(json.dumps({"machine": machine, "figures": figures}, indent=2) + "\n")
+    options = _parser().parse_args()
+    names = options.names or list(BENCHMARKS)
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        print(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    with _server(options.dsn) as dsn:
+        setting = Setting(dsn, 1 if options.once else options.rounds, options.once)
+        machine = report.describe_machine(dsn)
+        print(", ".join(f"{name} {value}" for name, value in machine.items()), file=sys.stderr)
+        for name in names:
+            started = time.perf_counter()
+            figures = asyncio.run(BENCHMARKS[name](setting))
+            print(f"\n{name}, {time.perf_counter() - started:.0f} s")
+            for figure in figures:
+                print(f"  {report.line(figure)}", flush=True)
+            if options.publish or not (options.names or options.once):
+                report.publish(name, figures, machine)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--dsn", help="a server on which databases may be created; else an embedded one, fsync on")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: %(default)s)")
+    parser.add_argument("--once", action="store_true", help="one small round of each, to see that they run")
+    parser.add_argument("--publish", action="store_true", help="write the figures of some, too")
+    return parser
+
+
+@contextmanager
+def _server(dsn: str | None) -> Iterator[str]:
+    if dsn is not None:
+        yield dsn
+        return
+    with tempfile.TemporaryDirectory(prefix="durable-benchmark-") as directory:
+        with (
+            EmbeddedPostgres(Path(directory)) as server,
+            psycopg.connect(server.conninfo, autocommit=True) as connection,
+        ):
+            connection.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
+        with EmbeddedPostgres(Path(directory)) as server:
+            yield server.conninfo
 
 
 if __name__ == "__main__":

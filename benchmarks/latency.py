@@ -1,45 +1,105 @@
-"""How long one run takes on an idle machine: from `begin` to its result, and from `publish_event` to its result.
+"""How long one run takes: from `begin` to its result, from `publish_event` to the result of the run that waits for it,
+and how late a sleep wakes, idle and beside half the load that the worker could bear.
 
-One run at a time, a 1-step workflow and one that waits for an event; client and worker are in one process.
+One run at a time; client and worker are in processes of their own. The load is of 1-step runs, begun at half the rate
+that the same worker completed just before.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
 
-from benchmarks.fixtures import SCHEMA, fresh_schema, steps, waiting
-from durable import AsyncClient, Worker
+import msgspec
 
-_RUNS = 300
+from benchmarks.processes import worker_processes
+from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema, quantiles
+from benchmarks.workflows import listening, napping, steps
+from durable import AsyncClient
 
-
-async def measure(dsn: str, runs: int | None, rounds: int) -> dict[str, Any]:
-    """Milliseconds: p50, p95 and p99 of all rounds together."""
-    begun: list[float] = []
-    published: list[float] = []
-    with fresh_schema(dsn):
-        async with AsyncClient(dsn, schema=SCHEMA) as client, Worker(dsn, [steps, waiting], schema=SCHEMA):
-            for _ in range((runs or _RUNS) * rounds):
-                started = time.perf_counter()
-                await (await client.begin(steps, 1)).result(timeout=30)
-                begun.append(time.perf_counter() - started)
-            for _ in range((runs or _RUNS) * rounds):
-                handle = await client.begin(waiting)
-                while (await handle.status()).status != "waiting_event":
-                    pass
-                started = time.perf_counter()
-                await handle.publish("go", "now")
-                await handle.result(timeout=30)
-                published.append(time.perf_counter() - started)
-    return {
-        "begin to result": _shown("begin to result", begun),
-        "publish to result": _shown("publish to result", published),
-    }
+_TIMEOUT = 30.0
+_TICK_SECONDS = 0.05
+_CALIBRATING = 5_000
 
 
-def _shown(name: str, seconds: list[float]) -> dict[str, float]:
-    ordered = sorted(seconds)
-    figures = {f"p{part}": ordered[min(len(ordered) - 1, len(ordered) * part // 100)] * 1000 for part in (50, 95, 99)}
-    print(f"{name:>18}: " + "  ".join(f"{part} {value:.1f} ms" for part, value in figures.items()))
+class Probe(msgspec.Struct, frozen=True):
+    name: str
+    count: int
+    once: Callable[[AsyncClient], Awaitable[float]]
+    targets: dict[int, float]
+
+
+async def measure(setting: Setting) -> list[Figure]:
+    figures: list[Figure] = []
+    probes = [
+        Probe("begin to result", 300, _begin, {50: 5.0, 99: 25.0}),
+        Probe("publish to result", 300, _publish, {50: 5.0}),
+        Probe("a sleep of 50 ms wakes late by", 100, _nap, {}),
+    ]
+    with fresh_schema(setting.dsn), worker_processes(setting.dsn, 1, "WORKFLOWS"):
+        async with AsyncClient(setting.dsn, schema=SCHEMA) as client:
+            for probe in probes:
+                await probe.once(client)
+            figures += [figure for probe in probes for figure in await _measured(setting, client, probe, "idle")]
+            rate = await _calibrated(setting, client) / 2
+            async with _loaded(client, rate) if not setting.is_once else nullcontext():
+                for probe in probes:
+                    figures += await _measured(setting, client, probe, "at half load")
     return figures
+
+
+async def _measured(setting: Setting, client: AsyncClient, probe: Probe, when: str) -> list[Figure]:
+    count = setting.size(probe.count, 5) * setting.rounds
+    targets = probe.targets if when == "idle" else {}
+    return quantiles(f"{probe.name}, {when}", [await probe.once(client) for _ in range(count)], targets)
+
+
+async def _begin(client: AsyncClient) -> float:
+    started = time.perf_counter()
+    await (await client.begin(steps, 1)).result(timeout=_TIMEOUT)
+    return time.perf_counter() - started
+
+
+async def _publish(client: AsyncClient) -> float:
+    handle = await client.begin(listening)
+    while (await handle.status()).status != "waiting_event":
+        await asyncio.sleep(0.001)
+    started = time.perf_counter()
+    await handle.publish("go", "now")
+    await handle.result(timeout=_TIMEOUT)
+    return time.perf_counter() - started
+
+
+async def _nap(client: AsyncClient) -> float:
+    late: float = await (await client.begin(napping, 0.05)).result(timeout=_TIMEOUT)
+    return late
+
+
+async def _calibrated(setting: Setting, client: AsyncClient) -> float:
+    runs = setting.size(_CALIBRATING, 50)
+    started = time.perf_counter()
+    keys = await client.begin_many(steps, [1] * runs)
+    while (await client.get_run_status(keys[-1])).status != "completed":
+        await asyncio.sleep(_TICK_SECONDS)
+    return runs / (time.perf_counter() - started)
+
+
+@asynccontextmanager
+async def _loaded(client: AsyncClient, rate: float) -> AsyncIterator[None]:
+    async def load() -> None:
+        begun, started = 0, time.perf_counter()
+        while True:
+            wanted = int((time.perf_counter() - started) * rate)
+            if wanted > begun:
+                await client.begin_many(steps, [1] * (wanted - begun))
+                begun = wanted
+            await asyncio.sleep(_TICK_SECONDS)
+
+    loading = asyncio.create_task(load())
+    try:
+        yield
+    finally:
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)

@@ -1,7 +1,9 @@
-"""How many runs and steps a second one worker process completes.
+"""How many runs a second worker processes complete: sequential steps, transaction steps, 100 steps at once, sleeps and
+events.
 
-The runs are begun before the clock starts; it stops when all of them are `completed` in the table. Each step is durable
-(fsync on) before the next one begins. Worker, benchmark and server share the machine's cores.
+All runs are begun, and events published, before the workers start; the time is from the first claim to the last end, by
+the database's clock. Each step is durable (fsync on) before the next one begins. The workers and the server share the
+machine's cores.
 """
 
 from __future__ import annotations
@@ -10,53 +12,94 @@ import asyncio
 import time
 from typing import Any
 
+import msgspec
 import psycopg
 
-from benchmarks.fixtures import SCHEMA, fresh_schema, spread, steps
-from durable import AsyncClient, Worker
+from benchmarks.processes import worker_processes
+from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema
+from benchmarks.workflows import branches, listening, naps, steps, transactions
+from durable import AsyncClient, RunKey, Workflow
 
-_SIZES = {1: 20_000, 10: 4_000}
-_LOOK_SECONDS = 0.02
+_LOOK_SECONDS = 0.05
 
 
-async def measure(dsn: str, runs: int | None, rounds: int) -> dict[str, Any]:
-    """Figures by number of steps: runs/s and steps/s, minimum, median and maximum of the rounds."""
-    figures: dict[str, Any] = {}
-    for count, size in _SIZES.items():
-        rates = [await _round(dsn, runs or size, count) for _ in range(rounds)]
-        low, median, high = spread(rates)
-        figures[f"{count} steps"] = {"runs_per_second": rates}
-        print(
-            f"{count:>2}-step runs: {median:>8,.0f} runs/s {median * count:>8,.0f} steps/s   "
-            f"({low:,.0f} to {high:,.0f} runs/s, {rounds} rounds of {runs or size:,})"
-        )
+class Load(msgspec.Struct, frozen=True):
+    """``memos`` of each run are counted in the second figure, as ``what``."""
+
+    name: str
+    workflow: Workflow[Any, Any]
+    input: Any
+    runs: int
+    memos: int
+    what: str = "steps"
+    target: float | None = None
+    target_of_memos: float | None = None
+    processes: tuple[int, ...] = (1,)
+
+
+LOADS = (
+    Load("1-step runs", steps, 1, 20_000, 1, target=10_000, processes=(1, 2, 3, 4)),
+    Load("10-step runs", steps, 10, 4_000, 10, target_of_memos=25_000, processes=(1, 2, 3, 4)),
+    Load("runs with 1 transaction step", transactions, 1, 4_000, 1),
+    Load("runs with 10 transaction steps", transactions, 10, 800, 10),
+    Load("runs with 100 steps at once", branches, 100, 400, 100),
+    Load("runs with 10 sleeps of 10 ms", naps, 10, 2_000, 10, "sleeps"),
+    Load("runs with 1 event", listening, None, 10_000, 1, "events"),
+)
+
+
+async def measure(setting: Setting) -> list[Figure]:
+    figures: list[Figure] = []
+    for load in LOADS:
+        for count in load.processes[:1] if setting.is_once else load.processes:
+            seconds = [await _round(setting, load, count) for _ in range(setting.rounds)]
+            figures += _figures(load, setting.size(load.runs, 50), count, seconds)
     return figures
 
 
-async def _round(dsn: str, runs: int, count: int) -> float:
-    with fresh_schema(dsn):
-        async with AsyncClient(dsn, schema=SCHEMA) as client:
-            await client.begin_many(steps, [count] * runs)
-        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as look:
-            await look.execute(f"VACUUM ANALYZE {SCHEMA}.runs")
-            async with Worker(dsn, [steps], schema=SCHEMA):
-                started = time.perf_counter()
-                while not await _is_done(look):
-                    await asyncio.sleep(_LOOK_SECONDS)
-                seconds = time.perf_counter() - started
-            cursor = await look.execute(
-                f"SELECT count(*) FILTER (WHERE status = 'completed'), (SELECT count(*) FROM {SCHEMA}.steps) "
-                f"FROM {SCHEMA}.runs"
-            )
-            assert await cursor.fetchone() == (runs, runs * count)
-    return runs / seconds
+def _figures(load: Load, runs: int, count: int, seconds: list[float]) -> list[Figure]:
+    name = f"{load.name}, {count} {'process' if count == 1 else 'processes'}"
+    rates = [runs / each for each in seconds]
+    is_first = count == 1
+    found = [Figure(name, "runs/s", rates, load.target if is_first else None)]
+    if load.memos > 1:
+        memos = [rate * load.memos for rate in rates]
+        found.append(Figure(name, f"{load.what}/s", memos, load.target_of_memos if is_first else None))
+    return found
 
 
-async def _is_done(look: psycopg.AsyncConnection[Any]) -> bool:
-    """Two index probes, so that looking costs the engine nothing."""
-    cursor = await look.execute(
-        f"SELECT NOT EXISTS (SELECT 1 FROM {SCHEMA}.runs WHERE status = 'queued' AND workflow_name_shard = 'steps_0') "
-        f"AND NOT EXISTS (SELECT 1 FROM {SCHEMA}.runs WHERE status = 'running' AND workflow_name_shard = 'steps_0')"
+async def _round(setting: Setting, load: Load, count: int) -> float:
+    runs = setting.size(load.runs, 50)
+    with fresh_schema(setting.dsn) as look:
+        async with AsyncClient(setting.dsn, schema=SCHEMA) as client:
+            keys = await client.begin_many(load.workflow, [load.input] * runs)
+            if load.workflow is listening:
+                await _publish(client, keys)
+        look.execute(f"VACUUM ANALYZE {SCHEMA}.runs, {SCHEMA}.events")
+        with worker_processes(setting.dsn, count, "WORKFLOWS"):
+            return await asyncio.to_thread(_await_ends, look, load, runs)
+
+
+async def _publish(client: AsyncClient, keys: list[RunKey]) -> None:
+    for first in range(0, len(keys), 100):
+        await asyncio.gather(*(client.publish_event(key, "go", "now") for key in keys[first : first + 100]))
+
+
+def _await_ends(look: psycopg.Connection[Any], load: Load, runs: int) -> float:
+    # Index probes, so that looking costs the engine nothing.
+    is_open = " OR ".join(
+        f"EXISTS (SELECT FROM {SCHEMA}.runs WHERE status = '{status}' AND workflow_name_shard = %(shard)s)"
+        for status in ("queued", "running", "sleeping", "waiting_event")
     )
-    row = await cursor.fetchone()
-    return row is not None and bool(row[0])
+    shard = {"shard": f"{load.workflow.name}_0"}
+    while look.execute(f"SELECT {is_open}", shard).fetchone() == (True,):
+        time.sleep(_LOOK_SECONDS)
+    row = look.execute(
+        "SELECT extract(epoch FROM max(completed_at) - min(started_at))::float8,"
+        f" count(*) FILTER (WHERE status = 'completed'), (SELECT count(*) FROM {SCHEMA}.steps)"
+        f" + (SELECT count(*) FROM {SCHEMA}.waits) FROM {SCHEMA}.runs"
+    ).fetchone()
+    assert row is not None
+    seconds, *recorded = row
+    assert recorded == [runs, runs * load.memos], row
+    return float(seconds)

@@ -1,0 +1,171 @@
+"""What history costs: the time of a claim and of a flush of 100 runs beside 10 million finished, 1 million sleeping
+and 100,000 queued runs, as a multiple of the same without history, taking turns; bytes a run; and what an hour's churn,
+worked off as fast as it goes, leaves behind at the settings of the schema: dead rows, and the rate at its end as a
+multiple of that at its beginning.
+
+Claims and flushes are the engine's own statements, executed and rolled back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from benchmarks.processes import worker_processes
+from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema
+from benchmarks.workflows import steps
+from durable import AsyncClient
+from durable.core.endings import Settle
+from durable.drive import run
+from durable.store.engine import claim_runs
+from durable.store.flush import Flush
+from durable.store.records import ClaimedRun, Record, StepMemo
+from durable.store.statement import Op, Statement
+
+_FINISHED, _SLEEPING, _QUEUED = 10_000_000, 1_000_000, 100_000
+_BATCH = 100
+_TRIES = 200
+_CHURN = 360_000
+"""An hour of 100 runs a second."""
+_SLICES = 6
+_WORKER = "00000000-0000-0000-0000-000000000001"
+_FILLING = """
+    INSERT INTO {schema}.runs (workflow_name_shard, run_id, workflow_name, status, epoch, created_at, started_at,
+                               completed_at, next_wake_at, input, output)
+    SELECT 'steps_0', gen_random_uuid(), 'steps', '{status}', {epoch}, now(), now(),
+           CASE WHEN '{status}' = 'completed' THEN now() END,
+           CASE WHEN '{status}' = 'sleeping' THEN now() + interval '1 day' * (1 + random()) END,
+           '1', CASE WHEN '{status}' = 'completed' THEN '1'::json END
+    FROM generate_series(1, {count})
+"""
+_MEMOS = """
+    INSERT INTO {schema}.steps (workflow_name_shard, run_id, step_key, kind, status, seq, fn, started_at, input, output)
+    SELECT workflow_name_shard, run_id, 'step 0', 'execute', 'completed', 1, 'increment', now(), '[[0],{{}}]', '1'
+    FROM {schema}.runs WHERE status = 'completed'
+"""
+
+
+async def measure(setting: Setting) -> list[Figure]:
+    beside, size = await asyncio.to_thread(_beside_history, setting)
+    return [*beside, *size, *await _churn(setting)]
+
+
+def _beside_history(setting: Setting) -> tuple[list[Figure], list[Figure]]:
+    grown = f"{SCHEMA}_grown"
+    with fresh_schema(setting.dsn) as look, fresh_schema(setting.dsn, schema=grown):
+        for schema, scale in ((SCHEMA, 0), (grown, 1)):
+            counts = {
+                "completed": scale * setting.size(_FINISHED, 1000),
+                "sleeping": scale * setting.size(_SLEEPING, 100),
+                "queued": setting.size(_QUEUED, 200),
+            }
+            for status, count in counts.items():
+                epoch = 0 if status == "queued" else 1
+                look.execute(_FILLING.format(schema=schema, status=status, epoch=epoch, count=count))
+            look.execute(_MEMOS.format(schema=schema))
+            look.execute(f"VACUUM ANALYZE {schema}.runs, {schema}.steps")
+        look.execute("CHECKPOINT")
+        times: dict[tuple[str, str], list[float]] = {}
+        for _ in range(setting.size(_TRIES, 3)):
+            for schema in (SCHEMA, grown):
+                for what, seconds in zip(("claim", "flush"), _claim_and_flush(setting.dsn, schema), strict=True):
+                    times.setdefault((what, schema), []).append(seconds)
+        finished = setting.size(_FINISHED, 1000)
+        return [
+            Figure(
+                f"{what} of {_BATCH} runs beside {finished:,} finished ones ÷ the same without",
+                "times",
+                [_median(times[what, grown]) / _median(times[what, SCHEMA])],
+                1.2,
+                is_cost=True,
+            )
+            for what in ("claim", "flush")
+        ], _bytes_a_run(look, grown)
+
+
+def _claim_and_flush(dsn: str, schema: str) -> tuple[float, float]:
+    with psycopg.connect(dsn) as connection:
+        connection.prepare_threshold = 0
+        started = time.perf_counter()
+        claimed: list[ClaimedRun] = run(connection, _op([claim_runs(schema, "steps_0", _WORKER, _BATCH)]))[0]
+        claiming = time.perf_counter() - started
+        assert len(claimed) == _BATCH
+        records = [
+            Record(
+                each.run_id,
+                each.epoch,
+                steps=[StepMemo("step 0", "execute", 1, "increment", 1, 0.0, "[[0],{}]", "1", None)],
+                ending=Settle(status="completed", output="1"),
+            )
+            for each in claimed
+        ]
+        flush = Flush(schema, "steps_0", _WORKER, records)
+        started = time.perf_counter()
+        run(connection, _op(flush.statements()))
+        flushing = time.perf_counter() - started
+        assert all(flush.written(record).is_ours for record in records)
+        connection.rollback()
+    return claiming, flushing
+
+
+def _op(statements: Sequence[Statement[Any]]) -> Op[list[Any]]:
+    answers: list[Any] = []
+    for statement in statements:
+        rows = yield statement
+        answers.append(statement.read(rows))
+    return answers
+
+
+def _bytes_a_run(look: psycopg.Connection[Any], schema: str) -> list[Figure]:
+    row = look.execute(
+        f"SELECT pg_table_size('{schema}.runs') + pg_table_size('{schema}.steps'),"
+        f" pg_indexes_size('{schema}.runs') + pg_indexes_size('{schema}.steps'), count(*) FROM {schema}.runs"
+    ).fetchone()
+    assert row is not None
+    table, indexes, runs = row
+    return [
+        Figure("table bytes a run, with a memo", "B", [table / runs], is_cost=True),
+        Figure("index bytes a run, with a memo", "B", [indexes / runs], is_cost=True),
+    ]
+
+
+async def _churn(setting: Setting) -> list[Figure]:
+    """All that is begun is worked off before more is, so that the backlog does not grow."""
+    runs = setting.size(_CHURN, 600)
+    rates: list[float] = []
+    with fresh_schema(setting.dsn) as look, worker_processes(setting.dsn, 1, "WORKFLOWS"):
+        async with AsyncClient(setting.dsn, schema=SCHEMA) as client:
+            for _ in range(_SLICES):
+                started = time.perf_counter()
+                for _ in range(5):
+                    await client.begin_many(steps, [1] * (runs // _SLICES // 5))
+                    await asyncio.to_thread(_await_no_more, look)
+                rates.append(runs / _SLICES / (time.perf_counter() - started))
+        row = look.execute(
+            "SELECT sum(n_dead_tup), sum(n_live_tup), sum(n_tup_hot_upd), sum(n_tup_upd) FROM pg_stat_user_tables"
+            " WHERE schemaname = %s AND relname IN ('runs', 'steps')",
+            (SCHEMA,),
+        ).fetchone()
+    assert row is not None
+    dead, live, hot, updated = (float(each) for each in row)
+    return [
+        Figure(
+            f"churn of {runs:,} runs: rate of the last sixth ÷ that of the first", "times", [rates[-1] / rates[0]], 0.9
+        ),
+        Figure(f"churn of {runs:,} runs: dead rows to live ones", "%", [100 * dead / max(live, 1.0)], is_cost=True),
+        Figure(f"churn of {runs:,} runs: updates in the page (HOT)", "%", [100 * hot / max(updated, 1.0)]),
+    ]
+
+
+def _await_no_more(look: psycopg.Connection[Any]) -> None:
+    is_open = f"SELECT EXISTS (SELECT FROM {SCHEMA}.runs WHERE status IN ('queued', 'running'))"
+    while look.execute(is_open).fetchone() == (True,):
+        time.sleep(0.02)
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]

@@ -1,0 +1,88 @@
+"""The workflows that are measured."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+
+from durable import Context, Workflow, workflow
+
+_CONCURRENCY = 500
+
+
+async def increment(number: int) -> int:
+    return number + 1
+
+
+async def increment_in(_: psycopg.AsyncConnection[Any], number: int) -> int:
+    return number + 1
+
+
+@workflow(concurrency=_CONCURRENCY)
+async def steps(ctx: Context, count: int) -> int:
+    """``count`` sequential steps, each durable before the next begins."""
+    number = 0
+    for index in range(count):
+        number = await ctx.execute(f"step {index}", increment, number)
+    return number
+
+
+@workflow(concurrency=_CONCURRENCY)
+async def transactions(ctx: Context, count: int) -> int:
+    """As ``steps``, each in a transaction with its memo."""
+    number = 0
+    for index in range(count):
+        number = await ctx.transaction(f"step {index}", increment_in, number)
+    return number
+
+
+@workflow(concurrency=_CONCURRENCY)
+async def branches(ctx: Context, count: int) -> int:
+    """``count`` steps at once."""
+    return sum(await asyncio.gather(*(ctx.execute(f"step {index}", increment, index) for index in range(count))))
+
+
+@workflow(concurrency=_CONCURRENCY)
+async def naps(ctx: Context, count: int) -> None:
+    """``count`` sleeps of 10 ms, the run parked in each."""
+    for index in range(count):
+        await ctx.sleep(f"nap {index}", 0.01)
+
+
+@workflow(concurrency=_CONCURRENCY)
+async def listening(ctx: Context) -> str:
+    """Waits for one event."""
+    return await ctx.wait_for_event("wait", "go", str)
+
+
+@workflow(concurrency=_CONCURRENCY)
+async def napping(ctx: Context, seconds: float) -> float:
+    """How late it woke, in seconds by the database's clock."""
+    before = await ctx.now("before")
+    await ctx.sleep("nap", seconds)
+    return (await ctx.now("after") - before).total_seconds() - seconds
+
+
+@workflow(concurrency=_CONCURRENCY)
+async def scheduled(ctx: Context) -> None:
+    """Nothing but a run."""
+
+
+@workflow(concurrency=_CONCURRENCY)
+async def holding(ctx: Context, seconds: float) -> None:
+    """One step that takes so long."""
+    await ctx.execute("hold", asyncio.sleep, seconds)
+
+
+WORKFLOWS: list[Workflow[Any, Any]] = [
+    steps,
+    transactions,
+    branches,
+    naps,
+    listening,
+    napping,
+    scheduled,
+    holding,
+]
