@@ -72,6 +72,10 @@ class Database:
         options: dict[str, Any] = {**self.connect_options, "prepare_threshold": None}
         return await AsyncConnection.connect(self.conninfo, **options)
 
+    def hurry(self) -> None:
+        """The database answers again: looks at once which connections have fallen silent meanwhile."""
+        self._watch.hurry()
+
     async def open(self) -> None:
         """Starts the pools; does not wait for the database."""
         await self._engine.open(wait=False)

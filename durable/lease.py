@@ -35,14 +35,15 @@ _logger = logging.getLogger(__name__)
 
 _BEAT_SECONDS = 0.8
 _BEATS_A_LEASE = 3
-_RECONNECT_SECONDS = 0.2
+_LEAST_CONNECT_SECONDS = 1.0
+_RECONNECT_SECONDS = 0.1
 _FAREWELL_SECONDS = 5.0
 _BLOCKED_SECONDS = 5.0
 
 
 class Lease:
-    """``worker_id`` is new in each process and each time the lease was lost; ``lost`` is then called in the loop, and
-    ``raised`` when the shard count was raised."""
+    """``worker_id`` is new in each process and each time the lease was lost; ``lost`` is then called in the loop,
+    ``raised`` when the shard count was raised, and ``reached`` when the database answers over a new connection."""
 
     def __init__(
         self,
@@ -55,6 +56,7 @@ class Lease:
         max_strikes: int,
         lost: Callable[[], None],
         raised: Callable[[int], None],
+        reached: Callable[[], None],
     ) -> None:
         self.worker_id = str(uuid4())
         self._next_id = str(uuid4())
@@ -64,8 +66,10 @@ class Lease:
         self.shard_count = shard_count
         self._lease = lease
         self._beat_seconds = min(_BEAT_SECONDS, lease / _BEATS_A_LEASE)
+        self._connect_seconds = max(lease / _BEATS_A_LEASE, _LEAST_CONNECT_SECONDS)
         self._lost = lost
         self._raised = raised
+        self._reached = reached
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._asked_loop: float | None = None
@@ -135,15 +139,20 @@ class Lease:
     async def _keep_for_ever(self) -> None:
         while not self._stopping.is_set():
             try:
-                connection = await self._database.connect()
-                try:
-                    await self._keep(connection)
-                finally:
-                    await connection.close()
-            except (psycopg.Error, OSError) as error:
+                await self._connect_and_keep()
+            except (psycopg.Error, OSError) as error:  # of them TimeoutError
                 if not self._stopping.is_set():
-                    _logger.warning("the lease waits for the database: %s", error)
+                    _logger.warning("the lease waits for the database: %s", str(error) or "no answer in time")
                     await self._pause(_RECONNECT_SECONDS)
+
+    async def _connect_and_keep(self) -> None:
+        # An attempt begun while the network is silent gets no answer afterwards either: it must leave time for another.
+        async with asyncio.timeout(self._connect_seconds):
+            connection = await self._database.connect()
+        try:
+            await self._keep(connection)
+        finally:
+            await connection.close()
 
     async def _keep(self, connection: AsyncConnection[Any]) -> None:
         with answering(connection, ANSWER_SECONDS):
@@ -152,6 +161,7 @@ class Lease:
         if not self._registered.is_set():
             await self._register(connection, self.worker_id)
             self._loop.call_soon_threadsafe(self._registered.set)
+        self._loop.call_soon_threadsafe(self._reached)
         while not self._stopping.is_set():
             heard = await self._beat(connection)
             self._watch_loop()

@@ -22,8 +22,10 @@ from durable.store.backends import Backend, end_backend, look_at_backend
 
 _logger = logging.getLogger(__name__)
 
-_FIRST_LOOK_SECONDS = 2.0
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = {True: 0.5, False: 1.0}
+"""By whether a connection is ours: users' statements may well be slow, and each look is a connection."""
+_FIRST_LOOK = 2
+"""So many of these after a statement began."""
 ANSWER_SECONDS = 3.0
 """For a small statement, by a database that is well."""
 _CANCEL_SECONDS = 0.2
@@ -68,6 +70,7 @@ class Watch:
     def __init__(self, connect: Callable[[], Awaitable[AsyncConnection[Any]]], hung_up: Callable[[], None]) -> None:
         self._connect = connect
         self._hung_up = hung_up
+        self._begins: set[Callable[[], None]] = set()
         self.is_pooled = False
         """Whether a pooler stands between; told by whoever opens the connections."""
 
@@ -79,21 +82,32 @@ class Watch:
         looking: list[asyncio.Task[None]] = []
 
         def begin() -> None:
+            for task in looking:
+                task.cancel()
             looking.append(loop.create_task(self._look_on(connection, is_ours=is_ours)))
 
         if not self.is_pooled:
-            timer = loop.call_later(_FIRST_LOOK_SECONDS, begin)
+            timer = loop.call_later(_FIRST_LOOK * _LOOK_SECONDS[is_ours], begin)
         elif is_ours:
             timer = loop.call_later(_POOLED_SECONDS, hang_up, connection)
         else:
             yield
             return
+        self._begins.add(begin)
         try:
             yield
         finally:
+            self._begins.discard(begin)
             timer.cancel()
             for task in looking:
                 task.cancel()
+
+    def hurry(self) -> None:
+        """The network was interrupted and is well again: looks at once at all that is awaited. A look begun before may
+        hang as long as what it looks at."""
+        if not self.is_pooled:
+            for begin in list(self._begins):
+                begin()
 
     async def _look_on(self, connection: AsyncConnection[Any], *, is_ours: bool) -> None:
         before: Backend | None = None
@@ -109,7 +123,7 @@ class Watch:
                 await self._give_up(connection)
                 return
             is_second, before = is_silent, backend
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS[is_ours])
 
     async def _give_up(self, connection: AsyncConnection[Any]) -> None:
         """At both ends: the server would hold for hours what was locked over it."""

@@ -233,6 +233,7 @@ class Worker:
             max_strikes=self._max_strikes,
             lost=self._lost,
             raised=self._raised,
+            reached=database.hurry,
         )
 
         def worker_id() -> str:

@@ -52,7 +52,7 @@ INVARIANTS = {
     "I9": "every output is the one that follows from the input and the memos",
     "I10": "recovery takes no longer than the target",
     "I11": "workers end when they are told to and not by themselves; no run stays owned, no connection stays behind",
-    "I12": "no transaction of a worker is older than two seconds",
+    "I12": "no transaction of the engine is older than two seconds",
     "I13": "the fault has happened, and was seen to: otherwise its line fails",
 }
 
