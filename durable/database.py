@@ -183,9 +183,9 @@ async def run(connection: AsyncConnection[Any], statement: Statement[T]) -> T:
     return await _receive(await _send(connection, statement), statement)
 
 
-async def answer_of(connection: AsyncConnection[Any], statement: Statement[T]) -> T:
+async def answer_of(connection: AsyncConnection[Any], statement: Statement[T], seconds: float = ANSWER_SECONDS) -> T:
     """As ``run``, and hangs up where the answer does not come in time."""
-    with answering(connection, ANSWER_SECONDS):
+    with answering(connection, seconds):
         return await run(connection, statement)
 
 

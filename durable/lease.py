@@ -35,7 +35,6 @@ _logger = logging.getLogger(__name__)
 
 _BEAT_SECONDS = 0.8
 _BEATS_A_LEASE = 3
-_LEAST_CONNECT_SECONDS = 1.0
 _RECONNECT_SECONDS = 0.1
 _FAREWELL_SECONDS = 5.0
 _BLOCKED_SECONDS = 5.0
@@ -66,7 +65,8 @@ class Lease:
         self.shard_count = shard_count
         self._lease = lease
         self._beat_seconds = min(_BEAT_SECONDS, lease / _BEATS_A_LEASE)
-        self._connect_seconds = max(lease / _BEATS_A_LEASE, _LEAST_CONNECT_SECONDS)
+        self._patience = min(lease / _BEATS_A_LEASE, ANSWER_SECONDS)
+        """For one attempt to be heard, in seconds; it must leave time for another."""
         self._lost = lost
         self._raised = raised
         self._reached = reached
@@ -146,8 +146,8 @@ class Lease:
                     await self._pause(_RECONNECT_SECONDS)
 
     async def _connect_and_keep(self) -> None:
-        # An attempt begun while the network is silent gets no answer afterwards either: it must leave time for another.
-        async with asyncio.timeout(self._connect_seconds):
+        # An attempt begun while the network is silent gets no answer afterwards either.
+        async with asyncio.timeout(self._patience):
             connection = await self._database.connect()
         try:
             await self._keep(connection)
@@ -155,7 +155,7 @@ class Lease:
             await connection.close()
 
     async def _keep(self, connection: AsyncConnection[Any]) -> None:
-        with answering(connection, ANSWER_SECONDS):
+        with answering(connection, self._patience):
             self._is_lock_possible = not await run_async(connection, is_pooled(connection.info.backend_pid))
         await self._lock(connection)
         if not self._registered.is_set():
@@ -207,7 +207,7 @@ class Lease:
 
     async def _show_life(self, connection: AsyncConnection[Any]) -> Heard:
         sent = self._own_loop.time()
-        heard = await answer_of(connection, beat(self._schema, self.worker_id))
+        heard = await answer_of(connection, beat(self._schema, self.worker_id), self._patience)
         if heard.is_known:
             self._renewed(sent)
         return heard

@@ -77,14 +77,14 @@ class Episode(msgspec.Struct, frozen=True):
 
 
 _EPISODES = (
-    Episode(_silent, (0.1, 0.6)),
+    Episode(_silent, (0.1, 0.5)),
     Episode(_silent, (1.3, 2.0)),
-    Episode(_reset, (0.1, 0.6)),
+    Episode(_reset, (0.1, 0.5)),
     Episode(_reset, (1.3, 2.0)),
     Episode(partial(_half_closed, to_server=True), (0.6, 0.6)),
     Episode(partial(_half_closed, to_server=False), (0.6, 0.6)),
     Episode(_slow, (0.4, 1.0), does_interrupt=False),
-    Episode(_trickling, (0.4, 0.6)),
+    Episode(_trickling, (0.4, 0.5)),
     Episode(_cut_within_a_message, (0.3, 0.3)),
 )
 
@@ -132,7 +132,9 @@ async def _befall(stage: Stage, wired: Wired, episode: Episode) -> None:
         stage.violated("I10", f"its lease was lost: {what}")
     if is_evidenced:
         stage.injected()
-    if await works_again(stage, wired.member, ended) and episode.does_interrupt:
+    works = await works_again(stage, wired.member, ended)
+    stage.stalled(wired.member.process_id, time.time())  # cut off, it could not know that others had taken over
+    if works and episode.does_interrupt:
         stage.recovered(time.time() - ended)
 
 
