@@ -53,9 +53,9 @@ async def test_a_worker_takes_a_new_name_once_the_others_know_it_and_only_one(
     migrate(database)
     answer_of, registered, names = lease_module.answer_of, 0, list[str | None]()
 
-    async def losing(connection: AsyncConnection[Any], statement: Statement[Any]) -> Any:
+    async def losing(connection: AsyncConnection[Any], statement: Statement[Any], *seconds: float) -> Any:
         nonlocal registered
-        answer = await answer_of(connection, statement)
+        answer = await answer_of(connection, statement, *seconds)
         if "INSERT INTO durable.workers" in statement.sql:
             registered += 1
             names.append(worker.status().worker_id)
