@@ -37,15 +37,16 @@ async def _round(setting: Setting) -> float:
     runs = setting.size(_RUNS, 10)
     with fresh_schema(setting.dsn) as look:
         async with AsyncClient(setting.dsn, schema=SCHEMA) as client:
-            with worker_processes(setting.dsn, 2, "WORKFLOWS") as (victim, _):
+            with worker_processes(setting.dsn, 2, "WORKFLOWS") as workers:
                 await client.begin_many(holding, [600.0] * runs)
                 await asyncio.to_thread(_await, look, "count(*) FILTER (WHERE status = 'running') = %s", (runs,))
-                (owned,) = _one(
+                process_id, owned = _one(
                     look,
-                    f"SELECT array_agg(run_id) FROM {SCHEMA}.runs JOIN {SCHEMA}.workers USING (worker_id)"
-                    " WHERE process_id = %s",
-                    (victim.pid,),
+                    f"SELECT process_id, array_agg(run_id) FROM {SCHEMA}.runs JOIN {SCHEMA}.workers USING (worker_id)"
+                    " GROUP BY process_id ORDER BY count(*) DESC LIMIT 1",
+                    (),
                 )
+                (victim,) = (worker for worker in workers if worker.pid == process_id)
                 victim.kill()
                 killed = time.perf_counter()
                 moved = "count(*) FILTER (WHERE run_id = ANY (%s) AND status = 'running' AND epoch > 1) = %s"
