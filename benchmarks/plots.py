@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from benchmarks.setting import Figure
@@ -33,7 +34,7 @@ def draw(name: str, figures: Sequence[Figure], directory: Path) -> Path | None:
     return path
 
 
-def _bars(ax, unit: str, members: Sequence[Figure]) -> None:  # type: ignore[no-untyped-def]
+def _bars(ax: Axes, unit: str, members: Sequence[Figure]) -> None:
     medians = [member.median for member in members]
     errors = [
         [member.median - member.spread[0] for member in members],
