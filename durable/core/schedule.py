@@ -107,7 +107,7 @@ def check_timezone(name: str) -> ZoneInfo:
     that mean another thing elsewhere (``localtime``) or count leap seconds (``right/…``)."""
     if isinstance(name, str) and _ZONE.fullmatch(name) and name.split("/", 1)[0] not in _NO_ZONES:
         try:
-            return ZoneInfo(name)
+            return ZoneInfo(str.__str__(name))  # of a subclass, whose own methods may raise
         except (LookupError, OSError, ValueError):  # unknown; a folder, such as "America"; a file of another format
             pass
     raise InvalidArgument("timezone", name, "the IANA name of a time zone, such as 'Europe/Berlin' or 'UTC'")

@@ -18,7 +18,7 @@ from tests.faults.play import Result, not_played, play
 from tests.faults.server import Server, die_with_parent
 from tests.faults.stage import SIZES, Fault, Size, load_faults
 
-LANES = {"smoke": 2, "campaign": 2, "soak": 1}
+LANES = {"smoke": 3, "campaign": 2, "soak": 1}
 """How many faults are on at once: a fault waits for most of its time."""
 
 

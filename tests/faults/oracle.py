@@ -178,12 +178,16 @@ async def _events(rows: Rows) -> list[Violation]:
             "I4",
             "run {0} took an event {1!r} before an older one",
             """
-            SELECT run_id, name FROM (
-                SELECT run_id, name, event_id, consumed_by,
-                       bool_or(consumed_by IS NOT NULL) OVER (PARTITION BY workflow_name_shard, run_id, name
-                           ORDER BY created_at DESC, event_id DESC) AS is_later_consumed
-                FROM durable.events WHERE kind = 'event') AS seen
-            WHERE consumed_by IS NULL AND is_later_consumed""",
+            SELECT DISTINCT older.run_id, older.name
+            FROM durable.events AS older
+            JOIN durable.events AS newer ON newer.workflow_name_shard = older.workflow_name_shard
+             AND newer.run_id = older.run_id AND newer.name = older.name
+             AND (newer.created_at, newer.event_id) > (older.created_at, older.event_id)
+            JOIN durable.waits AS wait ON wait.workflow_name_shard = newer.workflow_name_shard
+             AND wait.run_id = newer.run_id AND wait.event_id = newer.event_id
+            WHERE older.kind = 'event' AND older.consumed_by IS NULL
+              -- It may be of a transaction that began before and ended after the newer one was taken.
+              AND coalesce(older.routed_at, pg_xact_commit_timestamp(older.xmin)) < wait.satisfied_at""",
         ),
         *await _each(
             rows,
