@@ -66,6 +66,6 @@ def _await(look: psycopg.Connection[Any], condition: str, parameters: tuple[obje
 
 
 def _one(look: psycopg.Connection[Any], question: str, parameters: tuple[object, ...]) -> tuple[Any, ...]:
-    row = look.execute(question, parameters).fetchone()  # type: ignore[arg-type]
+    row = look.execute(question.encode(), parameters).fetchone()
     assert row is not None
     return tuple(row)

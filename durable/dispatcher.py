@@ -270,11 +270,11 @@ class Dispatcher:
 
     async def _hand_over(self) -> None:
         """Runs are due, and there is no place for them here: others may have some, and need not know."""
-        handed_over, self._to_hand_over = sorted(self._to_hand_over), set()
         now = time.monotonic()
         if now - self._handed_over < self._poll_interval:
             return
         self._handed_over = now
+        handed_over, self._to_hand_over = sorted(self._to_hand_over), set()
         async with self._database.engine() as connection:
             await read_all(connection, [announce_runs(self._schema, shard_value) for shard_value in handed_over])
 
