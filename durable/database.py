@@ -72,6 +72,16 @@ class Database:
         options: dict[str, Any] = {**self.connect_options, "prepare_threshold": None}
         return await AsyncConnection.connect(self.conninfo, **options)
 
+    async def connect_as_worker(self) -> AsyncConnection[Any]:
+        """As ``connect``, and known to be this worker's: who takes over from it ends what it does there."""
+        connection = await self.connect()
+        try:
+            await self._meet_pooler(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
     def hurry(self) -> None:
         """The database answers again: looks at once which connections have fallen silent meanwhile."""
         self._watch.hurry()

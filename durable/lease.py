@@ -1,8 +1,8 @@
 """The worker's right to its runs: a session lock and a heartbeat, kept by a thread of its own.
 
 A thread, with a loop and a connection of its own, so that a blocked event loop is reported and not declared dead, and a
-busy pool holds up no heartbeat. The same thread looks after the others. A worker that reaches nobody for its lease
-gives its runs up, just before the others may take them.
+busy pool holds up no heartbeat. The same thread looks after the others, over another connection. A worker that reaches
+nobody for its lease gives its runs up, just before the others may take them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from durable.store.backends import hold_lock, is_pooled
 from durable.store.channels import announce_departure
 from durable.store.workers import Heard, beat, register_worker
 from durable.takeover import SECOND_LOOK_SECONDS, Takeover
-from durable.watch import ANSWER_SECONDS, answering
+from durable.watch import ANSWER_SECONDS, answering, ended
 
 _logger = logging.getLogger(__name__)
 
@@ -80,22 +80,35 @@ class Lease:
         self._is_departure_due = False
         self._expiry: asyncio.TimerHandle | None = None
         self._registered = asyncio.Event()
+        self._defect: asyncio.Future[None] = self._loop.create_future()
         self._others = Takeover(
+            database,
             schema,
             workflows,
             lambda: self.shard_count,
             max_strikes=max_strikes,
             patience=lease / _BEATS_A_LEASE,
-            tell_alive=self._tell_alive,
         )
         self._own_loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="durable-lease", daemon=True)
 
     async def start(self) -> None:
-        """Returns once the worker is registered, however long the database takes."""
+        """Returns once the worker is registered, however long the database takes. Raises what ended the thread."""
         self._thread.start()
-        await self._registered.wait()
+        registering = asyncio.create_task(self._registered.wait())
+        defect = asyncio.create_task(self.hold())
+        try:
+            await asyncio.wait({registering, defect}, return_when=asyncio.FIRST_COMPLETED)
+            if defect.done():
+                await defect
+        finally:
+            registering.cancel()
+            defect.cancel()
+
+    async def hold(self) -> None:
+        """Until it is cancelled. Raises what has ended the thread, should anything but ``stop`` do so: by a defect."""
+        await asyncio.shield(self._defect)
 
     @property
     def is_held(self) -> bool:
@@ -113,37 +126,42 @@ class Lease:
 
     def stop(self) -> None:
         """Gives the lease back; returns when the thread has ended, at once where the database does not answer."""
-        with suppress(RuntimeError):  # it has ended
+        with suppress(RuntimeError):  # the loop of the thread is closed: it has ended
             self._own_loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
     # in the thread
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._own_loop) as runner:
-            runner.run(self._live())
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._own_loop) as runner:
+                runner.run(self._live())
+        except BaseException as error:
+            self._loop.call_soon_threadsafe(self._ended_by, error)  # it is raised there
+
+    def _ended_by(self, defect: BaseException) -> None:
+        self._lost()
+        self._defect.set_exception(defect)
 
     async def _live(self) -> None:
-        keeping = asyncio.create_task(self._keep_for_ever())
+        keeping = asyncio.create_task(self._keep_until_stopped())
+        others = asyncio.create_task(self._others.run())
         stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        patience = _FAREWELL_SECONDS if self.is_in_touch else _RECONNECT_SECONDS
-        while not keeping.done():
-            await asyncio.wait({keeping}, timeout=patience)
-            keeping.cancel()  # twice, where need be: psycopg answers a first cancel by asking the server
-            patience = _RECONNECT_SECONDS
-        stopping.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeping
+        try:
+            done, _ = await asyncio.wait({keeping, others, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for duty in done - {stopping}:
+                await duty
+            await asyncio.wait({keeping}, timeout=_FAREWELL_SECONDS if self.is_in_touch else _RECONNECT_SECONDS)
+        finally:
+            await ended([keeping, others, stopping])
 
-    async def _keep_for_ever(self) -> None:
+    async def _keep_until_stopped(self) -> None:
         while not self._stopping.is_set():
             try:
                 await self._connect_and_keep()
             except (psycopg.Error, OSError) as error:  # of them TimeoutError
-                if not self._stopping.is_set():
-                    _logger.warning("the lease waits for the database: %s", str(error) or "no answer in time")
-                    await self._pause(_RECONNECT_SECONDS)
+                _logger.warning("the lease waits for the database: %s", str(error) or "no answer in time")
+                await self._pause(_RECONNECT_SECONDS)
 
     async def _connect_and_keep(self) -> None:
         # An attempt begun while the network is silent gets no answer afterwards either.
@@ -168,10 +186,11 @@ class Lease:
             if self._is_departure_due:
                 self._is_departure_due = False
                 await answer_of(connection, announce_departure(self._schema))
-            await self._others.look(connection, heard.suspects)
+            self._others.suspect(heard.suspects)
             await self._pause(min(SECOND_LOOK_SECONDS, self._beat_seconds) if heard.suspects else self._beat_seconds)
         # What a cancelled claim left behind goes on at once, and not as an orphan.
-        await self._others.give_up(connection, self.worker_id, self._workflows, is_strike=False)
+        self._others.give_up(self.worker_id)
+        await self._others.given_up()
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -197,24 +216,16 @@ class Lease:
         await answer_of(connection, statement)
 
     async def _beat(self, connection: AsyncConnection[Any]) -> Heard:
-        heard = await self._show_life(connection)
+        sent = self._own_loop.time()
+        heard = await answer_of(connection, beat(self._schema, self.worker_id), self._patience)
+        if heard.is_known:
+            self._renewed(sent)
         if not heard.is_known or self._has_expired:
             await self._take_new_identity(connection)
         elif heard.shard_count > self.shard_count:
             self.shard_count = heard.shard_count
             self._loop.call_soon_threadsafe(self._raised, heard.shard_count)
         return heard
-
-    async def _show_life(self, connection: AsyncConnection[Any]) -> Heard:
-        sent = self._own_loop.time()
-        heard = await answer_of(connection, beat(self._schema, self.worker_id), self._patience)
-        if heard.is_known:
-            self._renewed(sent)
-        return heard
-
-    async def _tell_alive(self, connection: AsyncConnection[Any]) -> None:
-        if time.monotonic() - self._last_beat > self._beat_seconds:
-            await self._show_life(connection)
 
     def _renewed(self, sent: float) -> None:
         self._last_beat = sent
@@ -239,7 +250,7 @@ class Lease:
         self._has_expired = False
         self._renewed(self._own_loop.time())
         self._loop.call_soon_threadsafe(self._lost)
-        await self._others.give_up(connection, former, self._workflows, is_strike=False)
+        self._others.give_up(former)
 
     # the event loop
 

@@ -1,18 +1,22 @@
-"""Looks after other workers: who has lost its lock for good, or has not beaten for its lease, loses its runs."""
+"""Looks after other workers: who has lost its lock for good, or has not beaten for its lease, loses its runs.
+
+Beside the heartbeats, over a connection of its own: no heartbeat waits behind the many round trips of a takeover.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
 
 from durable.core.shard import shard_values
-from durable.database import answer_of, commit, read_all
+from durable.database import Database, answer_of, commit, read_all
 from durable.store.backends import end_sessions
 from durable.store.channels import announce_departure
 from durable.store.engine import TakenOver, announce_taken_over, take_over_runs
@@ -28,48 +32,93 @@ SECOND_LOOK_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 20.0
 _ORPHANS_SECONDS = 20.0
 _TAKEOVER_SECONDS = 10.0
+_RECONNECT_SECONDS = 0.1
 _MOST_ASKED = 500
 _MOST_TAKEN_OVER = 1000
 """At once; half as many where that took too long, and more again where it did not."""
 
 
 class Takeover:
-    """``tell_alive`` is called now and then during what may take long: others must not take over from us meanwhile.
-    ``patience``: how long one answer may take, in seconds."""
+    """``patience``: how long one answer may take, in seconds."""
 
     def __init__(
         self,
+        database: Database,
         schema: str,
         workflows: Sequence[str],
         shard_count: Callable[[], int],
         *,
         max_strikes: int,
         patience: float,
-        tell_alive: Callable[[AsyncConnection[Any]], Awaitable[object]],
     ) -> None:
+        self._database = database
         self._schema = schema
         self._workflows = list(workflows)
         self._shard_count = shard_count
         self._max_strikes = max_strikes
         self._patience = min(patience, _TAKEOVER_SECONDS)
-        self._tell_alive = tell_alive
         self._batch = _MOST_TAKEN_OVER
+        self._suspects: Sequence[Suspect] = ()
+        self._former: list[str] = []
+        self._has_work = asyncio.Event()
+        self._has_given_up = asyncio.Event()
         self._sightings: dict[str, float] = {}
         self._pauses: dict[str, float] = {}
         self._next_orphans = time.monotonic() + random.uniform(0, _ORPHANS_SECONDS)
 
-    async def look(self, connection: AsyncConnection[Any], suspects: Sequence[Suspect]) -> None:
-        """Takes over from those that are suspect for long enough, and from those that nobody knows any more."""
+    def suspect(self, suspects: Sequence[Suspect]) -> None:
+        """Tells who is suspect now, after each heartbeat; who is so for long enough is taken over from."""
         now = time.monotonic()
+        self._suspects = suspects
         self._sightings = {suspect.worker_id: self._sightings.get(suspect.worker_id, now) for suspect in suspects}
         self._pauses = {worker_id: pause for worker_id, pause in self._pauses.items() if worker_id in self._sightings}
-        for suspect in suspects:
-            await self._suspect(connection, suspect, now)
+        self._has_work.set()
+
+    def give_up(self, worker_id: str) -> None:
+        """Frees what is left under a name that this worker had; not as an orphan, and no strike."""
+        self._former.append(worker_id)
+        self._has_given_up.clear()
+        self._has_work.set()
+
+    async def given_up(self) -> None:
+        """Waits until what was to be given up is free."""
+        await self._has_given_up.wait()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            try:
+                await self._connect_and_look()
+            except (psycopg.Error, OSError) as error:  # of them TimeoutError
+                self._suspects = ()  # who was suspect may be well by now: the next heartbeat tells
+                self._has_work.set()
+                _logger.warning("what others leave waits for the database: %s", str(error) or "no answer in time")
+                await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _connect_and_look(self) -> None:
+        async with asyncio.timeout(self._patience):
+            connection = await self._database.connect_as_worker()
+        try:
+            while True:
+                await self._has_work.wait()
+                self._has_work.clear()
+                await self._look(connection)
+        finally:
+            await connection.close()
+
+    async def _look(self, connection: AsyncConnection[Any]) -> None:
+        while self._former:
+            await self._free_runs(connection, self._former[0], self._workflows, is_strike=False)
+            del self._former[0]
+        self._has_given_up.set()
+        for suspect in self._suspects:
+            await self._suspect(connection, suspect)
+        now = time.monotonic()
         if now >= self._next_orphans:
             self._next_orphans = now + _ORPHANS_SECONDS
             await self._adopt_orphans(connection)
 
-    async def give_up(
+    async def _free_runs(
         self, connection: AsyncConnection[Any], worker_id: str, workflows: Sequence[str], *, is_strike: bool
     ) -> bool:
         """Frees the runs of a worker and forgets it. Returns whether some are left, locked by a transaction that it
@@ -97,11 +146,13 @@ class Takeover:
             with answering(connection, self._patience):
                 answers = await read_all(connection, [owns_runs(self._schema, shard, worker_id) for shard in shards])
             owned += [shard for shard, is_owner in zip(shards, answers, strict=True) if is_owner]
-            await self._tell_alive(connection)
         return owned
 
-    async def _suspect(self, connection: AsyncConnection[Any], suspect: Suspect, now: float) -> None:
-        seen = self._sightings[suspect.worker_id]
+    async def _suspect(self, connection: AsyncConnection[Any], suspect: Suspect) -> None:
+        seen = self._sightings.get(suspect.worker_id)
+        if seen is None or suspect.worker_id in self._former:
+            return  # it has shown life while others were looked after; or it was this worker itself
+        now = time.monotonic()
         pause = self._pauses.get(suspect.worker_id, 0.0 if suspect.is_stale else SECOND_LOOK_SECONDS)
         if now - seen >= pause and await self._bury(connection, suspect):
             self._sightings[suspect.worker_id] = now
@@ -110,12 +161,12 @@ class Takeover:
     async def _bury(self, connection: AsyncConnection[Any], dead: Suspect) -> bool:
         extra = {"worker_id": dead.worker_id}
         _logger.warning("worker %s is dead: its runs are taken over", dead.worker_id, extra=extra)
-        if dead.lock_key is not None:
+        if dead.lock_key not in (None, self._database.lock_key):
             try:
                 await answer_of(connection, end_sessions(dead.lock_key))
             except psycopg.errors.InsufficientPrivilege as error:
                 _logger.warning("the sessions of worker %s go on: %s", dead.worker_id, error, extra=extra)
-        return await self.give_up(connection, dead.worker_id, dead.workflows, is_strike=True)
+        return await self._free_runs(connection, dead.worker_id, dead.workflows, is_strike=True)
 
     async def _adopt_orphans(self, connection: AsyncConnection[Any]) -> None:
         for workflow in self._workflows:
@@ -136,7 +187,6 @@ class Takeover:
             if taken.queued:
                 level = logging.WARNING if is_strike else logging.INFO
                 _logger.log(level, "%d runs of %s are free again", len(taken.queued), shard_value, extra=extra)
-            await self._tell_alive(connection)
             if len(taken.queued) + len(taken.failed) < batch:
                 return are_left
 

@@ -269,6 +269,7 @@ class Worker:
         if not await self._started(parts.lease):
             return
         duties = [asyncio.create_task(dispatcher.run()) for dispatcher in self._dispatchers.values()]
+        duties.append(asyncio.create_task(parts.lease.hold()))
         if self._notify:
             self._listener = Listener(parts.database, self._channel, caught_up=self._poll_all, notified=self._notified)
             duties.append(asyncio.create_task(self._listener.run()))

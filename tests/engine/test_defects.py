@@ -241,3 +241,31 @@ async def test_runs_claimed_over_a_connection_that_breaks_are_claimed_anew_and_n
 @pytest.fixture(autouse=True)
 def warnings_are_captured(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
+
+
+async def test_a_lease_that_ends_by_a_defect_ends_its_worker(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without heartbeats its runs are others' soon; a worker that went on would execute what it may not write."""
+
+    def broken(*_: object) -> Any:
+        raise ZeroDivisionError("a defect")
+
+    worker = Worker(database, [echoing])
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(20):
+        while not worker.ready():
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr("durable.lease.beat", broken)
+        with pytest.raises(ZeroDivisionError, match="a defect"):
+            await running
+    assert worker.status().state == "stopped"
+
+
+async def test_a_lease_that_can_never_begin_is_told_by_the_worker(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> Any:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("durable.lease.register_worker", broken)
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        await asyncio.wait_for(Worker(database, [echoing]).run(), 20)
