@@ -32,6 +32,8 @@ _MOST_RUNS = 10_000
 _KILL_AT = 0.35
 _LOOK_SECONDS = 0.1
 _CLOSE_LOOK_SECONDS = 0.01
+_SETTLE_SECONDS = 0.1
+"""For what a stopped worker had sent before: it may end runs still."""
 _PATIENCE_SECONDS = 300.0
 _STATUSES = ("queued", "running", "sleeping", "waiting_event", "completed", "failed")
 _TABLES = """
@@ -111,10 +113,11 @@ class _Demo:
     def _kill(self, workers: list[subprocess.Popen[bytes]]) -> None:
         victim = max(workers, key=lambda worker: self._held_by(worker.pid))
         victim.send_signal(signal.SIGSTOP)
+        time.sleep(_SETTLE_SECONDS)
+        worker_id = self._worker_id(victim.pid)
         if self._held_by(victim.pid) == 0:
             victim.send_signal(signal.SIGCONT)  # a kill that hits nothing shows nothing: wait for a better moment
             return
-        worker_id = self._worker_id(victim.pid)
         victim.send_signal(signal.SIGKILL)
         victim.wait()
         self._takeover = Takeover(worker_id, self._look, self._schema)

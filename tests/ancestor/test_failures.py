@@ -32,12 +32,10 @@ async def test_28_a_completed_run_cannot_be_cancelled(database: str) -> None:
         assert await handle.result(timeout=0) == "Hello, World!"
 
 
-@pytest.mark.parametrize("is_sync", [False, True], ids=["async", "in-a-thread"])
+@pytest.mark.parametrize("place", ["in the loop", "in a thread"])
 @pytest.mark.parametrize("error", PANICS, ids=lambda error: type(error).__name__)
 async def test_29_whatever_a_step_raises_is_retried_and_then_fails_the_run(
-    database: str,
-    error: BaseException,
-    is_sync: bool,  # noqa: FBT001
+    database: str, error: BaseException, place: str
 ) -> None:
     calls: Counter[str] = Counter()
 
@@ -50,7 +48,7 @@ async def test_29_whatever_a_step_raises_is_retried_and_then_fails_the_run(
 
     @workflow
     async def panicking(ctx: Context) -> None:
-        step = panic_in_a_thread if is_sync else panic
+        step = panic_in_a_thread if place == "in a thread" else panic
         await ctx.execute("panic", step, retry=RetryPolicy(max_retries=2, backoff=0))
 
     async with AsyncClient(database) as client:

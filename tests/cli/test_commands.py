@@ -45,7 +45,7 @@ def test_the_printed_schema_is_what_migrate_would_make(bare_database: str) -> No
     printed = durable("schema", "--schema", "Mine", dsn=bare_database)
     assert printed.returncode == 0
     with psycopg.connect(bare_database, autocommit=True) as connection:
-        connection.execute(printed.stdout)  # type: ignore[arg-type]
+        connection.execute(printed.stdout.encode())
     again = durable("migrate", "--schema", "Mine", dsn=bare_database)
     assert again.stdout == f"schema 'Mine' has version {LATEST}: nothing to do\n"
 
