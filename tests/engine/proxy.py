@@ -8,6 +8,7 @@ import random
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -231,4 +232,5 @@ class _Line:
         writer = self._server if to_server else self._worker
         self.is_silent = True
         if writer.can_write_eof() and not writer.transport.is_closing():
-            writer.write_eof()
+            with suppress(OSError):  # the far end has just closed all of it
+                writer.write_eof()
