@@ -10,14 +10,14 @@ from tests.faults.fleet import Member
 from tests.faults.stage import Stage, fault
 
 _LEASE = 1.0
-_AT_ONCE = 3
+_AT_ONCE = 4
 
 
 @fault(
     row=2,
     how="SIGSTOP for 1 to 5 leases, then SIGCONT",
     target="0 accepted writes; runs elsewhere within the lease + 2 s",
-    sizes={"smoke": 8, "campaign": 300, "soak": 5000},
+    sizes={"smoke": 8, "campaign": 500, "soak": 5000},
     workers=8,
     options={"lease": _LEASE},
     recovery=_LEASE + 2.0,
