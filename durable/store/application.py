@@ -10,6 +10,7 @@ import msgspec
 
 from durable.core.errors import ErrorInfo
 from durable.core.runs import Run, RunKey, RunStatus, Status
+from durable.store.columns import column
 from durable.store.errors import read_error
 from durable.store.queries import query
 from durable.store.records import EventKind
@@ -76,7 +77,7 @@ def find_keyed_run(schema: str, shard_values: Sequence[str], run_id: str) -> Sta
     """The current shard count, and which of these shard values holds a run of that id."""
     return Statement(
         query("find_keyed_run", schema),
-        {"shard_values": list(shard_values), "run_id": run_id},
+        {"shard_values": column(shard_values), "run_id": run_id},
         lambda rows: (rows[0][0], rows[0][1]),
     )
 
@@ -90,8 +91,8 @@ def begin_runs(schema: str, shard_value: str, runs: Sequence[NewRun]) -> Stateme
             "workflow_name": runs[0].workflow_name,
             "version": runs[0].version,
             "timeout": runs[0].timeout,
-            "run_ids": [run.run_id for run in runs],
-            "inputs": [run.input for run in runs],
+            "run_ids": column([run.run_id for run in runs]),
+            "inputs": column([run.input for run in runs]),
         },
         nothing,
     )
@@ -147,7 +148,7 @@ def run_outcomes(schema: str, shard_value: str, run_ids: Sequence[str]) -> State
     """By run id; runs that do not exist are missing."""
     return Statement(
         query("run_outcomes", schema),
-        {"shard_value": shard_value, "run_ids": list(run_ids)},
+        {"shard_value": shard_value, "run_ids": column(run_ids)},
         lambda rows: {run_id: Outcome(status, output, _error(error)) for run_id, status, output, error in rows},
     )
 

@@ -10,6 +10,7 @@ from durable.core.errors import ErrorInfo
 from durable.core.history import Failure, History, Memo, OpenWait, Outcome, TimedOut, Value
 from durable.core.runs import RunKey
 from durable.store.channels import announce_ended, announce_runs
+from durable.store.columns import column
 from durable.store.errors import read_error
 from durable.store.family import EndedChild, announce_told, ended_child
 from durable.store.queries import query
@@ -50,14 +51,14 @@ def claim_runs(
     """Makes this worker the owner of up to ``limit`` runs of one shard value, but of none ``left_to_others``."""
     return Statement(
         query("claim_runs", schema),
-        {"shard_value": shard_value, "worker_id": worker_id, "limit": limit, "left_to_others": list(left_to_others)},
+        {"shard_value": shard_value, "worker_id": worker_id, "limit": limit, "left_to_others": column(left_to_others)},
         lambda rows: [ClaimedRun(*row) for row in rows],
     )
 
 
 def next_wake(schema: str, shard_value: str, left_to_others: Sequence[str]) -> Statement[float | None]:
     """Seconds until the next run of this shard value wakes (negative: overdue), ``None`` if none sleeps."""
-    columns = {"shard_value": shard_value, "left_to_others": list(left_to_others)}
+    columns = {"shard_value": shard_value, "left_to_others": column(left_to_others)}
     return Statement(query("next_wake", schema), columns, lambda rows: rows[0][0])
 
 
@@ -84,7 +85,7 @@ class Load:
             ("load_events", [*self._replayed, *self._resident], self._read_events),
         ]
         return [
-            Statement(query(name, self._schema), {"shard_value": self._shard_value, "run_ids": run_ids}, read)
+            Statement(query(name, self._schema), {"shard_value": self._shard_value, "run_ids": column(run_ids)}, read)
             for name, run_ids, read in parts
             if run_ids
         ]
@@ -177,7 +178,11 @@ def forget_failed_steps(schema: str, shard_value: str, runs: Sequence[tuple[str,
     """Lets these runs (id and epoch), whose rows are locked, try again what failed."""
     return Statement(
         query("forget_failed_steps", schema),
-        {"shard_value": shard_value, "run_ids": [run[0] for run in runs], "epochs": [run[1] for run in runs]},
+        {
+            "shard_value": shard_value,
+            "run_ids": column([run[0] for run in runs]),
+            "epochs": column([run[1] for run in runs]),
+        },
         nothing,
     )
 
@@ -249,7 +254,7 @@ def take_over_runs(
             "shard_value": shard_value,
             "owner": owner,
             "limit": limit,
-            "held": list(held),
+            "held": column(held),
             "strike": int(is_strike),
             "max_strikes": max_strikes,
             "crash_loop": crash_loop,

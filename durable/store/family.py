@@ -14,6 +14,7 @@ from durable.core.errors import ErrorInfo
 from durable.core.history import ChildEnd
 from durable.core.runs import RunKey
 from durable.store.channels import announce_event, announce_runs
+from durable.store.columns import column
 from durable.store.queries import query
 from durable.store.records import NewChild
 from durable.store.statement import Statement, T, nothing
@@ -52,12 +53,12 @@ def begin_children(schema: str, parent_shard: str, children: Sequence[tuple[str,
             {
                 "shard_value": shard_value,
                 "parent_shard": parent_shard,
-                "run_ids": [child.run_key.run_id for _, child in group],
-                "workflow_names": [child.workflow_name for _, child in group],
-                "versions": [child.version for _, child in group],
-                "timeouts": [child.timeout for _, child in group],
-                "inputs": [child.input for _, child in group],
-                "parent_run_ids": [parent for parent, _ in group],
+                "run_ids": column([child.run_key.run_id for _, child in group]),
+                "workflow_names": column([child.workflow_name for _, child in group]),
+                "versions": column([child.version for _, child in group]),
+                "timeouts": column([child.timeout for _, child in group]),
+                "inputs": column([child.input for _, child in group]),
+                "parent_run_ids": column([parent for parent, _ in group]),
             },
             nothing,
         )
@@ -74,8 +75,8 @@ def cancel_children(schema: str, parent_shard: str, unwanted: Sequence[tuple[str
         query("dismiss_children", schema),
         {
             "shard_value": parent_shard,
-            "run_ids": [parent for parent, _ in unwanted],
-            "child_ids": [child.run_id for _, child in unwanted],
+            "run_ids": column([parent for parent, _ in unwanted]),
+            "child_ids": column([child.run_id for _, child in unwanted]),
             "end": end.text,
         },
         nothing,
@@ -85,9 +86,9 @@ def cancel_children(schema: str, parent_shard: str, unwanted: Sequence[tuple[str
             query("cancel_children", schema),
             {
                 "shard_value": shard_value,
-                "run_ids": [child.run_id for _, child in group],
-                "parent_run_ids": [parent for parent, _ in group],
-                "reasons": [_reason(RunKey(parent_shard, parent)) for parent, _ in group],
+                "run_ids": column([child.run_id for _, child in group]),
+                "parent_run_ids": column([parent for parent, _ in group]),
+                "reasons": column([_reason(RunKey(parent_shard, parent)) for parent, _ in group]),
             },
             nothing,
         )
@@ -107,9 +108,9 @@ def tell_parents(schema: str, ended: Iterable[EndedChild]) -> list[Statement[Non
             query("tell_parents", schema),
             {
                 "shard_value": shard_value,
-                "run_ids": [child.parent.run_id for child in group],
-                "child_ids": [child.run_id for child in group],
-                "payloads": [child.end for child in group],
+                "run_ids": column([child.parent.run_id for child in group]),
+                "child_ids": column([child.run_id for child in group]),
+                "payloads": column([child.end for child in group]),
             },
             nothing,
         )

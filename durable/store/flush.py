@@ -8,6 +8,7 @@ from typing import Any
 from durable.core.endings import Park, Settle
 from durable.core.runs import RunKey
 from durable.store.channels import announce_ended, announce_runs
+from durable.store.columns import column
 from durable.store.engine import forget_failed_steps
 from durable.store.family import (
     EndedChild,
@@ -69,8 +70,8 @@ class Flush:
             query("fence_runs", self._schema),
             {
                 **self._common,
-                "run_ids": [record.run_id for record in self._records],
-                "epochs": [record.epoch for record in self._records],
+                "run_ids": column([record.run_id for record in self._records]),
+                "epochs": column([record.epoch for record in self._records]),
             },
             self._read_ours,
         )
@@ -129,7 +130,11 @@ class Flush:
     def _statement(self, name: str, read: Any, **columns: Sequence[Any]) -> Statement[None] | None:
         if not next(iter(columns.values())):
             return None
-        return Statement(query(name, self._schema), {**self._common, **columns}, read)
+        return Statement(
+            query(name, self._schema),
+            {**self._common, **{key: column(values) for key, values in columns.items()}},
+            read,
+        )
 
     def _of_runs(self, name: str, records: Iterable[Record], read: Any) -> Statement[None] | None:
         chosen = list(records)

@@ -9,6 +9,7 @@ import msgspec
 
 from durable.core.runs import RunKey
 from durable.core.ticks import CatchUp, Overlap
+from durable.store.columns import column
 from durable.store.queries import query
 from durable.store.statement import Statement, nothing
 
@@ -142,14 +143,14 @@ def claim_schedules(schema: str, workflows: Sequence[str], limit: int) -> Statem
     """Up to ``limit`` due schedules, locked until the transaction ends."""
     return Statement(
         query("claim_schedules", schema),
-        {"workflows": list(workflows), "limit": limit},
+        {"workflows": column(workflows), "limit": limit},
         lambda rows: [DueSchedule(*row) for row in rows],
     )
 
 
 def next_due(schema: str, workflows: Sequence[str]) -> Statement[float | None]:
     """Seconds until the next schedule of these workflows is due (negative: overdue), ``None`` if there is none."""
-    return Statement(query("next_due", schema), {"workflows": list(workflows)}, lambda rows: rows[0][0])
+    return Statement(query("next_due", schema), {"workflows": column(workflows)}, lambda rows: rows[0][0])
 
 
 def begin_scheduled_runs(schema: str, workflow_name: str, runs: Sequence[ScheduledRun]) -> Statement[None]:
@@ -159,12 +160,12 @@ def begin_scheduled_runs(schema: str, workflow_name: str, runs: Sequence[Schedul
         {
             "shard_value": runs[0].run_key.workflow_name_shard,
             "workflow_name": workflow_name,
-            "run_ids": [run.run_key.run_id for run in runs],
-            "versions": [run.version for run in runs],
-            "timeouts": [run.timeout for run in runs],
-            "schedule_ids": [run.schedule_id for run in runs],
-            "scheduled_ats": [run.scheduled_at for run in runs],
-            "inputs": [run.input for run in runs],
+            "run_ids": column([run.run_key.run_id for run in runs]),
+            "versions": column([run.version for run in runs]),
+            "timeouts": column([run.timeout for run in runs]),
+            "schedule_ids": column([run.schedule_id for run in runs]),
+            "scheduled_ats": column([run.scheduled_at for run in runs]),
+            "inputs": column([run.input for run in runs]),
         },
         nothing,
     )
@@ -174,7 +175,7 @@ def find_runs(schema: str, shard_values: Sequence[str], run_ids: Sequence[str]) 
     """Those of the runs that exist, by id, wherever among these shard values they are."""
     return Statement(
         query("find_runs", schema),
-        {"shard_values": list(shard_values), "run_ids": list(run_ids)},
+        {"shard_values": column(shard_values), "run_ids": column(run_ids)},
         lambda rows: {run_id: RunKey(shard, run_id) for run_id, shard in rows},
     )
 
@@ -184,12 +185,12 @@ def move_schedules(schema: str, moved: Sequence[Moved]) -> Statement[None]:
     return Statement(
         query("move_schedules", schema),
         {
-            "schedule_ids": [one.schedule_id for one in moved],
-            "next_ticks": [one.next_tick for one in moved],
-            "dues": [one.due for one in moved],
-            "buffered_ticks": [one.buffered_tick for one in moved],
-            "last_ticks": [one.last_tick for one in moved],
-            "last_runs": [one.last_run for one in moved],
+            "schedule_ids": column([one.schedule_id for one in moved]),
+            "next_ticks": column([one.next_tick for one in moved]),
+            "dues": column([one.due for one in moved]),
+            "buffered_ticks": column([one.buffered_tick for one in moved]),
+            "last_ticks": column([one.last_tick for one in moved]),
+            "last_runs": column([one.last_run for one in moved]),
         },
         nothing,
     )
@@ -199,7 +200,7 @@ def rest_schedules(schema: str, problems: Sequence[tuple[str, str]]) -> Statemen
     """Lets schedules (id and reason) rest."""
     return Statement(
         query("rest_schedules", schema),
-        {"schedule_ids": [one[0] for one in problems], "problems": [one[1] for one in problems]},
+        {"schedule_ids": column([one[0] for one in problems]), "problems": column([one[1] for one in problems])},
         nothing,
     )
 

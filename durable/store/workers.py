@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from durable.store.columns import column
 from durable.store.queries import query
 from durable.store.statement import Row, Statement, nothing
 
@@ -46,7 +47,7 @@ def register_worker(
             "lock_key": lock_key,
             "hostname": hostname,
             "process_id": process_id,
-            "workflows": workflows,
+            "workflows": column(workflows),
             "lease": lease,
         },
         nothing,

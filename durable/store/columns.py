@@ -1,0 +1,51 @@
+"""Columns of a batch, as the literals of Postgres arrays.
+
+psycopg looks at each element of a list in Python, for 2 to 8 µs: for 500 one-step runs that took longer than all else
+that a worker does. A literal costs a tenth and is read by the server, like any other parameter that the SQL casts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from types import NoneType
+from typing import TypeAlias
+
+import psycopg
+
+Element: TypeAlias = str | int | float | datetime | None
+
+_END = "\0"
+"""Between texts while they are escaped together: no text that Postgres can hold contains it."""
+
+
+def column(values: Sequence[Element]) -> str:
+    """The literal of an array with those elements. Raises ``DataError`` for text that holds a NUL."""
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        return _texts(values)  # type: ignore[arg-type]  # as was just found
+    if kinds <= {int, float}:
+        return "{" + ",".join(map(repr, values)) + "}"
+    if kinds == {NoneType}:
+        return "{" + ",".join(["NULL"] * len(values)) + "}"
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: Element) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case str():
+            return _texts([value])[1:-1]
+        case datetime():
+            return f'"{value.isoformat()}"'
+        case _:
+            return repr(value)
+
+
+def _texts(values: Sequence[str]) -> str:
+    joined = _END.join(values)
+    if joined.count(_END) != len(values) - 1:
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    escaped = joined.replace("\\", "\\\\").replace('"', '\\"').replace(_END, '","')
+    return f'{{"{escaped}"}}'
