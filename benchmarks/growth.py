@@ -98,7 +98,7 @@ def _claim_and_flush(dsn: str, schema: str) -> tuple[float, float]:
             Record(
                 each.run_id,
                 each.epoch,
-                steps=[StepMemo("step 0", "execute", 1, "increment", 1, 0.0, "[[0],{}]", "1", None)],
+                entries=[StepMemo("step 0", "execute", 1, "increment", 1, 0.0, "[[0],{}]", "1", None)],
                 ending=Settle(status="completed", output="1"),
             )
             for each in claimed

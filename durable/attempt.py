@@ -48,16 +48,16 @@ class Attempt:
 
     def machine(self, history: History) -> Machine:
         """A machine that executes the workflow from the top."""
-        claimed, codec, workflow = self.claimed, self.codec, self.workflow
-        attempt = claimed.attempts + 1
-        ctx = Context(self.run_key, workflow.name, claimed.version, attempt, claimed.scheduled_at, self._worker_codec)
-
-        async def main() -> object:
-            if not workflow.takes_input:
-                return await workflow.function(ctx)
-            value = codec.decode(claimed.input, workflow.input_type, f"the input of run {self.run_key}")
-            return await workflow.function(ctx, value)
-
-        machine = Machine(main, history, codec, output=f"the output of run {self.run_key}")
+        claimed = self.claimed
+        attempt, moment = claimed.attempts + 1, claimed.scheduled_at
+        ctx = Context(self.run_key, self.workflow.name, claimed.version, attempt, moment, self._worker_codec)
+        machine = Machine(self._main(ctx), history, self.codec, output=f"the output of run {self.run_key}")
         ctx.attach(machine)
         return machine
+
+    async def _main(self, ctx: Context) -> object:
+        workflow = self.workflow
+        if not workflow.takes_input:
+            return await workflow.function(ctx)
+        value = self.codec.decode(self.claimed.input, workflow.input_type, f"the input of run {self.run_key}")
+        return await workflow.function(ctx, value)

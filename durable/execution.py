@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable
-from functools import partial
 
 from durable.attempt import Attempt
 from durable.core.commands import (
@@ -41,7 +40,7 @@ from durable.host import Host
 from durable.recording import Recording
 from durable.running import RunningSteps
 from durable.steps import Fenced, Finished, Interrupted
-from durable.store.records import ClaimedRun, Event, Record, Wake, Written
+from durable.store.records import ClaimedRun, Event, OpenedWait, Record, Wake, Written
 from durable.waits import OpenWaits
 
 _logger = logging.getLogger(__name__)
@@ -76,8 +75,8 @@ class Execution:
         self._ending: Ending | None = None
         self._is_ending_taken = False
         self._flushes = 0
-        self._steps = RunningSteps(partial(host.run_step, self), self._step_done, self._unwound)
-        self._waits = OpenWaits(self._timer_fired)
+        self._steps = RunningSteps()
+        self._waits = OpenWaits()
         self.is_draining = False
         self._is_gone = False
 
@@ -97,7 +96,7 @@ class Execution:
         machine = self._machine = self.attempt.machine(history)
         commands = machine.start()
         if not machine.is_mismatched:
-            self._recording.record.orders.extend(machine.unordered())
+            self._recording.ordered(machine.unordered())
         if wake is not None:
             self._waits.inbox.load(wake.inbox)
         self._perform(commands)
@@ -204,7 +203,7 @@ class Execution:
                 case Abandon():
                     self._forget(command)
                 case CancelChild():
-                    self._recording.record.unwanted.append(command.run_key)
+                    self._recording.unwanted(command.run_key)
                 case Complete() | Fail() | EndCancelled() | SetAside():
                     self._end(command)
                 case _:
@@ -239,10 +238,10 @@ class Execution:
 
     def _forget(self, command: Abandon) -> None:
         key = command.call.key
-        self._steps.forget(key)
+        self._steps.forget(key, self._let_go)
         if isinstance(command.call, Wait):
             self._waits.close(key)
-            self._recording.record.abandoned.append(key)
+            self._recording.abandoned(key)
 
     def _end(self, decision: Complete | Fail | EndCancelled | SetAside) -> None:
         ending = self._ending = ending_of(
@@ -260,9 +259,13 @@ class Execution:
     # what comes in
 
     @entry
-    def _step_done(self, call: Execute, task: asyncio.Task[Finished]) -> None:
-        if self._is_gone:
-            return
+    def _step_ended(self, call: Execute, task: asyncio.Task[Finished]) -> None:
+        if not self._steps.has_finished(call, task):
+            self._let_go(task)
+        elif not self._is_gone:
+            self._answer(call, task)
+
+    def _answer(self, call: Execute, task: asyncio.Task[Finished]) -> None:
         error = task.exception()
         if isinstance(error, Fenced):
             self.abandon()
@@ -278,7 +281,7 @@ class Execution:
         if self._ending is not None:
             return  # of a run that is set aside they stay unmet, until code that matches can clean up
         for request in self._waits.inbox.take_requests():
-            self._recording.record.requests.append(request.event_id)
+            self._recording.met(request)
             cancel = Cancel.requested(request.payload)
             if request.kind == "terminate":
                 self._ending = cancelled(cancel)
@@ -308,8 +311,8 @@ class Execution:
             self._settle()
 
     @entry
-    def _unwound(self) -> None:
-        if not self._is_gone and not self.is_parked:
+    def _let_go(self, task: asyncio.Task[Finished]) -> None:
+        if self._steps.let_go(task) and not self._is_gone and not self.is_parked:
             self._settle()
 
     def _go_on(self, wake: Wake | None) -> None:
@@ -327,7 +330,7 @@ class Execution:
             self._elapse(key)
         for key, remaining in wake.remaining.items():
             if remaining is not None:
-                self._waits.start_timer(key, remaining)
+                self._waits.start_timer(key, remaining, self._timer_fired)
 
     def _elapse(self, key: str) -> None:
         call = self._waits.get(key)
@@ -365,20 +368,26 @@ class Execution:
             self._waits.stop_timers()
             self._steps.cancel()
         elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
-            self._steps.start_deferred()
+            self._steps.start_deferred(self._start, self._step_ended)
         elif not is_empty:
             self._set_timers()
         if self._flushes == 0 and (self._ending is not None or not is_empty):
             self._flushes = 1
             self._host.mark(self)
 
+    def _start(self, call: Execute) -> asyncio.Task[Finished]:
+        return self._host.run_step(self, call)
+
     def _set_timers(self) -> None:
         """While steps keep the run here, its own waits end by a local clock started when they were opened."""
-        for wait in self._recording.record.opened:
+        for wait in self._recording.record.entries:
+            if not isinstance(wait, OpenedWait):
+                continue
             if wait.until is not None:
-                self._waits.start_timer(wait.key, (wait.until - self.attempt.now()).total_seconds())
+                remaining = (wait.until - self.attempt.now()).total_seconds()
+                self._waits.start_timer(wait.key, remaining, self._timer_fired)
             elif wait.wake_in is not None:
-                self._waits.start_timer(wait.key, wait.wake_in)
+                self._waits.start_timer(wait.key, wait.wake_in, self._timer_fired)
 
     @entry
     def _timer_fired(self, key: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from durable.core.codec import Codec
 from durable.core.commands import Execute, Transact
-from durable.core.history import History
+from durable.core.history import NO_HISTORY
 from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
 from durable.database import Database
@@ -131,7 +131,7 @@ class Executor:
             if parked is not None:
                 parked.close()
             execution = self._active[claimed.run_id] = Execution(self, workflow, shard_value, claimed)
-            history = (comeback.history if comeback else None) or History()
+            history = (comeback.history if comeback else None) or NO_HISTORY
             wake: Wake | None = comeback.wake if comeback else None
             execution.is_draining = self._is_draining
             loop.call_soon(execution.begin, history, wake)

@@ -12,17 +12,16 @@ from durable.store.records import Event
 
 
 class OpenWaits:
-    """``elapsed`` is called with a wait's key when its timer fires. A parked run has no timers: it is woken."""
+    """A parked run has no timers: it is woken. As with the steps, nothing here leads back to the run."""
 
-    __slots__ = ("_deadline", "_elapsed", "_looked_for", "_open", "_overdue", "_timers", "inbox")
+    __slots__ = ("_deadline", "_looked_for", "_open", "_overdue", "_timers", "inbox")
 
-    def __init__(self, elapsed: Callable[[str], None]) -> None:
-        self._elapsed = elapsed
+    def __init__(self) -> None:
         self._open: dict[str, Wait] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._deadline: asyncio.TimerHandle | None = None
-        self._overdue: list[str] = []
-        self._looked_for: list[str] = []
+        self._overdue: tuple[str, ...] = ()
+        self._looked_for: tuple[str, ...] = ()
         self.inbox = Inbox()
 
     def __bool__(self) -> bool:
@@ -64,22 +63,23 @@ class OpenWaits:
                 unreachable(call)
         return event
 
-    def start_timer(self, key: str, delay: float) -> None:
-        """Ends the wait after that many seconds by the local clock, unless a timer does so already."""
+    def start_timer(self, key: str, delay: float, fired: Callable[[str], None]) -> None:
+        """Calls ``fired`` with the wait's key after that many seconds by the local clock, unless it has a timer."""
         if key in self._open and key not in self._timers:
-            self._timers[key] = asyncio.get_running_loop().call_later(max(delay, 0.0), self._fire, key)
+            self._timers[key] = asyncio.get_running_loop().call_later(max(delay, 0.0), fired, key)
 
     def await_inbox(self, key: str) -> None:
         """The wait's time is over; but what was published before counts, though nobody may have told us of it yet."""
-        self._overdue.append(key)
+        self._timers.pop(key, None)
+        self._overdue += (key,)
 
     def inbox_is_asked_for(self) -> None:
         """The next inbox to be loaded holds what was published to those waits in time."""
-        self._overdue, self._looked_for = [], self._overdue
+        self._overdue, self._looked_for = (), self._overdue
 
-    def overdue(self) -> list[str]:
+    def overdue(self) -> tuple[str, ...]:
         """Waits that found nothing in the inbox which was just loaded."""
-        keys, self._looked_for = self._looked_for, []
+        keys, self._looked_for = self._looked_for, ()
         return keys
 
     def set_deadline(self, delay: float, passed: Callable[[], None]) -> None:
@@ -88,13 +88,9 @@ class OpenWaits:
 
     def stop_timers(self) -> None:
         """Leaves the waits open."""
-        self._overdue, self._looked_for = [], []
+        self._overdue = self._looked_for = ()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         if self._deadline is not None:
             self._deadline.cancel()
-
-    def _fire(self, key: str) -> None:
-        self._timers.pop(key, None)
-        self._elapsed(key)

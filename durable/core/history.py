@@ -23,7 +23,7 @@ Kind = Literal[
 ]
 
 
-class Value(msgspec.Struct, frozen=True):
+class Value(msgspec.Struct, frozen=True, gc=False):
     """The call was answered with this encoded value."""
 
     text: str
@@ -46,7 +46,7 @@ ELAPSED = Value("null")
 """The outcome of a sleep."""
 
 
-class Memo(msgspec.Struct, frozen=True):
+class Memo(msgspec.Struct, frozen=True, gc=False):
     """The recorded answer to a call.
 
     ``seq`` is the 1-based order in which the run saw the answers; ``None`` for a transaction whose memo was committed
@@ -123,7 +123,7 @@ class ChildEnd(msgspec.Struct, frozen=True, omit_defaults=True):
             raise DeserializationError(what, str(error)) from None
 
 
-class OpenWait(msgspec.Struct, frozen=True):
+class OpenWait(msgspec.Struct, frozen=True, gc=False):
     """A sleep, or a wait for an event or a child, that was begun and has no answer yet."""
 
     key: str
@@ -134,7 +134,7 @@ class OpenWait(msgspec.Struct, frozen=True):
         return describe(self.kind, self.key, self.name)
 
 
-class History(msgspec.Struct, frozen=True):
+class History(msgspec.Struct, frozen=True, gc=False):
     """All memos of a run, in no particular order, and its open waits."""
 
     memos: tuple[Memo, ...] = ()
@@ -146,6 +146,10 @@ class History(msgspec.Struct, frozen=True):
             (memo for memo in self.memos if not memo.carried),
             key=lambda memo: (memo.seq is None, memo.seq or 0, memo.key),
         )
+
+
+NO_HISTORY = History()
+"""Of a run that begins, or of one whose memos are answered."""
 
 
 def describe(kind: Kind, key: str, name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from durable.core.codec import Codec
@@ -27,7 +27,19 @@ from durable.core.errors import (
     storable,
     unreachable,
 )
-from durable.core.history import Cancel, Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value, describe
+from durable.core.history import (
+    NO_HISTORY,
+    Cancel,
+    Failure,
+    History,
+    Kind,
+    Memo,
+    OpenWait,
+    Outcome,
+    TimedOut,
+    Value,
+    describe,
+)
 from durable.core.loop import ReplayLoop
 from durable.core.runs import RunKey
 
@@ -50,7 +62,7 @@ class _Answer(asyncio.Future[Any]):
 class Machine:
     """``start``, then ``resolve`` once for each answered call; both return the commands that follow.
 
-    ``main`` makes the workflow's coroutine; it is called on the private loop.
+    ``main`` is the workflow's coroutine; it is run on the private loop.
     """
 
     __slots__ = (
@@ -60,6 +72,7 @@ class Machine:
         "_history",
         "_is_closed",
         "_known",
+        "_loose",
         "_main",
         "_mismatch",
         "_output",
@@ -70,9 +83,7 @@ class Machine:
         "loop",
     )
 
-    def __init__(
-        self, main: Callable[[], Coroutine[Any, Any, Any]], history: History, codec: Codec, *, output: str
-    ) -> None:
+    def __init__(self, main: Coroutine[Any, Any, Any], history: History, codec: Codec, *, output: str) -> None:
         self.loop = ReplayLoop()  # type: ignore[abstract]  # what it lacks is refused by name
         self._codec = codec
         self._output = output
@@ -82,12 +93,13 @@ class Machine:
         self._history = history
         self._known: dict[str, Memo | OpenWait] = {memo.key: memo for memo in history.memos}
         self._known.update((wait.key, wait) for wait in history.open_waits)
-        self._replay = deque(history.in_order())
+        self._replay: deque[Memo] | None = deque(history.in_order()) if history.memos else None
         self._seq = max((memo.seq or 0 for memo in history.memos), default=0)
+        self._loose: list[str] = []
         self._mismatch: NondeterminismError | None = None
         self._is_closed = False
         self._cancelled: Cancel | None = None
-        self._main = self.loop.create_task(main())
+        self._main = self.loop.create_task(main)
 
     @property
     def is_replaying(self) -> bool:
@@ -123,15 +135,17 @@ class Machine:
                 self.loop.run_until_quiet()
                 self._answer_carried()
         self._check_history_was_met()
-        self._known = {key: memo for key, memo in self._known.items() if isinstance(memo, Memo) and memo.carried}
+        self._loose = sorted(memo.key for memo in self._history.memos if memo.seq is None and not memo.carried)
+        self._history, self._replay = NO_HISTORY, None
+        if self._known:
+            self._known = {key: memo for key, memo in self._known.items() if isinstance(memo, Memo) and memo.carried}
         return self._take_commands()
 
     def unordered(self) -> list[tuple[str, int]]:
         """Keys of transactions that were committed without their order, with the order replay has now given them."""
-        loose = sorted(memo.key for memo in self._history.memos if memo.seq is None and not memo.carried)
         first = self._seq + 1
-        self._seq += len(loose)
-        return [(key, first + index) for index, key in enumerate(loose)]
+        self._seq += len(self._loose)
+        return [(key, first + index) for index, key in enumerate(self._loose)]
 
     def resolve(self, key: str, outcome: Outcome) -> tuple[int | None, list[Command]]:
         """Answers a call. Returns the answer's place in the run's order, ``None`` where nobody waits for it any more,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from durable.core.endings import Park, Settle
 from durable.core.runs import RunKey
@@ -20,8 +21,23 @@ from durable.store.family import (
     tell_parents,
 )
 from durable.store.queries import query
-from durable.store.records import Event, NewChild, Record, Written
+from durable.store.records import (
+    AbandonedWait,
+    AnsweredWait,
+    Entry,
+    Event,
+    MetRequest,
+    NewChild,
+    OpenedWait,
+    OrderedStep,
+    Record,
+    StepMemo,
+    UnwantedChild,
+    Written,
+)
 from durable.store.statement import Row, Statement, nothing
+
+EntryT = TypeVar("EntryT", bound=Entry)
 
 
 class Flush:
@@ -33,12 +49,20 @@ class Flush:
         self._shard_value = shard_value
         self._common = {"shard_value": shard_value, "worker_id": worker_id}
         self._records = sorted(records, key=lambda record: record.run_id)
-        self.has_relatives = any(r.children or r.unwanted or (r.parent and _is_end(r)) for r in self._records)
+        self._entries = _by_kind(self._records)
+        self.has_relatives = (
+            NewChild in self._entries
+            or UnwantedChild in self._entries
+            or any(record.parent and _is_end(record) for record in self._records)
+        )
         """Whether anything is to be written of children and parents."""
         self._ours: set[str] = set()
         self._wakes: dict[str, float | None] = {}
         self._requeued: set[str] = set()
         self._inboxes: dict[str, list[Event]] = {}
+
+    def _of(self, kind: type[EntryT]) -> list[tuple[Record, EntryT]]:
+        return self._entries.get(kind, [])
 
     def statements(self) -> list[Statement[None]]:
         """What the transaction consists of: the run rows are locked first, and released last."""
@@ -49,12 +73,12 @@ class Flush:
         parts = [
             self._of_runs("fence_runs", staying, self._read_ours),
             self._settle(settled),
-            self._steps(records),
-            self._orders(records),
-            self._open(records),
-            self._satisfy(records),
-            self._consume(records),
-            self._abandon(records),
+            self._steps(),
+            self._orders(),
+            self._open(),
+            self._satisfy(),
+            self._consume(),
+            self._abandon(),
             self._of_runs("drop_deadlines", [record for record in records if record.is_cancelled], nothing),
             self._forget_failed(settled),
             self._of_runs("forget_open_waits", [record for record in settled if _ends_waits(record.ending)], nothing),
@@ -79,11 +103,12 @@ class Flush:
     def ours(self, _: Sequence[Any]) -> list[Statement[None]]:
         """As ``statements``, of those runs only."""
         self._records = [record for record in self._records if record.run_id in self._ours]
+        self._entries = _by_kind(self._records)
         return self.statements()
 
     def relatives(self, _: Sequence[Any]) -> list[Statement[None]]:
         """Once it is known which runs are ours: their children begin or are asked to cancel, their parents are told."""
-        children, unwanted, ended = self._family([record for record in self._records if record.run_id in self._ours])
+        children, unwanted, ended = self._family(lambda record: record.run_id in self._ours)
         return [
             *begin_children(self._schema, self._shard_value, children),
             *cancel_children(self._schema, self._shard_value, unwanted),
@@ -98,7 +123,7 @@ class Flush:
             done.append(announce_runs(self._schema, self._shard_value))
         if not self.has_relatives:
             return done
-        children, unwanted, ended = self._family(self._records)
+        children, unwanted, ended = self._family(lambda _: True)
         return [
             *done,
             *announce_family(self._schema, [child for _, child in children], [child for _, child in unwanted]),
@@ -106,12 +131,12 @@ class Flush:
         ]
 
     def _family(
-        self, records: Sequence[Record]
+        self, is_meant: Callable[[Record], bool]
     ) -> tuple[list[tuple[str, NewChild]], list[tuple[str, RunKey]], list[EndedChild]]:
-        children = [(record.run_id, child) for record in records for child in record.children]
-        unwanted = [(record.run_id, child) for record in records for child in record.unwanted]
-        ended = [child for record in records if (child := _ended_child(record)) is not None]
-        return children, unwanted, ended
+        meant = [record for record in self._records if is_meant(record)]
+        children = [(record.run_id, child) for record, child in self._of(NewChild) if is_meant(record)]
+        unwanted = [(record.run_id, child.run_key) for record, child in self._of(UnwantedChild) if is_meant(record)]
+        return children, unwanted, [child for record in meant if (child := _ended_child(record)) is not None]
 
     def written(self, record: Record) -> Written:
         """What became of that record."""
@@ -164,8 +189,8 @@ class Flush:
             return None
         return forget_failed_steps(self._schema, self._shard_value, [(r.run_id, r.epoch) for r in retried])
 
-    def _steps(self, records: list[Record]) -> Statement[None] | None:
-        rows = [(record, memo) for record in records for memo in record.steps]
+    def _steps(self) -> Statement[None] | None:
+        rows = self._of(StepMemo)
         return self._statement(
             "record_steps",
             nothing,
@@ -182,19 +207,19 @@ class Flush:
             errors=[memo.error for _, memo in rows],
         )
 
-    def _orders(self, records: list[Record]) -> Statement[None] | None:
-        rows = [(record, key, seq) for record in records for key, seq in record.orders]
+    def _orders(self) -> Statement[None] | None:
+        rows = self._of(OrderedStep)
         return self._statement(
             "order_steps",
             nothing,
-            run_ids=[record.run_id for record, _, _ in rows],
-            epochs=[record.epoch for record, _, _ in rows],
-            step_keys=[key for _, key, _ in rows],
-            seqs=[seq for _, _, seq in rows],
+            run_ids=[record.run_id for record, _ in rows],
+            epochs=[record.epoch for record, _ in rows],
+            step_keys=[step.key for _, step in rows],
+            seqs=[step.seq for _, step in rows],
         )
 
-    def _open(self, records: list[Record]) -> Statement[None] | None:
-        rows = [(record, wait) for record in records for wait in record.opened]
+    def _open(self) -> Statement[None] | None:
+        rows = self._of(OpenedWait)
         return self._statement(
             "open_waits",
             nothing,
@@ -207,8 +232,8 @@ class Flush:
             untils=[wait.until for _, wait in rows],
         )
 
-    def _satisfy(self, records: list[Record]) -> Statement[None] | None:
-        rows = [(record, answer) for record in records for answer in record.answered]
+    def _satisfy(self) -> Statement[None] | None:
+        rows = self._of(AnsweredWait)
         return self._statement(
             "satisfy_waits",
             nothing,
@@ -221,11 +246,9 @@ class Flush:
             payloads=[answer.payload for _, answer in rows],
         )
 
-    def _consume(self, records: list[Record]) -> Statement[None] | None:
-        rows = [
-            (record, answer.key, answer.event_id) for record in records for answer in record.answered if answer.event_id
-        ]
-        rows += [(record, "", event_id) for record in records for event_id in record.requests]
+    def _consume(self) -> Statement[None] | None:
+        rows = [(record, answer.key, answer.event_id) for record, answer in self._of(AnsweredWait) if answer.event_id]
+        rows += [(record, "", request.event_id) for record, request in self._of(MetRequest)]
         return self._statement(
             "consume_events",
             nothing,
@@ -235,14 +258,14 @@ class Flush:
             event_ids=[event_id for _, _, event_id in rows],
         )
 
-    def _abandon(self, records: list[Record]) -> Statement[None] | None:
-        rows = [(record, key) for record in records for key in record.abandoned]
+    def _abandon(self) -> Statement[None] | None:
+        rows = self._of(AbandonedWait)
         return self._statement(
             "abandon_waits",
             nothing,
             run_ids=[record.run_id for record, _ in rows],
             epochs=[record.epoch for record, _ in rows],
-            wait_keys=[key for _, key in rows],
+            wait_keys=[wait.key for _, wait in rows],
         )
 
     # the readers
@@ -259,6 +282,14 @@ class Flush:
     def _read_inbox(self, rows: Sequence[Row]) -> None:
         for row in rows:
             self._inboxes.setdefault(row[0], []).append(Event(*row))
+
+
+def _by_kind(records: Iterable[Record]) -> dict[type[Any], list[tuple[Record, Any]]]:
+    kinds: defaultdict[type[Any], list[tuple[Record, Any]]] = defaultdict(list)
+    for record in records:
+        for entry in record.entries:
+            kinds[type(entry)].append((record, entry))
+    return kinds
 
 
 def _is_end(record: Record) -> bool:

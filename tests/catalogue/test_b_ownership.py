@@ -21,7 +21,7 @@ from durable.core.endings import Park, Settle
 from durable.core.history import Cancel
 from durable.store.engine import claim_runs, store_transaction_memo, take_over_runs
 from durable.store.flush import Flush
-from durable.store.records import AnsweredWait, OpenedWait, Record, StepMemo
+from durable.store.records import AbandonedWait, AnsweredWait, MetRequest, OpenedWait, OrderedStep, Record, StepMemo
 from durable.store.statement import Statement, T
 from tests.ancestor.flows import reached, rows, until
 
@@ -59,12 +59,15 @@ def everything(run_id: str, epoch: int) -> list[Record]:
     parked = Record(
         run_id,
         epoch,
-        steps=[memo],
-        orders=[("stored", 2)],
-        opened=[OpenedWait("nap", None, 60.0, None), OpenedWait("news", "news", None, None)],
-        answered=[AnsweredWait("open", 3, False, str(uuid.UUID(int=1)), '"heard"')],
-        abandoned=["left"],
-        requests=[str(uuid.UUID(int=2))],
+        entries=[
+            memo,
+            OrderedStep("stored", 2),
+            OpenedWait("nap", None, 60.0, None),
+            OpenedWait("news", "news", None, None),
+            AnsweredWait("open", 3, False, str(uuid.UUID(int=1)), '"heard"'),
+            AbandonedWait("left"),
+            MetRequest(str(uuid.UUID(int=2))),
+        ],
         is_cancelled=True,
         ending=Park(),
     )
@@ -75,8 +78,8 @@ def everything(run_id: str, epoch: int) -> list[Record]:
         Settle(status="queued", error="{}", failed_attempts=1, is_retry=True),
         Settle(status="sleeping", error="{}", wake_in=9.0, set_asides=1),
     ]
-    staying = Record(run_id, epoch, steps=[memo], wants_inbox=True)
-    return [parked, staying, *(Record(run_id, epoch, steps=[memo], ending=ending) for ending in settled)]
+    staying = Record(run_id, epoch, entries=[memo], wants_inbox=True)
+    return [parked, staying, *(Record(run_id, epoch, entries=[memo], ending=ending) for ending in settled)]
 
 
 @workflow

@@ -35,7 +35,7 @@ async def test_a_flush_under_another_identity_stores_nothing_of_a_run_of_the_sam
             (parent, former),
         )
         memo = StepMemo("c", "child", 1, "q", 1, 0.0, None, f'"q_0:{child}"', None)
-        record = Record(parent, 1, steps=[memo], children=[NewChild(RunKey("q_0", child), "q", 1, None, "null")])
+        record = Record(parent, 1, entries=[memo, NewChild(RunKey("q_0", child), "q", 1, None, "null")])
         flush = Flush("durable", "p_0", present, [record])
         await commit(connection, flush.statements(), following=[flush.relatives])
         assert not flush.written(record).is_ours

@@ -54,7 +54,7 @@ class Bench:
                 wait = OpenedWait("wait", None, None, None, CHILD)
             case _:  # a cancel must wake a run that sleeps, and not only one that waits for events
                 wait = OpenedWait("wait", None, 9, None)
-        record.opened.append(wait)
+        record.entries.append(wait)
         self.flush = Flush("durable", SHARD, self.worker_id, [record])
         self._statements = iter(self.flush.statements())
 

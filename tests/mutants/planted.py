@@ -128,7 +128,7 @@ EXECUTION = (
     ),
     Mutant(
         "what came live goes before what was there",
-        CRASHES, Inbox, "load", "self._events += here.values()", "self._events = [*here.values(), *self._events]",
+        CRASHES, Inbox, "load", "self._events |= {", "self._events = here | self._events | {",
     ),
     Mutant(
         "an event is not marked as consumed",
@@ -141,11 +141,11 @@ EXECUTION = (
     ),
     Mutant(
         "waits that were given up stay open",
-        CRASHES, Execution, "_forget", "self._recording.record.abandoned.append(key)", "pass",
+        CRASHES, Execution, "_forget", "self._recording.abandoned(key)", "pass",
     ),
     Mutant(
         "a child is not asked to cancel",
-        CRASHES, Execution, "_perform", "self._recording.record.unwanted.append(command.run_key)", "pass",
+        CRASHES, Execution, "_perform", "self._recording.unwanted(command.run_key)", "pass",
     ),
     Mutant(
         "a wait is answered in the turn that gives it up",

@@ -274,6 +274,6 @@ def _shown(result: Any) -> Any:
 
 def machine_of(main: Main, history: History) -> Machine:
     ctx = Context(RunKey("program_0", "00000000-0000-7000-8000-000000000000"), "program", 1, 1)
-    machine = Machine(lambda: main(ctx), history, JsonCodec(), output="the output")
+    machine = Machine(main(ctx), history, JsonCodec(), output="the output")
     ctx.attach(machine)
     return machine

@@ -10,8 +10,36 @@ from durable.core.endings import Park, Settle
 from durable.core.errors import ErrorInfo
 from durable.core.history import ELAPSED, ChildEnd, Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value
 from durable.core.runs import TERMINAL, RunKey
-from durable.store.records import ClaimedRun, Event, EventKind, NewChild, OpenedWait, Record, Wake, Written
+from durable.store.records import (
+    AbandonedWait,
+    AnsweredWait,
+    ClaimedRun,
+    Entry,
+    Event,
+    EventKind,
+    MetRequest,
+    NewChild,
+    OpenedWait,
+    OrderedStep,
+    Record,
+    StepMemo,
+    UnwantedChild,
+    Wake,
+    Written,
+)
 from tests.unit.programs import EPOCH, SHARED
+
+_WRITTEN = [
+    StepMemo,
+    OrderedStep,
+    OpenedWait,
+    AnsweredWait,
+    MetRequest,
+    AbandonedWait,
+    NewChild,
+    UnwantedChild,
+]
+"""In this order the statements of a flush write."""
 
 RUN_ID = "00000000-0000-7000-8000-000000000000"
 
@@ -144,36 +172,43 @@ class Tables:
         return Written(True, wake_in, requeued, inbox)
 
     def _record(self, record: Record, now: float) -> None:
-        for memo in record.steps:
-            failed = memo.error is not None
-            outcome: Outcome = (
-                Failure(msgspec.json.decode(memo.error or "", type=ErrorInfo)) if failed else Value(memo.output or "")
-            )
-            self._remember(memo.key, memo.kind, memo.fn, memo.seq, outcome)
-        for key, seq in record.orders:
-            assert self.memos[key].kind == "transaction"
-            self.memos[key] = msgspec.structs.replace(self.memos[key], seq=seq)
-        for opened in record.opened:
-            self._open(opened, now)
-        for answer in record.answered:
-            wait = self.waits.pop(answer.key).open
-            value = ELAPSED if answer.payload is None else Value(answer.payload)
-            self._remember(wait.key, wait.kind, wait.name, answer.seq, TimedOut() if answer.timed_out else value)
-            assert wait.kind == "sleep" or answer.timed_out != (answer.event_id is not None), f"{answer} breaks a CHECK"
-            if answer.event_id is not None:
-                self._consume(answer.event_id, answer.key)
-                self.consumed.append((answer.key, answer.event_id))
-        for event_id in record.requests:
-            self._consume(event_id, "")
-        for key in record.abandoned:
-            self.waits.pop(key, None)
-        for begun in record.children:
-            assert begun.run_key.run_id not in self.children
-            self.children[begun.run_key.run_id] = Child(begun)
-        for run_key in record.unwanted:
-            self.children[run_key.run_id].is_unwanted = True
+        for entry in sorted(record.entries, key=lambda entry: _WRITTEN.index(type(entry))):
+            self._enter(entry, now)
         if record.is_cancelled:
             self.deadline = None
+
+    def _enter(self, entry: Entry, now: float) -> None:
+        match entry:
+            case StepMemo():
+                outcome: Outcome = Value(entry.output or "")
+                if entry.error is not None:
+                    outcome = Failure(msgspec.json.decode(entry.error, type=ErrorInfo))
+                self._remember(entry.key, entry.kind, entry.fn, entry.seq, outcome)
+            case OrderedStep(key, seq):
+                assert self.memos[key].kind == "transaction"
+                self.memos[key] = msgspec.structs.replace(self.memos[key], seq=seq)
+            case OpenedWait():
+                self._open(entry, now)
+            case AnsweredWait():
+                self._answer(entry)
+            case MetRequest(event_id):
+                self._consume(event_id, "")
+            case AbandonedWait(key):
+                self.waits.pop(key, None)
+            case NewChild():
+                assert entry.run_key.run_id not in self.children
+                self.children[entry.run_key.run_id] = Child(entry)
+            case UnwantedChild(run_key):
+                self.children[run_key.run_id].is_unwanted = True
+
+    def _answer(self, answer: AnsweredWait) -> None:
+        wait = self.waits.pop(answer.key).open
+        value = ELAPSED if answer.payload is None else Value(answer.payload)
+        self._remember(wait.key, wait.kind, wait.name, answer.seq, TimedOut() if answer.timed_out else value)
+        assert wait.kind == "sleep" or answer.timed_out != (answer.event_id is not None), f"{answer} breaks a CHECK"
+        if answer.event_id is not None:
+            self._consume(answer.event_id, answer.key)
+            self.consumed.append((answer.key, answer.event_id))
 
     def _remember(self, key: str, kind: Kind, name: str, seq: int | None, outcome: Outcome) -> None:
         assert key not in self.memos, f"{key} was recorded twice"

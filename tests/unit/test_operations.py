@@ -21,6 +21,7 @@ from durable.core.workflow import workflow
 from durable.ids import uuid7
 from durable.operations import Operations, check_run_key
 from durable.store.channels import work_channel
+from durable.store.columns import column
 from durable.store.queries import query
 from durable.store.statement import Op, Row, T
 
@@ -89,7 +90,7 @@ def test_a_key_is_looked_for_again_where_the_shard_count_was_raised_meanwhile() 
     begun, asked = play(subject.begin(new), answers)
 
     looked = [params["shard_values"] for name, params in asked if name == "find_keyed_run"]
-    assert looked[0] == ["greet_0"]
+    assert looked[0] == column(["greet_0"])
     assert shard_value("greet", new.run_id, 3) in looked[1]
     assert begun == operations.Begun(RunKey(shard_value("greet", new.run_id, 3), new.run_id), False)
 
@@ -132,8 +133,9 @@ def test_many_runs_are_inserted_in_batches_of_bounded_size(monkeypatch: pytest.M
 
     run_keys, asked = play(subject.begin_many(new), settings() | {"begin_runs": [[]] * 9, "notify": [[]]})
 
-    sizes = [len(params["run_ids"]) for name, params in asked if name == "begin_runs"]
-    assert sizes == [4, 2, 1, 1, 1]
+    ids = iter([run.run_id for run in new])
+    batches = [column([next(ids) for _ in range(size)]) for size in (4, 2, 1, 1, 1)]
+    assert [params["run_ids"] for name, params in asked if name == "begin_runs"] == batches
     assert [run_key.run_id for run_key in run_keys] == [run.run_id for run in new]
 
 
