@@ -309,9 +309,8 @@ class Dispatcher:
         self, connection: psycopg.AsyncConnection[Any], shard_value: str, routed: Routed, unrouted: Unrouted
     ) -> bool:
         """Returns whether runs that had ended were queued again."""
-        loop = asyncio.get_running_loop()
         for event in routed.live:
-            loop.call_soon(self._executor.deliver, event)
+            self._executor.deliver(event)
         retried: list[tuple[str, int]] = []
         if unrouted.is_retry:
             async with connection.transaction():
@@ -320,7 +319,7 @@ class Dispatcher:
         ended = announce_ended(self._schema, routed.ended)
         await read_all(connection, [*ended, *announce_told(self._schema, routed.children)])
         if unrouted.is_more:
-            loop.call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
+            asyncio.get_running_loop().call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
         return bool(retried)
 
     def _note_claims(self, shard_value: str, wake_in: float | None, *, is_more: bool) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol
 
+from durable.callbacks import Callbacks
 from durable.core.codec import Codec
 from durable.core.commands import Execute, Transact
 from durable.core.history import NO_HISTORY
@@ -44,6 +45,7 @@ class Executor:
         self,
         database: Database,
         journal: Journal,
+        callbacks: Callbacks,
         schema: str,
         worker_id: Callable[[], str],
         *,
@@ -57,6 +59,7 @@ class Executor:
         self.shard_count = shard_count
         self._database = database
         self._journal = journal
+        self._callbacks = callbacks
         self._schema = schema
         self._worker_id = worker_id
         self._max_resident = max_resident
@@ -110,8 +113,7 @@ class Executor:
     def submit(
         self, workflow: Workflow[Any, Any], shard_value: str, runs: Sequence[tuple[ClaimedRun, Comeback | None]]
     ) -> None:
-        """Executes claimed runs. Each starts in a callback of its own."""
-        loop = asyncio.get_running_loop()
+        """Executes claimed runs."""
         for claimed, comeback in runs:
             superseded = self._active.get(claimed.run_id)
             if superseded is not None:
@@ -126,7 +128,7 @@ class Executor:
             if parked is not None and comeback is not None and comeback.history is None:
                 self._active[claimed.run_id] = parked
                 parked.is_draining = self._is_draining
-                loop.call_soon(parked.resume, claimed, comeback.wake)
+                self._callbacks.soon(parked.resume, claimed, comeback.wake)
                 continue
             if parked is not None:
                 parked.close()
@@ -134,20 +136,22 @@ class Executor:
             history = (comeback.history if comeback else None) or NO_HISTORY
             wake: Wake | None = comeback.wake if comeback else None
             execution.is_draining = self._is_draining
-            loop.call_soon(execution.begin, history, wake)
+            self._callbacks.soon(execution.begin, history, wake)
 
     def deliver(self, event: Event) -> None:
-        """Hands an event to its run, if that is being executed here. Call it from a callback of the loop."""
+        """Hands an event to its run, if that is being executed here."""
+        self._callbacks.soon(self._deliver, event)
+
+    def _deliver(self, event: Event) -> None:
         execution = self._active.get(event.run_id)
         if execution is not None:
             execution.deliver(event)
 
     def reload_inboxes(self, shard_value: str) -> None:
         """Has the runs that are executed here look for events that were not delivered to them."""
-        loop = asyncio.get_running_loop()
         for execution in self._active.values():
             if execution.run_key.workflow_name_shard == shard_value:
-                loop.call_soon(execution.reload_inbox)
+                self._callbacks.soon(execution.reload_inbox)
 
     # for the executions
 
@@ -197,16 +201,15 @@ class Executor:
         self._is_draining = True
         self._journal.is_leaving = True
         self._stopping.set()
-        loop = asyncio.get_running_loop()
         for execution in list(self._active.values()):
-            loop.call_soon(execution.drain)
+            self._callbacks.soon(execution.drain)
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._idle.wait()
                 return
         _logger.warning("%d runs are interrupted: their steps did not finish within %g s", len(self._active), patience)
         for execution in list(self._active.values()):
-            loop.call_soon(execution.interrupt)
+            self._callbacks.soon(execution.interrupt)
 
     async def becomes_idle(self) -> None:
         """Returns once no run is being executed."""

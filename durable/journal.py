@@ -9,6 +9,7 @@ from typing import Protocol
 
 import psycopg
 
+from durable.callbacks import Callbacks
 from durable.core.endings import Settle, encoded
 from durable.database import Database, commit, is_outage
 from durable.store.flush import Flush
@@ -19,6 +20,10 @@ _logger = logging.getLogger(__name__)
 
 _MOST_RECORDS = 1000
 """In one flush: bounds its locks and its latency."""
+_FEW_RECORDS = 64
+_FLUSHES_AT_ONCE = 2
+"""And no more than half of what waits, but for a few: what one flush has written goes on here while the database writes
+the next. With all of it in one, worker and database would take turns in waiting for each other."""
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -37,8 +42,9 @@ class Recorder(Protocol):
 class Journal:
     """One lane for each shard value: while one flush is under way the next one gathers. No timers when idle."""
 
-    def __init__(self, database: Database, schema: str, worker_id: Callable[[], str]) -> None:
+    def __init__(self, database: Database, callbacks: Callbacks, schema: str, worker_id: Callable[[], str]) -> None:
         self._database = database
+        self._callbacks = callbacks
         self._schema = schema
         self._worker_id = worker_id
         self.is_leaving = False
@@ -49,47 +55,61 @@ class Journal:
         """Has the recorder's record written with the next flush."""
         lane = self._lanes.get(shard_value)
         if lane is None:
-            lane = self._lanes[shard_value] = _Lane(self, self._database, self._schema, shard_value, self._worker_id)
+            lane = self._lanes[shard_value] = _Lane(
+                self, self._database, self._callbacks, self._schema, shard_value, self._worker_id
+            )
         lane.mark(recorder)
 
     async def drain(self) -> None:
         """Returns once nothing is left to write."""
-        while busy := [lane.task for lane in self._lanes.values() if lane.task is not None]:
+        while busy := [task for lane in self._lanes.values() for task in lane.tasks]:
             await asyncio.wait(busy)
 
     async def close(self) -> None:
         """Gives up what cannot be written: its runs go on elsewhere."""
-        await ended([lane.task for lane in self._lanes.values() if lane.task is not None])
+        await ended([task for lane in self._lanes.values() for task in lane.tasks])
 
 
 class _Lane:
     def __init__(
-        self, journal: Journal, database: Database, schema: str, shard_value: str, worker_id: Callable[[], str]
+        self,
+        journal: Journal,
+        database: Database,
+        callbacks: Callbacks,
+        schema: str,
+        shard_value: str,
+        worker_id: Callable[[], str],
     ) -> None:
         self._journal = journal
         self._database = database
+        self._callbacks = callbacks
         self._schema = schema
         self._shard_value = shard_value
         self._worker_id = worker_id
         self._waiting: list[Recorder] = []
-        self.task: asyncio.Task[None] | None = None
+        self.tasks: set[asyncio.Task[None]] = set()
 
     def mark(self, recorder: Recorder) -> None:
         self._waiting.append(recorder)
-        if self.task is None:
-            self.task = asyncio.get_running_loop().create_task(self._flush_all(), name=f"flush {self._shard_value}")
+        if not self.tasks or (len(self.tasks) < _FLUSHES_AT_ONCE and len(self._waiting) >= _FEW_RECORDS):
+            loop = asyncio.get_running_loop()
+            self.tasks.add(loop.create_task(self._flush_all(), name=f"flush {self._shard_value}"))
 
     async def _flush_all(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                recorders, self._waiting = self._waiting[:_MOST_RECORDS], self._waiting[_MOST_RECORDS:]
+                recorders = self._next()
                 records = [recorder.take_record() for recorder in recorders]
                 for recorder, written in zip(recorders, await self._write(records), strict=True):
-                    # A callback of its own: it may step a machine, which must not happen inside a task.
-                    loop.call_soon(recorder.flushed, written)
+                    self._callbacks.soon(recorder.flushed, written)
         finally:
-            self.task = None
+            # Not by a callback of the task: what is marked before that came would wait for a flush that has ended.
+            self.tasks -= {asyncio.current_task()}
+
+    def _next(self) -> list[Recorder]:
+        size = min(max(len(self._waiting) // 2, _FEW_RECORDS), _MOST_RECORDS)
+        recorders, self._waiting = self._waiting[:size], self._waiting[size:]
+        return recorders
 
     async def _write(
         self, records: Sequence[Record], *, is_verdict: bool = False, is_repeat: bool = False

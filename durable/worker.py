@@ -14,6 +14,7 @@ import msgspec
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
+from durable.callbacks import Callbacks
 from durable.core.arguments import check_codec, truth, whole_number
 from durable.core.codec import Codec, JsonCodec
 from durable.core.durations import positive, seconds
@@ -239,10 +240,12 @@ class Worker:
         def worker_id() -> str:
             return lease.worker_id
 
-        journal = Journal(database, self._schema, worker_id)
+        callbacks = Callbacks()
+        journal = Journal(database, callbacks, self._schema, worker_id)
         executor = self._executor = Executor(
             database,
             journal,
+            callbacks,
             self._schema,
             worker_id,
             codec=self._codec,

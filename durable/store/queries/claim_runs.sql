@@ -1,4 +1,5 @@
--- Runs whose wake has come go first, then the queue; a CTE, because the forms with IN or FROM may lock more than the limit.
+-- Runs whose wake has come go first, then the queue. CTEs, because the forms with IN or FROM may lock more than the limit;
+-- an array of them, because the planner takes a join with what a LIMIT gives for a tenth of the table, and scans it whole.
 WITH due AS MATERIALIZED (
     SELECT run_id
     FROM durable.runs
@@ -15,15 +16,13 @@ WITH due AS MATERIALIZED (
     ORDER BY priority DESC, created_at, run_id
     LIMIT %(limit)s - (SELECT count(*) FROM due)
     FOR UPDATE SKIP LOCKED
-), claimed AS MATERIALIZED (
-    SELECT run_id FROM due UNION ALL SELECT run_id FROM queued
 )
 UPDATE durable.runs AS run
 SET status = 'running', epoch = run.epoch + 1, worker_id = %(worker_id)s, awaits = NULL, awaits_runs = NULL,
     next_wake_at = NULL,
     started_at = coalesce(run.started_at, now()), updated_at = now()
-FROM claimed
-WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = claimed.run_id
+WHERE run.workflow_name_shard = %(shard_value)s
+  AND run.run_id = ANY (ARRAY(SELECT run_id FROM due UNION ALL SELECT run_id FROM queued))
 RETURNING run.run_id::text, run.epoch, run.version, run.attempts, run.set_asides, run.input::text, run.updated_at,
           extract(epoch FROM run.deadline_at - run.updated_at)::float8, run.scheduled_at,
           run.parent_shard, run.parent_run_id::text

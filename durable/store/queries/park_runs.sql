@@ -13,5 +13,5 @@ FROM (
     GROUP BY ours.run_id, ours.epoch
 ) AS open
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = open.run_id AND run.epoch = open.epoch
-  AND run.status = 'running' AND run.worker_id = %(worker_id)s
+  AND run.worker_id = %(worker_id)s
 RETURNING run.run_id::text, extract(epoch FROM run.next_wake_at - run.updated_at)::float8

@@ -3,7 +3,7 @@ WITH ours AS MATERIALIZED (
     SELECT run_id
     FROM durable.runs
     WHERE workflow_name_shard = %(shard_value)s AND run_id = %(run_id)s::uuid AND epoch = %(epoch)s
-      AND status = 'running' AND worker_id = %(worker_id)s
+      AND worker_id = %(worker_id)s
     FOR NO KEY UPDATE
 )
 INSERT INTO durable.steps

@@ -1,0 +1,116 @@
+"""The plan of each statement that a worker repeats: one index, whatever the statistics say."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import psycopg
+import pytest
+
+from durable.core.endings import Park, Settle
+from durable.core.runs import RunKey
+from durable.database import _PLANS
+from durable.migrate import migrate
+from durable.store.engine import Load, claim_runs, next_wake, route_events, unrouted_events
+from durable.store.family import cancel_children, ended_child, tell_parents
+from durable.store.flush import Flush
+from durable.store.records import (
+    AbandonedWait,
+    AnsweredWait,
+    Entry,
+    MetRequest,
+    OpenedWait,
+    OrderedStep,
+    Record,
+    StepMemo,
+)
+from durable.store.statement import Statement
+
+WORKER = str(uuid.uuid4())
+RUN_IDS = [str(uuid.UUID(int=number)) for number in range(1, 101)]
+MEMO = StepMemo("step", "execute", 1, "fn", 1, 0.0, None, "1", None)
+
+_HISTORY = """
+    INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, input, status, output, completed_at)
+    SELECT 's_0', gen_random_uuid(), 's', 'null', 'completed', 'null', now() FROM generate_series(1, 10000);
+    INSERT INTO durable.steps (workflow_name_shard, run_id, step_key, kind, status, seq, fn, started_at, output)
+    SELECT 's_0', run_id, 'step', 'execute', 'completed', 1, 'fn', now(), 'null' FROM durable.runs;
+    INSERT INTO durable.waits (workflow_name_shard, run_id, wait_key, wait_type, wake_at, seq, satisfied_at)
+    SELECT 's_0', run_id, 'nap', 'sleep', now(), 2, now() FROM durable.runs;
+    INSERT INTO durable.events (workflow_name_shard, run_id, event_id, name, payload, routed_at)
+    SELECT 's_0', run_id, gen_random_uuid(), 'news', 'null', now() FROM durable.runs
+"""
+
+_BY_KEY = {"runs_pkey", "steps_pkey", "waits_pkey", "events_pkey", "events_unrouted"}
+_OF_CLAIMS = _BY_KEY | {"runs_queued", "runs_asleep"}
+
+
+def _flush() -> list[Statement[Any]]:
+    entries: list[Entry] = [
+        MEMO,
+        OrderedStep("other", 2),
+        OpenedWait("wait", "news", None, None),
+        AnsweredWait("open", 3, False, str(uuid.UUID(int=1)), "1"),
+        AbandonedWait("left"),
+        MetRequest(str(uuid.UUID(int=2))),
+    ]
+    records = [Record(run_id, 1, entries=list(entries), is_cancelled=True) for run_id in RUN_IDS]
+    for number, record in enumerate(records):
+        match number % 4:
+            case 0:
+                record.ending = Settle(status="completed", output="1")
+            case 1:
+                record.ending = Park()
+            case 2:
+                record.ending = Settle(status="queued", is_retry=True)
+            case _:
+                record.wants_inbox = True
+    flush = Flush("durable", "s_0", WORKER, records)
+    return [flush.fence(), *flush.statements()]
+
+
+def _statements() -> Iterable[tuple[Any, set[str]]]:
+    parent = RunKey("s_0", RUN_IDS[0])
+    of_claims = [
+        claim_runs("durable", "s_0", WORKER, 500),
+        next_wake("durable", "s_0", RUN_IDS[:1]),
+        route_events("durable", "s_0", WORKER, 1000),
+        unrouted_events("durable", "s_0", WORKER),
+    ]
+    by_key = [
+        *_flush(),
+        *Load("durable", "s_0", RUN_IDS[:50], RUN_IDS[50:]).statements(),
+        *cancel_children("durable", "s_0", [(run_id, parent) for run_id in RUN_IDS]),
+        *tell_parents("durable", [ended_child(parent, run_id, "completed", output="1") for run_id in RUN_IDS]),
+    ]
+    yield from ((statement, _OF_CLAIMS) for statement in of_claims)
+    yield from ((statement, _BY_KEY) for statement in by_key)
+
+
+def _plan(connection: psycopg.Connection[Any], statement: Statement[Any]) -> str:
+    explained = f"EXPLAIN {statement.sql}".encode()
+    return "\n".join(row[0] for row in connection.execute(explained, statement.params))
+
+
+@pytest.mark.parametrize("statistics", ["", "ANALYZE"], ids=["never analyzed", "analyzed"])
+def test_every_statement_of_a_worker_goes_by_its_index(database: str, statistics: str) -> None:
+    """However few of a shard value's rows it is about; else each would cost more the longer the history is."""
+    migrate(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(_HISTORY)
+        if statistics:
+            connection.execute(statistics.encode())
+        connection.execute(_PLANS)
+        met: set[str] = set()
+        for statement, allowed in _statements():
+            plan = _plan(connection, statement)
+            assert "Seq Scan" not in plan, plan
+            used = set(re.findall(r"(?:Index|Index Only|Bitmap Index) Scan (?:Backward )?(?:using|on) (\w+)", plan))
+            assert used <= allowed, plan
+            met |= used
+            for condition in re.findall(r"using (?:runs|steps|waits|events)_pkey .*\n\s+Index Cond: (.*)", plan):
+                assert "run_id" in condition, plan
+        assert met >= _OF_CLAIMS
