@@ -23,7 +23,6 @@ from durable.core.commands import (
     SetAside,
     Sleep,
     StartChild,
-    Transact,
     Wait,
     WaitChild,
     WaitEvent,
@@ -194,10 +193,10 @@ class Execution:
         while queue:
             command = queue.popleft()
             match command:
+                case Execute():  # of them Transact
+                    self._steps.defer(command)
                 case Draw() | StartChild():
                     queue.extend(self._draw(command))
-                case Transact() | Execute():
-                    self._steps.defer(command)
                 case Sleep() | WaitEvent() | WaitChild():
                     self._wait(command)
                 case Abandon():
@@ -208,7 +207,7 @@ class Execution:
                     self._end(command)
                 case _:
                     unreachable(command)
-            if not queue and self._ending is None:
+            if not queue and self._waits and self._ending is None:
                 queue.extend(self._next_answer())  # last: the code may have given up the wait in the same turn
 
     def _draw(self, call: Draw | StartChild) -> Iterable[Command]:

@@ -60,6 +60,7 @@ class Executor:
         self._database = database
         self._journal = journal
         self._callbacks = callbacks
+        self._loop = asyncio.get_running_loop()
         self._schema = schema
         self._worker_id = worker_id
         self._max_resident = max_resident
@@ -156,14 +157,15 @@ class Executor:
     # for the executions
 
     def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
-        loop = asyncio.get_running_loop()
         attempt, key = execution.attempt, execution.run_key
         if isinstance(call, Transact):
             ownership = Ownership(
                 self._schema, key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch
             )
-            return loop.create_task(run_transaction(call, attempt.codec, self._database, ownership, self._stopping))
-        return loop.create_task(run_step(call, attempt.codec, self._threads, self._stopping))
+            return self._loop.create_task(
+                run_transaction(call, attempt.codec, self._database, ownership, self._stopping)
+            )
+        return self._loop.create_task(run_step(call, attempt.codec, self._threads, self._stopping))
 
     def mark(self, execution: Execution) -> None:
         self._journal.mark(execution.run_key.workflow_name_shard, execution)

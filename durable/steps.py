@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor as ThreadPool
 from typing import Any, cast
 
@@ -67,21 +67,24 @@ class _DatabaseAway(Exception):
     """The connection could not be had, or was lost."""
 
 
-async def run_step(call: Execute, codec: Codec, threads: ThreadPool, stopping: asyncio.Event) -> Finished:
+def run_step(
+    call: Execute, codec: Codec, threads: ThreadPool, stopping: asyncio.Event
+) -> Coroutine[Any, Any, Finished]:
     """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up. Raises ``Interrupted``."""
 
-    async def attempt(_: int) -> str:
+    async def attempt(_: int, what: str) -> str:
         if call.signature.is_async:
-            value = await _within(call, call.fn(*call.args))
+            body = call.fn(*call.args)
+            value = await (body if call.retry.timeout is None else _within(call, body))
         else:
             context = contextvars.copy_context()
             body = asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(_call, call))
             value = await _within(call, body)
             if asyncio.iscoroutine(value):
                 value = await _within(call, value)
-        return codec.encode(value, f"the output of {call}")
+        return codec.encode(value, what)
 
-    return await _with_retries(call, codec, attempt, stopping, is_stored=False)
+    return _with_retries(call, codec, attempt, stopping, is_stored=False)
 
 
 def _call(call: Execute) -> Any:
@@ -92,30 +95,30 @@ def _call(call: Execute) -> Any:
         raise RuntimeError(f"the step raised {type(error).__name__}") from error
 
 
-async def run_transaction(
+def run_transaction(
     call: Transact, codec: Codec, database: Database, ownership: Ownership, stopping: asyncio.Event
-) -> Finished:
+) -> Coroutine[Any, Any, Finished]:
     """Calls the function of ``ctx.transaction`` and commits its work with its memo. Raises ``Fenced`` or
     ``Interrupted``."""
     common = (ownership.schema, ownership.shard_value)
     in_doubt = False
 
-    async def attempt(number: int) -> str:
+    async def attempt(number: int, what: str) -> str:
         connection: psycopg.AsyncConnection[Any] | None = None
         try:
             if in_doubt and (memo := await _committed(call, database, ownership)) is not None:
                 return memo
             async with database.transaction() as connection:
-                return await within(connection, number)
+                return await within(connection, number, what)
         except psycopg.OperationalError as error:
             if connection is None or connection.closed:
                 raise _DatabaseAway(str(error)) from error
             raise
 
-    async def within(connection: psycopg.AsyncConnection[Any], number: int) -> str:
+    async def within(connection: psycopg.AsyncConnection[Any], number: int, what: str) -> str:
         nonlocal in_doubt
         value = await _within(call, call.fn(connection, *call.args))
-        output = codec.encode(value, f"the output of {call}")
+        output = codec.encode(value, what)
         store = store_transaction_memo(
             *common,
             ownership.worker_id,
@@ -132,7 +135,7 @@ async def run_transaction(
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
-    return await _with_retries(call, codec, attempt, stopping, is_stored=True)
+    return _with_retries(call, codec, attempt, stopping, is_stored=True)
 
 
 async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
@@ -149,20 +152,21 @@ async def _committed(call: Transact, database: Database, ownership: Ownership) -
 async def _with_retries(
     call: Execute,
     codec: Codec,
-    attempt: Callable[[int], Awaitable[str]],
+    attempt: Callable[[int, str], Awaitable[str]],
     stopping: asyncio.Event,
     *,
     is_stored: bool,
 ) -> Finished:
     started = time.monotonic()
     failures = excused = 0
+    what = f"the output of {call}"
     try:
-        codec.check_type(call.signature.returns, f"the output of {call}")
+        codec.check_type(call.signature.returns, what)
     except SerializationError as error:
         return Finished(Failure(error_info(error), error), 1, 0.0, None, is_stored=False)
     while True:
         try:
-            text = await attempt(failures + 1)
+            text = await attempt(failures + 1, what)
             took = time.monotonic() - started
             return Finished(Value(text), failures + 1, took, _input(call, codec), is_stored)
         except Fenced:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import importlib.util
 import logging
@@ -32,6 +33,8 @@ _REFUSED = 1
 _PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the next process takes the place of one that died young; the last for ever after."""
 _YOUNG_SECONDS = 60.0
+_YOUNG_OBJECTS = 20_000
+"""The garbage collector looks at so many at once: about those of a batch of runs, most of which have ended by then."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -46,6 +49,9 @@ def work(order: Order) -> None:
     """Runs a worker in this process until it is told to stop, on uvloop where that is installed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
     worker = Worker(order.dsn, load(order.workflows), schema=order.schema)
+    # What is loaded stays; and of what a run leaves behind nothing is a cycle.
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(worker.run())
 
