@@ -39,7 +39,7 @@ from durable.host import Host
 from durable.recording import Recording
 from durable.running import RunningSteps
 from durable.steps import Fenced, Finished, Interrupted
-from durable.store.records import ClaimedRun, Event, OpenedWait, Record, Wake, Written
+from durable.store.records import ClaimedRun, Event, Record, Wake, Written
 from durable.waits import OpenWaits
 
 _logger = logging.getLogger(__name__)
@@ -369,24 +369,14 @@ class Execution:
         elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
             self._steps.start_deferred(self._start, self._step_ended)
         elif not is_empty:
-            self._set_timers()
+            # While steps keep the run here, its own waits end by a local clock started when they were opened.
+            self._waits.start_timers(self._recording.record.entries, self.attempt.now(), self._timer_fired)
         if self._flushes == 0 and (self._ending is not None or not is_empty):
             self._flushes = 1
             self._host.mark(self)
 
     def _start(self, call: Execute) -> asyncio.Task[Finished]:
         return self._host.run_step(self, call)
-
-    def _set_timers(self) -> None:
-        """While steps keep the run here, its own waits end by a local clock started when they were opened."""
-        for wait in self._recording.record.entries:
-            if not isinstance(wait, OpenedWait):
-                continue
-            if wait.until is not None:
-                remaining = (wait.until - self.attempt.now()).total_seconds()
-                self._waits.start_timer(wait.key, remaining, self._timer_fired)
-            elif wait.wake_in is not None:
-                self._waits.start_timer(wait.key, wait.wake_in, self._timer_fired)
 
     @entry
     def _timer_fired(self, key: str) -> None:

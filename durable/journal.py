@@ -11,6 +11,7 @@ import psycopg
 
 from durable.callbacks import Callbacks
 from durable.core.endings import Settle, encoded
+from durable.core.errors import SerializationError
 from durable.database import Database, commit, is_outage
 from durable.store.flush import Flush
 from durable.store.records import Record, Written
@@ -118,7 +119,7 @@ class _Lane:
         while True:
             try:
                 return await self._attempt(records, is_repeat=is_repeat or failures > 0)
-            except (psycopg.Error, OSError) as error:
+            except (psycopg.Error, OSError, SerializationError) as error:
                 if not is_outage(error):
                     if is_verdict:
                         return [Written(is_ours=False)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from durable.core.commands import Sleep, Wait, WaitChild, WaitEvent
 from durable.core.errors import unreachable
 from durable.inbox import Inbox
-from durable.store.records import Event
+from durable.store.records import Entry, Event, OpenedWait
 
 
 class OpenWaits:
@@ -67,6 +68,14 @@ class OpenWaits:
         """Calls ``fired`` with the wait's key after that many seconds by the local clock, unless it has a timer."""
         if key in self._open and key not in self._timers:
             self._timers[key] = asyncio.get_running_loop().call_later(max(delay, 0.0), fired, key)
+
+    def start_timers(self, opened: Iterable[Entry], now: datetime, fired: Callable[[str], None]) -> None:
+        """As ``start_timer`` for the waits among the entries, which have just begun."""
+        for wait in opened:
+            if isinstance(wait, OpenedWait):
+                delay = wait.wake_in if wait.until is None else (wait.until - now).total_seconds()
+                if delay is not None:
+                    self.start_timer(wait.key, delay, fired)
 
     def await_inbox(self, key: str) -> None:
         """The wait's time is over; but what was published before counts, though nobody may have told us of it yet."""

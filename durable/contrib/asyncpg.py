@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from durable.store.statement import Row, Statement
@@ -60,7 +60,7 @@ def _translated(sql: str) -> tuple[str, tuple[str, ...], frozenset[str]]:
         cast = match["cast"] or casts.get(name)
         if cast is None:
             return f"${numbers[name]}"
-        return f"${numbers[name]}::text{cast}"
+        return f"${numbers[name]}::text{'[]' if cast.endswith('[]') else ''}{cast}"
 
     return _PLACEHOLDER.sub(numbered, sql), tuple(numbers), frozenset(casts)
 
@@ -80,5 +80,7 @@ def _text(value: object) -> object:
             return f"{value // timedelta(microseconds=1)} microseconds"
         case bytes():
             return f"\\x{value.hex()}"
+        case list() | tuple():
+            return [_text(item) for item in cast(Sequence[object], value)]
         case _:
             raise TypeError(f"a parameter of type {type(value).__qualname__} cannot be sent by asyncpg")

@@ -11,7 +11,7 @@ from datetime import datetime
 from types import NoneType
 from typing import TypeAlias
 
-import psycopg
+from durable.core.errors import SerializationError
 
 Element: TypeAlias = str | int | float | datetime | None
 
@@ -20,7 +20,8 @@ _END = "\0"
 
 
 def column(values: Sequence[Element]) -> str:
-    """The literal of an array with those elements. Raises ``DataError`` for text that holds a NUL."""
+    """The literal of an array with those elements. Raises ``SerializationError`` for text that holds a
+    NUL."""
     kinds = set(map(type, values))
     if kinds == {str}:
         return _texts(values)  # type: ignore[arg-type]  # as was just found
@@ -46,6 +47,6 @@ def _element(value: Element) -> str:
 def _texts(values: Sequence[str]) -> str:
     joined = _END.join(values)
     if joined.count(_END) != len(values) - 1:
-        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+        raise SerializationError("a text", "$", "contains a NUL character, which Postgres cannot hold")
     escaped = joined.replace("\\", "\\\\").replace('"', '\\"').replace(_END, '","')
     return f'{{"{escaped}"}}'

@@ -64,13 +64,21 @@ async def test_a_cancel_of_a_busy_run_returns_at_once_and_stops_it_at_the_next_c
         await ctx.execute("step", in_thread)
         await ctx.execute("never", never)
 
+    @workflow
+    async def idle(ctx: Context) -> None: ...
+
+    async def is_routed() -> bool:
+        return not await rows(database, "SELECT 1 FROM durable.events WHERE routed_at IS NULL")
+
     loop = asyncio.get_running_loop()
-    async with AsyncClient(database) as client, Worker(database, [busy]):
+    async with AsyncClient(database) as client, Worker(database, [busy, idle]):
         handle = await client.begin(busy)
         await started.wait()
         async with asyncio.timeout(10):
             await handle.cancel("enough")
             assert (await handle.status()).status == "running"
+        await until(is_routed)
+        await (await client.begin(idle)).result(timeout=20)  # by now the worker has heard of the cancel, too
         finish.set()
         with pytest.raises(RunCancelled, match="enough"):
             await handle.result(timeout=20)

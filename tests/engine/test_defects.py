@@ -31,21 +31,30 @@ async def echoing(ctx: Context, value: str) -> str:
 class Poisonous(JsonCodec):
     """Writes what is no JSON for one value."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
     def encode(self, value: object, what: str) -> str:
-        return "{" if value == "poison" and "output" in what else super().encode(value, what)
+        return self._text if value == "poison" and "output" in what else super().encode(value, what)
 
 
-async def test_a_record_the_database_refuses_fails_its_run_and_no_other_of_the_batch(database: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"), [("{", "invalid input syntax for type json"), ('"\0"', "contains a NUL character")]
+)
+async def test_a_record_the_database_refuses_fails_its_run_and_no_other_of_the_batch(
+    database: str, text: str, reason: str
+) -> None:
     values = [*(str(number) for number in range(40)), "poison"]
     async with AsyncClient(database) as client:
         run_keys = await client.begin_many(echoing, values)
-        async with Worker(database, [echoing], codec=Poisonous()):
+        async with Worker(database, [echoing], codec=Poisonous(text)):
             handles = [client.handle(run_key, echoing) for run_key in run_keys]
             results = await asyncio.gather(*(handle.result(timeout=20) for handle in handles), return_exceptions=True)
 
     assert results[:-1] == values[:-1]
     assert isinstance(results[-1], RunFailed)
-    assert "invalid input syntax for type json" in str(results[-1])
+    assert reason in str(results[-1])
 
 
 async def test_a_verdict_the_database_refuses_is_tried_again_until_it_is_taken(

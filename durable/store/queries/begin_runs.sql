@@ -2,5 +2,5 @@
 INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, version, deadline_at, input)
 SELECT %(shard_value)s, item.run_id, %(workflow_name)s, %(version)s,
        now() + make_interval(secs => %(timeout)s::float8), item.input::json
-FROM unnest(%(run_ids)s::uuid[], %(inputs)s::text[]) AS item (run_id, input)
+FROM unnest(%(run_ids)s::text::uuid[], %(inputs)s::text::text[]) AS item (run_id, input)
 ON CONFLICT DO NOTHING

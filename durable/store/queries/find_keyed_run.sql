@@ -2,6 +2,6 @@
 SELECT shard_count,
        (SELECT run.workflow_name_shard
         FROM durable.runs AS run
-        WHERE run.workflow_name_shard = ANY(%(shard_values)s) AND run.run_id = %(run_id)s::uuid
+        WHERE run.workflow_name_shard = ANY(%(shard_values)s::text::text[]) AND run.run_id = %(run_id)s::uuid
         LIMIT 1)
 FROM durable.settings
