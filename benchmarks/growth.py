@@ -20,6 +20,7 @@ from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema
 from benchmarks.workflows import steps
 from durable import AsyncClient
 from durable.core.endings import Settle
+from durable.database import PLANS
 from durable.drive import run
 from durable.store.engine import claim_runs
 from durable.store.flush import Flush
@@ -90,6 +91,7 @@ def _beside_history(setting: Setting) -> tuple[list[Figure], list[Figure]]:
 def _claim_and_flush(dsn: str, schema: str) -> tuple[float, float]:
     with psycopg.connect(dsn) as connection:
         connection.prepare_threshold = 0
+        connection.execute(PLANS)
         started = time.perf_counter()
         claimed: list[ClaimedRun] = run(connection, _op([claim_runs(schema, "steps_0", _WORKER, _BATCH)]))[0]
         claiming = time.perf_counter() - started

@@ -37,7 +37,7 @@ _CLOSE_SECONDS = 0.5
 _CONNECT_SECONDS = 3
 """The default of ``connect_timeout``: libpq's own is to wait for ever."""
 
-_PLANS = """
+PLANS = """
     SET plan_cache_mode = force_custom_plan;
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"""
 """Each of the engine's statements has one good plan, a nested loop over an index. A plan that was made while the tables
@@ -132,7 +132,7 @@ class Database:
             # Limits set for a role are meant for its queries: a flush that is cut off would only be sent again.
             await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
             await connection.execute("SET idle_in_transaction_session_timeout = '10s'")  # ours never are for so long
-            await connection.execute(_PLANS)
+            await connection.execute(PLANS)
 
     async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
         is_autocommit = connection.autocommit

@@ -12,7 +12,7 @@ import pytest
 
 from durable.core.endings import Park, Settle
 from durable.core.runs import RunKey
-from durable.database import _PLANS
+from durable.database import PLANS
 from durable.migrate import migrate
 from durable.store.engine import Load, claim_runs, next_wake, route_events, unrouted_events
 from durable.store.family import cancel_children, ended_child, tell_parents
@@ -103,7 +103,7 @@ def test_every_statement_of_a_worker_goes_by_its_index(database: str, statistics
         connection.execute(_HISTORY)
         if statistics:
             connection.execute(statistics.encode())
-        connection.execute(_PLANS)
+        connection.execute(PLANS)
         met: set[str] = set()
         for statement, allowed in _statements():
             plan = _plan(connection, statement)
