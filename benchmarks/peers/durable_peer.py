@@ -1,14 +1,15 @@
-"""durable, at its defaults."""
+"""durable, at its defaults, as `durable worker` runs it."""
 
 from __future__ import annotations
 
-import asyncio
+import subprocess
 import sys
+import time
 
 import psycopg
 
 from benchmarks.workflows import steps
-from durable import AsyncClient, Worker
+from durable import Client
 from durable.migrate import migrate
 
 _LOOK_SECONDS = 0.05
@@ -16,13 +17,17 @@ _IS_OPEN = "SELECT EXISTS (SELECT FROM durable.runs WHERE status IN ('queued', '
 _SECONDS = "SELECT extract(epoch FROM max(completed_at) - min(started_at))::float8, count(*) FROM durable.runs"
 
 
-async def main(dsn: str, runs: int, count: int) -> float:
-    async with AsyncClient(dsn) as client:
-        await client.begin_many(steps, [count] * runs)
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as look, Worker(dsn, [steps]):
-        while await (await look.execute(_IS_OPEN)).fetchone() == (True,):
-            await asyncio.sleep(_LOOK_SECONDS)
-        row = await (await look.execute(_SECONDS)).fetchone()
+def main(dsn: str, runs: int, count: int) -> float:
+    with Client(dsn) as client:
+        client.begin_many(steps, [count] * runs)
+    command = [sys.executable, "-m", "durable", "worker", "--dsn", dsn, "benchmarks.workflows:steps"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as worker, psycopg.connect(dsn, autocommit=True) as look:
+        try:
+            while look.execute(_IS_OPEN).fetchone() == (True,):
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            worker.terminate()
+        row = look.execute(_SECONDS).fetchone()
     assert row is not None
     assert row[1] == runs
     return float(row[0])
@@ -30,4 +35,4 @@ async def main(dsn: str, runs: int, count: int) -> float:
 
 if __name__ == "__main__":
     migrate(sys.argv[1])
-    print(asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+    print(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

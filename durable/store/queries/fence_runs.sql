@@ -1,9 +1,10 @@
--- Locks the runs that are still ours, against a takeover, until the flush commits. Whoever has an owner is running; to ask
--- for the status, too, would offer the index of owned runs, and with it a look at all of them for each.
+-- Locks the runs that are still ours, against a takeover, until the flush commits. Whoever has an owner is running.
+-- As in every statement of a flush: the ids are given twice, since the planner, where it has no statistics, would rather
+-- read a whole shard value and join that; coalesce, since it would take an owner for so rare that any join will do.
 SELECT run.run_id::text
 FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)
 JOIN durable.runs AS run
   ON run.workflow_name_shard = %(shard_value)s AND run.run_id = ours.run_id AND run.epoch = ours.epoch
-WHERE run.worker_id = %(worker_id)s
+WHERE run.run_id = ANY (%(run_ids)s::uuid[]) AND coalesce(run.worker_id = %(worker_id)s, false)
 ORDER BY run.run_id
 FOR NO KEY UPDATE OF run

@@ -7,5 +7,5 @@ FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[], %(wait_keys)s::text[], %(
      AS wait (run_id, epoch, wait_key, wait_type, event_name, wake_in, until)
 JOIN durable.runs AS run
   ON run.workflow_name_shard = %(shard_value)s AND run.run_id = wait.run_id AND run.epoch = wait.epoch
-  AND (run.worker_id IS NULL OR run.worker_id = %(worker_id)s)
+  AND run.run_id = ANY (%(run_ids)s::uuid[]) AND coalesce(run.worker_id = %(worker_id)s, true)
 ON CONFLICT (workflow_name_shard, run_id, wait_key) DO NOTHING

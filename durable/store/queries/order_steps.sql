@@ -5,5 +5,6 @@ FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[], %(step_keys)s::text[], %(
      AS memo (run_id, epoch, step_key, seq)
 JOIN durable.runs AS run
   ON run.workflow_name_shard = %(shard_value)s AND run.run_id = memo.run_id AND run.epoch = memo.epoch
-  AND (run.worker_id IS NULL OR run.worker_id = %(worker_id)s)
-WHERE step.workflow_name_shard = %(shard_value)s AND step.run_id = memo.run_id AND step.step_key = memo.step_key
+  AND run.run_id = ANY (%(run_ids)s::uuid[]) AND coalesce(run.worker_id = %(worker_id)s, true)
+WHERE step.workflow_name_shard = %(shard_value)s AND step.run_id = memo.run_id
+  AND step.run_id = ANY (%(run_ids)s::uuid[]) AND step.step_key = memo.step_key

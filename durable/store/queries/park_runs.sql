@@ -10,8 +10,9 @@ FROM (
     FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)
     JOIN durable.waits AS wait
       ON wait.workflow_name_shard = %(shard_value)s AND wait.run_id = ours.run_id AND wait.satisfied_at IS NULL
+     AND wait.run_id = ANY (%(run_ids)s::uuid[])
     GROUP BY ours.run_id, ours.epoch
 ) AS open
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = open.run_id AND run.epoch = open.epoch
-  AND run.worker_id = %(worker_id)s
+  AND run.run_id = ANY (%(run_ids)s::uuid[]) AND coalesce(run.worker_id = %(worker_id)s, false)
 RETURNING run.run_id::text, extract(epoch FROM run.next_wake_at - run.updated_at)::float8

@@ -12,5 +12,5 @@ FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[], %(step_keys)s::text[], %(
      AS memo (run_id, epoch, step_key, kind, seq, fn, attempts, took, input, output, error)
 JOIN durable.runs AS run
   ON run.workflow_name_shard = %(shard_value)s AND run.run_id = memo.run_id AND run.epoch = memo.epoch
-  AND (run.worker_id IS NULL OR run.worker_id = %(worker_id)s)
+  AND run.run_id = ANY (%(run_ids)s::uuid[]) AND coalesce(run.worker_id = %(worker_id)s, true)
 ON CONFLICT (workflow_name_shard, run_id, step_key) DO NOTHING

@@ -24,6 +24,7 @@ WITH locked AS MATERIALIZED (
     FROM arrived
     WHERE event.workflow_name_shard = %(shard_value)s
       AND event.run_id = arrived.run_id AND event.event_id = arrived.event_id
+      AND event.run_id = ANY (ARRAY(SELECT run_id FROM arrived))
 ), verdicts AS MATERIALIZED (
     SELECT run_id, CASE
                WHEN bool_or(kind = 'terminate' OR kind = 'cancel' AND epoch = 0) THEN 'end'
@@ -51,12 +52,14 @@ WITH locked AS MATERIALIZED (
         awaits = NULL, awaits_runs = NULL, next_wake_at = NULL, updated_at = now()
     FROM verdicts
     WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = verdicts.run_id
+      AND run.run_id = ANY (ARRAY(SELECT run_id FROM verdicts))
       AND (verdicts.verdict = 'end' OR verdicts.verdict = 'wake' AND run.status <> 'queued')
     RETURNING run.run_id, run.status, run.error, run.parent_shard, run.parent_run_id
 ), unawaited AS (
     DELETE FROM durable.waits AS wait
     USING verdicts
     WHERE wait.workflow_name_shard = %(shard_value)s AND wait.run_id = verdicts.run_id
+      AND wait.run_id = ANY (ARRAY(SELECT run_id FROM verdicts))
       AND verdicts.verdict = 'end' AND wait.satisfied_at IS NULL
 )
 SELECT arrived.run_id::text, arrived.event_id::text, arrived.kind, arrived.name, arrived.payload::text,

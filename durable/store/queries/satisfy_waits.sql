@@ -6,5 +6,6 @@ FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[], %(wait_keys)s::text[], %(
      AS answer (run_id, epoch, wait_key, seq, timed_out, event_id, payload)
 JOIN durable.runs AS run
   ON run.workflow_name_shard = %(shard_value)s AND run.run_id = answer.run_id AND run.epoch = answer.epoch
-  AND (run.worker_id IS NULL OR run.worker_id = %(worker_id)s)
-WHERE wait.workflow_name_shard = %(shard_value)s AND wait.run_id = answer.run_id AND wait.wait_key = answer.wait_key
+  AND run.run_id = ANY (%(run_ids)s::uuid[]) AND coalesce(run.worker_id = %(worker_id)s, true)
+WHERE wait.workflow_name_shard = %(shard_value)s AND wait.run_id = answer.run_id
+  AND wait.run_id = ANY (%(run_ids)s::uuid[]) AND wait.wait_key = answer.wait_key

@@ -11,5 +11,5 @@ FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[], %(statuses)s::text[], %(o
             %(failed_attempts)s::int[], %(set_asides)s::int[], %(wake_ins)s::float8[])
      AS ours (run_id, epoch, status, output, error, failed_attempts, set_asides, wake_in)
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = ours.run_id AND run.epoch = ours.epoch
-  AND run.worker_id = %(worker_id)s
+  AND run.run_id = ANY (%(run_ids)s::uuid[]) AND coalesce(run.worker_id = %(worker_id)s, false)
 RETURNING run.run_id::text
