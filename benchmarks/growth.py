@@ -90,8 +90,8 @@ def _beside_history(setting: Setting) -> tuple[list[Figure], list[Figure]]:
 
 def _claim_and_flush(dsn: str, schema: str) -> tuple[float, float]:
     with psycopg.connect(dsn) as connection:
-        connection.prepare_threshold = 0
         connection.execute(PLANS)
+        connection.prepare_threshold = 0
         started = time.perf_counter()
         claimed: list[ClaimedRun] = run(connection, _op([claim_runs(schema, "steps_0", _WORKER, _BATCH)]))[0]
         claiming = time.perf_counter() - started
