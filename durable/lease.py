@@ -87,7 +87,7 @@ class Lease:
             workflows,
             lambda: self.shard_count,
             max_strikes=max_strikes,
-            patience=lease / _BEATS_A_LEASE,
+            patience=max(lease / _BEATS_A_LEASE, ANSWER_SECONDS),  # no heartbeat waits for it
         )
         self._own_loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
