@@ -205,8 +205,6 @@ async def answer_of(connection: AsyncConnection[Any], statement: Statement[T], s
 
 async def read_all(connection: AsyncConnection[Any], statements: Sequence[Statement[Any]]) -> list[Any]:
     """Runs statements in one round trip, in order."""
-    if not statements:
-        return []
     async with _pipeline(connection):
         cursors = [await _send(connection, statement) for statement in statements]
     return await _receive_all(cursors, statements)

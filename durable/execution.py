@@ -184,7 +184,7 @@ class Execution:
         """What is to be written now."""
         self._is_ending_taken = self._ending is not None
         self._waits.inbox_is_asked_for()
-        return self._recording.take(self._ending, may_leave_waits=bool(self._waits))
+        return self._recording.take(self._ending)
 
     # performing
 

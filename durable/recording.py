@@ -33,11 +33,10 @@ class Recording:
     def __init__(self, claimed: ClaimedRun) -> None:
         self.record = Record(claimed.run_id, claimed.epoch, claimed.parent)
 
-    def take(self, ending: Ending | None, *, may_leave_waits: bool) -> Record:
+    def take(self, ending: Ending | None) -> Record:
         """All that has gathered, and how the run leaves, if it does."""
         record = self.record
         record.ending = ending
-        record.may_leave_waits = may_leave_waits
         self.record = Record(record.run_id, record.epoch, record.parent)
         return record
 

@@ -81,7 +81,7 @@ class Flush:
             self._abandon(),
             self._of_runs("drop_deadlines", [record for record in records if record.is_cancelled], nothing),
             self._forget_failed(settled),
-            self._of_runs("forget_open_waits", [record for record in settled if _leaves_waits(record)], nothing),
+            self._of_runs("forget_open_waits", [record for record in settled if _ends_waits(record.ending)], nothing),
             self._of_runs("park_runs", parked, self._read_wakes),
             self._of_ids("requeue_parked_runs", parked, self._read_requeued),
             self._of_ids("load_events", [r for r in staying if r.wants_inbox and r.ending is None], self._read_inbox),
@@ -315,6 +315,5 @@ def _ended_child(record: Record) -> EndedChild | None:
     return ended_child(record.parent, record.run_id, ending.status, output=ending.output, error=ending.error)
 
 
-def _leaves_waits(record: Record) -> bool:
-    ending = record.ending
-    return record.may_leave_waits and isinstance(ending, Settle) and (ending.is_retry or ending.is_terminal)
+def _ends_waits(ending: object) -> bool:
+    return isinstance(ending, Settle) and (ending.is_retry or ending.is_terminal)

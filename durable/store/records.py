@@ -116,8 +116,7 @@ Entry: TypeAlias = (
 
 
 class Record(msgspec.Struct, gc=False):
-    """All that a run has to write since the last flush. ``parent`` is told of its end; ``may_leave_waits`` False: no
-    wait is open any more when it ends."""
+    """All that a run has to write since the last flush. ``parent`` is told of its end."""
 
     run_id: str
     epoch: int
@@ -126,7 +125,6 @@ class Record(msgspec.Struct, gc=False):
     is_cancelled: bool = False
     ending: Ending | None = None
     wants_inbox: bool = False
-    may_leave_waits: bool = True
 
     @property
     def is_empty(self) -> bool:

@@ -164,7 +164,7 @@ class Tables:
             return Written(is_ours=False)
         self._record(record, now)
         if isinstance(record.ending, Settle):
-            self._settle(record.ending, now, may_leave_waits=record.may_leave_waits)
+            self._settle(record.ending, now)
             return Written(is_ours=True)
         requeued = isinstance(record.ending, Park) and self._park()
         wake_in = None if self.wake_at is None else self.wake_at - now
@@ -238,7 +238,7 @@ class Tables:
             return True
         return False
 
-    def _settle(self, ending: Settle, now: float, *, may_leave_waits: bool) -> None:
+    def _settle(self, ending: Settle, now: float) -> None:
         self.status, self.output = ending.status, ending.output
         self.error = None if ending.error is None else msgspec.json.decode(ending.error, type=ErrorInfo)
         self.attempts += ending.failed_attempts
@@ -249,7 +249,6 @@ class Tables:
         if ending.is_retry:
             self._forget_failed()
         if ending.is_retry or ending.is_terminal:
-            assert may_leave_waits or not self.waits, "waits stay open for ever"
             self.waits.clear()
 
     def _forget_failed(self) -> None:
