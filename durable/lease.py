@@ -36,6 +36,8 @@ _logger = logging.getLogger(__name__)
 _BEAT_SECONDS = 0.8
 _BEATS_A_LEASE = 3
 _RECONNECT_SECONDS = 0.1
+_TAKEOVER_SECONDS = 1.0
+"""No heartbeat waits for a takeover: with the shortest leases it may take longer for its answers."""
 _FAREWELL_SECONDS = 5.0
 _BLOCKED_SECONDS = 5.0
 
@@ -87,7 +89,7 @@ class Lease:
             workflows,
             lambda: self.shard_count,
             max_strikes=max_strikes,
-            patience=max(lease / _BEATS_A_LEASE, ANSWER_SECONDS),  # no heartbeat waits for it
+            patience=max(lease / _BEATS_A_LEASE, _TAKEOVER_SECONDS),
         )
         self._own_loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()

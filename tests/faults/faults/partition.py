@@ -65,6 +65,9 @@ async def _cut_within_a_message(wired: Wired, seconds: float) -> bool:
     swallowed = wired.proxy.swallowed
     wired.proxy.cut_next_message()
     await asyncio.sleep(seconds)
+    for _ in range(30):  # a starved worker may have said nothing meanwhile
+        if wired.proxy.swallowed == swallowed:
+            await asyncio.sleep(0.1)
     return wired.proxy.swallowed > swallowed
 
 
