@@ -71,8 +71,8 @@ async def test_22_twenty_workers_fight_for_five_runs(database: str) -> None:
     assert calls == {"greet": 5}
 
 
-@pytest.mark.parametrize("is_running", [False, True], ids=["by-hand", "running"])
-async def test_23_eight_workers_execute_thirty_runs_once_each(database: str, is_running: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("driven", ["by hand", "by themselves"])
+async def test_23_eight_workers_execute_thirty_runs_once_each(database: str, driven: str) -> None:
     executed: list[str] = []
 
     @workflow
@@ -86,7 +86,7 @@ async def test_23_eight_workers_execute_thirty_runs_once_each(database: str, is_
 
     async with AsyncClient(database) as client:
         keys = await client.begin_many(recording, range(30))
-        if is_running:
+        if driven == "by themselves":
             async with asyncio.TaskGroup() as group:
                 workers = [Worker(database, [recording]) for _ in range(8)]
                 for worker in workers:

@@ -79,7 +79,7 @@ async def open_transaction(colour: Colour, conninfo: str) -> AsyncIterator[Any]:
 def rows(conninfo: str, query: str, *params: Any) -> list[Any]:
     """Looks past the client."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        cursor = connection.execute(query, params)  # type: ignore[arg-type]
+        cursor = connection.execute(query.encode(), params)
         return cursor.fetchall() if cursor.description else []
 
 
