@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import psycopg
@@ -14,7 +14,7 @@ from durable.core.endings import Park, Settle
 from durable.core.runs import RunKey
 from durable.database import PLANS
 from durable.migrate import migrate
-from durable.store.engine import Load, claim_runs, next_wake, route_events, unrouted_events
+from durable.store.engine import Load, claim_runs, next_wake, retry_runs, route_events, unrouted_events
 from durable.store.family import cancel_children, ended_child, tell_parents
 from durable.store.flush import Flush
 from durable.store.records import (
@@ -79,6 +79,7 @@ def _statements() -> Iterable[tuple[Any, set[str]]]:
         next_wake("durable", "s_0", RUN_IDS[:1]),
         route_events("durable", "s_0", WORKER, 1000),
         unrouted_events("durable", "s_0", WORKER),
+        retry_runs("durable", "s_0", 1000),
     ]
     by_key = [
         *_flush(),
@@ -95,14 +96,32 @@ def _plan(connection: psycopg.Connection[Any], statement: Statement[Any]) -> str
     return "\n".join(row[0] for row in connection.execute(explained, statement.params))
 
 
-@pytest.mark.parametrize("statistics", ["", "ANALYZE"], ids=["never analyzed", "analyzed"])
-def test_every_statement_of_a_worker_goes_by_its_index(database: str, statistics: str) -> None:
+def _never_analyzed(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(_HISTORY)
+
+
+def _analyzed_while_written(database: str) -> None:
+    """As autovacuum may: it finds the pages of rows that are not committed yet, and takes the tables for empty."""
+    with psycopg.connect(database) as writer, psycopg.connect(database, autocommit=True) as connection:
+        writer.execute(_HISTORY)
+        connection.execute("ANALYZE")
+
+
+def _analyzed(database: str) -> None:
+    _never_analyzed(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ANALYZE")
+
+
+@pytest.mark.parametrize("write_history", [_never_analyzed, _analyzed_while_written, _analyzed])
+def test_every_statement_of_a_worker_goes_by_its_index(database: str, write_history: Callable[[str], None]) -> None:
     """However few of a shard value's rows it is about; else each would cost more the longer the history is."""
     migrate(database)
+    write_history(database)
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(_HISTORY)
-        if statistics:
-            connection.execute(statistics.encode())
+        if write_history is _analyzed_while_written and connection.info.server_version < 170000:
+            pytest.skip("before Postgres 17 an order in the index outweighs a list of keys, where tables seem empty")
         connection.execute(PLANS)
         met: set[str] = set()
         for statement, allowed in _statements():

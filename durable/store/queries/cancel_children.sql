@@ -4,5 +4,5 @@ SELECT %(shard_value)s, child.run_id, unwanted.parent_run_id, 'cancel', 'cancel'
 FROM unnest(%(run_ids)s::uuid[], %(parent_run_ids)s::uuid[], %(reasons)s::text[])
      AS unwanted (run_id, parent_run_id, reason)
 JOIN durable.runs AS child ON child.workflow_name_shard = %(shard_value)s AND child.run_id = unwanted.run_id
-WHERE child.status NOT IN ('completed', 'failed', 'cancelled')
+WHERE child.run_id = ANY (%(run_ids)s::uuid[]) AND child.status NOT IN ('completed', 'failed', 'cancelled')
 ON CONFLICT DO NOTHING

@@ -6,6 +6,9 @@ WITH requests AS MATERIALIZED (
     FROM durable.events AS event
     JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
     WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL AND event.kind = 'retry'
+      AND run.run_id = ANY (ARRAY(SELECT run_id
+                                  FROM durable.events
+                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind = 'retry'))
     ORDER BY event.run_id
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF run SKIP LOCKED
@@ -14,11 +17,12 @@ WITH requests AS MATERIALIZED (
     SET routed_at = now(), consumed_by = ''
     FROM requests
     WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = requests.run_id
+      AND event.run_id = ANY (ARRAY(SELECT run_id FROM requests))
       AND event.kind NOT IN ('event', 'child') AND event.consumed_by IS NULL AND event.created_at <= requests.created_at
 )
 UPDATE durable.runs AS run
 SET status = 'queued', epoch = CASE WHEN run.epoch > 0 THEN run.epoch + 1 ELSE 0 END, completed_at = NULL, deadline_at = NULL, strikes = 0,
     set_asides = 0, updated_at = now()
 WHERE run.workflow_name_shard = %(shard_value)s
-  AND run.run_id IN (SELECT run_id FROM requests WHERE status IN ('failed', 'cancelled'))
+  AND run.run_id = ANY (ARRAY(SELECT run_id FROM requests WHERE status IN ('failed', 'cancelled')))
 RETURNING run.run_id::text, run.epoch

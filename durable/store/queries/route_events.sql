@@ -2,16 +2,17 @@
 -- second sees the other. Locked runs are skipped, so that routing never waits while it holds a lock; what is theirs stays
 -- unrouted. A run that was never started, and any run that does not execute when it is terminated, ends right here.
 WITH locked AS MATERIALIZED (
-    -- One row a run: were a lock tried for each event, it might be free for the second and not for the first.
+    -- One lock a run: were one tried for each event, it might be free for the second and not for the first. An array, because
+    -- a join scans the whole shard value where autovacuum saw the tables before their first rows were committed.
     SELECT run.run_id, run.status, run.awaits, run.awaits_runs, run.epoch
-    FROM (SELECT DISTINCT run_id
-          FROM durable.events
-          WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind <> 'retry') AS addressed
-    JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = addressed.run_id
-    WHERE run.status <> 'running' OR run.worker_id = %(worker_id)s
-    ORDER BY run.run_id
+    FROM durable.runs AS run
+    WHERE run.workflow_name_shard = %(shard_value)s
+      AND run.run_id = ANY (ARRAY(SELECT run_id
+                                  FROM durable.events
+                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind <> 'retry'))
+      AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
     LIMIT %(limit)s
-    FOR NO KEY UPDATE OF run SKIP LOCKED
+    FOR NO KEY UPDATE SKIP LOCKED
 ), arrived AS MATERIALIZED (
     SELECT event.run_id, event.event_id, event.kind, event.name, event.payload, event.created_at,
            locked.status, locked.awaits, locked.awaits_runs, locked.epoch

@@ -4,6 +4,7 @@ INSERT INTO durable.events AS event (workflow_name_shard, run_id, event_id, kind
 SELECT %(shard_value)s, parent.run_id, ended.child_id, 'child', ended.child_id::text, ended.payload::json
 FROM unnest(%(run_ids)s::uuid[], %(child_ids)s::uuid[], %(payloads)s::text[]) AS ended (run_id, child_id, payload)
 JOIN durable.runs AS parent ON parent.workflow_name_shard = %(shard_value)s AND parent.run_id = ended.run_id
+ AND parent.run_id = ANY (%(run_ids)s::uuid[])
 ORDER BY parent.run_id, ended.child_id
 ON CONFLICT (workflow_name_shard, run_id, event_id) DO UPDATE
 SET payload = excluded.payload

@@ -4,4 +4,7 @@ SELECT coalesce(bool_or(event.kind <> 'retry'), false), coalesce(bool_or(event.k
 FROM durable.events AS event
 JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
 WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL
+  AND run.run_id = ANY (ARRAY(SELECT run_id
+                              FROM durable.events
+                              WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL))
   AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
