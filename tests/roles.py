@@ -63,7 +63,8 @@ def take_roles() -> None:
 def _with_role(init: Callable[..., None], role: str) -> Callable[..., None]:
     @functools.wraps(init)
     def initialise(self: object, conninfo_or_pool: Any, *arguments: Any, **options: Any) -> None:
-        if options.get("schema", "durable") == "durable":
+        schema = options.get("schema", "durable")
+        if isinstance(schema, str) and schema == "durable":
             conninfo_or_pool = limited_to(role, conninfo_or_pool)
         init(self, conninfo_or_pool, *arguments, **options)
 
