@@ -205,7 +205,7 @@ async def answer_of(connection: AsyncConnection[Any], statement: Statement[T], s
 
 async def read_all(connection: AsyncConnection[Any], statements: Sequence[Statement[Any]]) -> list[Any]:
     """Runs statements in one round trip, in order."""
-    async with _pipeline(connection):
+    async with connection.pipeline():
         cursors = [await _send(connection, statement) for statement in statements]
     return await _receive_all(cursors, statements)
 
@@ -222,28 +222,30 @@ async def commit(
     answers: list[Any] = []
     last: list[Any] = []
     rest = statements
-    async with _pipeline(connection) as pipeline:
-        async with connection.transaction():
-            cursors = [await _send(connection, statement) for statement in statements]
-            for stage in following:
-                await pipeline.sync()
-                last = await _receive_all(cursors, rest)
-                answers += last
-                rest = stage(last)
-                cursors = [await _send(connection, statement) for statement in rest]
+    async with _transaction(connection) as pipeline:
+        cursors = [await _send(connection, statement) for statement in statements]
+        for stage in following:
+            await pipeline.sync()
+            last = await _receive_all(cursors, rest)
+            answers += last
+            rest = stage(last)
+            cursors = [await _send(connection, statement) for statement in rest]
+        await connection.execute("COMMIT")
         cursors.extend([await _send(connection, statement) for statement in then])
     return [*answers, *await _receive_all(cursors, [*rest, *then])]
 
 
 @asynccontextmanager
-async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPipeline]:
+async def _transaction(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPipeline]:
+    """A transaction that the block ends by a COMMIT. psycopg's own would wait for the answers three times."""
     try:
         async with connection.pipeline() as pipeline:
+            await connection.execute("BEGIN")
             yield pipeline
-    except IndexError as error:
-        # psycopg loses count of the answers where a COMMIT in a pipeline fails.
-        await connection.close()
-        raise psycopg.OperationalError("the answers of a pipeline were lost") from error
+    except BaseException:
+        if not connection.closed:
+            await connection.rollback()
+        raise
 
 
 async def _send(connection: AsyncConnection[Any], statement: Statement[Any]) -> AsyncCursor[Any]:
