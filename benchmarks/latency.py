@@ -1,8 +1,8 @@
-"""How long one run takes: from `begin` to its result, from `publish_event` to the result of the run that waits for it,
-and how late a sleep wakes, idle and beside half the load that the worker could bear.
+"""How long one run takes: from `begin` to its result, from `publish_event` to the moment when the run that waits for it
+goes on, and to its result, and how late a sleep wakes, idle and beside half the load that the worker could bear.
 
-One run at a time; client and worker are in processes of their own. The load is of 1-step runs, begun at half the rate
-that the same worker completed just before.
+One run at a time; client and worker are in processes of their own, on one machine with one clock. The load is of 1-step
+runs, begun at half the rate that the same worker completed just before.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
+from typing import TypeVar
 
 import msgspec
 
 from benchmarks.processes import worker_processes
 from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema, quantiles
-from benchmarks.workflows import listening, napping, steps
-from durable import AsyncClient
+from benchmarks.workflows import listening, napping, resuming, steps
+from durable import AsyncClient, AsyncHandle, Workflow
+
+T = TypeVar("T")
 
 _TIMEOUT = 30.0
 _TICK_SECONDS = 0.05
@@ -35,7 +38,8 @@ async def measure(setting: Setting) -> list[Figure]:
     figures: list[Figure] = []
     probes = [
         Probe("begin to result", 300, _begin, {50: 5.0, 99: 25.0}),
-        Probe("publish to result", 300, _publish, {50: 5.0}),
+        Probe("publish to resumed", 300, _resume, {50: 5.0}),
+        Probe("publish to result", 300, _publish, {}),
         Probe("a sleep of 50 ms wakes late by", 100, _nap, {}),
     ]
     with fresh_schema(setting.dsn), worker_processes(setting.dsn, 1, "WORKFLOWS"):
@@ -62,14 +66,26 @@ async def _begin(client: AsyncClient) -> float:
     return time.perf_counter() - started
 
 
+async def _resume(client: AsyncClient) -> float:
+    handle = await _waiting(client, resuming)
+    published = time.time()
+    await handle.publish("go", "now")
+    return await handle.result(timeout=_TIMEOUT) - published
+
+
 async def _publish(client: AsyncClient) -> float:
-    handle = await client.begin(listening)
-    while (await handle.status()).status != "waiting_event":
-        await asyncio.sleep(0.001)
+    handle = await _waiting(client, listening)
     started = time.perf_counter()
     await handle.publish("go", "now")
     await handle.result(timeout=_TIMEOUT)
     return time.perf_counter() - started
+
+
+async def _waiting(client: AsyncClient, workflow: Workflow[None, T]) -> AsyncHandle[T]:
+    handle = await client.begin(workflow)
+    while (await handle.status()).status != "waiting_event":
+        await asyncio.sleep(0.001)
+    return handle
 
 
 async def _nap(client: AsyncClient) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import psycopg
@@ -58,6 +59,17 @@ async def listening(ctx: Context) -> str:
 
 
 @workflow(concurrency=_CONCURRENCY)
+async def resuming(ctx: Context) -> float:
+    """The moment when it went on after its event, by the machine's clock."""
+    await ctx.wait_for_event("wait", "go", str)
+    return _moment()
+
+
+def _moment() -> float:
+    return time.time()
+
+
+@workflow(concurrency=_CONCURRENCY)
 async def napping(ctx: Context, seconds: float) -> float:
     """How late it woke, in seconds by the database's clock."""
     before = await ctx.now("before")
@@ -82,6 +94,7 @@ WORKFLOWS: list[Workflow[Any, Any]] = [
     branches,
     naps,
     listening,
+    resuming,
     napping,
     scheduled,
     holding,

@@ -18,27 +18,22 @@ from durable.database import Database, commit, is_outage, read_all
 from durable.executor import Executor
 from durable.store.channels import announce_ended, announce_runs
 from durable.store.engine import (
-    Load,
     Routed,
     TakenOver,
     Unrouted,
     announce_taken_over,
-    claim_runs,
     forget_failed_steps,
-    next_wake,
     retry_runs,
-    route_events,
     take_over_runs,
-    unrouted_events,
 )
 from durable.store.family import announce_told, tell_parents
-from durable.store.records import ClaimedRun, Comeback
 from durable.store.statement import Statement, T
+from durable.store.visit import Visit
 
 _logger = logging.getLogger(__name__)
 
 _MOST_CLAIMED = 500
-_MOST_ROUTED = 1000
+_MOST_RETRIED = 1000
 _MOST_GIVEN_UP = 1000
 _LOST_SECONDS = 1.0
 _COURTESY_SECONDS = 60.0
@@ -231,42 +226,39 @@ class Dispatcher:
         if limit > 0:
             self._to_claim.discard(shard_value)
             self._wakes.pop(shard_value, None)
-        claiming: list[Statement[Any]] = []
-        if limit > 0:
-            left_to_others = self._asides.run_ids()
-            claiming.append(claim_runs(self._schema, shard_value, worker_id, limit, left_to_others))
-            claiming.append(next_wake(self._schema, shard_value, left_to_others))
+        visit = Visit(
+            self._schema,
+            shard_value,
+            worker_id,
+            is_routing=is_routing,
+            limit=limit,
+            left_to_others=self._asides.run_ids(),
+            hold=self._executor.hold,
+        )
         try:
             async with self._database.engine() as connection:
                 if is_routing:
-                    routing = route_events(self._schema, shard_value, worker_id, _MOST_ROUTED)
-                    rest = unrouted_events(self._schema, shard_value, worker_id)
-                    answers = await commit(
-                        connection,
-                        [routing, rest],
-                        following=[lambda answers: [*self._tell_parents(answers), *claiming]],
-                    )
-                else:
-                    answers = await read_all(connection, claiming)
-                claimed: list[ClaimedRun] = answers[-2] if limit > 0 else []
-                comebacks = await self._load(connection, shard_value, claimed)
-                if is_routing:
-                    is_retried = await self._follow_up(connection, shard_value, answers[0], answers[1])
-                    if is_retried or (answers[0].woken and limit == 0):
+                    await commit(connection, visit.statements(), following=[visit.follows])
+                    is_retried = await self._follow_up(connection, shard_value, visit.routed, visit.unrouted)
+                    if is_retried or (visit.routed.woken and limit == 0):
                         self._to_claim.add(shard_value)
+                else:
+                    await read_all(connection, visit.follows(await read_all(connection, visit.statements())))
         except BaseException:
+            self._executor.drop(visit.held)
             self.run_lost(shard_value, is_strike=False)  # claimed, perhaps, and not submitted
             if is_routing:
                 self._executor.reload_inboxes(shard_value)  # routed, perhaps, and not delivered
             raise
         if limit > 0:
-            self._note_claims(shard_value, answers[-1], is_more=len(claimed) == limit)
-            self._executor.submit(self.workflow, shard_value, [(run, comebacks.get(run.run_id)) for run in claimed])
-        return bool(claimed)
+            self._note_claims(shard_value, visit.wake_in, is_more=len(visit.claimed) == limit)
+            comebacks = visit.comebacks()
+            claimed = [(run, comebacks.get(run.run_id)) for run in visit.claimed]
+            self._executor.submit(self.workflow, shard_value, claimed)
+        return bool(visit.claimed)
 
-    def _tell_parents(self, answers: Sequence[Any]) -> list[Statement[None]]:
-        ending: Routed | TakenOver = answers[0]
-        return tell_parents(self._schema, ending.children)
+    def _tell_parents(self, answers: Sequence[TakenOver]) -> list[Statement[None]]:
+        return tell_parents(self._schema, answers[0].children)
 
     async def _hand_over(self) -> None:
         """Runs are due, and there is no place for them here: others may have some, and need not know."""
@@ -314,7 +306,7 @@ class Dispatcher:
         retried: list[tuple[str, int]] = []
         if unrouted.is_retry:
             async with connection.transaction():
-                (retried,) = await read_all(connection, [retry_runs(self._schema, shard_value, _MOST_ROUTED)])
+                (retried,) = await read_all(connection, [retry_runs(self._schema, shard_value, _MOST_RETRIED)])
                 await read_all(connection, [forget_failed_steps(self._schema, shard_value, retried)])
         ended = announce_ended(self._schema, routed.ended)
         await read_all(connection, [*ended, *announce_told(self._schema, routed.children)])
@@ -327,20 +319,3 @@ class Dispatcher:
             self._to_claim.add(shard_value)
         if wake_in is not None:
             self._note_wake(shard_value, wake_in)
-
-    async def _load(
-        self, connection: psycopg.AsyncConnection[Any], shard_value: str, claimed: Sequence[ClaimedRun]
-    ) -> dict[str, Comeback]:
-        """What runs that were claimed before bring along; a run on its first claim has nothing."""
-        returning = [run for run in claimed if run.epoch > 1]
-        if not returning:
-            return {}
-        resident = [run.run_id for run in returning if self._executor.hold(run)]
-        at_hand = set(resident)
-        load = Load(self._schema, shard_value, [run.run_id for run in returning if run.run_id not in at_hand], resident)
-        try:
-            await read_all(connection, load.statements())
-        except BaseException:
-            self._executor.drop(resident)
-            raise
-        return load.comebacks()

@@ -368,7 +368,7 @@ class Execution:
             self._steps.cancel()
         elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
             self._steps.start_deferred(self._start, self._step_ended)
-        elif not is_empty:
+        elif not is_empty and self._waits:
             # While steps keep the run here, its own waits end by a local clock started when they were opened.
             self._waits.start_timers(self._recording.record.entries, self.attempt.now(), self._timer_fired)
         if self._flushes == 0 and (self._ending is not None or not is_empty):

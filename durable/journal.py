@@ -23,8 +23,9 @@ _MOST_RECORDS = 1000
 """In one flush: bounds its locks and its latency."""
 _FEW_RECORDS = 64
 _FLUSHES_AT_ONCE = 2
-"""And no more than half of what waits, but for a few: what one flush has written goes on here while the database writes
-the next. With all of it in one, worker and database would take turns in waiting for each other."""
+"""The second once as many records wait as the first has: what one flush has written goes on here while the database
+writes the other. With all in one, worker and database would take turns in waiting; with many small ones, what a flush
+costs however small it is would count for more."""
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -89,28 +90,29 @@ class _Lane:
         self._worker_id = worker_id
         self._waiting: list[Recorder] = []
         self.tasks: set[asyncio.Task[None]] = set()
+        self._size = 0
 
     def mark(self, recorder: Recorder) -> None:
         self._waiting.append(recorder)
-        if not self.tasks or (len(self.tasks) < _FLUSHES_AT_ONCE and len(self._waiting) >= _FEW_RECORDS):
+        if not self.tasks or (len(self.tasks) < _FLUSHES_AT_ONCE and self._are_many):
             loop = asyncio.get_running_loop()
             self.tasks.add(loop.create_task(self._flush_all(), name=f"flush {self._shard_value}"))
 
+    @property
+    def _are_many(self) -> bool:
+        return len(self._waiting) >= max(self._size, _FEW_RECORDS)
+
     async def _flush_all(self) -> None:
         try:
-            while self._waiting:
-                recorders = self._next()
+            while self._waiting and (len(self.tasks) == 1 or self._are_many):
+                recorders, self._waiting = self._waiting[:_MOST_RECORDS], self._waiting[_MOST_RECORDS:]
+                self._size = len(recorders)
                 records = [recorder.take_record() for recorder in recorders]
                 for recorder, written in zip(recorders, await self._write(records), strict=True):
                     self._callbacks.soon(recorder.flushed, written)
         finally:
             # Not by a callback of the task: what is marked before that came would wait for a flush that has ended.
             self.tasks -= {asyncio.current_task()}
-
-    def _next(self) -> list[Recorder]:
-        size = min(max(len(self._waiting) // 2, _FEW_RECORDS), _MOST_RECORDS)
-        recorders, self._waiting = self._waiting[:size], self._waiting[size:]
-        return recorders
 
     async def _write(
         self, records: Sequence[Record], *, is_verdict: bool = False, is_repeat: bool = False

@@ -220,6 +220,6 @@ async def _within(call: Execute, body: Awaitable[Any]) -> Any:
 def _input(call: Execute, codec: Codec) -> str | None:
     """The arguments for the eye, where they can be shown; replay never reads them."""
     try:
-        return codec.encode(call.args, f"the input of {call}")
+        return codec.encode(call.args, "the input")
     except SerializationError:
         return None

@@ -155,13 +155,13 @@ NO_HISTORY = History()
 def describe(kind: Kind, key: str, name: str) -> str:
     """How a call is named in messages: ``execute 'charge' of charge_card``."""
     match kind:
+        case "execute" | "transaction":
+            return f"{kind} {key!r} of {name}"
         case "event":
             return f"wait_for_event {key!r} for {name!r}"
         case "child":
             return f"child {key!r} of workflow {name!r}"
         case "child_result":
             return f"the wait {key!r} for child {name}"
-        case "execute" | "transaction":
-            return f"{kind} {key!r} of {name}"
         case _:
             return f"{kind} {key!r}"

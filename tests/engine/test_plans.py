@@ -92,8 +92,15 @@ def _statements() -> Iterable[tuple[Any, set[str]]]:
 
 
 def _plan(connection: psycopg.Connection[Any], statement: Statement[Any]) -> str:
-    explained = f"EXPLAIN {statement.sql}".encode()
-    return "\n".join(row[0] for row in connection.execute(explained, statement.params))
+    names: dict[str, str] = {}
+    sql = re.sub(r"%\((\w+)\)s", lambda found: names.setdefault(found[1], f"${len(names) + 1}"), statement.sql)
+    connection.execute(f"PREPARE planned AS {sql.replace('%%', '%')}".encode())
+    values = [statement.params[name] for name in names]
+    execution = f"EXPLAIN EXECUTE planned ({', '.join(['%s'] * len(values))})".encode()
+    with psycopg.ClientCursor(connection) as cursor:
+        rows = cursor.execute(execution, values).fetchall()
+    connection.execute("DEALLOCATE planned")
+    return "\n".join(row[0] for row in rows)
 
 
 def _never_analyzed(database: str) -> None:
@@ -127,6 +134,7 @@ def test_every_statement_of_a_worker_goes_by_its_index(database: str, write_hist
         for statement, allowed in _statements():
             plan = _plan(connection, statement)
             assert "Seq Scan" not in plan, plan
+            assert plan.count("Nested Loop") == statement.sql.count("CROSS JOIN"), plan
             used = set(re.findall(r"(?:Index|Index Only|Bitmap Index) Scan (?:Backward )?(?:using|on) (\w+)", plan))
             assert used <= allowed, plan
             met |= used
