@@ -41,8 +41,8 @@ PLANS = """
     SET plan_cache_mode = force_generic_plan;
     SET enable_seqscan = off; SET enable_mergejoin = off; SET enable_nestloop = off; SET jit = off"""
 """Each of the engine's statements is best planned once and for all, over an index and with hash joins, whatever the
-statistics say and however many runs it is about. Left to itself, the planner takes half of a small statement's time; what
-it decides while the tables are small scans a whole shard value once they have grown, or joins 500 ids by 250,000
+statistics say and however many runs it is about. Left to itself, the planner takes half of a small statement's time;
+what it decides while the tables are small scans a whole shard value once they have grown, or joins 500 ids by 250,000
 comparisons. JIT would be tried for what cannot be joined otherwise, since that seems expensive."""
 
 

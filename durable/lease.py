@@ -33,7 +33,7 @@ from durable.watch import ANSWER_SECONDS, answering, ended
 
 _logger = logging.getLogger(__name__)
 
-_BEAT_SECONDS = 0.8
+_BEAT_SECONDS = 1.0
 _BEATS_A_LEASE = 3
 _RECONNECT_SECONDS = 0.1
 _TAKEOVER_SECONDS = 1.0

@@ -36,8 +36,9 @@ from durable.store.statement import Statement
 _logger = logging.getLogger(__name__)
 
 _MOST_DUE = 500
-_LONGEST_SECONDS = 5.0
+_LONGEST_SECONDS = 15.0
 """A schedule that was written by hand, or while nobody listened, is found this late."""
+_POSTPONE_SECONDS = 5.0
 _SOONEST_SECONDS = 0.05
 _RETRY_SECONDS = 0.5
 
@@ -108,7 +109,7 @@ class Scheduler:
                 raise
             schedule_id = claimed[0].schedule_id
             _logger.warning("schedule %r waits: %s", schedule_id, error, extra={"schedule_id": schedule_id})
-            await run(connection, postpone_schedule(self._schema, schedule_id, _LONGEST_SECONDS))
+            await run(connection, postpone_schedule(self._schema, schedule_id, _POSTPONE_SECONDS))
             return True
 
     async def _take(

@@ -27,7 +27,7 @@ from durable.watch import answering
 
 _logger = logging.getLogger(__name__)
 
-SECOND_LOOK_SECONDS = 0.5
+SECOND_LOOK_SECONDS = 0.4
 """A lock that is missing at two looks this far apart is gone for good; a reconnecting worker takes it back sooner."""
 _LONGEST_PAUSE_SECONDS = 20.0
 _ORPHANS_SECONDS = 20.0

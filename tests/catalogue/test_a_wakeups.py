@@ -15,7 +15,6 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from durable import AsyncClient, AsyncHandle, Context, Every, RunRetryPolicy, Worker, workflow
-from durable import dispatcher as dispatcher_module
 from durable import listener as listener_module
 from durable import scheduler as scheduler_module
 from durable.database import Database
@@ -23,6 +22,7 @@ from durable.embedded import EmbeddedPostgres
 from durable.embedded import server as server_module
 from durable.listener import Listener
 from durable.migrate import migrate
+from durable.store import visit as visit_module
 from durable.store.channels import done_channel, work_channel
 from durable.store.engine import claim_runs
 from tests.ancestor.flows import reached, rows, until
@@ -277,7 +277,7 @@ async def test_a8_fifty_workers_look_at_most_twice_each_for_one_run(
         looks[worker_id] += 1
         return claim(schema, shard_value, worker_id, limit, left_to_others)
 
-    monkeypatch.setattr(dispatcher_module, "claim_runs", counted)
+    monkeypatch.setattr(visit_module, "claim_runs", counted)
     monkeypatch.setitem(server_module._SETTINGS, "max_connections", "400")
     with EmbeddedPostgres(tmp_path, fsync=False) as server:
         dsn = make_conninfo(server.conninfo)

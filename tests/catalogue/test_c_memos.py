@@ -10,7 +10,7 @@ import pytest
 
 from durable import AsyncClient, Context, Worker, workflow
 from durable import dispatcher as dispatcher_module
-from durable.database import read_all
+from durable.database import commit
 from tests.ancestor.flows import reached, until
 
 
@@ -38,14 +38,14 @@ async def test_c3_a_run_whose_machine_is_put_away_while_it_is_claimed_is_replaye
         second = await client.begin(paying, "second")
         await until(lambda: calls["second"])
 
-        async def read_while_the_second_parks(connection: Any, statements: Any) -> Any:
-            answers = await read_all(connection, statements)
-            if any("durable.waits" in statement.sql and "SELECT" in statement.sql for statement in statements):
+        async def commit_while_the_second_parks(connection: Any, statements: Any, **options: Any) -> Any:
+            answers = await commit(connection, statements, **options)
+            if any(isinstance(answer, list) and answer for answer in answers):  # of runs that were claimed
                 let_go.set()
                 await until(lambda: worker.status().active_runs == 0)
             return answers
 
-        monkeypatch.setattr(dispatcher_module, "read_all", read_while_the_second_parks)
+        monkeypatch.setattr(dispatcher_module, "commit", commit_while_the_second_parks)
         await first.publish("go", "on")
         assert await first.result(timeout=10) == "first"
         await second.publish("go", "on")
