@@ -38,12 +38,15 @@ _CONNECT_SECONDS = 3
 """The default of ``connect_timeout``: libpq's own is to wait for ever."""
 
 PLANS = """
-    SET plan_cache_mode = force_generic_plan;
+    SELECT pg_catalog.set_config('plan_cache_mode', CASE WHEN EXISTS (
+        SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'
+    ) THEN 'force_custom_plan' ELSE 'force_generic_plan' END, false);
     SET enable_seqscan = off; SET enable_mergejoin = off; SET enable_nestloop = off; SET jit = off"""
 """Each of the engine's statements is best planned once and for all, over an index and with hash joins, whatever the
 statistics say and however many runs it is about. Left to itself, the planner takes half of a small statement's time;
 what it decides while the tables are small scans a whole shard value once they have grown, or joins 500 ids by 250,000
-comparisons. JIT would be tried for what cannot be joined otherwise, since that seems expensive."""
+comparisons. JIT would be tried for what cannot be joined otherwise, since that seems expensive. Citus has to know the
+shard value before it can plan anything but the simplest statements."""
 
 
 class Database:

@@ -141,3 +141,16 @@ def test_every_statement_of_a_worker_goes_by_its_index(database: str, write_hist
             for condition in re.findall(r"using (?:runs|steps|waits|events)_pkey .*\n\s+Index Cond: (.*)", plan):
                 assert "run_id" in condition, plan
         assert met >= _OF_CLAIMS
+
+
+def test_citus_plans_anew_since_it_has_to_know_the_shard_value(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(PLANS)
+        assert connection.execute("SHOW plan_cache_mode").fetchone() == ("force_generic_plan",)
+        connection.execute("SET allow_system_table_mods = on")
+        connection.execute(
+            "INSERT INTO pg_catalog.pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)"
+            " SELECT 1, 'citus', extowner, extnamespace, extrelocatable, extversion FROM pg_catalog.pg_extension"
+        )
+        connection.execute(PLANS)
+        assert connection.execute("SHOW plan_cache_mode").fetchone() == ("force_custom_plan",)
