@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import AsyncConnectionPool
 
 from durable.conninfo import check_conninfo as conninfo_of
@@ -211,7 +212,7 @@ async def read_all(connection: AsyncConnection[Any], statements: Sequence[Statem
     """Runs statements in one round trip, in order; in none where there are none."""
     if not statements:
         return []
-    async with connection.pipeline():
+    async with _pipeline(connection):
         cursors = [await _send(connection, statement) for statement in statements]
     return await _receive_all(cursors, statements)
 
@@ -245,12 +246,30 @@ async def commit(
 async def _transaction(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPipeline]:
     """A transaction that the block ends by a COMMIT. psycopg's own would wait for the answers three times."""
     try:
-        async with connection.pipeline() as pipeline:
+        async with _pipeline(connection) as pipeline:
             await connection.execute("BEGIN")
             yield pipeline
     except BaseException:
         if not connection.closed:
             await connection.rollback()
+        raise
+
+
+@asynccontextmanager
+async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPipeline]:
+    try:
+        async with connection.pipeline() as pipeline:
+            yield pipeline
+    except BaseException as error:
+        if connection.closed:
+            raise
+        # psycopg loses count of the answers where a commit fails that no statement asks for, at the end of a pipeline.
+        is_lost = isinstance(error, IndexError) or connection.info.pipeline_status != PipelineStatus.OFF
+        # And it takes for prepared what was skipped after a failure, until it sees a transaction rolled back.
+        if is_lost or connection.info.transaction_status == TransactionStatus.IDLE:
+            await connection.close()
+        if is_lost:
+            raise psycopg.OperationalError("the answers of a pipeline were lost") from error
         raise
 
 

@@ -11,8 +11,10 @@ from psycopg import sql
 
 from durable import AsyncClient, Context, Worker, takeover, workflow
 from durable.core.shard import shard_value
+from durable.database import commit, is_outage, read_all
 from durable.migrate import migrate
 from durable.store.engine import take_over_runs
+from durable.store.statement import Statement, nothing
 
 
 @workflow
@@ -105,3 +107,35 @@ async def test_a_takeover_that_takes_too_long_is_tried_with_fewer_runs(
                 await asyncio.sleep(0.05)
     assert asked[0] == 32
     assert min(asked) < 16
+
+
+async def test_a_commit_that_fails_at_the_end_of_a_pipeline_is_taken_for_an_outage(database: str) -> None:
+    insert = Statement("INSERT INTO later VALUES (1, 2)", {}, nothing)
+    async with await _with_late_constraint(database) as connection:
+        with pytest.raises(psycopg.errors.ForeignKeyViolation):
+            await commit(connection, [insert])
+    async with await _with_late_constraint(database) as connection:
+        with pytest.raises(psycopg.OperationalError) as raised:
+            await read_all(connection, [insert])
+        assert is_outage(raised.value)
+        assert connection.closed
+
+
+@pytest.mark.parametrize("fails", ["INSERT INTO later VALUES (1, 2)", "SELECT 1 / 0"])
+async def test_what_a_failed_pipeline_has_skipped_is_not_taken_for_prepared(database: str, fails: str) -> None:
+    count = Statement("SELECT count(*) FROM later", {}, list)
+    for number in range(8):  # psycopg prepares what it has met five times
+        async with await _with_late_constraint(database) as connection:
+            for _ in range(number):
+                await read_all(connection, [count])
+            with pytest.raises(psycopg.Error):
+                await commit(connection, [Statement(fails, {}, nothing)], then=[count])
+            assert connection.closed or await read_all(connection, [count]) == [[(0,)]]
+
+
+async def _with_late_constraint(database: str) -> psycopg.AsyncConnection[Any]:
+    connection = await psycopg.AsyncConnection.connect(database, autocommit=True)
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS later (a int PRIMARY KEY, b int REFERENCES later DEFERRABLE INITIALLY DEFERRED)"
+    )
+    return connection
