@@ -166,6 +166,7 @@ async def _silence(stage: Stage, times: int) -> None:
         try:
             while True:
                 await asyncio.sleep(_HEARD_SECONDS)
+                proxy.forget()  # else what was silenced would fill the server
                 proxy.silence()
                 await asyncio.sleep(_SILENT_SECONDS)
                 proxy.speak()
