@@ -268,7 +268,7 @@ async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPip
         # And it takes for prepared what was skipped after a failure, until it sees a transaction rolled back.
         if is_lost or connection.info.transaction_status == TransactionStatus.IDLE:
             await connection.close()
-        if is_lost:
+        if is_lost and isinstance(error, Exception):
             raise psycopg.OperationalError("the answers of a pipeline were lost") from error
         raise
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -131,6 +132,23 @@ async def test_what_a_failed_pipeline_has_skipped_is_not_taken_for_prepared(data
             with pytest.raises(psycopg.Error):
                 await commit(connection, [Statement(fails, {}, nothing)], then=[count])
             assert connection.closed or await read_all(connection, [count]) == [[(0,)]]
+
+
+@pytest.mark.parametrize("run", [commit, read_all])
+async def test_whoever_is_cancelled_in_a_pipeline_is_cancelled(database: str, run: Callable[..., Any]) -> None:
+    statements = [Statement("SELECT pg_sleep(60)", {}, nothing), Statement("SELECT 1", {}, nothing)]
+    async with (
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as connection,
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as look,
+    ):
+        task = asyncio.create_task(run(connection, statements))
+        asked = "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s"
+        while await (await look.execute(asked, [connection.info.backend_pid])).fetchone() != (True,):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert connection.closed or await read_all(connection, [Statement("SELECT 1", {}, list)]) == [[(1,)]]
 
 
 async def _with_late_constraint(database: str) -> psycopg.AsyncConnection[Any]:
