@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import psycopg
@@ -250,7 +250,7 @@ async def _transaction(connection: AsyncConnection[Any]) -> AsyncGenerator[Async
             await connection.execute("BEGIN")
             yield pipeline
     except BaseException:
-        if not connection.closed:
+        with suppress(psycopg.Error):
             await connection.rollback()
         raise
 
@@ -261,13 +261,15 @@ async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPip
         async with connection.pipeline() as pipeline:
             yield pipeline
     except BaseException as error:
-        if connection.closed:
-            raise
         # psycopg loses count of the answers where a commit fails that no statement asks for, at the end of a pipeline.
         is_lost = isinstance(error, IndexError) or connection.info.pipeline_status != PipelineStatus.OFF
-        # And it takes for prepared what was skipped after a failure, until it sees a transaction rolled back.
-        if is_lost or connection.info.transaction_status == TransactionStatus.IDLE:
+        if is_lost:
             await connection.close()
+        elif connection.info.transaction_status == TransactionStatus.IDLE:
+            # And it takes for prepared what was skipped after a failure, until it sees a transaction rolled back.
+            with suppress(psycopg.Error):
+                await connection.execute("BEGIN")
+                await connection.rollback()
         if is_lost and isinstance(error, Exception):
             raise psycopg.OperationalError("the answers of a pipeline were lost") from error
         raise
