@@ -262,7 +262,8 @@ async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPip
             yield pipeline
     except BaseException as error:
         # psycopg loses count of the answers where a commit fails that no statement asks for, at the end of a pipeline.
-        is_lost = isinstance(error, IndexError) or connection.info.pipeline_status != PipelineStatus.OFF
+        is_stuck = not connection.closed and connection.info.pipeline_status != PipelineStatus.OFF
+        is_lost = is_stuck or isinstance(error, IndexError)
         if is_lost:
             await connection.close()
         elif connection.info.transaction_status == TransactionStatus.IDLE:
