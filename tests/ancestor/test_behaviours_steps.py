@@ -163,7 +163,7 @@ async def test_steps_between_their_tries_hold_neither_a_connection_nor_a_transac
         await client.begin_many(patient, ["execute", "transaction"] * 40)
         await until(lambda: calls == {"execute": 40, "transaction": 40})
         assert await (await client.begin(simple, "World")).result(timeout=10) == "Hello, World!"
-        assert worker.status().active_runs == 80
+        await until(lambda: worker.status().active_runs == 80)
 
         async def is_at_rest() -> bool:
             states = [state for (state,) in await rows(database, CONNECTIONS, WORKER)]

@@ -82,7 +82,8 @@ def _refuse(*_: object) -> Any:
 
 
 class Mute:
-    __repr__ = __str__ = __eq__ = __hash__ = __bool__ = __len__ = __iter__ = _refuse
+    # Not __iter__: what an iterable of the caller raises by itself is the caller's.
+    __repr__ = __str__ = __eq__ = __hash__ = __bool__ = __len__ = _refuse
     __lt__ = __le__ = __gt__ = __ge__ = __int__ = __float__ = __index__ = _refuse
 
 
