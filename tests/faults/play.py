@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import msgspec
+import psycopg
 
 from tests.faults.load import Load
 from tests.faults.observer import Observer
@@ -25,6 +26,8 @@ _WORKER_CONNECTIONS = 24
 """At most so many has one worker: its pools full, its lease, its listener, and a few that it is giving up."""
 _OLDEST_SECONDS = 2.0
 _STOP_SECONDS = 10.0
+LONGEST_SECONDS: dict[Size, float] = {"smoke": 300.0, "campaign": 1800.0, "soak": 86400.0}
+"""A play that is not over by then hangs: each takes less than a third of it."""
 _LATE = "SELECT schedule_id FROM durable.schedules WHERE due_at < now() AND NOT paused AND problem IS NULL"
 _MOST_NOTED = 20
 _EXPECTED = ("step 'break' failed", "Terminal('withered')")
@@ -72,18 +75,21 @@ async def play(fault: Fault, size: Size, seed: int, server: Server, logs: Path) 
     stage = Stage(
         fault, fault.sizes[size], random, server=server, options=options, load=load, observer=observer, stalls=stalls
     )
-    started = time.monotonic()
+    started, runs = time.monotonic(), 0
     try:
-        try:
+        async with asyncio.timeout(LONGEST_SECONDS[size]):
             await _act(stage, size)
-        except Exception:
-            stage.violated("I13", f"the harness failed: {traceback.format_exc(limit=-5)}")
-        runs = (await observer.rows("SELECT count(*) FROM durable.runs"))[0][0]
+            runs = (await observer.rows("SELECT count(*) FROM durable.runs"))[0][0]
+    except Exception:
+        stage.violated("I13", f"the harness failed: {traceback.format_exc(limit=-5)}")
     finally:
         stage.fleet.close()
         await stage.exits.aclose()
         await observer.close()
+    try:
         server.drop_database(database)
+    except psycopg.Error as error:
+        stage.violated("I13", f"the database is left behind: {error}")
     return Result(
         name=fault.name,
         row=fault.row,

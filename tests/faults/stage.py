@@ -34,7 +34,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import pkgutil
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
@@ -177,15 +176,18 @@ class Stage:
 
     async def until(self, condition: Callable[[], bool | Awaitable[bool]], seconds: float, what: str) -> bool:
         """Waits until it is so; says whether it was."""
-        deadline = time.monotonic() + seconds
-        while True:
-            answer = condition()
-            if await answer if isinstance(answer, Awaitable) else answer:
-                return True
-            if time.monotonic() > deadline:
-                self.violated("I2", f"not within {seconds:g} s: {what}")
-                return False
-            await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                while True:
+                    answer = condition()
+                    if await answer if isinstance(answer, Awaitable) else answer:
+                        return True
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            self.violated("I2", f"not within {seconds:g} s: {what}")
+            return False
 
     async def settle(self, seconds: float = 20.0) -> None:
         """Returns when every worker that lives is registered, and a run has ended since."""

@@ -21,7 +21,7 @@ from tests.faults.families import FAMILIES
 from tests.faults.load import Load
 from tests.faults.observer import Observer
 from tests.faults.oracle import Known, check_tables
-from tests.faults.play import play
+from tests.faults.play import LONGEST_SECONDS, play
 from tests.faults.schedules import make_schedules, pause_schedules
 from tests.faults.server import Server
 from tests.faults.stage import Fault, Stage
@@ -39,6 +39,12 @@ class Healthy(msgspec.Struct, frozen=True):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def lost_server() -> Iterator[Server]:
     with Server() as running:
         yield running
 
@@ -273,3 +279,32 @@ async def test_a_fault_whose_own_code_breaks_fails(server: Server, tmp_path: Pat
 
     assert [violation.invariant for violation in result.violations] == ["I13"]
     assert "no such failpoint" in result.violations[0].what
+
+
+async def test_a_server_that_never_answers_again_ends_the_play_and_says_where_it_hung(
+    lost_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def waiting_for_ever(stage: Stage) -> None:
+        await stage.server.stop()
+        await stage.observer.rows("SELECT 1")
+
+    monkeypatch.setitem(LONGEST_SECONDS, "smoke", 5.0)
+    result = await play(_fault(waiting_for_ever, workers=1), "smoke", 1, lost_server, tmp_path)
+
+    assert [violation.invariant for violation in result.violations] == ["I13", "I13"]
+    assert "in waiting_for_ever" in result.violations[0].what
+    assert "the database is left behind" in result.violations[1].what
+
+
+async def test_what_is_not_so_in_time_is_a_violation_even_if_nobody_answers(tmp_path: Path, server: Server) -> None:
+    async def never() -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    async def asking(stage: Stage) -> None:
+        assert not await stage.until(never, 0.1, "somebody answers")
+        stage.injected()
+
+    result = await play(_fault(asking, workers=1), "smoke", 1, server, tmp_path)
+
+    assert [violation.what for violation in result.violations] == ["not within 0.1 s: somebody answers"]

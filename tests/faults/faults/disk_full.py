@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -70,7 +71,7 @@ def _small_disk() -> Generator[Path]:
     excuses=frozenset({"I12"}),
 )
 async def disk_full(stage: Stage) -> None:
-    restarts = 0
+    stopped, stuck = 0, list[str]()
     for _ in range(stage.size):
         await asyncio.sleep(stage.random.uniform(0.3, 1.0))
         told = _times_told(stage)
@@ -82,9 +83,14 @@ async def disk_full(stage: Stage) -> None:
         freed = time.time()
         if _times_told(stage) > told:
             stage.injected()
-        if stage.server.has_stopped:  # as a supervisor would see
+        if not await _answers(stage):  # as a supervisor would see
+            if stage.server.has_stopped:
+                stopped += 1
+            else:  # seen once: not out of its recovery after 79 minutes, with room on the disk
+                stuck.append(_processes(stage))
+                await stage.server.stop(signal.SIGQUIT)
+                freed = time.time()
             await stage.server.start()
-            restarts += 1
         members = {member.process_id for member in stage.fleet.alive}
 
         async def goes_on(freed: float = freed, members: set[int] = members) -> bool:
@@ -98,7 +104,26 @@ async def disk_full(stage: Stage) -> None:
 
         if await stage.until(goes_on, _PATIENCE_SECONDS, "every worker goes on when the disk has room"):
             stage.recovered(time.time() - freed)
-    stage.noted(f"the server stopped and was started again {restarts} times")
+    stage.noted(f"the server stopped and was started again {stopped} times")
+    for processes in stuck:
+        stage.noted(f"the server had room, and did not come up within {_PATIENCE_SECONDS:g} s: {processes}")
+
+
+async def _answers(stage: Stage) -> bool:
+    """Whether the server comes up by itself."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline and not stage.server.has_stopped:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RESUME_SECONDS / 100):
+                await stage.observer.rows("SELECT 1")
+                return True
+    return False
+
+
+def _processes(stage: Stage) -> str:
+    """What the server's processes say they are doing."""
+    command = ["ps", "-o", "args=", "--ppid", str(stage.server.process_id)]
+    return "; ".join(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines())
 
 
 async def _fill(stage: Stage, filler: Path, told: int) -> None:
