@@ -20,6 +20,7 @@ import psycopg
 
 from benchmarks import (
     begin,
+    churn,
     growth,
     idle,
     latency,
@@ -45,6 +46,7 @@ BENCHMARKS: Mapping[str, Callable[[Setting], Awaitable[list[Figure]]]] = {
     "memory": memory.measure,
     "replay": replay.measure,
     "growth": growth.measure,
+    "churn": churn.measure,
 }
 
 

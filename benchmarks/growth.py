@@ -1,7 +1,5 @@
 """What history costs: the time of a claim and of a flush of 100 runs beside 10 million finished, 1 million sleeping
-and 100,000 queued runs, as a multiple of the same without history, taking turns; bytes a run; and what an hour's churn,
-worked off as fast as it goes, leaves behind at the settings of the schema: dead rows, and the rate at its end as a
-multiple of that at its beginning.
+and 100,000 queued runs, as a multiple of the same without history, taking turns; and bytes a run.
 
 Claims and flushes are the engine's own statements, executed and rolled back.
 """
@@ -15,10 +13,7 @@ from typing import Any
 
 import psycopg
 
-from benchmarks.processes import worker_processes
 from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema
-from benchmarks.workflows import steps
-from durable import AsyncClient
 from durable.core.endings import Settle
 from durable.database import PLANS
 from durable.drive import run
@@ -30,9 +25,6 @@ from durable.store.statement import Op, Statement
 _FINISHED, _SLEEPING, _QUEUED = 10_000_000, 1_000_000, 100_000
 _BATCH = 100
 _TRIES = 200
-_CHURN = 360_000
-"""An hour of 100 runs a second."""
-_SLICES = 6
 _WORKER = "00000000-0000-0000-0000-000000000001"
 _FILLING = """
     INSERT INTO {schema}.runs (workflow_name_shard, run_id, workflow_name, status, epoch, created_at, started_at,
@@ -52,7 +44,7 @@ _MEMOS = """
 
 async def measure(setting: Setting) -> list[Figure]:
     beside, size = await asyncio.to_thread(_beside_history, setting)
-    return [*beside, *size, *await _churn(setting)]
+    return [*beside, *size]
 
 
 def _beside_history(setting: Setting) -> tuple[list[Figure], list[Figure]]:
@@ -133,40 +125,6 @@ def _bytes_a_run(look: psycopg.Connection[Any], schema: str) -> list[Figure]:
         Figure("table bytes a run, with a memo", "B", [table / runs], is_cost=True),
         Figure("index bytes a run, with a memo", "B", [indexes / runs], is_cost=True),
     ]
-
-
-async def _churn(setting: Setting) -> list[Figure]:
-    """All that is begun is worked off before more is, so that the backlog does not grow."""
-    runs = setting.size(_CHURN, 600)
-    rates: list[float] = []
-    with fresh_schema(setting.dsn) as look, worker_processes(setting.dsn, 1, "WORKFLOWS"):
-        async with AsyncClient(setting.dsn, schema=SCHEMA) as client:
-            for _ in range(_SLICES):
-                started = time.perf_counter()
-                for _ in range(5):
-                    await client.begin_many(steps, [1] * (runs // _SLICES // 5))
-                    await asyncio.to_thread(_await_no_more, look)
-                rates.append(runs / _SLICES / (time.perf_counter() - started))
-        row = look.execute(
-            "SELECT sum(n_dead_tup), sum(n_live_tup), sum(n_tup_hot_upd), sum(n_tup_upd) FROM pg_stat_user_tables"
-            " WHERE schemaname = %s AND relname IN ('runs', 'steps')",
-            (SCHEMA,),
-        ).fetchone()
-    assert row is not None
-    dead, live, hot, updated = (float(each) for each in row)
-    return [
-        Figure(
-            f"churn of {runs:,} runs: rate of the last sixth ÷ that of the first", "times", [rates[-1] / rates[0]], 0.9
-        ),
-        Figure(f"churn of {runs:,} runs: dead rows to live ones", "%", [100 * dead / max(live, 1.0)], is_cost=True),
-        Figure(f"churn of {runs:,} runs: updates in the page (HOT)", "%", [100 * hot / max(updated, 1.0)]),
-    ]
-
-
-def _await_no_more(look: psycopg.Connection[Any]) -> None:
-    is_open = f"SELECT EXISTS (SELECT FROM {SCHEMA}.runs WHERE status IN ('queued', 'running'))"
-    while look.execute(is_open).fetchone() == (True,):
-        time.sleep(0.02)
 
 
 def _median(values: Sequence[float]) -> float:

@@ -14,6 +14,7 @@ from psycopg.rows import tuple_row
 
 from durable.conninfo import check_conninfo
 from durable.core.errors import InvalidArgument, SchemaError
+from durable.owner import act_as_owner
 from durable.store.migrations import Migration, citus_schema, current_schema, migrations, roles_script
 from durable.store.queries import check_schema, in_schema
 
@@ -51,7 +52,7 @@ def migrate(
     applied: list[int] = []
     with psycopg.connect(conninfo, autocommit=True, row_factory=tuple_row) as connection:
         with connection.transaction():
-            _act_as_owner(connection, schema)
+            act_as_owner(connection, schema)
             _check_raise(connection, schema, shard_count)
         while (migration := _apply_surely(connection, schema)) is not None:
             applied.append(migration.version)
@@ -101,7 +102,7 @@ def _apply_surely(connection: Connection[Any], schema: str) -> Migration | None:
 def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
     with connection.transaction():
         _lock(connection, schema)
-        _act_as_owner(connection, schema)
+        act_as_owner(connection, schema)
         version = _version(connection, schema)
         missing = [migration for migration in migrations() if migration.version > version]
         if not missing:
@@ -122,17 +123,6 @@ def _lock(connection: Connection[Any], schema: str) -> None:
     # A transaction's lock and not a session's: it holds behind a transaction pooler too.
     key = int.from_bytes(sha256(f"durable migrate {schema}".encode()).digest()[:8], "big", signed=True)
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
-
-
-def _act_as_owner(connection: Connection[Any], schema: str) -> None:
-    """Until the end of the transaction: what is made in the schema shall belong to whoever owns the rest of it."""
-    owner = connection.execute(
-        "SELECT rolname FROM pg_namespace JOIN pg_roles ON pg_roles.oid = nspowner"
-        " WHERE nspname = %s AND rolname <> current_user AND pg_has_role(pg_roles.oid, %s)",
-        [schema, "SET" if connection.info.server_version >= 160000 else "MEMBER"],
-    ).fetchone()
-    if owner is not None:
-        connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner[0])))
 
 
 def _version(connection: Connection[Any], schema: str) -> int:
@@ -163,7 +153,7 @@ def _check_raise(connection: Connection[Any], schema: str, shard_count: int | No
 def _set_shard_count(connection: Connection[Any], schema: str, shard_count: int) -> None:
     with connection.transaction():
         _lock(connection, schema)
-        _act_as_owner(connection, schema)
+        act_as_owner(connection, schema)
         _check_raise(connection, schema, shard_count)
         connection.execute(
             sql.SQL("UPDATE {}.settings SET shard_count = %s").format(sql.Identifier(schema)), [shard_count]
@@ -177,7 +167,7 @@ def _distribute(connection: Connection[Any], schema: str) -> None:
         )
     with connection.transaction():
         _lock(connection, schema)
-        _act_as_owner(connection, schema)
+        act_as_owner(connection, schema)
         runs = sql.Identifier(schema, "runs").as_string(connection)
         if connection.execute("SELECT FROM pg_dist_partition WHERE logicalrelid = %s::regclass", [runs]).fetchone():
             return

@@ -6,7 +6,7 @@
 -- None of the roles can log in. Give them to the roles that do:
 --   CREATE ROLE app LOGIN; GRANT durable_client TO app;              an application that begins runs
 --   CREATE ROLE app_worker LOGIN; GRANT durable_worker TO app_worker;
---   CREATE ROLE deployer LOGIN; GRANT durable_owner TO deployer;     `durable migrate` acts as the owner by itself
+--   CREATE ROLE deployer LOGIN; GRANT durable_owner TO deployer;     `durable migrate` and `prune` act as the owner
 -- Rights of workflows to the application's own tables are the application's to grant.
 
 BEGIN;

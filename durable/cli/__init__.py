@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +14,11 @@ from durable.cli.refusals import say_refused
 from durable.core.errors import DurableError, InvalidArgument
 from durable.embedded import database, named
 from durable.migrate import migrate, roles_sql, schema_sql
+from durable.prune import prune
 from durable.store.migrations import latest_version
+
+_AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     printing.set_defaults(verb=_schema)
 
+    pruning = verbs.add_parser(
+        "prune", parents=[common], help="delete runs that ended long ago, and all that is theirs"
+    )
+    pruning.add_argument("--older-than", required=True, metavar="AGE", help="such as 30d, 12h, 90m or 45s")
+    pruning.add_argument("--workflow", metavar="NAME", help="only its runs")
+    pruning.set_defaults(verb=_prune)
+
     working = verbs.add_parser("worker", parents=[common], help="run a worker until it is told to stop")
     working.add_argument("workflows", metavar="module:attribute", nargs="+", help="a workflow, or a list of them")
     working.add_argument("--processes", type=int, default=1, help="so many workers, one each (default: %(default)s)")
@@ -82,6 +94,18 @@ def _migrate(options: argparse.Namespace) -> int:
 
 def _schema(options: argparse.Namespace) -> int:
     print(roles_sql(options.schema) if options.roles else schema_sql(options.schema, citus=options.citus))
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    age = _AGE.fullmatch(options.older_than)
+    if age is None:
+        raise InvalidArgument("--older-than", options.older_than, "a number and its unit, such as 30d, 12h, 90m or 45s")
+    with database(options.dsn) as dsn:
+        deleted = prune(
+            dsn, older_than=float(age[1]) * _UNIT_SECONDS[age[2]], workflow=options.workflow, schema=options.schema
+        )
+    print(f"deleted {deleted:,} {'run' if deleted == 1 else 'runs'} that ended more than {options.older_than} ago")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,8 +16,9 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
-from durable import AsyncClient, Context, RunRetryPolicy, Worker, workflow
+from durable import AsyncClient, Context, RetryPolicy, RunFailed, RunNotFound, RunRetryPolicy, Worker, workflow
 from durable.database import is_outage
+from durable.prune import prune
 from tests.ancestor.flows import rows, until
 from tests.engine.proxy import Proxy
 
@@ -273,3 +275,64 @@ async def test_d13_no_number_of_the_schema_runs_out(database: str) -> None:
         async with Worker(database, [echoing]):
             assert await handle.result(timeout=10) == "done"
     assert await rows(database, "SELECT epoch > 2^31 FROM durable.runs") == [(True,)]
+
+
+_mended: set[int] = set()
+
+
+async def check(index: int) -> str:
+    if index not in _mended:
+        raise ValueError("not yet mended")
+    return "mended"
+
+
+@workflow
+async def leafing(ctx: Context, index: int) -> str:
+    return await ctx.execute("check", check, index, retry=RetryPolicy(max_retries=0))
+
+
+@workflow
+async def branching(ctx: Context, index: int) -> str:
+    await ctx.sleep("nap", 0.001)
+    return await ctx.run_child("leaf", leafing, index)
+
+
+async def test_d14_what_is_pruned_while_it_is_claimed_and_retried_is_gone_whole_or_stays_whole(database: str) -> None:
+    _mended.clear()
+    pruned, found = 0, Counter[str]()
+
+    async def prune_for_ever() -> None:
+        nonlocal pruned
+        while True:
+            pruned += await asyncio.to_thread(prune, database, older_than=0)
+
+    async def live_on(client: AsyncClient, index: int) -> None:
+        handle = await client.begin(branching, index)
+        try:
+            with pytest.raises(RunFailed):
+                await handle.result(timeout=20)
+            _mended.add(index)
+            await client.retry_run(handle.run_key)
+            found[await handle.result(timeout=20)] += 1
+        except RunNotFound:
+            found["pruned"] += 1
+        except RunFailed:
+            found["failed again"] += 1  # asked before the worker had met the request
+
+    async with Worker(database, [branching, leafing]), AsyncClient(database) as client:
+        pruning = asyncio.create_task(prune_for_ever())
+        await asyncio.gather(*(live_on(client, index) for index in range(150)))
+        pruning.cancel()
+        await asyncio.gather(pruning, return_exceptions=True)
+        await until(
+            partial(rows, database, "SELECT 1 WHERE NOT EXISTS (SELECT FROM durable.runs WHERE completed_at IS NULL)")
+        )
+    assert found["pruned"] > 0
+    assert sum(found.values()) == 150
+    orphans = "SELECT '{0}' FROM durable.{0} LEFT JOIN durable.runs USING (run_id) WHERE runs.run_id IS NULL"
+    for table in ("steps", "waits"):
+        assert await rows(database, orphans.format(table)) == []
+
+    prune(database, older_than=0)
+    for table in ("runs", "steps", "waits", "events"):
+        assert await rows(database, f"SELECT run_id FROM durable.{table}") == []

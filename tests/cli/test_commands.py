@@ -99,6 +99,45 @@ def test_a_worker_that_cannot_find_its_workflows_says_which(
     assert name in capsys.readouterr().err
 
 
+def test_prune_says_what_it_deleted(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, status, input, output, completed_at)"
+            " SELECT name || '_0', gen_random_uuid(), name, 'completed', '1', '1', now() - interval '36 h'"
+            " FROM unnest(array_fill('old'::text, ARRAY[1200]) || '{other}') AS name"
+        )
+    told = [
+        durable("prune", *options, dsn=database).stdout
+        for options in (
+            ["--older-than", "2d"],
+            ["--older-than", "1d", "--workflow", "other"],
+            ["--older-than", "1.5h"],
+            ["--older-than", "0s"],
+        )
+    ]
+    assert told == [
+        "deleted 0 runs that ended more than 2d ago\n",
+        "deleted 1 run that ended more than 1d ago\n",
+        "deleted 1,200 runs that ended more than 1.5h ago\n",
+        "deleted 0 runs that ended more than 0s ago\n",
+    ]
+
+
+@pytest.mark.parametrize("age", ["", "30", "d", "-1d", "30 d", "1h30m", "1e9d", "99999999999d", "٣d"])
+def test_an_age_that_is_none_is_refused(age: str, database: str) -> None:
+    refused = durable("prune", f"--older-than={age}", dsn=database)
+    assert refused.returncode == 1
+    assert "older" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_prune_without_an_age_deletes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["prune"])
+    assert refused.value.code == 2
+    assert "--older-than" in capsys.readouterr().err
+
+
 def test_the_demo_proves_what_it_claims_and_leaves_nothing_behind(server_dsn: str) -> None:
     shown = durable("demo", "--runs", "60", dsn=server_dsn)
     assert shown.returncode == 0, shown.stdout + shown.stderr
@@ -109,11 +148,11 @@ def test_the_demo_proves_what_it_claims_and_leaves_nothing_behind(server_dsn: st
     assert rows == []
 
 
-@pytest.mark.parametrize("verb", ["demo", "migrate"])
+@pytest.mark.parametrize("verb", [["demo"], ["migrate"], ["prune", "--older-than", "30d"]])
 def test_a_verb_that_cannot_reach_the_database_says_why_and_shows_no_traceback(
-    verb: str, capsys: pytest.CaptureFixture[str]
+    verb: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([verb, "--dsn", "postgresql://127.0.0.1:1/nowhere"]) == 1
+    assert main([*verb, "--dsn", "postgresql://127.0.0.1:1/nowhere"]) == 1
     assert capsys.readouterr().err.startswith("durable: connection failed")
 
 

@@ -20,7 +20,20 @@ import durable.store.queries
 from durable.store.queries import query
 from durable.watch import hang_up
 
-STATEMENTS = tuple(sorted(path.stem for path in Path(durable.store.queries.__file__).parent.glob("*.sql")))
+_ALL = frozenset(path.stem for path in Path(durable.store.queries.__file__).parent.glob("*.sql"))
+_OF_PRUNE = frozenset(
+    (
+        "delete_orphans",
+        "delete_runs",
+        "find_children",
+        "find_kept_parents",
+        "find_old_runs",
+        "find_young_runs",
+        "next_shard_value",
+    )
+)
+"""Asked by no worker and no client, but by whoever prunes; and he, if the answer was lost, prunes again."""
+STATEMENTS = tuple(sorted(_ALL - _OF_PRUNE))
 _NAMES = {query(name, "durable"): name for name in STATEMENTS}
 
 _Connection = AsyncConnection[Any]

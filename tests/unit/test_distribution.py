@@ -14,8 +14,8 @@ import durable.store.queries
 
 FOLDER = Path(durable.store.queries.__file__).parent
 DISTRIBUTED = {"runs", "steps", "waits", "events"}
-ACROSS_SHARDS = {"list_runs", "find_keyed_run", "find_runs"}
-"""Reads without a lock, for people or before a begin."""
+ACROSS_SHARDS = {"list_runs", "find_keyed_run", "find_runs", "next_shard_value"}
+"""Reads without a lock, for people, before a begin, or of what shard values there are."""
 COLUMN = "workflow_name_shard"
 
 

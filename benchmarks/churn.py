@@ -1,0 +1,127 @@
+"""What an hour's churn, of 100 runs a second and worked off as fast as it goes, does to the tables at the settings of
+the schema: the rate at its end as a multiple of that at its beginning, and the dead rows that it leaves behind.
+
+Once with all its history kept, and once while runs are deleted five seconds after their end: then also how much the
+tables grow after the first sixth, what part of the runs is left, and the rate as a multiple of that without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import msgspec
+import psycopg
+
+from benchmarks.processes import worker_processes
+from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema
+from benchmarks.workflows import steps
+from durable import AsyncClient
+from durable.prune import prune
+
+_RUNS = 360_000
+_SLICES = 6
+_KEPT_SECONDS = 5.0
+_PRUNE_SECONDS = 1.0
+_LOOK_SECONDS = 0.02
+_BYTES = """
+    SELECT sum(pg_total_relation_size(oid))::float8 FROM pg_class
+    WHERE relnamespace = %s::regnamespace AND relkind = 'r'
+"""
+_ROWS = """
+    SELECT sum(n_dead_tup)::float8, sum(n_live_tup)::float8, sum(n_tup_hot_upd)::float8, sum(n_tup_upd)::float8
+    FROM pg_stat_user_tables WHERE schemaname = %s AND relname IN ('runs', 'steps')
+"""
+
+
+class _Churned(msgspec.Struct, frozen=True):
+    """``seconds`` and ``sizes`` (bytes of all tables) are those of each slice, ``rows``: dead, live, updated in the
+    page, updated."""
+
+    seconds: list[float]
+    sizes: list[float]
+    rows: tuple[float, float, float, float]
+    left: int
+
+    @property
+    def speedup(self) -> float:
+        return self.seconds[0] / self.seconds[-1]
+
+
+async def measure(setting: Setting) -> list[Figure]:
+    runs = setting.size(_RUNS, 600)
+    kept = await _churn(setting, runs, is_pruned=False)
+    pruned = await _churn(setting, runs, is_pruned=True)
+    dead, live, in_page, updated = kept.rows
+    what, and_pruned = f"churn of {runs:,} runs", f"the same, deleted {_KEPT_SECONDS:g} s after their end"
+    return [
+        Figure(f"{what}: rate of the last sixth ÷ that of the first", "times", [kept.speedup], 0.9),
+        Figure(f"{what}: dead rows to live ones", "%", [100 * dead / max(live, 1.0)], is_cost=True),
+        Figure(f"{what}: updates in the page (HOT)", "%", [100 * in_page / max(updated, 1.0)]),
+        Figure(f"{and_pruned}: rate of the last sixth ÷ that of the first", "times", [pruned.speedup], 0.9),
+        Figure(
+            f"{and_pruned}: bytes at the end ÷ those after the first sixth",
+            "times",
+            [pruned.sizes[-1] / pruned.sizes[0]],
+            1.2,
+            is_cost=True,
+        ),
+        Figure(f"{and_pruned}: runs that are left", "%", [100 * pruned.left / runs], is_cost=True),
+        Figure(f"{and_pruned}: rate ÷ that without", "times", [sum(kept.seconds) / sum(pruned.seconds)]),
+    ]
+
+
+async def _churn(setting: Setting, runs: int, *, is_pruned: bool) -> _Churned:
+    """All that is begun is worked off before more is, so that the backlog does not grow."""
+    seconds: list[float] = []
+    sizes: list[float] = []
+    with (
+        fresh_schema(setting.dsn) as look,
+        worker_processes(setting.dsn, 1, "WORKFLOWS"),
+        _pruning(setting.dsn) if is_pruned else nullcontext(),
+    ):
+        async with AsyncClient(setting.dsn, schema=SCHEMA) as client:
+            for _ in range(_SLICES):
+                started = time.perf_counter()
+                for _ in range(5):
+                    await client.begin_many(steps, [1] * (runs // _SLICES // 5))
+                    await asyncio.to_thread(_await_no_more, look)
+                seconds.append(time.perf_counter() - started)
+                sizes.append(_row(look, _BYTES, SCHEMA)[0])
+        rows = _row(look, _ROWS, SCHEMA)
+        (left,) = _row(look, f"SELECT count(*) FROM {SCHEMA}.runs")
+    return _Churned(seconds, sizes, rows, left)
+
+
+@contextmanager
+def _pruning(dsn: str) -> Iterator[None]:
+    is_over = threading.Event()
+
+    def prune_on() -> None:
+        while not is_over.wait(_PRUNE_SECONDS):
+            prune(dsn, older_than=_KEPT_SECONDS, schema=SCHEMA)
+
+    with ThreadPoolExecutor(1) as thread:
+        pruning = thread.submit(prune_on)
+        try:
+            yield
+        finally:
+            is_over.set()
+        pruning.result()
+
+
+def _await_no_more(look: psycopg.Connection[Any]) -> None:
+    is_open = f"SELECT EXISTS (SELECT FROM {SCHEMA}.runs WHERE status IN ('queued', 'running'))"
+    while _row(look, is_open) == (True,):
+        time.sleep(_LOOK_SECONDS)
+
+
+def _row(look: psycopg.Connection[Any], statement: str, *params: Any) -> Any:
+    row = look.execute(statement.encode(), params).fetchone()
+    assert row is not None
+    return row

@@ -1,0 +1,5 @@
+-- Events whose run was deleted while their transaction was open.
+DELETE FROM durable.events AS event
+WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL
+  AND NOT EXISTS (SELECT FROM durable.runs AS run
+                  WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id)

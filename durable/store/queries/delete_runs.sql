@@ -1,0 +1,24 @@
+-- Locked first, and looked at once more: a run that is being retried has not ended any more, nor has one that is to be.
+WITH gone AS MATERIALIZED (
+    SELECT run.run_id
+    FROM durable.runs AS run
+    WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = ANY (%(run_ids)s::uuid[])
+      AND run.completed_at < now() - make_interval(secs => %(age)s)
+      AND NOT EXISTS (SELECT FROM durable.events AS event
+                      WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = run.run_id
+                        AND event.routed_at IS NULL AND event.kind = 'retry')
+    ORDER BY run.run_id
+    FOR UPDATE OF run SKIP LOCKED
+), waits AS (
+    DELETE FROM durable.waits
+    WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (ARRAY(SELECT run_id FROM gone))
+), events AS (
+    DELETE FROM durable.events
+    WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (ARRAY(SELECT run_id FROM gone))
+), steps AS (
+    DELETE FROM durable.steps
+    WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (ARRAY(SELECT run_id FROM gone))
+)
+DELETE FROM durable.runs
+WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (ARRAY(SELECT run_id FROM gone))
+RETURNING run_id

@@ -1,0 +1,5 @@
+-- Those that have not ended, or less than so many seconds ago.
+SELECT run_id::text
+FROM durable.runs
+WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (%(run_ids)s::uuid[])
+  AND (completed_at IS NULL OR completed_at >= now() - make_interval(secs => %(age)s))

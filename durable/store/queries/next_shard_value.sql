@@ -1,0 +1,7 @@
+-- The first shard value after that one under which there is anything. Null: none.
+SELECT min(first.shard_value)
+FROM (
+    SELECT min(workflow_name_shard) AS shard_value FROM durable.runs WHERE workflow_name_shard > %(after)s
+    UNION ALL
+    SELECT min(workflow_name_shard) FROM durable.events WHERE workflow_name_shard > %(after)s
+) AS first
