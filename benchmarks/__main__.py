@@ -57,7 +57,7 @@ def main() -> int:
         print(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
     with _server(options.dsn) as dsn:
-        setting = Setting(dsn, 1 if options.once else options.rounds, options.once)
+        setting = Setting(dsn, 1 if options.once else options.rounds, options.once, is_own=options.dsn is None)
         machine = report.describe_machine(dsn)
         print(", ".join(f"{name} {value}" for name, value in machine.items()), file=sys.stderr)
         for name in names:

@@ -16,11 +16,12 @@ SCHEMA = "durable_benchmark"
 
 class Setting(msgspec.Struct, frozen=True):
     """A server on which schemas and databases may be created. ``is_once``: one small round that only shows that the
-    benchmark still runs."""
+    benchmark still runs. ``is_own``: the server serves nothing else, and may be set up."""
 
     dsn: str
     rounds: int
     is_once: bool = False
+    is_own: bool = False
 
     def size(self, full: int, once: int) -> int:
         """How many of something."""
