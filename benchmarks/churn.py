@@ -36,46 +36,52 @@ _BYTES = """
     WHERE relnamespace = %s::regnamespace AND relkind = 'r'
 """
 _ROWS = """
-    SELECT sum(n_dead_tup)::float8, sum(n_live_tup)::float8, sum(n_tup_hot_upd)::float8, sum(n_tup_upd)::float8
+    SELECT 100.0::float8 * sum(n_dead_tup) / greatest(sum(n_live_tup), 1),
+           100.0::float8 * sum(n_tup_hot_upd) / greatest(sum(n_tup_upd), 1)
     FROM pg_stat_user_tables WHERE schemaname = %s AND relname IN ('runs', 'steps')
 """
 
 
 class _Churned(msgspec.Struct, frozen=True):
-    """``seconds`` and ``sizes`` (bytes of all tables) are those of each slice, ``rows``: dead, live, updated in the
-    page, updated."""
+    """``seconds`` and ``sizes`` (bytes of all tables) are those of each slice; the rest is in percent, at the end."""
 
     seconds: list[float]
     sizes: list[float]
-    rows: tuple[float, float, float, float]
-    left: int
+    dead: float
+    in_page: float
+    left: float
 
     @property
     def speedup(self) -> float:
         return self.seconds[0] / self.seconds[-1]
 
+    @property
+    def growth(self) -> float:
+        return self.sizes[-1] / self.sizes[0]
+
 
 async def measure(setting: Setting) -> list[Figure]:
     runs = setting.size(_RUNS, 600)
     with _fast_autovacuum(setting.dsn) if setting.is_own else nullcontext():
-        kept = await _churn(setting, runs, is_pruned=False)
-        pruned = await _churn(setting, runs, is_pruned=True)
-    dead, live, in_page, updated = kept.rows
+        rounds = [
+            (await _churn(setting, runs, is_pruned=False), await _churn(setting, runs, is_pruned=True))
+            for _ in range(setting.rounds)
+        ]
+    all_kept, all_pruned = zip(*rounds, strict=True)
     what, and_pruned = f"churn of {runs:,} runs", f"the same, deleted {_KEPT_SECONDS:g} s after their end"
+    rate, growth = "rate of the last sixth ÷ that of the first", "bytes at the end ÷ those after the first sixth"
     return [
-        Figure(f"{what}: rate of the last sixth ÷ that of the first", "times", [kept.speedup], 0.9),
-        Figure(f"{what}: dead rows to live ones", "%", [100 * dead / max(live, 1.0)], is_cost=True),
-        Figure(f"{what}: updates in the page (HOT)", "%", [100 * in_page / max(updated, 1.0)]),
-        Figure(f"{and_pruned}: rate of the last sixth ÷ that of the first", "times", [pruned.speedup], 0.9),
+        Figure(f"{what}: {rate}", "times", [each.speedup for each in all_kept], 0.9),
+        Figure(f"{what}: dead rows to live ones", "%", [each.dead for each in all_kept], is_cost=True),
+        Figure(f"{what}: updates in the page (HOT)", "%", [each.in_page for each in all_kept]),
+        Figure(f"{and_pruned}: {rate}", "times", [each.speedup for each in all_pruned], 0.9),
+        Figure(f"{and_pruned}: {growth}", "times", [each.growth for each in all_pruned], 1.2, is_cost=True),
+        Figure(f"{and_pruned}: runs that are left", "%", [each.left for each in all_pruned], is_cost=True),
         Figure(
-            f"{and_pruned}: bytes at the end ÷ those after the first sixth",
+            f"{and_pruned}: rate ÷ that without",
             "times",
-            [pruned.sizes[-1] / pruned.sizes[0]],
-            1.2,
-            is_cost=True,
+            [sum(kept.seconds) / sum(pruned.seconds) for kept, pruned in rounds],
         ),
-        Figure(f"{and_pruned}: runs that are left", "%", [100 * pruned.left / runs], is_cost=True),
-        Figure(f"{and_pruned}: rate ÷ that without", "times", [sum(kept.seconds) / sum(pruned.seconds)]),
     ]
 
 
@@ -96,9 +102,9 @@ async def _churn(setting: Setting, runs: int, *, is_pruned: bool) -> _Churned:
                     await asyncio.to_thread(_await_no_more, look)
                 seconds.append(time.perf_counter() - started)
                 sizes.append(_row(look, _BYTES, SCHEMA)[0])
-        rows = _row(look, _ROWS, SCHEMA)
+        dead, in_page = _row(look, _ROWS, SCHEMA)
         (left,) = _row(look, f"SELECT count(*) FROM {SCHEMA}.runs")
-    return _Churned(seconds, sizes, rows, left)
+    return _Churned(seconds, sizes, dead, in_page, 100 * left / runs)
 
 
 @contextmanager
