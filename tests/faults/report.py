@@ -20,7 +20,6 @@ FIGURES = ROOT / "docs" / "faults.json"
 PAGE = ROOT / "docs" / "faults.md"
 ROWS = 27
 ABSENT = {
-    23: ("Retention race", "the engine purges nothing yet"),
     24: ("Citus: coordinator crash", "needs a cluster of several Citus nodes"),
     25: ("Citus: data node crash, partition", "needs a cluster of several Citus nodes"),
     26: ("Citus: visibility", "needs a cluster of several Citus nodes; README says what an application may meet"),
