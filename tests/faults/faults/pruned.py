@@ -49,7 +49,7 @@ _PUT_BACK = f"""
     row=23,
     how=f"{_PRUNERS} at once delete each 100 ms what ended {_KEPT_SECONDS:g} s ago, and are killed now and then",
     target="0 live rows lost, no run deleted in part; what is put back is a history without a gap",
-    sizes={"smoke": 10, "campaign": 2000, "soak": 50_000},
+    sizes={"smoke": 10, "campaign": 1000, "soak": 50_000},
     workers=3,
 )
 async def pruned(stage: Stage) -> None:
