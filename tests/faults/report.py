@@ -20,6 +20,7 @@ FIGURES = ROOT / "docs" / "faults.json"
 PAGE = ROOT / "docs" / "faults.md"
 ROWS = 27
 ABSENT = {
+    23: ("Retention race", "held by the tests of D14: runs are pruned while they are claimed and retried"),
     24: ("Citus: coordinator crash", "needs a cluster of several Citus nodes"),
     25: ("Citus: data node crash, partition", "needs a cluster of several Citus nodes"),
     26: ("Citus: visibility", "needs a cluster of several Citus nodes; README says what an application may meet"),
