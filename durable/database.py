@@ -27,7 +27,7 @@ Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[Any]]
 Following: TypeAlias = Callable[[list[Any]], Sequence[Statement[Any]]]
 """What the answers to the statements before lead to."""
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 _ENGINE_CONNECTIONS = 4
 _TRANSACTION_CONNECTIONS = 10

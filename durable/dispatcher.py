@@ -30,7 +30,7 @@ from durable.store.family import announce_told, tell_parents
 from durable.store.statement import Statement, T
 from durable.store.visit import Visit
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 _MOST_CLAIMED = 500
 _MOST_RETRIED = 1000

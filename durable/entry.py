@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from durable.core.runs import RunKey
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 
 class Execution(Protocol):

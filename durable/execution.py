@@ -42,7 +42,7 @@ from durable.steps import Fenced, Finished, Interrupted
 from durable.store.records import ClaimedRun, Event, Record, Wake, Written
 from durable.waits import OpenWaits
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 
 class Execution:

@@ -22,7 +22,7 @@ from durable.journal import Journal
 from durable.steps import Finished, Ownership, run_step, run_transaction
 from durable.store.records import ClaimedRun, Comeback, Event, Wake, Written
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 
 class Claimer(Protocol):

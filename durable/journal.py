@@ -17,7 +17,7 @@ from durable.store.flush import Flush
 from durable.store.records import Record, Written
 from durable.watch import ended
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 _MOST_RECORDS = 1000
 """In one flush: bounds its locks and its latency."""

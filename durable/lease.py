@@ -31,7 +31,7 @@ from durable.store.workers import Heard, beat, register_worker
 from durable.takeover import SECOND_LOOK_SECONDS, Takeover
 from durable.watch import ANSWER_SECONDS, answering, ended
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 _BEAT_SECONDS = 1.0
 _BEATS_A_LEASE = 3

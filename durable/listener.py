@@ -14,7 +14,7 @@ from durable.drive import run_async
 from durable.store.backends import is_pooled
 from durable.watch import answering
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 _HEARTBEAT_SECONDS = 15.0
 _ANSWER_SECONDS = 2.0

@@ -18,7 +18,7 @@ from durable.owner import act_as_owner
 from durable.store.migrations import Migration, citus_schema, current_schema, migrations, roles_script
 from durable.store.queries import check_schema, in_schema
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.admin")
 
 _MOST_SHARDS = 4096
 _MOST_NAME = 63

@@ -22,7 +22,7 @@ from durable.store.backends import is_pooled
 from durable.store.channels import done_channel
 from durable.watch import answering
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.client")
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0

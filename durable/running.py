@@ -10,7 +10,7 @@ from functools import partial
 from durable.core.commands import Execute
 from durable.steps import Finished
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 _UNWIND_SECONDS = 10.0
 """How long a run waits for a step that it has cancelled, before it goes on."""

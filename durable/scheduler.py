@@ -33,7 +33,7 @@ from durable.store.schedules import (
 )
 from durable.store.statement import Statement
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 _MOST_DUE = 500
 _LONGEST_SECONDS = 15.0

@@ -25,7 +25,7 @@ from durable.store.statement import Statement
 from durable.store.workers import Suspect, orphan_owners, owns_runs, remove_worker
 from durable.watch import answering
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 SECOND_LOOK_SECONDS = 0.4
 """A lock that is missing at two looks this far apart is gone for good; a reconnecting worker takes it back sooner."""

@@ -20,7 +20,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from durable.store.backends import Backend, end_backend, look_at_backend
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.postgres")
 
 _LOOK_SECONDS = {True: 0.5, False: 1.0}
 """By whether a connection is ours: users' statements may well be slow, and each look is a connection."""

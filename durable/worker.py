@@ -36,7 +36,7 @@ from durable.store.queries import check_schema
 from durable.store.settings import read_settings
 from durable.watch import ended
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.worker")
 
 _MOST_CHANNEL_BYTES = 63
 _FLUSH_SECONDS = 5.0

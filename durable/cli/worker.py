@@ -27,7 +27,7 @@ from durable.core.errors import DurableError, InvalidArgument
 from durable.core.workflow import Workflow
 from durable.worker import Worker
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.cli")
 
 _REFUSED = 1
 _PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)

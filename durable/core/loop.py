@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from durable.core.errors import WorkflowCodeError
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("durable.workflow")
 
 _MOST_AWAITS = 100
 """How often code that is unwound may await once more in a ``finally``."""
