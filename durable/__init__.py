@@ -9,7 +9,6 @@ from durable.core.errors import (
     DeserializationError,
     DuplicateKey,
     DurableError,
-    ErrorInfo,
     EventTimeout,
     InvalidArgument,
     NondeterminismError,
@@ -29,6 +28,7 @@ from durable.core.errors import (
     WorkflowCodeError,
     WorkflowCodeWarning,
 )
+from durable.core.failures import ErrorInfo
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
 from durable.core.runs import Run, RunKey, RunStatus
 from durable.core.schedule import Cron, Every

@@ -10,8 +10,9 @@ from typing import Protocol
 import psycopg
 
 from durable.callbacks import Callbacks
-from durable.core.endings import Settle, encoded
+from durable.core.endings import Settle
 from durable.core.errors import SerializationError
+from durable.core.failures import error_info
 from durable.database import Database, commit, is_outage
 from durable.store.flush import Flush
 from durable.store.records import Record, Written
@@ -155,7 +156,7 @@ class _Lane:
         # Not the details that Postgres adds: they repeat the row, payloads included.
         reason = error.diag.message_primary if isinstance(error, psycopg.Error) else error
         _logger.error("run %s cannot record what it did: %s", run_key, reason, extra={"run_key": run_key})
-        ending = Settle(status="failed", error=encoded(error))
+        ending = Settle(status="failed", error=error_info(error).text)
         verdict = Record(record.run_id, record.epoch, record.parent, ending=ending)
         await self._write([verdict], is_verdict=True, is_repeat=is_repeat)
         return [Written(is_ours=False)]

@@ -17,8 +17,8 @@ from durable.core.codec import Codec
 from durable.core.commands import Draw, Execute, StartChild, Transact
 from durable.core.durations import seconds
 from durable.core.errors import DurableError, SerializationError
+from durable.core.failures import error_info
 from durable.core.history import Failure, Value
-from durable.core.machine import error_info
 from durable.database import Database, commit, is_outage, run
 from durable.store.engine import find_transaction_memo, lock_run, store_transaction_memo
 from durable.store.records import StepMemo
@@ -41,7 +41,7 @@ class Finished(msgspec.Struct, frozen=True):
     def memo(self, call: Execute | Draw | StartChild, seq: int) -> StepMemo:
         """As the journal writes it."""
         output = self.outcome.text if isinstance(self.outcome, Value) else None
-        error = msgspec.json.encode(self.outcome.error).decode() if isinstance(self.outcome, Failure) else None
+        error = self.outcome.error.text if isinstance(self.outcome, Failure) else None
         return StepMemo(call.key, call.kind, seq, call.name, self.attempts, self.took, self.input, output, error)
 
 

@@ -14,7 +14,8 @@ from uuid import UUID
 import msgspec
 
 from durable.core.codec import Codec
-from durable.core.errors import ErrorInfo, NondeterminismError, RunCancelled, RunFailed
+from durable.core.errors import NondeterminismError, RunCancelled, RunFailed
+from durable.core.failures import ErrorInfo
 from durable.core.history import Cancel, ChildEnd, Kind, describe
 from durable.core.retry import RetryPolicy
 from durable.core.runs import RunKey

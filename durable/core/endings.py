@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from durable.core.commands import Complete, EndCancelled, Fail, SetAside
-from durable.core.errors import ErrorInfo, WorkflowCodeError
+from durable.core.errors import WorkflowCodeError
+from durable.core.failures import ErrorInfo, error_info
 from durable.core.history import Cancel
-from durable.core.machine import error_info
 from durable.core.retry import RunRetryPolicy, exponential
 from durable.core.runs import TERMINAL
 
@@ -59,12 +59,12 @@ def ending_of(
         case SetAside():
             return Settle(
                 status="sleeping",
-                error=encoded(decision.error),
+                error=error_info(decision.error).text,
                 wake_in=_SET_ASIDE_BACKOFF.delay(set_asides + 1),
                 set_asides=set_asides + 1,
             )
         case Fail(_, exception):
-            text = _json(decision.error)
+            text = decision.error.text
             delay = None
             if not isinstance(exception, WorkflowCodeError):
                 delay = policy.next_delay(attempts + 1, exception)
@@ -75,11 +75,6 @@ def ending_of(
             return Settle(status="sleeping", error=text, wake_in=delay, failed_attempts=1, is_retry=True)
 
 
-def encoded(exception: BaseException) -> str:
-    """The exception as it is stored, as JSON."""
-    return _json(error_info(exception))
-
-
 def cancelled(cancel: Cancel, error: ErrorInfo | None = None) -> Settle:
     """The end of a run that was cancelled; ``error`` is what its clean-up raised."""
     is_late = cancel.cause == "deadline"
@@ -87,8 +82,4 @@ def cancelled(cancel: Cancel, error: ErrorInfo | None = None) -> Settle:
     if error is not None:
         message += f"; its clean-up raised {error.type}: {error.message}"
     info = ErrorInfo("RunTimeout" if is_late else "RunCancelled", message, error.traceback if error else None)
-    return Settle(status="failed" if is_late else "cancelled", error=_json(info), failed_attempts=int(is_late))
-
-
-def _json(error: ErrorInfo) -> str:
-    return msgspec.json.encode(error).decode()
+    return Settle(status="failed" if is_late else "cancelled", error=info.text, failed_attempts=int(is_late))

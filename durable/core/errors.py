@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Never, NoReturn
 
-import msgspec
+from durable.core.failures import ErrorInfo
 
 if TYPE_CHECKING:
     from durable.core.runs import RunKey
-
-
-MOST_ERROR_TEXT = 8192
-"""Characters of a message, and of the end of a traceback."""
 
 
 class DurableError(Exception):
@@ -80,14 +76,6 @@ class NondeterminismError(DurableError):
         )
         self.recorded = recorded
         self.called = called
-
-
-class ErrorInfo(msgspec.Struct, frozen=True):
-    """An exception as it is stored: never rebuilt into its class, so any exception of any code can be kept."""
-
-    type: str
-    message: str
-    traceback: str | None = None
 
 
 class StepFailed(DurableError):
@@ -210,12 +198,6 @@ def shown(value: object) -> str:
 def shorten(text: str, limit: int = 200) -> str:
     """At most ``limit`` characters, the cut marked by an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def storable(text: str) -> str:
-    """Bounded, and free of what Postgres cannot hold or turn into text."""
-    clean = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return clean[:MOST_ERROR_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")[:MOST_ERROR_TEXT]
 
 
 def unreachable(value: Never) -> NoReturn:

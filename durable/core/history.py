@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from durable.core.errors import DeserializationError, ErrorInfo, storable
+from durable.core.errors import DeserializationError
+from durable.core.failures import ErrorInfo, storable
 
 Kind = Literal[
     "execute",

@@ -8,7 +8,6 @@ in which the run first saw them, so that every race in the code has the same win
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections import deque
 from collections.abc import Coroutine
 from typing import Any
@@ -16,17 +15,15 @@ from typing import Any
 from durable.core.codec import Codec
 from durable.core.commands import Abandon, Call, CancelChild, Command, Complete, EndCancelled, Fail, SetAside
 from durable.core.errors import (
-    MOST_ERROR_TEXT,
     DuplicateKey,
     DurableError,
-    ErrorInfo,
     EventTimeout,
     NondeterminismError,
     StepFailed,
     WorkflowCodeError,
-    storable,
     unreachable,
 )
+from durable.core.failures import ErrorInfo, error_info
 from durable.core.history import (
     NO_HISTORY,
     Cancel,
@@ -302,13 +299,3 @@ class Machine:
 def failure_of(exception: BaseException) -> Fail:
     """The decision to fail with that exception."""
     return Fail(error_info(exception), exception)
-
-
-def error_info(exception: BaseException) -> ErrorInfo:
-    """The exception as it is stored: bounded, and free of what Postgres cannot hold."""
-    frames = "".join(traceback.format_exception(exception))
-    try:
-        message = str(exception)
-    except Exception as error:  # a broken __str__ must not hide the failure itself
-        message = f"<str() of this {type(exception).__name__} raised {type(error).__name__}>"
-    return ErrorInfo(type(exception).__name__, storable(message), storable(frames[-MOST_ERROR_TEXT:]))

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from durable.core.errors import ErrorInfo, InvalidArgument
+from durable.core.errors import InvalidArgument
+from durable.core.failures import ErrorInfo
 
 Status = Literal["queued", "running", "sleeping", "waiting_event", "completed", "failed", "cancelled"]
 

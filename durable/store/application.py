@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 
-from durable.core.errors import ErrorInfo
+from durable.core.failures import ErrorInfo, read_error
 from durable.core.runs import Run, RunKey, RunStatus, Status
 from durable.store.columns import column
-from durable.store.errors import read_error
 from durable.store.queries import query
 from durable.store.records import EventKind
 from durable.store.statement import Row, Statement, nothing

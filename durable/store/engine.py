@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from durable.core.errors import ErrorInfo
+from durable.core.failures import ErrorInfo, read_error
 from durable.core.history import Failure, History, Memo, OpenWait, Outcome, TimedOut, Value
 from durable.core.runs import RunKey
 from durable.store.channels import announce_ended, announce_runs
 from durable.store.columns import column
-from durable.store.errors import read_error
 from durable.store.family import EndedChild, announce_told, ended_child
 from durable.store.queries import query
 from durable.store.records import ClaimedRun, Comeback, Event, Wake
@@ -231,12 +230,11 @@ def take_over_runs(
     """Frees up to ``limit`` runs of a worker that is dead, or of a living one those that are not ``held``. After
     ``max_strikes`` strikes without a new memo in between a run fails with ``CrashLoop``; ``tell_parents`` follows in
     the same transaction."""
-    error = ErrorInfo(
+    crash_loop = ErrorInfo(
         "CrashLoop",
         f"{max_strikes} workers in a row died or gave up while executing this run, without a new memo; "
         "find out what ended them, then retry the run",
-    )
-    crash_loop = msgspec.json.encode(error).decode()
+    ).text
 
     def read(rows: Sequence[Row]) -> TakenOver:
         failed = [row for row in rows if row[1] == "failed"]

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from durable.core.errors import ErrorInfo
+from durable.core.failures import ErrorInfo
 from durable.core.history import ChildEnd
 from durable.core.runs import RunKey
 from durable.store.channels import announce_event, announce_runs

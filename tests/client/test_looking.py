@@ -7,13 +7,8 @@ from typing import Any
 
 import pytest
 
-from durable.core.errors import (
-    DeserializationError,
-    ErrorInfo,
-    InvalidArgument,
-    RunNotCompleted,
-    RunNotFound,
-)
+from durable.core.errors import DeserializationError, InvalidArgument, RunNotCompleted, RunNotFound
+from durable.core.failures import ErrorInfo
 from durable.core.runs import RunKey
 from tests.client.colours import Colour, finish, open_client, open_transaction, rows
 from tests.client.workflows import Order, Receipt, checkout, greet, nightly

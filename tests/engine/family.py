@@ -9,13 +9,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from durable import (
-    AsyncHandle,
-    Context,
-    JsonCodec,
-    RunKey,
-    workflow,
-)
+from durable import AsyncHandle, Context, JsonCodec, RunKey, workflow
 
 
 class Plant(msgspec.Struct):

@@ -7,15 +7,7 @@ from typing import Any
 
 import pytest
 
-from durable import (
-    AsyncClient,
-    AsyncHandle,
-    Context,
-    RunCancelled,
-    RunFailed,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, AsyncHandle, Context, RunCancelled, RunFailed, Worker, workflow
 from tests.engine.family import (
     Faulty,
     children_of,

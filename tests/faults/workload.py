@@ -8,17 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from durable import (
-    Context,
-    EventTimeout,
-    RetryPolicy,
-    RunFailed,
-    StepFailed,
-    Terminal,
-    Workflow,
-    exponential,
-    workflow,
-)
+from durable import Context, EventTimeout, RetryPolicy, RunFailed, StepFailed, Terminal, Workflow, exponential, workflow
 from tests.faults.effects import BrokenPart, book, effect, failing_effect, refund
 
 STEADFAST = RetryPolicy(max_retries=100_000, backoff=exponential(0.02, 0.3))

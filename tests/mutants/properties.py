@@ -21,7 +21,8 @@ from durable import (
 from durable.core import endings, shard, ticks, turns
 from durable.core.codec import JsonCodec
 from durable.core.commands import Complete, Fail, SetAside
-from durable.core.errors import ErrorInfo, NondeterminismError
+from durable.core.errors import NondeterminismError
+from durable.core.failures import ErrorInfo
 from durable.core.history import History
 from durable.core.machine import failure_of
 from durable.core.ticks import Timetable

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from durable import AsyncClient, Client, Context, InvalidArgument, RunFailed, SerializationError, Worker, workflow
-from durable.core.machine import error_info
+from durable.core.failures import error_info
 from durable.core.schedule import parse_schedule
 from durable.core.ticks import Timetable
 

@@ -12,7 +12,8 @@ from uuid import UUID
 import msgspec
 
 from durable import RunCancelled, RunFailed, RunKey, StepFailed, Workflow
-from durable.core.errors import ErrorInfo, EventTimeout
+from durable.core.errors import EventTimeout
+from durable.core.failures import ErrorInfo
 from durable.core.history import Failure, History, Memo, OpenWait, Outcome, Value
 from tests.unit.programs import Interpreter, Node, Receipt, Trace
 

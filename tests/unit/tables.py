@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 
 from durable.core.endings import Park, Settle
-from durable.core.errors import ErrorInfo
+from durable.core.failures import ErrorInfo
 from durable.core.history import ELAPSED, ChildEnd, Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value
 from durable.core.runs import TERMINAL, RunKey
 from durable.store.records import (

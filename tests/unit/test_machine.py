@@ -10,7 +10,7 @@ import pytest
 
 from durable import Context, DuplicateKey, InvalidArgument, NondeterminismError, StepFailed, WorkflowCodeError
 from durable.core.commands import Abandon, Complete, Execute, Fail, SetAside
-from durable.core.errors import ErrorInfo
+from durable.core.failures import ErrorInfo
 from durable.core.history import ELAPSED, Failure, History, Memo, OpenWait, Value
 from tests.unit.programs import Main, machine_of
 

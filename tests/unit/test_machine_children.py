@@ -21,7 +21,7 @@ from durable.core.commands import (
     StartChild,
     WaitChild,
 )
-from durable.core.errors import ErrorInfo
+from durable.core.failures import ErrorInfo
 from durable.core.history import Cancel, ChildEnd, History, Memo, Value
 from durable.core.machine import Machine
 from tests.unit.programs import Main, machine_of

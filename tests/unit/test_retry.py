@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable.core.errors import ErrorInfo, InvalidArgument, SerializationError, StepFailed, Terminal
+from durable.core.errors import InvalidArgument, SerializationError, StepFailed, Terminal
+from durable.core.failures import ErrorInfo
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
 
 FAILURE = RuntimeError("once more")

@@ -25,7 +25,7 @@ import msgspec
 from durable import Context, RunKey, RunRetryPolicy, Workflow, workflow
 from durable.core.codec import Codec, JsonCodec
 from durable.core.commands import Draw, Execute, StartChild, Transact
-from durable.core.errors import ErrorInfo
+from durable.core.failures import ErrorInfo
 from durable.core.history import ChildEnd, Failure, History, Value
 from durable.execution import Execution
 from durable.steps import Finished, Interrupted
