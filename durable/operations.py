@@ -324,13 +324,14 @@ class Operations:
 
 def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
     """The key, parsed where it is text. Raises ``InvalidArgument`` for what cannot name a run."""
+    rule = 'a RunKey or its text, which looks like "<workflow>_<shard>:<uuid>"'
     parts = (run_key.workflow_name_shard, run_key.run_id) if isinstance(run_key, RunKey) else (run_key,)
     try:
-        parsed = RunKey.parse(":".join(instance(argument, part, str, "text") for part in parts))
+        parsed = RunKey.parse(":".join(instance(argument, part, str, rule) for part in parts))
         # The shard value is a workflow's name, itself a valid key, and at most five characters more.
         check_key(argument, parsed.workflow_name_shard.rpartition("_")[0])
-    except InvalidArgument as error:
-        raise InvalidArgument(argument, run_key, f"a RunKey or its text: {error.rule}") from None
+    except ValueError:
+        raise InvalidArgument(argument, run_key, rule) from None
     return parsed
 
 

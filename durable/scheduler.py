@@ -206,7 +206,7 @@ def _previous(schedule: DueSchedule) -> RunKey | None:
     """The run of the tick before, also ``None`` where what is written there names none."""
     try:
         return None if schedule.last_run is None else RunKey.parse(schedule.last_run)
-    except InvalidArgument:
+    except ValueError:
         return None
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Never, NoReturn
+from typing import Never, NoReturn
 
 from durable.core.failures import ErrorInfo
-
-if TYPE_CHECKING:
-    from durable.core.runs import RunKey
+from durable.core.runs import RunKey
 
 
 class DurableError(Exception):

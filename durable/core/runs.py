@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from durable.core.errors import InvalidArgument
 from durable.core.failures import ErrorInfo
 
 Status = Literal["queued", "running", "sleeping", "waiting_event", "completed", "failed", "cancelled"]
@@ -31,12 +30,14 @@ class RunKey(msgspec.Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, text: str) -> RunKey:
-        """The inverse of ``str``. Raises ``InvalidArgument`` for anything else."""
-        if isinstance(text, str):
-            shard_value, _, run_id = str.__str__(text).rpartition(":")
-            if _SHARD_VALUE.fullmatch(shard_value) and _UUID.fullmatch(run_id):
-                return cls(shard_value, run_id)
-        raise InvalidArgument("text", text, 'a run key looks like "<workflow>_<shard>:<uuid>"')
+        """The inverse of ``str``. Raises ``ValueError`` for anything else."""
+        if not isinstance(text, str):
+            raise ValueError(f"a run key is text, got {type(text).__name__}")
+        plain = str.__str__(text)
+        shard_value, _, run_id = plain.rpartition(":")
+        if not _SHARD_VALUE.fullmatch(shard_value) or not _UUID.fullmatch(run_id):
+            raise ValueError(f'a run key looks like "<workflow>_<shard>:<uuid>", got {plain[:200]!r}')
+        return cls(shard_value, run_id)
 
 
 class RunStatus(msgspec.Struct, frozen=True):
