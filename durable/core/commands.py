@@ -17,9 +17,10 @@ from durable.core.codec import Codec
 from durable.core.errors import NondeterminismError, RunCancelled, RunFailed
 from durable.core.failures import ErrorInfo
 from durable.core.history import Cancel, ChildEnd, Kind, describe
+from durable.core.replay.signatures import Signature
 from durable.core.retry import RetryPolicy
 from durable.core.runs import RunKey
-from durable.core.workflow import Signature, Workflow
+from durable.core.workflow import Workflow
 
 
 class _Call(msgspec.Struct, frozen=True):

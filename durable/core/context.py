@@ -15,9 +15,10 @@ from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
 from durable.core.machine import Machine
+from durable.core.replay.signatures import signature_of
 from durable.core.retry import RetryPolicy
 from durable.core.runs import RunKey
-from durable.core.workflow import InputT, OutputT, Workflow, signature_of
+from durable.core.workflow import InputT, OutputT, Workflow
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints, overload
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
 
@@ -17,6 +15,7 @@ from durable.core.determinism import undetermined_calls
 from durable.core.durations import positive
 from durable.core.errors import InvalidArgument, WorkflowCodeWarning
 from durable.core.keys import check_key
+from durable.core.replay.signatures import signature_of
 from durable.core.retry import RunRetryPolicy
 
 if TYPE_CHECKING:
@@ -25,56 +24,6 @@ if TYPE_CHECKING:
 
 InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
-
-
-class Signature(msgspec.Struct, frozen=True):
-    """What the engine needs to know of a function. ``Any``: the type is not declared."""
-
-    name: str
-    is_async: bool
-    parameters: tuple[Any, ...]
-    returns: Any
-
-
-_signatures: WeakKeyDictionary[Callable[..., object], Signature] = WeakKeyDictionary()
-
-
-def signature_of(function: Callable[..., object]) -> Signature:
-    """The signature of a function, method, partial or callable object. Raises ``InvalidArgument`` where it has
-    annotations that cannot be resolved."""
-    plain = function
-    while isinstance(plain, functools.partial):
-        plain = plain.func
-    plain = getattr(plain, "__func__", plain)
-    known = _signatures.get(plain)
-    if known is None:
-        known = _signatures[plain] = _read_signature(plain)
-    return known
-
-
-def _read_signature(function: Callable[..., object]) -> Signature:
-    described = function if hasattr(function, "__qualname__") else type(function).__call__
-    name = str(getattr(function, "__qualname__", type(function).__qualname__))
-    try:
-        hints = get_type_hints(described, include_extras=True)
-    except NameError as error:
-        raise InvalidArgument(
-            "fn", name, f"its annotations cannot be resolved ({error}); import or define the names at module level"
-        ) from error
-    try:
-        parameters = list(inspect.signature(described).parameters.values())
-    except ValueError:  # some builtins have no signature to read
-        parameters = list[inspect.Parameter]()
-    return Signature(
-        name=name,
-        is_async=inspect.iscoroutinefunction(described),
-        parameters=tuple(
-            hints.get(parameter.name, Any)
-            for parameter in parameters
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        ),
-        returns=hints.get("return", Any),
-    )
 
 
 class Workflow(Generic[InputT, OutputT]):

@@ -1,0 +1,1 @@
+"""The machine: memos in, commands out."""
