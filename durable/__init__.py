@@ -29,10 +29,11 @@ from durable.core.errors import (
     WorkflowCodeWarning,
 )
 from durable.core.failures import ErrorInfo
+from durable.core.replay.decorator import workflow
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
 from durable.core.runs import Run, RunKey, RunStatus
 from durable.core.schedule import Cron, Every
-from durable.core.workflow import Workflow, workflow
+from durable.core.workflow import Workflow
 from durable.handle import AsyncHandle, Handle
 from durable.operations import BeginOptions
 from durable.schedule_operations import ScheduleOptions, ScheduleStatus

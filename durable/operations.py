@@ -26,11 +26,10 @@ from durable.core.errors import (
     RunNotRetryable,
     RunTerminal,
 )
-from durable.core.inputs import check_workflow, encoded_input
 from durable.core.keys import check_key
 from durable.core.runs import TERMINAL, Run, RunKey, RunStatus, Status
 from durable.core.shard import shard_value
-from durable.core.workflow import Workflow
+from durable.core.workflow import Workflow, check_workflow
 from durable.ids import uuid7
 from durable.store import application
 from durable.store.application import NewEvent, NewRun, Outcome
@@ -115,7 +114,7 @@ class Operations:
             run_id=str(uuid7()) if key is None else _keyed_run_id(wf.name, check_key("key", key)),
             workflow_name=wf.name,
             version=wf.version,
-            input=encoded_input(wf, input, self.codec),
+            input=wf.encoded_input(input, self.codec),
             key=key,
             delay=None if delay is None else seconds("delay", delay),
             at=None if at is None else aware("at", at).astimezone(UTC),
@@ -136,7 +135,7 @@ class Operations:
                 str(uuid7()),
                 wf.name,
                 wf.version,
-                encoded_input(wf, input, self.codec, f"inputs[{number}]"),
+                wf.encoded_input(input, self.codec, f"inputs[{number}]"),
                 timeout=wf.timeout,
             )
             for number, input in numbered

@@ -8,11 +8,10 @@ from typing import Any, Generic, cast
 from durable.core.codec import Codec
 from durable.core.commands import StartChild, WaitChild
 from durable.core.errors import InvalidArgument
-from durable.core.inputs import check_workflow, encoded_input
 from durable.core.keys import check_key
 from durable.core.machine import Machine
 from durable.core.runs import RunKey
-from durable.core.workflow import OutputT, Workflow
+from durable.core.workflow import OutputT, Workflow, check_workflow
 
 _RESULT = ":result"
 _MOST_BYTES = 200 - len(_RESULT)
@@ -62,6 +61,6 @@ async def start_child(
     if len(key.encode()) > _MOST_BYTES:
         rule = f"of a child at most {_MOST_BYTES} bytes, since its end is waited for under '<key>{_RESULT}'"
         raise InvalidArgument("key", key, rule)
-    run_key: RunKey = await machine.call(StartChild(key, wf, encoded_input(wf, input, codec)))
+    run_key: RunKey = await machine.call(StartChild(key, wf, wf.encoded_input(input, codec)))
     wait = WaitChild(key + _RESULT, run_key, wf.output_type, wf.codec or codec)
     return ChildHandle[OutputT](machine, wait)

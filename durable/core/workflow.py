@@ -1,4 +1,4 @@
-"""Workflow definitions, and what is read off the signature of a function."""
+"""Workflow: the definition that runs are begun and executed from."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import functools
 import warnings
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
-
-import msgspec
+from typing import Any, Generic, TypeVar
 
 from durable.core.arguments import check_codec, instance, whole_number
+from durable.core.codec import Codec
 from durable.core.determinism import undetermined_calls
 from durable.core.durations import positive
-from durable.core.errors import InvalidArgument, WorkflowCodeWarning
+from durable.core.errors import DeserializationError, InvalidArgument, WorkflowCodeWarning
 from durable.core.keys import check_key
 from durable.core.replay.signatures import signature_of
 from durable.core.retry import RunRetryPolicy
-
-if TYPE_CHECKING:
-    from durable.core.codec import Codec
-    from durable.core.context import Context
 
 InputT = TypeVar("InputT")
 OutputT = TypeVar("OutputT")
@@ -73,74 +68,38 @@ class Workflow(Generic[InputT, OutputT]):
             where = code.co_filename, code.co_firstlineno, function.__module__
             warnings.warn_explicit(f"{message}, or call it in a step", WorkflowCodeWarning, *where)
 
-    def __call__(self, ctx: Context, *arguments: InputT) -> Coroutine[Any, Any, OutputT]:
+    # ``ctx`` is a Context. The definition knows nothing of it: a Context begins children, and so knows definitions.
+    def __call__(self, ctx: Any, *arguments: InputT) -> Coroutine[Any, Any, OutputT]:
         return self.function(ctx, *arguments)
+
+    def encoded_input(self, value: object, codec: Codec, argument: str = "input") -> str:
+        """What is stored of an input: encoded by the workflow's codec, or by ``codec`` if the workflow has none.
+
+        Raises ``SerializationError``, and ``InvalidArgument``, naming ``argument``, for what the workflow could not
+        read back.
+        """
+        what = f"the input of workflow {self.name!r}"
+        if not self.takes_input:
+            if value is not None:
+                raise InvalidArgument(argument, value, f"None, because workflow {self.name!r} takes no input")
+            return "null"
+        codec = self.codec or codec
+        text = codec.encode(value, what)
+        try:
+            codec.decode(text, self.input_type, what)
+        except DeserializationError as error:
+            rule = f"{_type_name(self.input_type)}, as workflow {self.name!r} declares ({error.reason})"
+            raise InvalidArgument(argument, value, rule) from None
+        return text
 
     def __repr__(self) -> str:
         return f"<workflow {self.name!r} version {self.version}>"
 
 
-@overload
-def workflow(function: Callable[[Context], Coroutine[Any, Any, OutputT]], /) -> Workflow[None, OutputT]: ...
-@overload
-def workflow(function: Callable[[Context, InputT], Coroutine[Any, Any, OutputT]], /) -> Workflow[InputT, OutputT]: ...
-@overload
-def workflow(
-    *,
-    name: str | None = None,
-    version: int = 1,
-    concurrency: int = 100,
-    retry: RunRetryPolicy | None = None,
-    timeout: timedelta | float | None = None,
-    codec: Codec | None = None,
-) -> WorkflowDecorator: ...
-def workflow(
-    function: Callable[..., Coroutine[Any, Any, Any]] | None = None,
-    /,
-    *,
-    name: str | None = None,
-    version: int = 1,
-    concurrency: int = 100,
-    retry: RunRetryPolicy | None = None,
-    timeout: timedelta | float | None = None,
-    codec: Codec | None = None,
-) -> Any:
-    """Makes a workflow of an ``async def f(ctx)`` or ``async def f(ctx, input)``; used bare or with options.
-
-    ``retry`` is how often the whole run is tried anew after it failed; by default not at all. A run that has not ended
-    ``timeout`` (seconds or ``timedelta``) after it was to start, retries and sleeps included, is cancelled and ends
-    ``failed`` with ``RunTimeout``. ``codec`` encodes all that is stored of its runs, in place of the client's and the
-    worker's. Raises ``InvalidArgument`` for anything that is not such a function.
-    """
-    decorator = WorkflowDecorator(
-        name=name, version=version, concurrency=concurrency, retry=retry, timeout=timeout, codec=codec
-    )
-    return decorator if function is None else decorator(function)
+def check_workflow(wf: object) -> None:
+    """Raises ``InvalidArgument`` for what is no workflow."""
+    instance("wf", wf, Workflow, "a workflow, that is an `async def` decorated with @workflow")
 
 
-class WorkflowDecorator(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``workflow(name=…)`` returns: waits for the function."""
-
-    name: str | None
-    version: int
-    concurrency: int
-    retry: RunRetryPolicy | None
-    timeout: timedelta | float | None
-    codec: Codec | None
-
-    @overload
-    def __call__(self, function: Callable[[Context], Coroutine[Any, Any, OutputT]], /) -> Workflow[None, OutputT]: ...
-    @overload
-    def __call__(
-        self, function: Callable[[Context, InputT], Coroutine[Any, Any, OutputT]], /
-    ) -> Workflow[InputT, OutputT]: ...
-    def __call__(self, function: Callable[..., Coroutine[Any, Any, Any]], /) -> Workflow[Any, Any]:
-        return Workflow(
-            function,
-            name=self.name,
-            version=self.version,
-            concurrency=self.concurrency,
-            retry=self.retry,
-            timeout=self.timeout,
-            codec=self.codec,
-        )
+def _type_name(type: Any) -> str:
+    return getattr(type, "__qualname__", None) or str(type)

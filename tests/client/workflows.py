@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from durable.core.context import Context
-from durable.core.workflow import workflow
+from durable.core.replay.decorator import workflow
 
 
 class Order(msgspec.Struct):

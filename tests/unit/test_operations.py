@@ -15,9 +15,9 @@ from durable import operations
 from durable.core.codec import JsonCodec
 from durable.core.context import Context
 from durable.core.errors import InvalidArgument, RunNotFound, RunTerminal
+from durable.core.replay.decorator import workflow
 from durable.core.runs import RunKey
 from durable.core.shard import shard_value
-from durable.core.workflow import workflow
 from durable.ids import uuid7
 from durable.operations import Operations, check_run_key
 from durable.store.channels import work_channel

@@ -5,17 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import Any, get_type_hints
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from durable.core.errors import InvalidArgument
-
-if TYPE_CHECKING:
-    pass
-InputT = TypeVar("InputT")
-OutputT = TypeVar("OutputT")
 
 
 class Signature(msgspec.Struct, frozen=True):
