@@ -192,36 +192,6 @@ class _OfTheClock(msgspec.Struct, frozen=True):
         return earlier + index * _SECOND
 
 
-class Due(msgspec.Struct, frozen=True):
-    """What a due schedule does: begin a run for each of ``ticks``, oldest first, and be due again at ``next_tick``
-    (``None``: never again)."""
-
-    ticks: tuple[datetime, ...]
-    next_tick: datetime | None
-
-
-def plan(timetable: Timetable, next_tick: datetime, now: datetime, catch_up: CatchUp, *, most: int = 1000) -> Due:
-    """What to do now about the stored ``next_tick`` and those missed since. At most the last ``most`` of them fire.
-
-    The stored tick counts even if the timetable does not give it any more, as after a change of the zone's rules.
-    Nothing is due before it. Raises ``InvalidArgument`` if ``most`` is less than 1.
-    """
-    if most < 1:
-        raise InvalidArgument("most", most, "a whole number, 1 or more")
-    next_tick, now = _utc("next_tick", next_tick), _utc("now", now)
-    if next_tick > now:
-        return Due((), next_tick)
-    wanted = most if catch_up == "all" else 1
-    ticks: tuple[datetime, ...] = (next_tick,)
-    following = timetable.next_tick(next_tick)
-    if following is not None and following <= now:
-        ticks = (next_tick, *timetable.ticks(next_tick, now, wanted))[-wanted:]
-        following = timetable.next_tick(now)
-    if catch_up == "skip" and now - ticks[-1] > _ON_TIME:
-        ticks = ()
-    return Due(ticks, following)
-
-
 def jitter_of(schedule_id: str, tick: datetime, jitter: float) -> float:
     """Seconds from 0 up to ``jitter``, never the whole of it, by which the run of a tick is late: the same on every
     worker. Raises ``InvalidArgument`` unless ``jitter`` is between 0 seconds and 100 years."""

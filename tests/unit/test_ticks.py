@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from durable.core.errors import InvalidArgument
 from durable.core.schedule import Cron, Every, Schedule
-from durable.core.ticks import CatchUp, Due, Timetable, jitter_of, plan, run_id_of
+from durable.core.ticks import CatchUp, Timetable, jitter_of, run_id_of
+from durable.core.turns import Due, plan
 
 MINUTE = timedelta(minutes=1)
 MICROSECOND = timedelta(microseconds=1)
