@@ -17,17 +17,10 @@ from durable.core.workflow import Workflow
 from durable.database import Database, commit, is_outage, read_all
 from durable.executor import Executor
 from durable.store.channels import announce_ended, announce_runs
-from durable.store.engine import (
-    Routed,
-    TakenOver,
-    Unrouted,
-    announce_taken_over,
-    forget_failed_steps,
-    retry_runs,
-    take_over_runs,
-)
 from durable.store.family import announce_told, tell_parents
+from durable.store.routing import Routed, Unrouted, forget_failed_steps, retry_runs
 from durable.store.statement import Statement, T
+from durable.store.takeovers import TakenOver, announce_taken_over, take_over_runs
 from durable.store.visit import Visit
 
 _logger = logging.getLogger("durable.worker")

@@ -20,8 +20,8 @@ from durable.core.errors import DurableError, SerializationError
 from durable.core.failures import error_info
 from durable.core.history import Failure, Value
 from durable.database import Database, commit, is_outage, run
-from durable.store.engine import find_transaction_memo, lock_run, store_transaction_memo
 from durable.store.records import StepMemo
+from durable.store.transaction_steps import find_transaction_memo, lock_run, store_transaction_memo
 
 _JITTER = 0.25
 _AWAY_SECONDS = 0.5

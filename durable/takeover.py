@@ -19,10 +19,10 @@ from durable.core.shard import shard_values
 from durable.database import Database, answer_of, commit, read_all
 from durable.store.backends import end_sessions
 from durable.store.channels import announce_departure
-from durable.store.engine import TakenOver, announce_taken_over, take_over_runs
 from durable.store.family import tell_parents
 from durable.store.statement import Statement
-from durable.store.workers import Suspect, orphan_owners, owns_runs, remove_worker
+from durable.store.takeovers import TakenOver, announce_taken_over, orphan_owners, owns_runs, take_over_runs
+from durable.store.workers import Suspect, remove_worker
 from durable.watch import answering
 
 _logger = logging.getLogger("durable.worker")

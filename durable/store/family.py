@@ -134,3 +134,7 @@ def _by_shard(items: Iterable[T], key: Callable[[T], RunKey]) -> list[tuple[str,
     for item in sorted(items, key=key):
         groups.setdefault(key(item).workflow_name_shard, []).append(item)
     return list(groups.items())
+
+
+def parent_key(shard_value: str | None, run_id: str | None) -> RunKey | None:
+    return None if shard_value is None or run_id is None else RunKey(shard_value, run_id)

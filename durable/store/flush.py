@@ -10,7 +10,6 @@ from durable.core.endings import Park, Settle
 from durable.core.runs import RunKey
 from durable.store.channels import announce_ended, announce_runs
 from durable.store.columns import column
-from durable.store.engine import forget_failed_steps
 from durable.store.family import (
     EndedChild,
     announce_family,
@@ -35,6 +34,7 @@ from durable.store.records import (
     UnwantedChild,
     Written,
 )
+from durable.store.routing import forget_failed_steps
 from durable.store.statement import Row, Statement, nothing
 
 EntryT = TypeVar("EntryT", bound=Entry)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from durable.store.engine import Load, Routed, Unrouted, claim_runs, next_wake, route_events, unrouted_events
+from durable.store.engine import Load, claim_runs, next_wake
 from durable.store.family import tell_parents
 from durable.store.records import ClaimedRun, Comeback
+from durable.store.routing import Routed, Unrouted, route_events, unrouted_events
 from durable.store.statement import Statement
 
 _MOST_ROUTED = 1000

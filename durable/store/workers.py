@@ -67,17 +67,3 @@ def beat(schema: str, worker_id: str) -> Statement[Heard]:
 def remove_worker(schema: str, worker_id: str) -> Statement[None]:
     """Forgets a worker whose runs are all handed on."""
     return Statement(query("remove_worker", schema), {"worker_id": worker_id}, nothing)
-
-
-def owns_runs(schema: str, shard_value: str, owner: str) -> Statement[bool]:
-    """Whether runs of that worker are left."""
-    return Statement(
-        query("owns_runs", schema), {"shard_value": shard_value, "owner": owner}, lambda rows: bool(rows[0][0])
-    )
-
-
-def orphan_owners(schema: str, shard_value: str) -> Statement[list[str]]:
-    """Owners of running runs that no row in ``workers`` stands for."""
-    return Statement(
-        query("orphan_owners", schema), {"shard_value": shard_value}, lambda rows: [str(row[0]) for row in rows]
-    )

@@ -25,7 +25,7 @@ from durable import (
     Worker,
     workflow,
 )
-from durable.store.engine import take_over_runs
+from durable.store.takeovers import take_over_runs
 from tests.ancestor.flows import rows, until
 from tests.catalogue.test_d_database import setting
 

@@ -14,8 +14,8 @@ from durable import AsyncClient, Context, Worker, takeover, workflow
 from durable.core.shard import shard_value
 from durable.database import commit, is_outage, read_all
 from durable.migrate import migrate
-from durable.store.engine import take_over_runs
 from durable.store.statement import Statement, nothing
+from durable.store.takeovers import take_over_runs
 
 
 @workflow

@@ -14,7 +14,7 @@ from durable.core.endings import Park, Settle
 from durable.core.runs import RunKey
 from durable.database import PLANS
 from durable.migrate import migrate
-from durable.store.engine import Load, claim_runs, next_wake, retry_runs, route_events, unrouted_events
+from durable.store.engine import Load, claim_runs, next_wake
 from durable.store.family import cancel_children, ended_child, tell_parents
 from durable.store.flush import Flush
 from durable.store.records import (
@@ -27,6 +27,7 @@ from durable.store.records import (
     Record,
     StepMemo,
 )
+from durable.store.routing import retry_runs, route_events, unrouted_events
 from durable.store.statement import Statement
 
 WORKER = str(uuid.uuid4())

@@ -13,10 +13,11 @@ import pytest
 from durable import Client, Context, workflow
 from durable.core.endings import Park
 from durable.core.history import ChildEnd
-from durable.store.engine import claim_runs, route_events, unrouted_events
+from durable.store.engine import claim_runs
 from durable.store.family import EndedChild, tell_parents
 from durable.store.flush import Flush
 from durable.store.records import OpenedWait, Record
+from durable.store.routing import route_events, unrouted_events
 from durable.store.statement import Statement, T
 
 SHARD = "waiting_0"
