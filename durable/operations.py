@@ -32,8 +32,10 @@ from durable.core.shard import shard_value
 from durable.core.workflow import Workflow, check_workflow
 from durable.ids import uuid7
 from durable.store import application
-from durable.store.application import NewEvent, NewRun, Outcome
+from durable.store.application import NewRun
 from durable.store.channels import announce_event, announce_runs
+from durable.store.events import NewEvent
+from durable.store.inspection import Outcome
 from durable.store.queries import check_schema
 from durable.store.settings import read_settings
 from durable.store.statement import Op

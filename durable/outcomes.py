@@ -17,9 +17,9 @@ from durable.core.errors import DurableError, ResultTimeout, RunNotFound
 from durable.core.runs import TERMINAL, RunKey
 from durable.drive import run, run_async
 from durable.operations import Operations
-from durable.store.application import Outcome
 from durable.store.backends import is_pooled
 from durable.store.channels import done_channel
+from durable.store.inspection import Outcome
 from durable.watch import answering
 
 _logger = logging.getLogger("durable.client")

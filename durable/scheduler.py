@@ -18,8 +18,9 @@ from durable.core.ticks import Timetable, run_id_of
 from durable.core.turns import Scheduled, Turn, turn_of
 from durable.database import Database, is_outage, read_all, run
 from durable.ids import uuid7
-from durable.store.application import NewEvent, publish_event, run_outcomes
 from durable.store.channels import announce_event, announce_runs
+from durable.store.events import NewEvent, publish_event
+from durable.store.inspection import run_outcomes
 from durable.store.schedules import (
     DueSchedule,
     Moved,
