@@ -14,8 +14,8 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from durable.conninfo import check_conninfo_or_pool
 from durable.core.errors import DurableError
-from durable.database import check_conninfo
 from durable.drive import run, run_async
 from durable.store.backends import is_pooled
 from durable.store.statement import Op, T
@@ -38,7 +38,7 @@ class Connections:
             self._pool: SyncPool = conninfo_or_pool
             self._conninfo: str | None = None
         else:
-            self._conninfo = check_conninfo(
+            self._conninfo = check_conninfo_or_pool(
                 conninfo_or_pool, "a Client takes a conninfo or a psycopg_pool.ConnectionPool"
             )
             self._pool = ConnectionPool(
@@ -143,7 +143,7 @@ class AsyncConnections:
             self._pool: AsyncPool = conninfo_or_pool
             self._conninfo: str | None = None
         else:
-            self._conninfo = check_conninfo(
+            self._conninfo = check_conninfo_or_pool(
                 conninfo_or_pool, "an AsyncClient takes a conninfo or a psycopg_pool.AsyncConnectionPool"
             )
             self._pool = AsyncConnectionPool(

@@ -31,3 +31,11 @@ def without_password(conninfo: str) -> str:
         name: value for name, value in conninfo_to_dict(conninfo).items() if name not in ("password", "sslpassword")
     }
     return make_conninfo("", **shown)
+
+
+def check_conninfo_or_pool(conninfo: object, rule: str) -> str:
+    """The connection string. Raises ``TypeError``, with the rule, for what is no text, and ``InvalidArgument`` for text
+    that libpq cannot read."""
+    if not isinstance(conninfo, str):
+        raise TypeError(f"{rule}, not a {type(conninfo).__module__}.{type(conninfo).__qualname__}")
+    return check_conninfo("conninfo_or_pool", conninfo)

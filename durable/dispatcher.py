@@ -14,8 +14,10 @@ from psycopg_pool import PoolTimeout
 from durable.asides import Asides
 from durable.core.runs import RunKey
 from durable.core.workflow import Workflow
-from durable.database import Database, commit, is_outage, read_all
+from durable.database import Database
 from durable.executor import Executor
+from durable.postgres.outages import is_outage
+from durable.postgres.pipeline import commit, read_all
 from durable.store.channels import announce_ended, announce_runs
 from durable.store.family import announce_told, tell_parents
 from durable.store.routing import Routed, Unrouted, forget_failed_steps, retry_runs

@@ -13,7 +13,9 @@ from durable.callbacks import Callbacks
 from durable.core.endings import Settle
 from durable.core.errors import SerializationError
 from durable.core.failures import error_info
-from durable.database import Database, commit, is_outage
+from durable.database import Database
+from durable.postgres.outages import is_outage
+from durable.postgres.pipeline import commit
 from durable.store.flush import Flush
 from durable.store.records import Record, Written
 from durable.watch import ended

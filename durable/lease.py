@@ -23,8 +23,9 @@ from uuid import uuid4
 import psycopg
 from psycopg import AsyncConnection
 
-from durable.database import Database, answer_of
+from durable.database import Database
 from durable.drive import run_async
+from durable.postgres.pipeline import answer_of
 from durable.store.backends import hold_lock, is_pooled
 from durable.store.channels import announce_departure
 from durable.store.workers import Heard, beat, register_worker

@@ -31,7 +31,7 @@ from durable.core.runs import TERMINAL, Run, RunKey, RunStatus, Status
 from durable.core.shard import shard_value
 from durable.core.workflow import Workflow, check_workflow
 from durable.ids import uuid7
-from durable.store import application
+from durable.store import application, events, inspection
 from durable.store.application import NewRun
 from durable.store.channels import announce_event, announce_runs
 from durable.store.events import NewEvent
@@ -201,11 +201,11 @@ class Operations:
         ``RunTerminal``."""
         yield from self.check_schema()
         for _ in range(_TRIES):
-            if (yield from application.publish_event(self.schema, event)):
+            if (yield from events.publish_event(self.schema, event)):
                 shard = event.run_key.workflow_name_shard
                 yield from announce_event(self.schema, shard)
                 return
-            found = yield from application.why_not_published(self.schema, event)
+            found = yield from events.why_not_published(self.schema, event)
             if found is None:
                 raise RunNotFound(event.run_key)
             status, is_stored = found
@@ -239,10 +239,10 @@ class Operations:
     def request_retry(self, request: NewEvent) -> Op[None]:
         """Asks for a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
         yield from self.check_schema()
-        if (yield from application.request_retry(self.schema, request)):
+        if (yield from events.request_retry(self.schema, request)):
             yield from announce_event(self.schema, request.run_key.workflow_name_shard)
             return
-        found = yield from application.why_not_published(self.schema, request)
+        found = yield from events.why_not_published(self.schema, request)
         if found is None:
             raise RunNotFound(request.run_key)
         status, is_stored = found
@@ -254,7 +254,7 @@ class Operations:
     def run_status(self, run_key: RunKey) -> Op[RunStatus]:
         """Raises ``RunNotFound``."""
         yield from self.check_schema()
-        found = yield from application.run_status(self.schema, run_key)
+        found = yield from inspection.run_status(self.schema, run_key)
         if found is None:
             raise RunNotFound(run_key)
         status, detail = found
@@ -273,7 +273,7 @@ class Operations:
         """Raises ``RunNotFound``."""
         yield from self.check_schema()
         shard, run_id = run_key.workflow_name_shard, run_key.run_id
-        outcomes = yield from application.run_outcomes(self.schema, shard, [run_id])
+        outcomes = yield from inspection.run_outcomes(self.schema, shard, [run_id])
         if run_id not in outcomes:
             raise RunNotFound(run_key)
         return outcomes[run_id]
@@ -286,7 +286,7 @@ class Operations:
             by_shard.setdefault(run_key.workflow_name_shard, []).append(run_key.run_id)
         found: dict[RunKey, Outcome] = {}
         for shard, run_ids in by_shard.items():
-            outcomes = yield from application.run_outcomes(self.schema, shard, run_ids)
+            outcomes = yield from inspection.run_outcomes(self.schema, shard, run_ids)
             found.update({RunKey(shard, run_id): outcome for run_id, outcome in outcomes.items()})
         return found
 
@@ -314,12 +314,12 @@ class Operations:
         cursor = None
         if before is not None:
             run_key = check_run_key("before", before)
-            created_at = yield from application.run_created_at(self.schema, run_key)
+            created_at = yield from inspection.run_created_at(self.schema, run_key)
             if created_at is None:
                 raise RunNotFound(run_key)
             cursor = (created_at, run_key)
         return (
-            yield from application.list_runs(self.schema, workflow_name=name, status=status, limit=limit, before=cursor)
+            yield from inspection.list_runs(self.schema, workflow_name=name, status=status, limit=limit, before=cursor)
         )
 
 

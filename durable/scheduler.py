@@ -16,8 +16,10 @@ from durable.core.schedule import parse_schedule
 from durable.core.shard import shard_value
 from durable.core.ticks import Timetable, run_id_of
 from durable.core.turns import Scheduled, Turn, turn_of
-from durable.database import Database, is_outage, read_all, run
+from durable.database import Database
 from durable.ids import uuid7
+from durable.postgres.outages import is_outage
+from durable.postgres.pipeline import read_all, run
 from durable.store.channels import announce_event, announce_runs
 from durable.store.events import NewEvent, publish_event
 from durable.store.inspection import run_outcomes

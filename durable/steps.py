@@ -19,7 +19,9 @@ from durable.core.durations import seconds
 from durable.core.errors import DurableError, SerializationError
 from durable.core.failures import error_info
 from durable.core.history import Failure, Value
-from durable.database import Database, commit, is_outage, run
+from durable.database import Database
+from durable.postgres.outages import is_outage
+from durable.postgres.pipeline import commit, run
 from durable.store.records import StepMemo
 from durable.store.transaction_steps import find_transaction_memo, lock_run, store_transaction_memo
 

@@ -16,7 +16,8 @@ import psycopg
 from psycopg import AsyncConnection
 
 from durable.core.shard import shard_values
-from durable.database import Database, answer_of, commit, read_all
+from durable.database import Database
+from durable.postgres.pipeline import answer_of, commit, read_all
 from durable.store.backends import end_sessions
 from durable.store.channels import announce_departure
 from durable.store.family import tell_parents

@@ -15,6 +15,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from durable.callbacks import Callbacks
+from durable.conninfo import check_conninfo_or_pool
 from durable.core.arguments import check_codec, truth, whole_number
 from durable.core.codec import Codec, JsonCodec
 from durable.core.durations import positive, seconds
@@ -22,13 +23,14 @@ from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
 from durable.core.shard import shard_values
 from durable.core.workflow import Workflow
-from durable.database import Database, Pool, check_conninfo, is_outage
+from durable.database import Database, Pool
 from durable.dispatcher import Dispatcher
 from durable.drive import run_async
 from durable.executor import Executor
 from durable.journal import Journal
 from durable.lease import Lease
 from durable.listener import Listener
+from durable.postgres.outages import is_outage
 from durable.scheduler import Scheduler
 from durable.signals import stop_signals
 from durable.store.channels import work_channel
@@ -87,7 +89,7 @@ class Worker:
         max_strikes: int = 5,
     ) -> None:
         if not isinstance(conninfo_or_pool, AsyncConnectionPool):
-            check_conninfo(conninfo_or_pool, "a Worker takes a conninfo or a psycopg_pool.AsyncConnectionPool")
+            check_conninfo_or_pool(conninfo_or_pool, "a Worker takes a conninfo or a psycopg_pool.AsyncConnectionPool")
         self._workflows = _distinct(workflows)
         self._max_resident = whole_number("max_resident", max_resident, 1)
         self._max_threads = whole_number("max_threads", max_threads, 1)

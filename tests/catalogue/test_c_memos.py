@@ -10,7 +10,7 @@ import pytest
 
 from durable import AsyncClient, Context, Worker, workflow
 from durable import dispatcher as dispatcher_module
-from durable.database import commit
+from durable.postgres.pipeline import commit
 from tests.ancestor.flows import reached, until
 
 

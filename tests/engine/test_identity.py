@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 import durable.lease as lease_module
 from durable import Context, Worker, workflow
 from durable.core.runs import RunKey
-from durable.database import commit
 from durable.migrate import migrate
+from durable.postgres.pipeline import commit
 from durable.store.flush import Flush
 from durable.store.records import NewChild, Record, StepMemo
 from durable.store.statement import Statement

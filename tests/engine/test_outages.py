@@ -12,8 +12,9 @@ from psycopg import sql
 
 from durable import AsyncClient, Context, Worker, takeover, workflow
 from durable.core.shard import shard_value
-from durable.database import commit, is_outage, read_all
 from durable.migrate import migrate
+from durable.postgres.outages import is_outage
+from durable.postgres.pipeline import commit, read_all
 from durable.store.statement import Statement, nothing
 from durable.store.takeovers import take_over_runs
 

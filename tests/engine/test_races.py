@@ -23,7 +23,7 @@ from durable import (
 from durable.attempt import Attempt
 from durable.core.codec import JsonCodec
 from durable.core.commands import Complete, EndCancelled
-from durable.database import read_all
+from durable.postgres.pipeline import read_all
 from durable.store.engine import Load
 from durable.store.records import ClaimedRun
 

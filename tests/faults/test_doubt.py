@@ -10,8 +10,8 @@ import pytest
 from psycopg import AsyncConnection
 
 from durable import Worker
-from durable.database import commit, run
 from durable.migrate import migrate
+from durable.postgres.pipeline import commit, run
 from durable.store.schedules import read_clock
 from durable.store.statement import Statement, nothing
 from tests.faults.doubt import STATEMENTS, Doubt, doubting
