@@ -12,8 +12,8 @@ from durable.core.runs import RunKey
 _logger = logging.getLogger("durable.worker")
 
 
-class Execution(Protocol):
-    """Of a run that can be given up."""
+class Abandonable(Protocol):
+    """What executes a run and can let it go."""
 
     run_key: RunKey
 
@@ -22,7 +22,7 @@ class Execution(Protocol):
         ...
 
 
-ExecutionT = TypeVar("ExecutionT", bound=Execution)
+ExecutionT = TypeVar("ExecutionT", bound=Abandonable)
 P = ParamSpec("P")
 
 

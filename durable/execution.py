@@ -64,7 +64,9 @@ class Execution:
         "workflow",
     )
 
-    def __init__(self, host: Host, workflow: Workflow[object, object], shard_value: str, claimed: ClaimedRun) -> None:
+    def __init__(
+        self, host: Host[Execution], workflow: Workflow[object, object], shard_value: str, claimed: ClaimedRun
+    ) -> None:
         self._host = host
         self.workflow = workflow
         self.run_key = RunKey(shard_value, claimed.run_id)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeVar
 
 from durable.core.codec import Codec
 from durable.core.commands import Execute
 from durable.steps import Finished
 from durable.store.records import Written
 
-if TYPE_CHECKING:
-    from durable.execution import Execution
+ExecutionT_contra = TypeVar("ExecutionT_contra", contravariant=True)
 
 
-class Host(Protocol):
-    """What an execution needs of the worker around it."""
+class Host(Protocol[ExecutionT_contra]):
+    """What an execution needs of the worker around it. Generic over the execution, so that it need not import it."""
 
     codec: Codec
 
@@ -23,14 +22,14 @@ class Host(Protocol):
         """How many shard values each workflow has."""
         ...
 
-    def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
+    def run_step(self, execution: ExecutionT_contra, call: Execute) -> asyncio.Task[Finished]:
         """Starts a step."""
         ...
 
-    def mark(self, execution: Execution) -> None:
+    def mark(self, execution: ExecutionT_contra) -> None:
         """Has the execution's record written."""
         ...
 
-    def left(self, execution: Execution, written: Written | None) -> None:
+    def left(self, execution: ExecutionT_contra, written: Written | None) -> None:
         """The execution holds its run no more. ``written`` is ``None`` where it was taken from us."""
         ...

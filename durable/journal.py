@@ -18,7 +18,7 @@ from durable.postgres.outages import is_outage
 from durable.postgres.pipeline import commit
 from durable.store.flush import Flush
 from durable.store.records import Record, Written
-from durable.watch import ended
+from durable.tasks import cancel_and_wait
 
 _logger = logging.getLogger("durable.worker")
 
@@ -72,7 +72,7 @@ class Journal:
 
     async def close(self) -> None:
         """Gives up what cannot be written: its runs go on elsewhere."""
-        await ended([task for lane in self._lanes.values() for task in lane.tasks])
+        await cancel_and_wait([task for lane in self._lanes.values() for task in lane.tasks])
 
 
 class _Lane:

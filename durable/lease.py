@@ -30,7 +30,8 @@ from durable.store.backends import hold_lock, is_pooled
 from durable.store.channels import announce_departure
 from durable.store.workers import Heard, beat, register_worker
 from durable.takeover import SECOND_LOOK_SECONDS, Takeover
-from durable.watch import ANSWER_SECONDS, answering, ended
+from durable.tasks import cancel_and_wait
+from durable.watch import ANSWER_SECONDS, answering
 
 _logger = logging.getLogger("durable.worker")
 
@@ -156,7 +157,7 @@ class Lease:
                 await duty
             await asyncio.wait({keeping}, timeout=_FAREWELL_SECONDS if self.is_in_touch else _RECONNECT_SECONDS)
         finally:
-            await ended([keeping, others, stopping])
+            await cancel_and_wait([keeping, others, stopping])
 
     async def _keep_until_stopped(self) -> None:
         while not self._stopping.is_set():

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -28,7 +28,6 @@ _FIRST_LOOK = 2
 """So many of these after a statement began."""
 ANSWER_SECONDS = 3.0
 """For a small statement, by a database that is well."""
-_CANCEL_SECONDS = 0.2
 _POOLED_SECONDS = 30.0
 """Behind a pooler the server cannot be asked about a connection: our own statements have this long."""
 
@@ -48,19 +47,6 @@ def answering(connection: AsyncConnection[Any], seconds: float) -> Generator[Non
         yield
     finally:
         timer.cancel()
-
-
-async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels them until they have ended. More than once, where need be: psycopg answers a first cancel by asking the
-    server to cancel the statement, for up to ten seconds where the network is silent, and a second by hanging up."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        done, left = await asyncio.wait(left, timeout=_CANCEL_SECONDS)
-        for task in done:
-            if not task.cancelled() and task.exception() is not None:
-                _logger.debug("%r ended while it was cancelled", task, exc_info=task.exception())
 
 
 class Watch:

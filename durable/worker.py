@@ -36,7 +36,7 @@ from durable.signals import stop_signals
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema
 from durable.store.settings import read_settings
-from durable.watch import ended
+from durable.tasks import cancel_and_wait
 
 _logger = logging.getLogger("durable.worker")
 
@@ -313,14 +313,14 @@ class Worker:
             stopping.cancel()
 
     async def _shut_down(self, duties: list[asyncio.Task[None]], parts: _Parts) -> None:
-        await ended(duties)
+        await cancel_and_wait(duties)
         parts.lease.announce_departure()
         await parts.executor.drain(self._patience)
         flushed = asyncio.create_task(_flush(parts))
         patience = _FLUSH_SECONDS if parts.lease.is_in_touch else _OUT_OF_TOUCH_SECONDS
         _, unfinished = await asyncio.wait({flushed}, timeout=patience)
         if unfinished:
-            await ended([flushed])
+            await cancel_and_wait([flushed])
             _logger.error("the database did not take the last records; their runs go on elsewhere")
             await parts.journal.close()
         asyncio.get_running_loop().call_soon(parts.executor.close)
