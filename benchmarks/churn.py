@@ -24,7 +24,7 @@ from benchmarks.processes import worker_processes
 from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema
 from benchmarks.workflows import steps
 from durable import AsyncClient
-from durable.prune import prune
+from durable.admin.prune import prune
 
 _RUNS = 360_000
 _SLICES = 6

@@ -15,13 +15,13 @@ from typing import Any
 import psycopg
 
 from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema
-from durable.core.endings import Settle
-from durable.database import PLANS
-from durable.drive import run
-from durable.store.engine import claim_runs
+from durable.core.replay.endings import Settle
+from durable.postgres.drive import run
+from durable.store.claims import claim_runs
 from durable.store.flush import Flush
 from durable.store.records import ClaimedRun, Record, StepMemo
 from durable.store.statement import Op, Statement
+from durable.worker.database import PLANS
 
 _FINISHED, _SLEEPING, _QUEUED = 10_000_000, 1_000_000, 100_000
 _BATCH = 100

@@ -11,10 +11,10 @@ from uuid import uuid4
 from benchmarks.setting import Figure, Setting
 from benchmarks.workflows import steps
 from durable import RunKey
-from durable.attempt import Attempt
-from durable.core.codec import JsonCodec
-from durable.core.history import History, Memo, Value
+from durable.core.codec.json_codec import JsonCodec
+from durable.core.replay.history import History, Memo, Value
 from durable.store.records import ClaimedRun
+from durable.worker.run.attempt import Attempt
 
 _LENGTHS = (10, 100, 1000)
 _MEMOS = 200_000

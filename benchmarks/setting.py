@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from durable.migrate import migrate
+from durable.admin.migrate import migrate
 
 SCHEMA = "durable_benchmark"
 

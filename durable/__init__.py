@@ -1,10 +1,11 @@
 """Durable execution for Python on Postgres: plain async functions that survive anything."""
 
-from durable.async_client import AsyncClient
-from durable.client import Client
-from durable.core.child import ChildHandle
-from durable.core.codec import Codec, JsonCodec
-from durable.core.context import Context
+from durable.client.async_client import AsyncClient
+from durable.client.client import Client
+from durable.client.handles import AsyncHandle, Handle
+from durable.client.operations import BeginOptions
+from durable.client.schedules import ScheduleOptions, ScheduleStatus
+from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.errors import (
     DeserializationError,
     DuplicateKey,
@@ -29,15 +30,14 @@ from durable.core.errors import (
     WorkflowCodeWarning,
 )
 from durable.core.failures import ErrorInfo
+from durable.core.replay.child import ChildHandle
+from durable.core.replay.context import Context
 from durable.core.replay.decorator import workflow
+from durable.core.replay.workflow import Workflow
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
 from durable.core.runs import Run, RunKey, RunStatus
-from durable.core.schedule import Cron, Every
-from durable.core.workflow import Workflow
-from durable.handle import AsyncHandle, Handle
-from durable.operations import BeginOptions
-from durable.schedule_operations import ScheduleOptions, ScheduleStatus
-from durable.worker import Worker, WorkerStatus
+from durable.core.schedules.expressions import Cron, Every
+from durable.worker.worker import Worker, WorkerStatus
 
 __all__ = [
     "workflow",

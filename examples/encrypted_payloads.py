@@ -8,8 +8,8 @@ import psycopg
 from cryptography.fernet import Fernet
 
 from durable import AsyncClient, Context, JsonCodec, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.embedded import database
-from durable.migrate import migrate
 
 
 class EncryptingCodec(JsonCodec):

@@ -3,8 +3,8 @@
 import asyncio
 
 from durable import AsyncClient, Context, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.embedded import database
-from durable.migrate import migrate
 
 
 async def compose(name: str) -> str:

@@ -5,8 +5,8 @@ import asyncio
 import msgspec
 
 from durable import AsyncClient, Context, EventTimeout, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.embedded import database
-from durable.migrate import migrate
 
 
 class Decision(msgspec.Struct):

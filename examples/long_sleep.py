@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 from durable import AsyncClient, Context, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.embedded import database
-from durable.migrate import migrate
 
 
 async def say(text: str) -> str:

@@ -3,8 +3,8 @@
 import asyncio
 
 from durable import AsyncClient, Context, RetryPolicy, StepFailed, Terminal, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.embedded import database
-from durable.migrate import migrate
 
 
 async def reserve(item: str) -> str:

@@ -4,8 +4,8 @@ import asyncio
 from collections import Counter
 
 from durable import AsyncClient, Context, RetryPolicy, RunRetryPolicy, Worker, exponential, workflow
+from durable.admin.migrate import migrate
 from durable.embedded import database
-from durable.migrate import migrate
 
 calls: Counter[str] = Counter()
 

@@ -6,8 +6,8 @@ import asyncpg
 from psycopg.conninfo import conninfo_to_dict
 
 from durable import AsyncClient, Context, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.embedded import database
-from durable.migrate import migrate
 
 
 async def send_invoice(order: int) -> str:

@@ -5,8 +5,8 @@ import asyncio
 import psycopg
 
 from durable import Client, Context, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.embedded import database
-from durable.migrate import migrate
 
 
 async def send_invoice(order: int) -> str:

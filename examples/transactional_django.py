@@ -8,8 +8,8 @@ from django.db import connection, transaction
 from psycopg.conninfo import conninfo_to_dict
 
 from durable import Client, Context, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.embedded import database
-from durable.migrate import migrate
 
 
 async def send_invoice(order: int) -> str:

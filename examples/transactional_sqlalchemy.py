@@ -7,8 +7,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from durable import Client, Context, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.embedded import database
-from durable.migrate import migrate
 
 
 class Base(DeclarativeBase):

@@ -16,7 +16,8 @@ from durable import AsyncClient, AsyncHandle, Client, Handle
 from durable.store.queries import query
 
 ROOT = Path(__file__).parents[1]
-QUERIES = sorted(path.stem for path in (ROOT / "durable" / "store" / "queries").glob("*.sql"))
+FOLDER = ROOT / "durable" / "store" / "queries"
+QUERIES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.sql"))
 MOST_LINES = 400
 
 

@@ -15,7 +15,7 @@ import psycopg
 
 from benchmarks.workflows import steps
 from durable import AsyncClient
-from durable.migrate import migrate
+from durable.admin.migrate import migrate
 
 _BATCH = 500
 _CLAIM = """

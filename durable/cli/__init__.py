@@ -10,11 +10,11 @@ from contextlib import suppress
 
 import psycopg
 
+from durable.admin.migrate import migrate, roles_sql, schema_sql
+from durable.admin.prune import prune
 from durable.cli.refusals import say_refused
 from durable.core.errors import DurableError, InvalidArgument
 from durable.embedded import database, named
-from durable.migrate import migrate, roles_sql, schema_sql
-from durable.prune import prune
 from durable.store.migrations import latest_version
 
 _AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")

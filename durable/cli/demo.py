@@ -21,12 +21,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from durable.admin.migrate import migrate
 from durable.cli.claims import load_claims, read_claims
 from durable.cli.demo_proof import Takeover, prove
-from durable.client import Client
-from durable.conninfo import without_password
+from durable.client.client import Client
 from durable.core.errors import DurableError, InvalidArgument
-from durable.migrate import migrate
+from durable.postgres.conninfo import without_password
 
 _MOST_RUNS = 10_000
 _KILL_AT = 0.35

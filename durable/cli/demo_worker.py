@@ -11,7 +11,7 @@ import sys
 import psycopg
 
 from durable.cli.claims import load_claims
-from durable.worker import Worker
+from durable.worker.worker import Worker
 
 
 async def _main(dsn: str, schema: str) -> None:

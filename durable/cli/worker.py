@@ -24,8 +24,8 @@ import psycopg
 
 from durable.cli.refusals import say_refused
 from durable.core.errors import DurableError, InvalidArgument
-from durable.core.workflow import Workflow
-from durable.worker import Worker
+from durable.core.replay.workflow import Workflow
+from durable.worker.worker import Worker
 
 _logger = logging.getLogger("durable.cli")
 

@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import Any, cast
 from uuid import UUID
 
+from durable.postgres.transactions import AsyncExecute, Execute
 from durable.store.statement import Row, Statement
-from durable.tx import AsyncExecute, Execute
 
 # It bears no types; what is known of it, tx.py states.
 _asyncpg: Any = import_module("asyncpg")

@@ -10,8 +10,8 @@ from typing import Any
 from psycopg import Connection
 from psycopg.types.datetime import TimestamptzLoader
 
+from durable.postgres.transactions import AsyncExecute, Execute
 from durable.store.statement import Row, Statement
-from durable.tx import AsyncExecute, Execute
 
 _PLACEHOLDER = re.compile(r"%\(\w+\)s")
 

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
+from durable.postgres.transactions import AsyncExecute, Execute
 from durable.store.statement import Row, Statement
-from durable.tx import AsyncExecute, Execute
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 _COLON = re.compile(r"(?<![:\w\\]):(?=\w)")

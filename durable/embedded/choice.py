@@ -7,8 +7,8 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from durable.conninfo import check_conninfo
 from durable.embedded.server import EmbeddedPostgres
+from durable.postgres.conninfo import check_conninfo
 
 
 def named(dsn: str | None = None) -> str | None:

@@ -10,8 +10,8 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
 from psycopg.pq import PipelineStatus, TransactionStatus
 
+from durable.postgres.silence import ANSWER_SECONDS, answering
 from durable.store.statement import Statement, T
-from durable.watch import ANSWER_SECONDS, answering
 
 Following: TypeAlias = Callable[[list[Any]], Sequence[Statement[Any]]]
 """What the answers to the statements before lead to."""

@@ -57,4 +57,4 @@ def announce_ended(schema: str, run_ids: Sequence[str]) -> list[Statement[None]]
 
 
 def _notify(schema: str, channel: str, payload: str) -> Statement[None]:
-    return Statement(query("notify", schema), {"channel": channel, "payload": payload}, nothing)
+    return Statement(query("channels/notify", schema), {"channel": channel, "payload": payload}, nothing)

@@ -25,14 +25,14 @@ class NewEvent(msgspec.Struct, frozen=True):
 
 def publish_event(schema: str, event: NewEvent) -> Statement[bool]:
     """Whether the event was stored now."""
-    return Statement(query("publish_event", schema), _event_params(event), bool)
+    return Statement(query("events/publish_event", schema), _event_params(event), bool)
 
 
 def request_retry(schema: str, request: NewEvent) -> Statement[bool]:
     """Whether the request was stored: the run had failed or been cancelled."""
     params = _event_params(request)
     del params["key"]
-    return Statement(query("request_retry", schema), params, bool)
+    return Statement(query("events/request_retry", schema), params, bool)
 
 
 def why_not_published(schema: str, event: NewEvent) -> Statement[tuple[Status, bool] | None]:
@@ -40,7 +40,7 @@ def why_not_published(schema: str, event: NewEvent) -> Statement[tuple[Status, b
     params = _event_params(event)
     del params["payload"], params["kind"]
     return Statement(
-        query("why_not_published", schema), params, lambda rows: (rows[0][0], rows[0][1]) if rows else None
+        query("events/why_not_published", schema), params, lambda rows: (rows[0][0], rows[0][1]) if rows else None
     )
 
 

@@ -6,11 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from durable.core.endings import Park, Settle
+from durable.core.replay.endings import Park, Settle
 from durable.core.runs import RunKey
 from durable.store.channels import announce_ended, announce_runs
-from durable.store.columns import column
-from durable.store.family import (
+from durable.store.children import (
     EndedChild,
     announce_family,
     announce_told,
@@ -19,6 +18,7 @@ from durable.store.family import (
     ended_child,
     tell_parents,
 )
+from durable.store.columns import column
 from durable.store.queries import query
 from durable.store.records import (
     AbandonedWait,
@@ -71,7 +71,7 @@ class Flush:
         settled = [record for record in records if isinstance(record.ending, Settle)]
         staying = [record for record in records if not isinstance(record.ending, Settle)]
         parts = [
-            self._of_runs("fence_runs", staying, self._read_ours),
+            self._of_runs("flush/fence_runs", staying, self._read_ours),
             self._settle(settled),
             self._steps(),
             self._orders(),
@@ -79,19 +79,23 @@ class Flush:
             self._satisfy(),
             self._consume(),
             self._abandon(),
-            self._of_runs("drop_deadlines", [record for record in records if record.is_cancelled], nothing),
+            self._of_runs("flush/drop_deadlines", [record for record in records if record.is_cancelled], nothing),
             self._forget_failed(settled),
-            self._of_runs("forget_open_waits", [record for record in settled if _ends_waits(record.ending)], nothing),
-            self._of_runs("park_runs", parked, self._read_wakes),
-            self._of_ids("requeue_parked_runs", parked, self._read_requeued),
-            self._of_ids("load_events", [r for r in staying if r.wants_inbox and r.ending is None], self._read_inbox),
+            self._of_runs(
+                "flush/forget_open_waits", [record for record in settled if _ends_waits(record.ending)], nothing
+            ),
+            self._of_runs("flush/park_runs", parked, self._read_wakes),
+            self._of_ids("flush/requeue_parked_runs", parked, self._read_requeued),
+            self._of_ids(
+                "claims/load_events", [r for r in staying if r.wants_inbox and r.ending is None], self._read_inbox
+            ),
         ]
         return [part for part in parts if part is not None]
 
     def fence(self) -> Statement[None]:
         """For a flush that may have been committed before: finds out which runs are still ours. ``ours`` follows."""
         return Statement(
-            query("fence_runs", self._schema),
+            query("flush/fence_runs", self._schema),
             {
                 **self._common,
                 "run_ids": column([record.run_id for record in self._records]),
@@ -171,7 +175,7 @@ class Flush:
     def _settle(self, settled: list[Record]) -> Statement[None] | None:
         endings = [record.ending for record in settled if isinstance(record.ending, Settle)]
         return self._statement(
-            "settle_runs",
+            "flush/settle_runs",
             self._read_ours,
             run_ids=[record.run_id for record in settled],
             epochs=[record.epoch for record in settled],
@@ -192,7 +196,7 @@ class Flush:
     def _steps(self) -> Statement[None] | None:
         rows = self._of(StepMemo)
         return self._statement(
-            "record_steps",
+            "flush/record_steps",
             nothing,
             run_ids=[record.run_id for record, _ in rows],
             epochs=[record.epoch for record, _ in rows],
@@ -210,7 +214,7 @@ class Flush:
     def _orders(self) -> Statement[None] | None:
         rows = self._of(OrderedStep)
         return self._statement(
-            "order_steps",
+            "flush/order_steps",
             nothing,
             run_ids=[record.run_id for record, _ in rows],
             epochs=[record.epoch for record, _ in rows],
@@ -221,7 +225,7 @@ class Flush:
     def _open(self) -> Statement[None] | None:
         rows = self._of(OpenedWait)
         return self._statement(
-            "open_waits",
+            "flush/open_waits",
             nothing,
             run_ids=[record.run_id for record, _ in rows],
             epochs=[record.epoch for record, _ in rows],
@@ -235,7 +239,7 @@ class Flush:
     def _satisfy(self) -> Statement[None] | None:
         rows = self._of(AnsweredWait)
         return self._statement(
-            "satisfy_waits",
+            "flush/satisfy_waits",
             nothing,
             run_ids=[record.run_id for record, _ in rows],
             epochs=[record.epoch for record, _ in rows],
@@ -250,7 +254,7 @@ class Flush:
         rows = [(record, answer.key, answer.event_id) for record, answer in self._of(AnsweredWait) if answer.event_id]
         rows += [(record, "", request.event_id) for record, request in self._of(MetRequest)]
         return self._statement(
-            "consume_events",
+            "flush/consume_events",
             nothing,
             run_ids=[record.run_id for record, _, _ in rows],
             epochs=[record.epoch for record, _, _ in rows],
@@ -261,7 +265,7 @@ class Flush:
     def _abandon(self) -> Statement[None] | None:
         rows = self._of(AbandonedWait)
         return self._statement(
-            "abandon_waits",
+            "flush/abandon_waits",
             nothing,
             run_ids=[record.run_id for record, _ in rows],
             epochs=[record.epoch for record, _ in rows],

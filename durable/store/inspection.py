@@ -33,13 +33,13 @@ def run_status(schema: str, run_key: RunKey) -> Statement[tuple[RunStatus, str |
         known = RunStatus(status, _error(error), attempts, takeovers, created_at, updated_at, next_wake_at, detail=None)
         return known, detail
 
-    return Statement(query("run_status", schema), _key_params(run_key), read)
+    return Statement(query("inspection/run_status", schema), _key_params(run_key), read)
 
 
 def run_outcomes(schema: str, shard_value: str, run_ids: Sequence[str]) -> Statement[dict[str, Outcome]]:
     """By run id; runs that do not exist are missing."""
     return Statement(
-        query("run_outcomes", schema),
+        query("inspection/run_outcomes", schema),
         {"shard_value": shard_value, "run_ids": column(run_ids)},
         lambda rows: {run_id: Outcome(status, output, _error(error)) for run_id, status, output, error in rows},
     )
@@ -47,7 +47,9 @@ def run_outcomes(schema: str, shard_value: str, run_ids: Sequence[str]) -> State
 
 def run_created_at(schema: str, run_key: RunKey) -> Statement[datetime | None]:
     """When the run was begun; ``None``: no such run."""
-    return Statement(query("run_created_at", schema), _key_params(run_key), lambda rows: rows[0][0] if rows else None)
+    return Statement(
+        query("inspection/run_created_at", schema), _key_params(run_key), lambda rows: rows[0][0] if rows else None
+    )
 
 
 def list_runs(
@@ -60,7 +62,7 @@ def list_runs(
 ) -> Statement[list[Run]]:
     """Newest first; ``before``: only runs begun before that moment and run."""
     return Statement(
-        query("list_runs", schema),
+        query("inspection/list_runs", schema),
         {
             "workflow_name": workflow_name,
             "status": status,

@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from durable.core.endings import Ending
-from durable.core.history import History, Kind
+from durable.core.replay.endings import Ending
+from durable.core.replay.history import History, Kind
 from durable.core.runs import RunKey
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from durable.store.children import EndedChild, ended_child, parent_key
 from durable.store.columns import column
-from durable.store.family import EndedChild, ended_child, parent_key
 from durable.store.queries import query
 from durable.store.records import Event
 from durable.store.statement import Row, Statement, nothing
@@ -47,14 +47,16 @@ def route_events(schema: str, shard_value: str, worker_id: str, limit: int) -> S
         return Routed(live, woken, tuple(ended or ()), children)
 
     return Statement(
-        query("route_events", schema), {"shard_value": shard_value, "worker_id": worker_id, "limit": limit}, read
+        query("routing/route_events", schema),
+        {"shard_value": shard_value, "worker_id": worker_id, "limit": limit},
+        read,
     )
 
 
 def unrouted_events(schema: str, shard_value: str, worker_id: str) -> Statement[Unrouted]:
     """What is left that this worker could do."""
     return Statement(
-        query("unrouted_events", schema),
+        query("routing/unrouted_events", schema),
         {"shard_value": shard_value, "worker_id": worker_id},
         lambda rows: Unrouted(*rows[0]),
     )
@@ -64,7 +66,7 @@ def retry_runs(schema: str, shard_value: str, limit: int) -> Statement[list[tupl
     """Queues ended runs that are to be retried. Returns their ids and epochs; ``forget_failed_steps`` follows in the
     same transaction."""
     return Statement(
-        query("retry_runs", schema),
+        query("routing/retry_runs", schema),
         {"shard_value": shard_value, "limit": limit},
         lambda rows: [(row[0], row[1]) for row in rows],
     )
@@ -73,7 +75,7 @@ def retry_runs(schema: str, shard_value: str, limit: int) -> Statement[list[tupl
 def forget_failed_steps(schema: str, shard_value: str, runs: Sequence[tuple[str, int]]) -> Statement[None]:
     """Lets these runs (id and epoch), whose rows are locked, try again what failed."""
     return Statement(
-        query("forget_failed_steps", schema),
+        query("routing/forget_failed_steps", schema),
         {
             "shard_value": shard_value,
             "run_ids": column([run[0] for run in runs]),

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from durable.core.runs import RunKey
-from durable.core.ticks import CatchUp, Overlap
+from durable.core.schedules.timetable import CatchUp, Overlap
 from durable.store.columns import column
 from durable.store.queries import query
 from durable.store.statement import Statement, nothing
@@ -106,34 +106,34 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_clock(schema: str) -> Statement[datetime]:
     """The database's time."""
-    return Statement(query("read_clock", schema), {}, lambda rows: rows[0][0])
+    return Statement(query("schedules/read_clock", schema), {}, lambda rows: rows[0][0])
 
 
 def put_schedule(schema: str, new: NewSchedule, *, keeps: bool) -> Statement[bool]:
     """Stores the schedule or changes it, with or without its next tick. Whether it is new to this transaction."""
     params = {**msgspec.structs.asdict(new), "keeps": keeps}
-    return Statement(query("put_schedule", schema), params, lambda rows: bool(rows[0][0]))
+    return Statement(query("schedules/put_schedule", schema), params, lambda rows: bool(rows[0][0]))
 
 
 def pause_schedule(schema: str, schedule_id: str) -> Statement[bool]:
     """Whether it exists."""
-    return Statement(query("pause_schedule", schema), {"schedule_id": schedule_id}, bool)
+    return Statement(query("schedules/pause_schedule", schema), {"schedule_id": schedule_id}, bool)
 
 
 def resume_schedule(schema: str, schedule_id: str) -> Statement[bool]:
     """Whether it exists."""
-    return Statement(query("resume_schedule", schema), {"schedule_id": schedule_id}, bool)
+    return Statement(query("schedules/resume_schedule", schema), {"schedule_id": schedule_id}, bool)
 
 
 def delete_schedule(schema: str, schedule_id: str) -> Statement[bool]:
     """Whether it existed."""
-    return Statement(query("delete_schedule", schema), {"schedule_id": schedule_id}, bool)
+    return Statement(query("schedules/delete_schedule", schema), {"schedule_id": schedule_id}, bool)
 
 
 def list_schedules(schema: str, schedule_id: str | None = None) -> Statement[list[StoredSchedule]]:
     """All, or that one if it exists."""
     return Statement(
-        query("list_schedules", schema),
+        query("schedules/list_schedules", schema),
         {"schedule_id": schedule_id},
         lambda rows: [StoredSchedule(*row) for row in rows],
     )
@@ -142,7 +142,7 @@ def list_schedules(schema: str, schedule_id: str | None = None) -> Statement[lis
 def claim_schedules(schema: str, workflows: Sequence[str], limit: int) -> Statement[list[DueSchedule]]:
     """Up to ``limit`` due schedules, locked until the transaction ends."""
     return Statement(
-        query("claim_schedules", schema),
+        query("schedules/claim_schedules", schema),
         {"workflows": column(workflows), "limit": limit},
         lambda rows: [DueSchedule(*row) for row in rows],
     )
@@ -150,13 +150,13 @@ def claim_schedules(schema: str, workflows: Sequence[str], limit: int) -> Statem
 
 def next_due(schema: str, workflows: Sequence[str]) -> Statement[float | None]:
     """Seconds until the next schedule of these workflows is due (negative: overdue), ``None`` if there is none."""
-    return Statement(query("next_due", schema), {"workflows": column(workflows)}, lambda rows: rows[0][0])
+    return Statement(query("schedules/next_due", schema), {"workflows": column(workflows)}, lambda rows: rows[0][0])
 
 
 def begin_scheduled_runs(schema: str, workflow_name: str, runs: Sequence[ScheduledRun]) -> Statement[None]:
     """Runs of one workflow and shard value, at least one. Those that exist are left alone."""
     return Statement(
-        query("begin_scheduled_runs", schema),
+        query("schedules/begin_scheduled_runs", schema),
         {
             "shard_value": runs[0].run_key.workflow_name_shard,
             "workflow_name": workflow_name,
@@ -174,7 +174,7 @@ def begin_scheduled_runs(schema: str, workflow_name: str, runs: Sequence[Schedul
 def find_runs(schema: str, shard_values: Sequence[str], run_ids: Sequence[str]) -> Statement[dict[str, RunKey]]:
     """Those of the runs that exist, by id, wherever among these shard values they are."""
     return Statement(
-        query("find_runs", schema),
+        query("schedules/find_runs", schema),
         {"shard_values": column(shard_values), "run_ids": column(run_ids)},
         lambda rows: {run_id: RunKey(shard, run_id) for run_id, shard in rows},
     )
@@ -183,7 +183,7 @@ def find_runs(schema: str, shard_values: Sequence[str], run_ids: Sequence[str]) 
 def move_schedules(schema: str, moved: Sequence[Moved]) -> Statement[None]:
     """Writes where they stand now."""
     return Statement(
-        query("move_schedules", schema),
+        query("schedules/move_schedules", schema),
         {
             "schedule_ids": column([one.schedule_id for one in moved]),
             "next_ticks": column([one.next_tick for one in moved]),
@@ -199,7 +199,7 @@ def move_schedules(schema: str, moved: Sequence[Moved]) -> Statement[None]:
 def rest_schedules(schema: str, problems: Sequence[tuple[str, str]]) -> Statement[None]:
     """Lets schedules (id and reason) rest."""
     return Statement(
-        query("rest_schedules", schema),
+        query("schedules/rest_schedules", schema),
         {"schedule_ids": column([one[0] for one in problems]), "problems": column([one[1] for one in problems])},
         nothing,
     )
@@ -207,4 +207,6 @@ def rest_schedules(schema: str, problems: Sequence[tuple[str, str]]) -> Statemen
 
 def postpone_schedule(schema: str, schedule_id: str, seconds: float) -> Statement[None]:
     """Has a schedule looked at again in that many seconds; its next tick stays."""
-    return Statement(query("postpone_schedule", schema), {"schedule_id": schedule_id, "seconds": seconds}, nothing)
+    return Statement(
+        query("schedules/postpone_schedule", schema), {"schedule_id": schedule_id, "seconds": seconds}, nothing
+    )

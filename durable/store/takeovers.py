@@ -8,8 +8,8 @@ import msgspec
 
 from durable.core.failures import ErrorInfo
 from durable.store.channels import announce_ended, announce_runs
+from durable.store.children import EndedChild, announce_told, ended_child, parent_key
 from durable.store.columns import column
-from durable.store.family import EndedChild, announce_told, ended_child, parent_key
 from durable.store.queries import query
 from durable.store.statement import Row, Statement
 
@@ -54,7 +54,7 @@ def take_over_runs(
         return TakenOver(shard_value, queued, tuple(row[0] for row in failed), children)
 
     return Statement(
-        query("take_over_runs", schema),
+        query("takeovers/take_over_runs", schema),
         {
             "shard_value": shard_value,
             "owner": owner,
@@ -77,12 +77,16 @@ def announce_taken_over(schema: str, taken: TakenOver) -> list[Statement[None]]:
 def owns_runs(schema: str, shard_value: str, owner: str) -> Statement[bool]:
     """Whether runs of that worker are left."""
     return Statement(
-        query("owns_runs", schema), {"shard_value": shard_value, "owner": owner}, lambda rows: bool(rows[0][0])
+        query("takeovers/owns_runs", schema),
+        {"shard_value": shard_value, "owner": owner},
+        lambda rows: bool(rows[0][0]),
     )
 
 
 def orphan_owners(schema: str, shard_value: str) -> Statement[list[str]]:
     """Owners of running runs that no row in ``workers`` stands for."""
     return Statement(
-        query("orphan_owners", schema), {"shard_value": shard_value}, lambda rows: [str(row[0]) for row in rows]
+        query("takeovers/orphan_owners", schema),
+        {"shard_value": shard_value},
+        lambda rows: [str(row[0]) for row in rows],
     )

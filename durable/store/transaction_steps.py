@@ -21,7 +21,7 @@ def store_transaction_memo(
 ) -> Statement[bool]:
     """Stores the memo of a transaction step inside its own transaction. ``False``: the run is not ours any more."""
     return Statement(
-        query("store_transaction_memo", schema),
+        query("transaction_steps/store_transaction_memo", schema),
         {
             "shard_value": shard_value,
             "worker_id": worker_id,
@@ -40,7 +40,7 @@ def store_transaction_memo(
 def lock_run(schema: str, shard_value: str, worker_id: str, *, run_id: str, epoch: int) -> Statement[bool]:
     """Waits for whoever writes for the run. Whether it is still ours."""
     return Statement(
-        query("lock_run", schema),
+        query("transaction_steps/lock_run", schema),
         {"shard_value": shard_value, "worker_id": worker_id, "run_id": run_id, "epoch": epoch},
         bool,
     )
@@ -49,7 +49,7 @@ def lock_run(schema: str, shard_value: str, worker_id: str, *, run_id: str, epoc
 def find_transaction_memo(schema: str, shard_value: str, run_id: str, step_key: str) -> Statement[str | None]:
     """The encoded output of a transaction step that has been committed, ``None`` if it has not."""
     return Statement(
-        query("find_transaction_memo", schema),
+        query("transaction_steps/find_transaction_memo", schema),
         {"shard_value": shard_value, "run_id": run_id, "step_key": step_key},
         lambda rows: rows[0][0] if rows else None,
     )

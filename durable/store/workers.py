@@ -41,7 +41,7 @@ def register_worker(
 ) -> Statement[None]:
     """Makes the worker known to the others. ``lease`` in seconds; ``lock_key`` is ``None`` where no lock is held."""
     return Statement(
-        query("register_worker", schema),
+        query("workers/register_worker", schema),
         {
             "worker_id": worker_id,
             "lock_key": lock_key,
@@ -61,9 +61,9 @@ def beat(schema: str, worker_id: str) -> Statement[Heard]:
         suspects = tuple(Suspect(str(row[2]), tuple(row[3]), row[4], row[5]) for row in rows if row[2] is not None)
         return Heard(rows[0][0], rows[0][1], suspects)
 
-    return Statement(query("beat", schema), {"worker_id": worker_id}, read)
+    return Statement(query("workers/beat", schema), {"worker_id": worker_id}, read)
 
 
 def remove_worker(schema: str, worker_id: str) -> Statement[None]:
     """Forgets a worker whose runs are all handed on."""
-    return Statement(query("remove_worker", schema), {"worker_id": worker_id}, nothing)
+    return Statement(query("workers/remove_worker", schema), {"worker_id": worker_id}, nothing)

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from durable.core.errors import InvalidArgument
-from durable.core.schedule import Every, parse_schedule
-from durable.core.ticks import Timetable
+from durable.core.schedules.expressions import Every, parse_schedule
+from durable.core.schedules.timetable import Timetable
 
 
 def at(text: str) -> datetime:

@@ -11,7 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from durable import AsyncClient, Context, RunCancelled, RunRetryPolicy, Worker, workflow
-from durable.migrate import migrate
+from durable.admin.migrate import migrate
 from durable.store.channels import work_channel
 from tests.ancestor.flows import awaiting, greeting, reached, rows, until
 

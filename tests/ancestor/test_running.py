@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, Worker, workflow
-from durable.migrate import migrate
+from durable.admin.migrate import migrate
 from tests.ancestor.flows import awaiting, greeting, reached, rows, until
 
 

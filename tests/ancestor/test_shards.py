@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from uuid6 import uuid7
 
-from durable.core.shard import shard_value, shard_values
-from durable.migrate import migrate, schema_sql
+from durable.admin.migrate import migrate, schema_sql
+from durable.core.shards import shard_value, shard_values
 
 
 @pytest.mark.parametrize("shard_count", [1, 0, -5])

@@ -15,16 +15,16 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from durable import AsyncClient, AsyncHandle, Context, Every, RunRetryPolicy, Worker, workflow
-from durable import listener as listener_module
-from durable import scheduler as scheduler_module
-from durable.database import Database
+from durable.admin.migrate import migrate
 from durable.embedded import EmbeddedPostgres
 from durable.embedded import server as server_module
-from durable.listener import Listener
-from durable.migrate import migrate
-from durable.store import visit as visit_module
 from durable.store.channels import done_channel, work_channel
-from durable.store.engine import claim_runs
+from durable.store.claims import claim_runs
+from durable.worker import listener as listener_module
+from durable.worker import scheduler as scheduler_module
+from durable.worker import visit as visit_module
+from durable.worker.database import Database
+from durable.worker.listener import Listener
 from tests.ancestor.flows import reached, rows, until
 
 NEVER = 3600.0

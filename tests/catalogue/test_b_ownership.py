@@ -16,15 +16,15 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RunFailed, Worker, workflow
-from durable import takeover as takeover_module
-from durable.core.endings import Park, Settle
-from durable.core.history import Cancel
-from durable.store.engine import claim_runs
+from durable.core.replay.endings import Park, Settle
+from durable.core.replay.history import Cancel
+from durable.store.claims import claim_runs
 from durable.store.flush import Flush
 from durable.store.records import AbandonedWait, AnsweredWait, MetRequest, OpenedWait, OrderedStep, Record, StepMemo
 from durable.store.statement import Statement, T
 from durable.store.takeovers import take_over_runs
 from durable.store.transaction_steps import store_transaction_memo
+from durable.worker import takeover as takeover_module
 from tests.ancestor.flows import reached, rows, until
 
 LEASE = 0.6

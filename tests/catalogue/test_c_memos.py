@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from durable import AsyncClient, Context, Worker, workflow
-from durable import dispatcher as dispatcher_module
 from durable.postgres.pipeline import commit
+from durable.worker import dispatcher as dispatcher_module
 from tests.ancestor.flows import reached, until
 
 

@@ -24,9 +24,9 @@ from durable import (
     exponential,
     workflow,
 )
-from durable import ids as ids_module
-from durable.core.commands import Complete, Execute
-from durable.core.history import History, Memo, Value
+from durable.core.replay.commands import Complete, Execute
+from durable.core.replay.history import History, Memo, Value
+from durable.store import ids as ids_module
 from tests.ancestor.flows import reached, rows, until
 from tests.unit.programs import machine_of
 

@@ -17,8 +17,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from durable import AsyncClient, Context, RetryPolicy, RunFailed, RunNotFound, RunRetryPolicy, Worker, workflow
+from durable.admin.prune import prune
 from durable.postgres.outages import is_outage
-from durable.prune import prune
 from tests.ancestor.flows import rows, until
 from tests.engine.proxy import Proxy
 

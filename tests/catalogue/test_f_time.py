@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import durable
-from durable import AsyncClient, Context, Cron, Every, InvalidArgument, ScheduleNotFound, Worker, ids, workflow
-from durable.core.ticks import Timetable
+from durable import AsyncClient, Context, Cron, Every, InvalidArgument, ScheduleNotFound, Worker, workflow
+from durable.core.schedules.timetable import Timetable
+from durable.store import ids
 from tests.ancestor.flows import rows, until
 
 MINUTE = timedelta(minutes=1)

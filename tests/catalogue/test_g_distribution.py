@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from durable import AsyncClient, Context, Every, Worker, workflow
-from durable.core.shard import shard_value
-from durable.core.ticks import run_id_of
-from durable.migrate import migrate
+from durable.admin.migrate import migrate
+from durable.core.schedules.timetable import run_id_of
+from durable.core.shards import shard_value
 from tests.ancestor.flows import rows, until
 
 DEAD = "placed_0"

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import psycopg
 
-from durable.async_client import AsyncClient
-from durable.client import Client
-from durable.handle import AsyncHandle, Handle
+from durable.client.async_client import AsyncClient
+from durable.client.client import Client
+from durable.client.handles import AsyncHandle, Handle
 
 Colour = Literal["sync", "async"]
 

@@ -10,10 +10,10 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from durable.admin.migrate import migrate
 from durable.core.errors import InvalidArgument, SerializationError
 from durable.core.runs import RunKey
-from durable.core.shard import shard_value
-from durable.migrate import migrate
+from durable.core.shards import shard_value
 from durable.store.channels import work_channel
 from tests.client.colours import Colour, open_client, open_transaction, rows
 from tests.client.workflows import Order, Receipt, checkout, greet, nightly

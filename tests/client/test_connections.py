@@ -11,12 +11,12 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from durable.async_client import AsyncClient
-from durable.client import Client
-from durable.core.codec import JsonCodec
+from durable.admin.migrate import migrate
+from durable.client.async_client import AsyncClient
+from durable.client.client import Client
+from durable.client.handles import AsyncHandle, Handle
+from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import InvalidArgument, SchemaError
-from durable.handle import AsyncHandle, Handle
-from durable.migrate import migrate
 from tests.client.colours import Colour, finish, open_client, open_transaction, rows
 from tests.client.workflows import greet
 

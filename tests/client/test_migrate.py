@@ -10,8 +10,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from durable.admin.migrate import migrate, schema_sql
 from durable.core.errors import InvalidArgument
-from durable.migrate import migrate, schema_sql
 from durable.store.migrations import migrations
 from tests.client.colours import rows
 
@@ -167,7 +167,7 @@ def test_a_schema_name_that_is_no_name_is_refused(bare_database: str, schema: st
 def test_a_migration_that_fails_leaves_the_version_before_it(
     bare_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from durable import migrate as module
+    from durable.admin import migrate as module
     from durable.store.migrations import Migration
 
     bad = Migration(VERSIONS[-1] + 1, "9999_bad.sql", "CREATE TABLE durable.half (); SELECT 1 / 0;")
@@ -182,7 +182,7 @@ def test_a_migration_that_fails_leaves_the_version_before_it(
 def test_a_migration_that_waits_for_a_table_lets_others_pass(
     bare_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from durable import migrate as module
+    from durable.admin import migrate as module
     from durable.store.migrations import Migration
 
     migrate(bare_database)

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from durable import Client, InvalidArgument, RunKey, RunNotFound, SchemaError
-from durable.core.shard import shard_value
-from durable.migrate import migrate, roles_sql
-from durable.prune import prune
+from durable.admin.migrate import migrate, roles_sql
+from durable.admin.prune import prune
+from durable.core.shards import shard_value
 from tests.client.workflows import greet
 from tests.roles import as_role, make_roles
 
@@ -157,7 +157,7 @@ def test_exactly_what_may_go_goes_whatever_the_families(
     stays = expected(forest, 2, workflow)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("durable.prune._MOST_RUNS", most)
+        patch.setattr("durable.admin.prune._MOST_RUNS", most)
         assert prune(database, older_than=2 * HOUR, workflow=workflow) == len(forest) - len(stays)
 
     assert left(connection) == dict.fromkeys(("runs", "steps", "waits", "events"), stays)

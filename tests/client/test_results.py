@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from durable import outcomes
-from durable.async_client import AsyncClient
+from durable.client import results as outcomes
+from durable.client.async_client import AsyncClient
 from durable.core.errors import (
     DeserializationError,
     DurableError,

@@ -16,11 +16,11 @@ from psycopg.pq import TransactionStatus
 
 import durable
 from durable import Client, Context, Cron, DurableError, Every, InvalidArgument, JsonCodec, RunKey, workflow
+from durable.admin.migrate import migrate
+from durable.core.replay.workflow import Workflow
 from durable.core.runs import Status
-from durable.core.schedule import parse_schedule
-from durable.core.ticks import CatchUp, Overlap
-from durable.core.workflow import Workflow
-from durable.migrate import migrate
+from durable.core.schedules.expressions import parse_schedule
+from durable.core.schedules.timetable import CatchUp, Overlap
 from tests.client import arguments
 from tests.client.workflows import Receipt, greet, nightly
 from tests.conftest import new_database

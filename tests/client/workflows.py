@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from durable.core.context import Context
+from durable.core.replay.context import Context
 from durable.core.replay.decorator import workflow
 
 

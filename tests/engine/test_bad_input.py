@@ -26,7 +26,7 @@ from durable import (
     Workflow,
     workflow,
 )
-from durable.migrate import migrate
+from durable.admin.migrate import migrate
 from tests.engine.proxy import Proxy
 
 

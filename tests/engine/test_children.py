@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from durable import AsyncClient, Context, InvalidArgument, RunFailed, RunKey, Worker, Workflow, workflow
-from durable.migrate import migrate
+from durable.admin.migrate import migrate
 from tests.engine.family import (
     Faulty,
     Plant,

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RetryPolicy, RunFailed, Worker, workflow
-from durable import steps as steps_module
-from durable.core.codec import JsonCodec
-from durable.database import Database
+from durable.core.codec.json_codec import JsonCodec
+from durable.worker.database import Database
+from durable.worker.run import step_calls as steps_module
 
 ONCE = RetryPolicy(max_retries=0)
 
@@ -263,7 +263,7 @@ async def test_a_lease_that_ends_by_a_defect_ends_its_worker(database: str, monk
     async with asyncio.timeout(20):
         while not worker.ready():
             await asyncio.sleep(0.01)
-        monkeypatch.setattr("durable.lease.beat", broken)
+        monkeypatch.setattr("durable.worker.lease.beat", broken)
         with pytest.raises(ZeroDivisionError, match="a defect"):
             await running
     assert worker.status().state == "stopped"
@@ -275,6 +275,6 @@ async def test_a_lease_that_can_never_begin_is_told_by_the_worker(
     def broken(*_: object, **__: object) -> Any:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("durable.lease.register_worker", broken)
+    monkeypatch.setattr("durable.worker.lease.register_worker", broken)
     with pytest.raises(ZeroDivisionError, match="a defect"):
         await asyncio.wait_for(Worker(database, [echoing]).run(), 20)

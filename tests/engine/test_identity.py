@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-import durable.lease as lease_module
+import durable.worker.lease as lease_module
 from durable import Context, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.core.runs import RunKey
-from durable.migrate import migrate
 from durable.postgres.pipeline import commit
 from durable.store.flush import Flush
 from durable.store.records import NewChild, Record, StepMemo

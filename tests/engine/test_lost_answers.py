@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-import durable.database
+import durable.postgres.pipeline
 from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
 from durable.store.queries import query
 
@@ -22,7 +22,7 @@ Injection = Callable[[list[str], Any], Awaitable[None]]
 @pytest.fixture
 def after_commit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Injection], None]]:
     """Has something happen between a commit of a worker and its own knowledge of it."""
-    original = durable.database.commit
+    original = durable.postgres.pipeline.commit
 
     def arm(injection: Injection) -> None:
         async def commit(connection: Any, statements: Any, **options: Any) -> Any:
@@ -80,7 +80,7 @@ async def test_an_event_whose_routing_was_not_confirmed_is_not_overtaken_by_the_
     lost: list[str] = []
 
     async def lose_the_first_delivery(statements: list[str], answers: Any) -> None:
-        if query("route_events", "durable") in statements and answers[0].live and not lost:
+        if query("routing/route_events", "durable") in statements and answers[0].live and not lost:
             lost.append("delivery")
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
@@ -130,16 +130,18 @@ async def test_a_flush_that_is_repeated_after_the_run_was_retried_does_not_undo_
         reopened = asyncio.Event()
 
         async def retry_before_the_worker_learns_of_its_commit(statements: list[str], _: Any) -> None:
-            if query("settle_runs", "durable") in statements and not retried:
+            if query("flush/settle_runs", "durable") in statements and not retried:
                 retried.append("run")
                 await client.retry_run(handle.run_key)
                 # Another worker, of another workflow's code, meets the request: here by hand.
                 async with await psycopg.AsyncConnection.connect(database) as other:
                     shard = handle.run_key.workflow_name_shard
-                    found = await other.execute(query("retry_runs", "durable"), {"shard_value": shard, "limit": 10})
+                    found = await other.execute(
+                        query("routing/retry_runs", "durable"), {"shard_value": shard, "limit": 10}
+                    )
                     runs = await found.fetchall()
                     ids = {"run_ids": [row[0] for row in runs], "epochs": [row[1] for row in runs]}
-                    await other.execute(query("forget_failed_steps", "durable"), {"shard_value": shard, **ids})
+                    await other.execute(query("routing/forget_failed_steps", "durable"), {"shard_value": shard, **ids})
                 assert await is_reopened()
                 reopened.set()
                 raise psycopg.OperationalError("server closed the connection unexpectedly")

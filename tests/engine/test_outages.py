@@ -10,13 +10,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from durable import AsyncClient, Context, Worker, takeover, workflow
-from durable.core.shard import shard_value
-from durable.migrate import migrate
+from durable import AsyncClient, Context, Worker, workflow
+from durable.admin.migrate import migrate
+from durable.core.shards import shard_value
 from durable.postgres.outages import is_outage
 from durable.postgres.pipeline import commit, read_all
 from durable.store.statement import Statement, nothing
 from durable.store.takeovers import take_over_runs
+from durable.worker import takeover
 
 
 @workflow

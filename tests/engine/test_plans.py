@@ -10,12 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable.core.endings import Park, Settle
+from durable.admin.migrate import migrate
+from durable.core.replay.endings import Park, Settle
 from durable.core.runs import RunKey
-from durable.database import PLANS
-from durable.migrate import migrate
-from durable.store.engine import Load, claim_runs, next_wake
-from durable.store.family import cancel_children, ended_child, tell_parents
+from durable.store.children import cancel_children, ended_child, tell_parents
+from durable.store.claims import Load, claim_runs, next_wake
 from durable.store.flush import Flush
 from durable.store.records import (
     AbandonedWait,
@@ -29,6 +28,7 @@ from durable.store.records import (
 )
 from durable.store.routing import retry_runs, route_events, unrouted_events
 from durable.store.statement import Statement
+from durable.worker.database import PLANS
 
 WORKER = str(uuid.uuid4())
 RUN_IDS = [str(uuid.UUID(int=number)) for number in range(1, 101)]

@@ -20,12 +20,12 @@ from durable import (
     Worker,
     workflow,
 )
-from durable.attempt import Attempt
-from durable.core.codec import JsonCodec
-from durable.core.commands import Complete, EndCancelled
+from durable.core.codec.json_codec import JsonCodec
+from durable.core.replay.commands import Complete, EndCancelled
 from durable.postgres.pipeline import read_all
-from durable.store.engine import Load
+from durable.store.claims import Load
 from durable.store.records import ClaimedRun
+from durable.worker.run.attempt import Attempt
 
 RUNS = 120
 MOST_ROUNDS = 6

@@ -25,7 +25,7 @@ from durable import (
     Worker,
     workflow,
 )
-from durable.migrate import migrate
+from durable.admin.migrate import migrate
 
 YEARLY = Cron("0 0 1 1 *")
 LONG_AGO = timedelta(days=400)

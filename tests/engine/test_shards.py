@@ -11,9 +11,9 @@ from typing import Any
 import psycopg
 
 from durable import AsyncClient, AsyncHandle, Context, Worker, workflow
-from durable.database import Database
-from durable.migrate import migrate
+from durable.admin.migrate import migrate
 from durable.store.channels import work_channel
+from durable.worker.database import Database
 
 SHARDS = 4
 

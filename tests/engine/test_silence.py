@@ -10,8 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, Worker, listener, workflow
-from durable.database import Database
+from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
+from durable.worker import listener
+from durable.worker.database import Database
 from tests.engine.proxy import Proxy
 
 GRACE = 0.5

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from durable import Client, Context, workflow
-from durable.core.endings import Park
-from durable.core.history import ChildEnd
-from durable.store.engine import claim_runs
-from durable.store.family import EndedChild, tell_parents
+from durable.core.replay.endings import Park
+from durable.core.replay.history import ChildEnd
+from durable.store.children import EndedChild, tell_parents
+from durable.store.claims import claim_runs
 from durable.store.flush import Flush
 from durable.store.records import OpenedWait, Record
 from durable.store.routing import route_events, unrouted_events

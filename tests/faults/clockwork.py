@@ -9,7 +9,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
 from durable import Cron
-from durable.core.ticks import Timetable
+from durable.core.schedules.timetable import Timetable
 
 _MINUTE = timedelta(minutes=1)
 _LONGEST_GAP = timedelta(hours=30)

@@ -17,19 +17,21 @@ import msgspec
 from psycopg import AsyncConnection, AsyncCursor
 
 import durable.store.queries
+from durable.postgres.silence import hang_up
 from durable.store.queries import query
-from durable.watch import hang_up
 
-_ALL = frozenset(path.stem for path in Path(durable.store.queries.__file__).parent.glob("*.sql"))
+_FOLDER = Path(durable.store.queries.__file__).parent
+_FOLDER = Path(durable.store.queries.__file__).parent
+_ALL = frozenset(path.relative_to(_FOLDER).with_suffix("").as_posix() for path in _FOLDER.rglob("*.sql"))
 _OF_PRUNE = frozenset(
     (
-        "delete_orphans",
-        "delete_runs",
-        "find_children",
-        "find_kept_parents",
-        "find_old_runs",
-        "find_young_runs",
-        "next_shard_value",
+        "retention/delete_orphans",
+        "retention/delete_runs",
+        "retention/find_children",
+        "retention/find_kept_parents",
+        "retention/find_old_runs",
+        "retention/find_young_runs",
+        "retention/next_shard_value",
     )
 )
 """Asked by no worker and no client, but by whoever prunes; and he, if the answer was lost, prunes again."""

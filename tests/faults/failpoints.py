@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import psycopg
 
-import durable.database
-import durable.executor
-import durable.lease
-import durable.steps
+import durable.postgres.pipeline
 import durable.store.workers
+import durable.worker.executions
+import durable.worker.lease
+import durable.worker.run.step_calls
 from durable.store.queries import query
 
 DIE_AT = ("after-effect", "before-commit", "after-commit", "before-memo", "after-memo", "mid-claim", "mid-renew")
@@ -59,12 +59,18 @@ def install(failpoint: Failpoint, conninfo: str) -> None:
         _wrap(durable.store.workers.beat, lambda original: _sync_before(original, counter))
         return
     wrapped: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-        "after-effect": (durable.steps.run_step, lambda original: _after(original, counter)),
-        "before-commit": (durable.database.commit, lambda _: _within_commit(counter)),
-        "after-commit": (durable.database.commit, lambda original: _after(original, counter)),
-        "before-memo": (durable.database.run, lambda original: _after(original, counter, "store_transaction_memo")),
-        "after-memo": (durable.steps.run_transaction, lambda original: _after(original, counter)),
-        "mid-claim": (durable.database.read_all, lambda original: _after(original, counter, "claim_runs")),
+        "after-effect": (durable.worker.run.step_calls.run_step, lambda original: _after(original, counter)),
+        "before-commit": (durable.postgres.pipeline.commit, lambda _: _within_commit(counter)),
+        "after-commit": (durable.postgres.pipeline.commit, lambda original: _after(original, counter)),
+        "before-memo": (
+            durable.postgres.pipeline.run,
+            lambda original: _after(original, counter, "transaction_steps/store_transaction_memo"),
+        ),
+        "after-memo": (durable.worker.run.step_calls.run_transaction, lambda original: _after(original, counter)),
+        "mid-claim": (
+            durable.postgres.pipeline.read_all,
+            lambda original: _after(original, counter, "claims/claim_runs"),
+        ),
     }
     _wrap(*wrapped[failpoint.point])
 
@@ -104,12 +110,12 @@ def _within_commit(counter: _Counter) -> Callable[..., Awaitable[Any]]:
 
     async def wrapper(connection: Any, statements: Any, *, following: Any = (), then: Any = ()) -> list[Any]:
         async with connection.transaction():
-            answers = last = [await durable.database.run(connection, statement) for statement in statements]
+            answers = last = [await durable.postgres.pipeline.run(connection, statement) for statement in statements]
             for stage in following:
-                last = [await durable.database.run(connection, statement) for statement in stage(last)]
+                last = [await durable.postgres.pipeline.run(connection, statement) for statement in stage(last)]
                 answers = [*answers, *last]
             counter.passed()
-        return [*answers, *[await durable.database.run(connection, statement) for statement in then]]
+        return [*answers, *[await durable.postgres.pipeline.run(connection, statement) for statement in then]]
 
     return wrapper
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from durable.core.history import ChildEnd
+from durable.core.replay.history import ChildEnd
 from tests.faults.workload import (
     Bearing,
     Branches,

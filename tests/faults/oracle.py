@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from durable.core.schedule import parse_schedule
-from durable.core.ticks import Timetable
+from durable.core.schedules.expressions import parse_schedule
+from durable.core.schedules.timetable import Timetable
 from tests.faults.model import wrong_outputs
 from tests.faults.stage import Violation
 

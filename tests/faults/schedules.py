@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from durable import AsyncClient, Cron, Every
-from durable.core.schedule import Schedule
+from durable.core.schedules.expressions import Schedule
 from tests.faults.workload import ticking
 
 _SCHEDULES: dict[str, Schedule] = {"seldom": Every(1.0), "often": Every(0.37), "minutes": Cron("* * * * *")}

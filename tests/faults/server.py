@@ -21,9 +21,9 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from durable.admin.migrate import migrate
 from durable.embedded.binaries import find_binaries
 from durable.embedded.privileges import choose_privileges
-from durable.migrate import migrate
 
 _TEMPLATE = "harness"
 _SHARDS = 2

@@ -10,7 +10,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from durable import Worker
-from durable.migrate import migrate
+from durable.admin.migrate import migrate
 from durable.postgres.pipeline import commit, run
 from durable.store.schedules import read_clock
 from durable.store.statement import Statement, nothing
@@ -36,7 +36,7 @@ async def count(database: str) -> int:
 async def loses(connection: AsyncConnection[Any], doing: Any) -> list[str]:
     """The statements whose answers are lost while it is done; it must fail for that."""
     lost: list[str] = []
-    with doubting(Doubt({"read_clock": 1}, seed=1), lost.append), pytest.raises(psycopg.OperationalError):
+    with doubting(Doubt({"schedules/read_clock": 1}, seed=1), lost.append), pytest.raises(psycopg.OperationalError):
         await doing
     assert connection.broken
     return lost
@@ -47,7 +47,7 @@ async def test_a_commit_whose_answer_is_lost_has_happened_with_all_of_its_stages
         doing = commit(
             connection, [read_clock("durable")], following=[lambda _: [_INSERT], lambda _: [_INSERT]], then=[_INSERT]
         )
-        assert await loses(connection, doing) == ["read_clock"]
+        assert await loses(connection, doing) == ["schedules/read_clock"]
     assert await count(seen) == 3
 
 
@@ -58,7 +58,7 @@ async def test_in_an_open_transaction_the_answer_that_is_lost_is_that_of_the_com
             await run(connection, _INSERT)
 
     async with await AsyncConnection.connect(seen, autocommit=True) as connection:
-        assert await loses(connection, act(connection)) == ["read_clock"]
+        assert await loses(connection, act(connection)) == ["schedules/read_clock"]
     assert await count(seen) == 1
 
 
@@ -66,20 +66,23 @@ async def test_nothing_is_lost_of_what_fails_of_itself(seen: str) -> None:
     lost: list[str] = []
     broken = Statement[None]("SELECT 1 / 0", {}, nothing)
     async with await AsyncConnection.connect(seen, autocommit=True) as connection:
-        with doubting(Doubt({"read_clock": 1}, seed=1), lost.append):
+        with doubting(Doubt({"schedules/read_clock": 1}, seed=1), lost.append):
             with pytest.raises(psycopg.errors.DivisionByZero):
                 await commit(connection, [read_clock("durable"), broken])
             assert lost == []
             with pytest.raises(psycopg.OperationalError):
                 await run(connection, read_clock("durable"))
-        assert lost == ["read_clock"]
+        assert lost == ["schedules/read_clock"]
 
 
 def test_every_statement_of_the_engine_is_in_the_campaign_fifty_times() -> None:
     assert load_faults()["ambiguous"].sizes["campaign"] == 50 * len(STATEMENTS) > 50 * 60
 
 
-@pytest.mark.parametrize("statement", ["register_worker", "hold_lock", "beat", "read_settings", "share_lock"])
+@pytest.mark.parametrize(
+    "statement",
+    ["workers/register_worker", "sessions/hold_lock", "workers/beat", "settings/read_settings", "sessions/share_lock"],
+)
 async def test_a_worker_starts_whatever_answer_it_misses(database: str, statement: str) -> None:
     migrate(database)
     lost: list[str] = []

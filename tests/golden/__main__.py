@@ -12,8 +12,8 @@ import msgspec
 import psycopg
 
 from durable import AsyncClient, Worker
+from durable.admin.migrate import migrate
 from durable.embedded.server import EmbeddedPostgres
-from durable.migrate import migrate
 from tests.conftest import new_database
 from tests.golden.features import FEATURES, end
 from tests.golden.history import Golden, Row, load, path_of, read_rows, replay

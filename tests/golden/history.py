@@ -10,12 +10,12 @@ import psycopg
 from psycopg import sql
 
 from durable import RunKey
-from durable.attempt import Attempt
-from durable.core.codec import JsonCodec
-from durable.core.commands import Complete, EndCancelled, Fail
-from durable.core.history import History
-from durable.store.engine import Load
+from durable.core.codec.json_codec import JsonCodec
+from durable.core.replay.commands import Complete, EndCancelled, Fail
+from durable.core.replay.history import History
+from durable.store.claims import Load
 from durable.store.records import ClaimedRun
+from durable.worker.run.attempt import Attempt
 from tests.golden.features import FEATURES
 
 HISTORIES = Path(__file__).parent / "histories"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from durable.core import endings, loop, retry, shard, ticks, turns
-from durable.core.codec import JsonCodec
-from durable.core.history import History
-from durable.core.machine import Machine
-from durable.execution import Execution
-from durable.inbox import Inbox
-from durable.recording import Recording
+from durable.core import retry, shards
+from durable.core.codec.json_codec import JsonCodec
+from durable.core.replay import endings, loop
+from durable.core.replay.history import History
+from durable.core.replay.machine import Machine
+from durable.core.schedules import timetable, turns
+from durable.worker.run.execution import Execution
+from durable.worker.run.inbox import Inbox
+from durable.worker.run.recording import Recording
 from tests.mutants.planting import Mutant
 
 CRASHES, CODE, KEYS, CLOSING = "random crashes", "changed code", "keys", "closing"
@@ -189,12 +191,12 @@ DECISIONS = (
     ),
     Mutant(
         "a missed tick is skipped",
-        TICKS, ticks, "plan", "(next_tick, *timetable.ticks(next_tick, now, wanted))",
+        TICKS, turns, "plan", "(next_tick, *timetable.ticks(next_tick, now, wanted))",
         "tuple(timetable.ticks(next_tick, now, wanted))",
     ),
     Mutant(
         "a tick fires twice",
-        TICKS, ticks, "plan", "following = timetable.next_tick(now)", "following = ticks[-1]",
+        TICKS, turns, "plan", "following = timetable.next_tick(now)", "following = ticks[-1]",
     ),
     Mutant(
         "a buffered tick is forgotten",
@@ -202,13 +204,13 @@ DECISIONS = (
     ),
     Mutant(
         "all ticks share a run",
-        TICKS, ticks, "_name", "{_utc('tick', tick).isoformat(timespec='microseconds')} ", "",
+        TICKS, timetable, "_name", "{_utc('tick', tick).isoformat(timespec='microseconds')} ", "",
     ),
     Mutant(
         "FNV-1 in place of FNV-1a",
-        SHARDS, shard, "fnv1a32", "(digest ^ byte) * 0x01000193", "(digest * 0x01000193) ^ byte",
+        SHARDS, shards, "fnv1a32", "(digest ^ byte) * 0x01000193", "(digest * 0x01000193) ^ byte",
     ),
-    Mutant("one shard is never used", SHARDS, shard, "shard_value", "% shard_count if", "% (shard_count - 1) if"),
+    Mutant("one shard is never used", SHARDS, shards, "shard_value", "% shard_count if", "% (shard_count - 1) if"),
 )  # fmt: skip
 
 MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS)

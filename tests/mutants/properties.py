@@ -18,14 +18,16 @@ from durable import (
     WorkflowCodeError,
     exponential,
 )
-from durable.core import endings, shard, ticks, turns
-from durable.core.codec import JsonCodec
-from durable.core.commands import Complete, Fail, SetAside
+from durable.core import shards
+from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import NondeterminismError
 from durable.core.failures import ErrorInfo
-from durable.core.history import History
-from durable.core.machine import failure_of
-from durable.core.ticks import Timetable
+from durable.core.replay import endings
+from durable.core.replay.commands import Complete, Fail, SetAside
+from durable.core.replay.history import History
+from durable.core.replay.machine import failure_of
+from durable.core.schedules import turns
+from durable.core.schedules.timetable import Timetable
 from tests.unit.programs import do, machine_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -112,12 +114,12 @@ def every_tick_begins_one_run(every: int, looks: list[int], actives: list[bool])
     for pause in looks:
         now += timedelta(seconds=pause)
         assert next_tick is not None
-        due = ticks.plan(timetable, next_tick, now, "all")
+        due = turns.plan(timetable, next_tick, now, "all")
         begun += due.ticks
         next_tick = due.next_tick
     passed = int((now - START).total_seconds()) // every
     assert begun == [START + timedelta(seconds=every * number) for number in range(1, passed + 1)]
-    assert len({ticks.run_id_of("schedule", tick) for tick in begun}) == len(begun)
+    assert len({timetable.run_id_of("schedule", tick) for tick in begun}) == len(begun)
     _a_buffered_tick_waits(timetable, actives)
 
 
@@ -143,6 +145,6 @@ def _a_buffered_tick_waits(timetable: Timetable, actives: list[bool]) -> None:
 
 
 def a_run_has_one_shard_of_all(workflow: str, count: int) -> None:
-    used = {shard.shard_value(workflow, f"run-{number}", count) for number in range(60 * count)}
-    assert used == set(shard.shard_values(workflow, count))
-    assert (shard.fnv1a32("run-123") % 8, shard.fnv1a32("run-456") % 8) == (3, 4)
+    used = {shards.shard_value(workflow, f"run-{number}", count) for number in range(60 * count)}
+    assert used == set(shards.shard_values(workflow, count))
+    assert (shards.fnv1a32("run-123") % 8, shards.fnv1a32("run-456") % 8) == (3, 4)

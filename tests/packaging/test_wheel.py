@@ -36,7 +36,7 @@ def test_the_wheel_holds_the_package_the_schema_and_nothing_else(wheel: Path) ->
     assert "durable/_schema/migrations/0001_initial.sql" in names
     assert "durable/_schema/schema.sql" in names
     assert "durable/_schema/roles.sql" in names
-    assert "durable/store/queries/claim_runs.sql" in names
+    assert "durable/store/queries/claims/claim_runs.sql" in names
     assert "durable/_examples/claims.py" in names
     assert not [name for name in names if not name.startswith(("durable/", "durable_flows-"))]
     kinds = {Path(name).suffix for name in names if name.startswith("durable/")}

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from durable import Client, Context, DurableError, InvalidArgument, Worker, Workflow, workflow
+from durable.admin.migrate import migrate, roles_sql, schema_sql
 from durable.cli import main
-from durable.migrate import migrate, roles_sql, schema_sql
 
 BREAKERS = [
     "'; DROP TABLE durable.runs; --",

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from durable import AsyncClient, Client, Context, InvalidArgument, RunFailed, SerializationError, Worker, workflow
 from durable.core.failures import error_info
-from durable.core.schedule import parse_schedule
-from durable.core.ticks import Timetable
+from durable.core.schedules.expressions import parse_schedule
+from durable.core.schedules.timetable import Timetable
 
 MOST_LINES = 400_000
 NOW = datetime(2096, 3, 1, tzinfo=UTC)  # eight years to the next 29 February

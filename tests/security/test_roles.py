@@ -13,8 +13,8 @@ import pytest
 from psycopg import errors, sql
 
 from durable import AsyncClient, Client, Context, InvalidArgument, RetryPolicy, RunFailed, Worker, workflow
+from durable.admin.migrate import migrate, roles_sql
 from durable.cli import main
-from durable.migrate import migrate, roles_sql
 from durable.store.migrations import latest_version
 from tests.roles import as_role, make_roles
 
@@ -252,7 +252,7 @@ def test_the_script_takes_back_what_was_granted_by_hand_and_can_be_repeated(limi
 def test_a_member_of_the_owner_migrates_and_what_it_makes_is_the_owner_s(
     limited: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from durable import migrate as module
+    from durable.admin import migrate as module
     from durable.store.migrations import Migration, migrations
 
     version = latest_version() + 1

@@ -21,9 +21,9 @@ from psycopg.conninfo import make_conninfo
 
 import durable
 from durable import AsyncClient, Context, Worker, workflow
-from durable.migrate import migrate
+from durable.admin.migrate import migrate
 
-QUERIES = sorted(Path(durable.__file__).parent.glob("store/queries/*.sql"))
+QUERIES = sorted(Path(durable.__file__).parent.glob("store/queries/*/*.sql"))
 TYPES = (
     *("uuid", "text", "json", "jsonb", "bigint", "integer", "smallint", "float8", "numeric", "boolean"),
     *("timestamptz", "interval", "name", "oid", "text[]", "uuid[]"),

@@ -19,14 +19,14 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from durable import AsyncClient, Client, Context, DurableError, InvalidArgument, RetryPolicy, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.cli import main
 from durable.cli.refusals import printable
-from durable.conninfo import without_password
-from durable.core.codec import JsonCodec
-from durable.database import Database
+from durable.core.codec.json_codec import JsonCodec
 from durable.embedded import EmbeddedPostgres
-from durable.migrate import migrate
-from durable.store.application import begin_run
+from durable.postgres.conninfo import without_password
+from durable.store.runs import begin_run
+from durable.worker.database import Database
 from tests.engine.processes import until
 
 PASSWORD = "geheim-4711"

@@ -27,7 +27,12 @@ FORBIDDEN_MODULES = {
 }
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 # They look a module up by its name: the command line's workflows, and constants.
-IMPORTERS = {"durable/cli/worker.py", "durable/core/schedule.py", "durable/contrib/asyncpg.py", "durable/tx.py"}
+IMPORTERS = {
+    "durable/cli/worker.py",
+    "durable/core/schedules/expressions.py",
+    "durable/contrib/asyncpg.py",
+    "durable/postgres/transactions.py",
+}
 SECRETS = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bsk-[A-Za-z0-9]{20,}\b"
     r"|\bxox[abps]-[A-Za-z0-9-]{10,}|\bpypi-AgEIcHlwaS5vcmc|postgres(?:ql)?://[^\s:@/\"']+:(?!geheim|…|\{|%zz)[^\s@\"']+@"

@@ -21,11 +21,11 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from durable.async_client import AsyncClient
-from durable.client import Client
-from durable.drive import run, run_async
+from durable.client.async_client import AsyncClient
+from durable.client.client import Client
+from durable.postgres.drive import run, run_async
+from durable.postgres.transactions import async_execute, sync_execute
 from durable.store.statement import Op, Statement, T
-from durable.tx import async_execute, sync_execute
 
 django.conf.settings.configure(
     DATABASES={

@@ -15,8 +15,8 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import sessionmaker
 
-from durable.async_client import AsyncClient
-from durable.client import Client
+from durable.client.async_client import AsyncClient
+from durable.client.client import Client
 from tests.client.workflows import greet
 from tests.transactions.libraries import open_transaction
 
@@ -70,8 +70,8 @@ def test_another_database_is_refused_by_name(database: str) -> None:
 
 def test_importing_durable_imports_none_of_the_libraries() -> None:
     code = (
-        "import sys, durable, durable.tx\n"
-        "try: durable.tx.sync_execute('no transaction')\n"
+        "import sys, durable, durable.postgres.transactions\n"
+        "try: durable.postgres.transactions.sync_execute('no transaction')\n"
         "except TypeError: pass\n"
         "print({'sqlalchemy', 'django', 'asyncpg', 'greenlet'} & set(sys.modules) or 'none')"
     )

@@ -13,9 +13,8 @@ import psycopg
 import pytest
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from durable.core.codec import JsonCodec
-from durable.operations import Operations
-from durable.store import application
+from durable.client.operations import Operations
+from durable.core.codec.json_codec import JsonCodec
 from durable.store.queries import query
 from durable.store.statement import Statement, nothing
 from tests.client.colours import rows
@@ -24,17 +23,17 @@ from tests.transactions.libraries import Asyncpg, open_transaction
 
 QUERIES = {
     *re.findall(r'query\("(\w+)"', inspect.getsource(application)),
-    "read_clock",
-    "put_schedule",
-    "pause_schedule",
-    "resume_schedule",
-    "delete_schedule",
-    "list_schedules",
-    "begin_scheduled_runs",
-    "find_runs",
-    "has_settings",
-    "read_settings",
-    "notify",
+    "schedules/read_clock",
+    "schedules/put_schedule",
+    "schedules/pause_schedule",
+    "schedules/resume_schedule",
+    "schedules/delete_schedule",
+    "schedules/list_schedules",
+    "schedules/begin_scheduled_runs",
+    "schedules/find_runs",
+    "settings/has_settings",
+    "settings/read_settings",
+    "channels/notify",
 }
 ID = "0197f3a0-0000-7000-8000-00000000000a"
 MOMENT = datetime(2031, 7, 1, 12, 30, 0, 123456, tzinfo=UTC)

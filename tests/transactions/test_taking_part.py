@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from durable import Context, Cron, Every, RunKey, Worker, workflow
+from durable.admin.migrate import migrate
 from durable.core.errors import InvalidArgument, RunNotFound
-from durable.migrate import migrate
 from durable.store.channels import work_channel
 from tests.client.colours import rows
 from tests.transactions.libraries import open_transaction

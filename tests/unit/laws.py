@@ -7,8 +7,8 @@ from functools import partial
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from durable.core.commands import Call, SetAside
-from durable.core.history import History
+from durable.core.replay.commands import Call, SetAside
+from durable.core.replay.history import History
 from tests.unit.case import Case
 from tests.unit.programs import Block, Interpreter, Leaf, Node, Trace, confluent_programs, machine_of, programs
 from tests.unit.promises import was_terminated

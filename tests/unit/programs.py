@@ -14,10 +14,10 @@ import msgspec
 from hypothesis import strategies as st
 
 from durable import Context, RunCancelled, RunFailed, RunKey, StepFailed, workflow
-from durable.core.codec import JsonCodec
+from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import EventTimeout
-from durable.core.history import History
-from durable.core.machine import Machine
+from durable.core.replay.history import History
+from durable.core.replay.machine import Machine
 
 Main = Callable[[Context], Coroutine[Any, Any, Any]]
 Begin = Callable[[], Coroutine[Any, Any, Any]]

@@ -6,9 +6,20 @@ from datetime import timedelta
 
 import msgspec
 
-from durable.core.endings import Park, Settle
 from durable.core.failures import ErrorInfo
-from durable.core.history import ELAPSED, ChildEnd, Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value
+from durable.core.replay.endings import Park, Settle
+from durable.core.replay.history import (
+    ELAPSED,
+    ChildEnd,
+    Failure,
+    History,
+    Kind,
+    Memo,
+    OpenWait,
+    Outcome,
+    TimedOut,
+    Value,
+)
 from durable.core.runs import TERMINAL, RunKey
 from durable.store.records import (
     AbandonedWait,

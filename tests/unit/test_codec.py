@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from durable.core.codec import JsonCodec
+from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import DeserializationError, InvalidArgument, SerializationError
 
 codec = JsonCodec()

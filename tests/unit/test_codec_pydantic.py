@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from durable.core.codec import JsonCodec
+from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import DeserializationError, SerializationError
 
 pydantic = pytest.importorskip("pydantic", minversion="2.11")
@@ -144,7 +144,7 @@ def test_a_union_of_a_model_and_a_lock_is_refused_before_any_effect() -> None:
 
 def test_pydantic_is_not_imported_for_other_values() -> None:
     code = (
-        "import sys; from durable.core.codec import JsonCodec; c = JsonCodec()\n"
+        "import sys; from durable.core.codec.json_codec import JsonCodec; c = JsonCodec()\n"
         "c.check_type(dict[str, object], 'it'); c.decode(c.encode({'a': None}, 'it'), dict[str, object], 'it')\n"
         "try: c.encode(object(), 'it')\n"
         "except TypeError: pass\n"

@@ -14,13 +14,13 @@ import durable.store.queries
 
 FOLDER = Path(durable.store.queries.__file__).parent
 DISTRIBUTED = {"runs", "steps", "waits", "events"}
-ACROSS_SHARDS = {"list_runs", "find_keyed_run", "find_runs", "next_shard_value"}
+ACROSS_SHARDS = {"inspection/list_runs", "runs/find_keyed_run", "schedules/find_runs", "retention/next_shard_value"}
 """Reads without a lock, for people, before a begin, or of what shard values there are."""
 COLUMN = "workflow_name_shard"
 
 
 def statements() -> Iterator[str]:
-    return (path.stem for path in sorted(FOLDER.glob("*.sql")))
+    return (path.relative_to(FOLDER).with_suffix("").as_posix() for path in sorted(FOLDER.rglob("*.sql")))
 
 
 def parsed(name: str) -> ast.Node:

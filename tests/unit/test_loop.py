@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from durable import Context
-from durable.core.commands import Complete
-from durable.core.history import History
+from durable.core.replay.commands import Complete
+from durable.core.replay.history import History
 from tests.unit.programs import machine_of
 
 

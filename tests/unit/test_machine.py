@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from durable import Context, DuplicateKey, InvalidArgument, NondeterminismError, StepFailed, WorkflowCodeError
-from durable.core.commands import Abandon, Complete, Execute, Fail, SetAside
 from durable.core.failures import ErrorInfo
-from durable.core.history import ELAPSED, Failure, History, Memo, OpenWait, Value
+from durable.core.replay.commands import Abandon, Complete, Execute, Fail, SetAside
+from durable.core.replay.history import ELAPSED, Failure, History, Memo, OpenWait, Value
 from tests.unit.programs import Main, machine_of
 
 

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from durable import Context, InvalidArgument, RunCancelled, RunFailed, RunKey, SerializationError, workflow
-from durable.core.codec import JsonCodec
-from durable.core.commands import (
+from durable.core.codec.json_codec import JsonCodec
+from durable.core.failures import ErrorInfo
+from durable.core.replay.commands import (
     Abandon,
     CancelChild,
     Command,
@@ -21,9 +22,8 @@ from durable.core.commands import (
     StartChild,
     WaitChild,
 )
-from durable.core.failures import ErrorInfo
-from durable.core.history import Cancel, ChildEnd, History, Memo, Value
-from durable.core.machine import Machine
+from durable.core.replay.history import Cancel, ChildEnd, History, Memo, Value
+from durable.core.replay.machine import Machine
 from tests.unit.programs import Main, machine_of
 
 CHILD = RunKey("grow_0", "01890000-0000-7000-8000-000000000001")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable.core.errors import InvalidArgument
-from durable.core.schedule import Cron, Every, check_timezone, fields_of, parse_schedule
+from durable.core.schedules.expressions import Cron, Every, check_timezone, fields_of, parse_schedule
 
 CENTURY = timedelta(days=36525)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable.core.shard import fnv1a32, shard_value, shard_values
+from durable.core.shards import fnv1a32, shard_value, shard_values
 
 
 @pytest.mark.parametrize(("text", "digest"), [("", 0x811C9DC5), ("a", 0xE40C292C), ("foobar", 0xBF9CF968)])

@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from durable.core.errors import InvalidArgument
-from durable.core.schedule import Cron, Every, Schedule
-from durable.core.ticks import CatchUp, Timetable, jitter_of, run_id_of
-from durable.core.turns import Due, plan
+from durable.core.schedules.expressions import Cron, Every, Schedule
+from durable.core.schedules.timetable import CatchUp, Timetable, jitter_of, run_id_of
+from durable.core.schedules.turns import Due, plan
 
 MINUTE = timedelta(minutes=1)
 MICROSECOND = timedelta(microseconds=1)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from durable.core.loop import ReplayLoop
+from durable.core.replay.loop import ReplayLoop
 
 
 class VirtualLoop(ReplayLoop):

@@ -23,13 +23,13 @@ from uuid import UUID
 import msgspec
 
 from durable import Context, RunKey, RunRetryPolicy, Workflow, workflow
-from durable.core.codec import Codec, JsonCodec
-from durable.core.commands import Draw, Execute, StartChild, Transact
+from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.failures import ErrorInfo
-from durable.core.history import ChildEnd, Failure, History, Value
-from durable.execution import Execution
-from durable.steps import Finished, Interrupted
+from durable.core.replay.commands import Draw, Execute, StartChild, Transact
+from durable.core.replay.history import ChildEnd, Failure, History, Value
 from durable.store.records import Record, Written
+from durable.worker.run.execution import Execution
+from durable.worker.run.step_calls import Finished, Interrupted
 from tests.unit.case import Case
 from tests.unit.programs import EPOCH, SHARED, Interpreter, Trace, leaf_at, leaves_of
 from tests.unit.promises import check_the_end
@@ -93,7 +93,7 @@ class World:
     # the course of things
 
     def run(self) -> Tables:
-        with quiet(), patch("durable.draws.encoded", self._draw):
+        with quiet(), patch("durable.worker.run.draws.encoded", self._draw):
             try:
                 for _ in range(_MOST_MOVES):
                     if self.tables.is_ended:
@@ -112,7 +112,7 @@ class World:
 
     def history_at(self, moment: int) -> History:
         """What is durable at that moment, or at the end."""
-        with quiet(), patch("durable.draws.encoded", self._draw):
+        with quiet(), patch("durable.worker.run.draws.encoded", self._draw):
             try:
                 while self.moments < moment and not self.tables.is_ended:
                     self._move()

@@ -8,10 +8,10 @@ from typing import Any, TypedDict, Unpack, overload
 
 import msgspec
 
-from durable.core.codec import Codec
-from durable.core.context import Context
+from durable.core.codec.json_codec import Codec
+from durable.core.replay.context import Context
+from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.retry import RunRetryPolicy
-from durable.core.workflow import InputT, OutputT, Workflow
 
 
 class WorkflowOptions(TypedDict, total=False):

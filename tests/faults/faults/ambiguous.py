@@ -37,19 +37,19 @@ _LIMIT_SECONDS_EACH = 0.3
 _SELDOM = Cron("0 0 29 2 *")
 _LEAP_YEARS = (datetime(2015, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 
-_AFTER = {"find_transaction_memo": "store_transaction_memo"}
+_AFTER = {"transaction_steps/find_transaction_memo": "transaction_steps/store_transaction_memo"}
 """What is asked only where the answer to another was lost."""
 _BY_COMING_AND_GOING = frozenset(
     (
-        "has_settings",
-        "read_settings",
-        "hold_lock",
-        "register_worker",
-        "remove_worker",
-        "owns_runs",
-        "take_over_runs",
-        "end_sessions",
-        "orphan_owners",
+        "settings/has_settings",
+        "settings/read_settings",
+        "sessions/hold_lock",
+        "workers/register_worker",
+        "workers/remove_worker",
+        "takeovers/owns_runs",
+        "takeovers/take_over_runs",
+        "sessions/end_sessions",
+        "takeovers/orphan_owners",
     )
 )
 """What is asked by workers that come, and by those who see one go."""
@@ -161,7 +161,7 @@ def _replace_one(stage: Stage, doubtful: list[Member], missing: dict[str, int]) 
 async def _silence(stage: Stage, times: int) -> None:
     """A worker behind a network that forgets connections: only there is one ended at the server."""
     async with Proxy(stage.options.direct) as proxy:
-        doubt = Doubt({"end_backend": times}, stage.random.getrandbits(32), most_between=1)
+        doubt = Doubt({"sessions/end_backend": times}, stage.random.getrandbits(32), most_between=1)
         member = stage.fleet.spawn(msgspec.structs.replace(stage.options, conninfo=proxy.conninfo, doubt=doubt))
         try:
             while True:

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from durable import Cron
-from durable.core.ticks import Timetable
+from durable.core.schedules.timetable import Timetable
 from tests.faults.clockwork import compare
 from tests.faults.families import FAMILIES
 from tests.faults.stage import Stage, fault

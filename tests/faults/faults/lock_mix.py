@@ -14,7 +14,7 @@ import msgspec
 import psycopg
 
 from durable import DurableError, Every, RunKey
-from durable.core.ticks import Overlap
+from durable.core.schedules.timetable import Overlap
 from tests.faults.model import JUDGES, Facts, completed
 from tests.faults.stage import Stage, fault
 from tests.faults.workloads.mixing import TIMED_OUT, Mixed, mixed, tolling

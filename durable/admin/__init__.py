@@ -1,0 +1,1 @@
+"""What is done as the owner of the schema."""

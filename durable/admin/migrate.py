@@ -1,0 +1,184 @@
+"""Brings a database to the schema that this version needs."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from hashlib import sha256
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.rows import tuple_row
+
+from durable.admin.owner import act_as_owner
+from durable.core.errors import InvalidArgument, SchemaError
+from durable.postgres.conninfo import check_conninfo
+from durable.store.migrations import Migration, citus_schema, current_schema, migrations, roles_script
+from durable.store.queries import check_schema, in_schema
+
+_logger = logging.getLogger("durable.admin")
+
+_MOST_SHARDS = 4096
+_MOST_NAME = 63
+_BETWEEN_SECONDS = 0.5
+# Where our own scripts name the schema itself, and its roles; what is put there is checked and quoted.
+_SCHEMA = re.compile(r"\bSCHEMA (IF NOT EXISTS )?durable\b")
+_ROLE = re.compile(r"\bdurable_(owner|worker|client|viewer)\b")
+
+
+def migrate(
+    conninfo: str, *, schema: str = "durable", shard_count: int | None = None, citus: bool = False
+) -> list[int]:
+    """Applies what is missing and returns the versions applied, none if the schema is up to date or newer.
+
+    Creates the schema where it is missing; needs neither a superuser nor an extension, but the right to create it. Each
+    migration commits by itself, so a failed call can be repeated; concurrent calls wait for each other. Workers and
+    clients may go on meanwhile: a table in use is waited for by turns of half a second, however long that takes.
+
+    ``shard_count`` (1 to 4096; ``None`` leaves it, 1 at first) can be raised later, but never lowered: runs are found
+    by it. Workers learn of it within seconds, clients when they are made anew; until then they begin runs under the
+    former ones, which are found all the same. ``citus`` distributes the tables, once; raise the shard count with it.
+
+    Raises ``InvalidArgument``, and ``SchemaError`` where the database has no Citus to distribute over.
+    """
+    check_conninfo("conninfo", conninfo)
+    check_schema(schema)
+    if shard_count is not None and (
+        isinstance(shard_count, bool) or not isinstance(shard_count, int) or not 1 <= shard_count <= _MOST_SHARDS
+    ):
+        raise InvalidArgument("shard_count", shard_count, f"a whole number between 1 and {_MOST_SHARDS}")
+    applied: list[int] = []
+    with psycopg.connect(conninfo, autocommit=True, row_factory=tuple_row) as connection:
+        with connection.transaction():
+            act_as_owner(connection, schema)
+            _check_raise(connection, schema, shard_count)
+        while (migration := _apply_surely(connection, schema)) is not None:
+            applied.append(migration.version)
+            _logger.info("applied %s to schema %s", migration.name, schema)
+        if shard_count is not None:
+            _set_shard_count(connection, schema, shard_count)
+        if citus:
+            _distribute(connection, schema)
+    return applied
+
+
+def schema_sql(schema: str = "durable", *, citus: bool = False) -> str:
+    """The whole schema as SQL, commented, for those who want to read it or to apply it by other means; with ``citus``
+    followed by what distributes it.
+
+    A database made of it needs no ``migrate``, and later migrations apply to it.
+    """
+    return _of_schema(current_schema() + ("\n" + citus_schema() if citus else ""), schema)
+
+
+def roles_sql(schema: str = "durable") -> str:
+    """SQL, commented and to be repeated at will, that makes the roles ``<schema>_owner``, ``_worker``, ``_client`` and
+    ``_viewer`` and gives each no more than it needs.
+
+    Raises ``InvalidArgument``, also for a schema whose name leaves no room for that of a role.
+    """
+    check_schema(schema)
+    if len(schema) > _MOST_NAME - len("_worker"):
+        # Postgres would cut the name, and so make one role of four.
+        raise InvalidArgument("schema", schema, f"at most {_MOST_NAME - len('_worker')} characters, for a role adds 7")
+    return _ROLE.sub(rf'"{schema}_\1"', _of_schema(roles_script(), schema))
+
+
+def _of_schema(script: str, schema: str) -> str:
+    return _SCHEMA.sub(rf'SCHEMA \1"{schema}"', in_schema(script, schema))
+
+
+def _apply_surely(connection: Connection[Any], schema: str) -> Migration | None:
+    while True:
+        try:
+            return _apply_next(connection, schema)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+            _logger.warning("the tables of schema %s are in use, the migration is tried again: %s", schema, error)
+            time.sleep(_BETWEEN_SECONDS)
+
+
+def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
+    with connection.transaction():
+        _lock(connection, schema)
+        act_as_owner(connection, schema)
+        version = _version(connection, schema)
+        missing = [migration for migration in migrations() if migration.version > version]
+        if not missing:
+            return None
+        if version == 0:
+            _create_schema(connection, schema)
+        migration = missing[0]
+        # Whoever waits for a table's lock holds up all who come later: rather step back, and let them pass.
+        connection.execute("SET LOCAL lock_timeout = '500ms'")
+        connection.execute(in_schema(migration.sql, schema))
+        connection.execute(
+            sql.SQL("UPDATE {}.settings SET schema_version = %s").format(sql.Identifier(schema)), [migration.version]
+        )
+        return migration
+
+
+def _lock(connection: Connection[Any], schema: str) -> None:
+    # A transaction's lock and not a session's: it holds behind a transaction pooler too.
+    key = int.from_bytes(sha256(f"durable migrate {schema}".encode()).digest()[:8], "big", signed=True)
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+
+
+def _version(connection: Connection[Any], schema: str) -> int:
+    # Not to_regclass: it answers from a cache that need not know yet what was committed while we waited for the lock.
+    tables = "SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'settings'"
+    if connection.execute(tables, [schema]).fetchone() is None:
+        return 0
+    return _setting(connection, schema, "schema_version")
+
+
+def _create_schema(connection: Connection[Any], schema: str) -> None:
+    # CREATE SCHEMA IF NOT EXISTS asks for the right to create even where there is nothing to do.
+    if connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is None:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+
+
+def _check_raise(connection: Connection[Any], schema: str, shard_count: int | None) -> None:
+    if shard_count is not None and _version(connection, schema) > 0:
+        current = _setting(connection, schema, "shard_count")
+        if shard_count < current:
+            raise InvalidArgument(
+                "shard_count",
+                shard_count,
+                f"this database has {current}, which can only be raised: runs are found by it",
+            )
+
+
+def _set_shard_count(connection: Connection[Any], schema: str, shard_count: int) -> None:
+    with connection.transaction():
+        _lock(connection, schema)
+        act_as_owner(connection, schema)
+        _check_raise(connection, schema, shard_count)
+        connection.execute(
+            sql.SQL("UPDATE {}.settings SET shard_count = %s").format(sql.Identifier(schema)), [shard_count]
+        )
+
+
+def _distribute(connection: Connection[Any], schema: str) -> None:
+    if connection.execute("SELECT FROM pg_extension WHERE extname = 'citus'").fetchone() is None:
+        raise SchemaError(
+            "this database has no Citus: create the extension citus in it, on the coordinator, or leave out --citus"
+        )
+    with connection.transaction():
+        _lock(connection, schema)
+        act_as_owner(connection, schema)
+        runs = sql.Identifier(schema, "runs").as_string(connection)
+        if connection.execute("SELECT FROM pg_dist_partition WHERE logicalrelid = %s::regclass", [runs]).fetchone():
+            return
+        connection.execute(in_schema(citus_schema(), schema))
+        _logger.info("distributed the tables of schema %s", schema)
+
+
+def _setting(connection: Connection[Any], schema: str, name: str) -> int:
+    row = connection.execute(
+        sql.SQL("SELECT {} FROM {}.settings").format(sql.Identifier(name), sql.Identifier(schema))
+    ).fetchone()
+    if row is None:
+        raise psycopg.DataError(f'"{schema}".settings is empty; it holds exactly one row')
+    return int(row[0])

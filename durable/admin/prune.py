@@ -1,0 +1,132 @@
+"""Retention: deletes runs that ended long ago, with all that is theirs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import Connection
+
+from durable.admin.owner import act_as_owner
+from durable.core.durations import Duration, seconds
+from durable.core.keys import check_key
+from durable.core.replay.workflow import Workflow
+from durable.core.shards import shard_values
+from durable.postgres.conninfo import check_conninfo
+from durable.postgres.drive import run
+from durable.store import retention
+from durable.store.queries import check_schema
+from durable.store.retention import OldRun
+from durable.store.settings import read_settings
+from durable.store.statement import Op, T
+
+_MOST_RUNS = 1000
+"""In one transaction: bounds its locks, and what a stop in the middle throws away."""
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
+
+
+class _Page(msgspec.Struct, frozen=True):
+    """``spared`` is how many runs stay only because their parent does; ``last`` is where the next page begins."""
+
+    deleted: int
+    spared: int
+    last: str | None
+
+
+def prune(
+    conninfo: str, *, older_than: Duration, workflow: Workflow[Any, Any] | str | None = None, schema: str = "durable"
+) -> int:
+    """Deletes the runs, of one workflow or of all, that ended longer ago than that (seconds or a ``timedelta``), with
+    their memos, waits and events; returns how many.
+
+    A child stays while its parent does, and a parent while one of its children has not ended that long ago; both go
+    in one call once they may. A run that is being retried stays. Whoever asks for a deleted run gets ``RunNotFound``;
+    a key that it was begun with begins a new run, and so does ``backfill`` for its tick.
+
+    Goes through the tables by pages of 1,000 runs, each a transaction of its own: it can be ended and begun anew at any
+    time, and go on several times at once, beside workers and clients. Acts as the owner of the schema: the roles of
+    workers and clients may delete no run.
+
+    Raises ``InvalidArgument``; ``SchemaError`` where the schema is missing or older than this code; what psycopg says
+    of the database, such as a foreign key of a table of yours that refers to a run.
+    """
+    check_conninfo("conninfo", conninfo)
+    check_schema(schema)
+    age = seconds("older_than", older_than)
+    name = workflow.name if isinstance(workflow, Workflow) else workflow
+    if name is not None:
+        name = check_key("workflow", name)
+    deleted = 0
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        while True:
+            pages = list(_pages(connection, schema, age, name))
+            gone = sum(page.deleted for page in pages)
+            deleted += gone
+            if not gone or not any(page.spared for page in pages):  # else families have lost their eldest
+                return deleted
+
+
+def _pages(connection: Connection[Any], schema: str, age: float, name: str | None) -> Iterator[_Page]:
+    for shard_value in _shard_values(connection, schema, name):
+        _as_owner(connection, schema, iter(retention.delete_orphans(schema, shard_value)))
+        last: str | None = _FIRST_ID
+        while last is not None:
+            page = _as_owner(connection, schema, _prune_page(schema, shard_value, age, last))
+            yield page
+            last = page.last
+
+
+def _shard_values(connection: Connection[Any], schema: str, name: str | None) -> Iterator[str]:
+    settings = _as_owner(connection, schema, read_settings(schema))
+    if name is not None:
+        yield from shard_values(name, settings.shard_count)
+        return
+    shard_value: str | None = ""
+    while shard_value is not None:
+        shard_value = _as_owner(connection, schema, iter(retention.next_shard_value(schema, shard_value)))
+        if shard_value is not None:
+            yield shard_value
+
+
+def _as_owner(connection: Connection[Any], schema: str, operation: Op[T]) -> T:
+    with connection.transaction():
+        act_as_owner(connection, schema)
+        return run(connection, operation)
+
+
+def _prune_page(schema: str, shard_value: str, age: float, after: str) -> Op[_Page]:
+    page = yield from retention.find_old_runs(schema, shard_value, age, after=after, limit=_MOST_RUNS)
+    kept = yield from _with_parents(schema, page.old)
+    run_ids = [old.run_id for old in page.old if old.run_id not in kept]
+    with_children = yield from _with_young_children(schema, shard_value, age, run_ids)
+    run_ids = [run_id for run_id in run_ids if run_id not in with_children]
+    deleted = (yield from retention.delete_runs(schema, shard_value, age, run_ids)) if run_ids else 0
+    return _Page(deleted, len(kept), page.last)
+
+
+def _with_parents(schema: str, runs: Sequence[OldRun]) -> Op[set[str]]:
+    children: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for child in runs:
+        if child.parent is not None:
+            children[child.parent.workflow_name_shard][child.parent.run_id].append(child.run_id)
+    kept: set[str] = set()
+    for shard_value, by_parent in children.items():
+        parents = yield from retention.find_kept_parents(schema, shard_value, list(by_parent))
+        kept.update(child for parent in parents for child in by_parent[parent])
+    return kept
+
+
+def _with_young_children(schema: str, shard_value: str, age: float, run_ids: Sequence[str]) -> Op[set[str]]:
+    if not run_ids:
+        return set()
+    parents: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for run_id, child in (yield from retention.find_children(schema, shard_value, run_ids)):
+        parents[child.workflow_name_shard][child.run_id] = run_id
+    kept: set[str] = set()
+    for child_shard, by_child in parents.items():
+        young = yield from retention.find_young_runs(schema, child_shard, age, list(by_child))
+        kept.update(by_child[child] for child in young)
+    return kept

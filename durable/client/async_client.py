@@ -1,0 +1,250 @@
+"""What applications on asyncio use: the methods of ``Client``, awaited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, overload
+
+from durable.client.connections import AsyncConnections, AsyncPool
+from durable.client.handles import AsyncHandle
+from durable.client.operations import BeginOptions, Begun, Operations, check_run_key
+from durable.client.results import AsyncOutcomes
+from durable.client.schedules import ScheduleOperations, ScheduleOptions, ScheduleStatus
+from durable.core.codec.json_codec import Codec, JsonCodec
+from durable.core.replay.workflow import InputT, OutputT, Workflow
+from durable.core.runs import Run, RunKey, RunStatus, Status
+from durable.core.schedules.expressions import Schedule
+from durable.postgres.drive import run_async
+from durable.postgres.transactions import AsyncTransaction
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """As ``Client``, for asyncio: the same methods, awaited. Belongs to one event loop."""
+
+    def __init__(
+        self, conninfo_or_pool: str | AsyncPool, *, schema: str = "durable", codec: Codec | None = None
+    ) -> None:
+        self._operations = Operations(schema, JsonCodec() if codec is None else codec)
+        self._connections = AsyncConnections(conninfo_or_pool)
+        self._schedules = ScheduleOperations(self._operations)
+        self._outcomes = AsyncOutcomes(self._connections, self._operations)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """As ``Client.close``. Whoever still awaits a result gets a ``DurableError``."""
+        await self._outcomes.close()
+        await self._connections.close()
+
+    @overload
+    async def begin(
+        self, wf: Workflow[None, OutputT], input: None = None, **options: Unpack[BeginOptions]
+    ) -> AsyncHandle[OutputT]: ...
+    @overload
+    async def begin(
+        self, wf: Workflow[InputT, OutputT], input: InputT, **options: Unpack[BeginOptions]
+    ) -> AsyncHandle[OutputT]: ...
+    async def begin(
+        self, wf: Workflow[Any, Any], input: Any = None, **options: Unpack[BeginOptions]
+    ) -> AsyncHandle[Any]:
+        """As ``Client.begin``."""
+        new = self._operations.new_run(wf, input, **options)
+        return self._begun(wf, await self._connections.run(lambda: self._operations.begin(new)))
+
+    @overload
+    async def begin_tx(
+        self, tx: AsyncTransaction, wf: Workflow[None, Any], input: None = None, **options: Unpack[BeginOptions]
+    ) -> RunKey: ...
+    @overload
+    async def begin_tx(
+        self, tx: AsyncTransaction, wf: Workflow[InputT, Any], input: InputT, **options: Unpack[BeginOptions]
+    ) -> RunKey: ...
+    async def begin_tx(
+        self, tx: AsyncTransaction, wf: Workflow[Any, Any], input: Any = None, **options: Unpack[BeginOptions]
+    ) -> RunKey:
+        """As ``Client.begin_tx``."""
+        new = self._operations.new_run(wf, input, **options)
+        return (await run_async(tx, self._operations.begin(new))).run_key
+
+    async def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
+        """As ``Client.begin_many``."""
+        new = self._operations.new_runs(wf, inputs)
+        return await self._connections.transact(lambda: self._operations.begin_many(new))
+
+    async def publish_event(
+        self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
+    ) -> None:
+        """As ``Client.publish_event``."""
+        event = self._operations.new_event(run_key, name, payload, key)
+        await self._connections.run(lambda: self._operations.publish_event(event))
+
+    async def publish_event_tx(
+        self, tx: AsyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
+    ) -> None:
+        """As ``Client.publish_event_tx``."""
+        event = self._operations.new_event(run_key, name, payload, key)
+        await run_async(tx, self._operations.publish_event(event))
+
+    async def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.cancel_run``."""
+        request = self._operations.new_request(run_key, "cancel", reason)
+        await self._connections.run(lambda: self._operations.request_end(request))
+
+    async def cancel_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.cancel_run_tx``."""
+        request = self._operations.new_request(run_key, "cancel", reason)
+        await run_async(tx, self._operations.request_end(request))
+
+    async def terminate_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.terminate_run``."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        await self._connections.run(lambda: self._operations.request_end(request))
+
+    async def terminate_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+        """As ``Client.terminate_run_tx``."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        await run_async(tx, self._operations.request_end(request))
+
+    async def retry_run(self, run_key: RunKey | str) -> None:
+        """As ``Client.retry_run``."""
+        request = self._operations.new_request(run_key, "retry")
+        await self._connections.run(lambda: self._operations.request_retry(request))
+
+    async def retry_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> None:
+        """As ``Client.retry_run_tx``."""
+        request = self._operations.new_request(run_key, "retry")
+        await run_async(tx, self._operations.request_retry(request))
+
+    async def schedule(
+        self,
+        wf: Workflow[InputT, Any],
+        input: InputT,
+        schedule_id: str | None,
+        schedule: Schedule | str,
+        **options: Unpack[ScheduleOptions],
+    ) -> bool:
+        """As ``Client.schedule``."""
+        request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
+        return await self._connections.transact(lambda: self._schedules.schedule(request))
+
+    async def schedule_tx(
+        self,
+        tx: AsyncTransaction,
+        wf: Workflow[InputT, Any],
+        input: InputT,
+        schedule_id: str | None,
+        schedule: Schedule | str,
+        **options: Unpack[ScheduleOptions],
+    ) -> bool:
+        """As ``Client.schedule_tx``."""
+        request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
+        return await run_async(tx, self._schedules.schedule(request))
+
+    async def pause_schedule(self, schedule_id: str) -> None:
+        """As ``Client.pause_schedule``."""
+        await self._connections.transact(lambda: self._schedules.pause(schedule_id))
+
+    async def pause_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
+        """As ``Client.pause_schedule_tx``."""
+        await run_async(tx, self._schedules.pause(schedule_id))
+
+    async def resume_schedule(self, schedule_id: str) -> None:
+        """As ``Client.resume_schedule``."""
+        await self._connections.transact(lambda: self._schedules.resume(schedule_id))
+
+    async def resume_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
+        """As ``Client.resume_schedule_tx``."""
+        await run_async(tx, self._schedules.resume(schedule_id))
+
+    async def delete_schedule(self, schedule_id: str) -> None:
+        """As ``Client.delete_schedule``."""
+        await self._connections.transact(self._schedules.deletion(schedule_id))
+
+    async def delete_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
+        """As ``Client.delete_schedule_tx``."""
+        await run_async(tx, self._schedules.deletion(schedule_id)())
+
+    async def list_schedules(self) -> list[ScheduleStatus]:
+        """As ``Client.list_schedules``."""
+        return await self._connections.transact(self._schedules.statuses)
+
+    async def list_schedules_tx(self, tx: AsyncTransaction) -> list[ScheduleStatus]:
+        """As ``Client.list_schedules_tx``."""
+        return await run_async(tx, self._schedules.statuses())
+
+    async def trigger(self, schedule_id: str) -> RunKey:
+        """As ``Client.trigger``."""
+        run_id = self._schedules.new_run_id()
+        return await self._connections.transact(lambda: self._schedules.trigger(schedule_id, run_id))
+
+    async def trigger_tx(self, tx: AsyncTransaction, schedule_id: str) -> RunKey:
+        """As ``Client.trigger_tx``."""
+        return await run_async(tx, self._schedules.trigger(schedule_id, self._schedules.new_run_id()))
+
+    async def backfill(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
+        """As ``Client.backfill``."""
+        return await self._connections.transact(lambda: self._schedules.backfill(schedule_id, start, end))
+
+    async def backfill_tx(self, tx: AsyncTransaction, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
+        """As ``Client.backfill_tx``."""
+        return await run_async(tx, self._schedules.backfill(schedule_id, start, end))
+
+    async def get_run_status(self, run_key: RunKey | str) -> RunStatus:
+        """As ``Client.get_run_status``."""
+        checked = check_run_key("run_key", run_key)
+        return await self._connections.run(lambda: self._operations.run_status(checked))
+
+    async def get_run_status_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> RunStatus:
+        """As ``Client.get_run_status_tx``."""
+        return await run_async(tx, self._operations.run_status(check_run_key("run_key", run_key)))
+
+    @overload
+    async def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
+    @overload
+    async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any: ...
+    async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
+        """As ``Client.get_run_output``."""
+        checked = check_run_key("run_key", run_key)
+        return await self._connections.run(lambda: self._operations.run_output(checked, type))
+
+    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
+        """As ``Client.get_run_output_tx``."""
+        return await run_async(tx, self._operations.run_output(check_run_key("run_key", run_key), type))
+
+    async def list_runs(
+        self,
+        *,
+        workflow: Workflow[Any, Any] | str | None = None,
+        status: Status | None = None,
+        limit: int = 100,
+        before: RunKey | str | None = None,
+    ) -> list[Run]:
+        """As ``Client.list_runs``."""
+        query = self._operations.list_runs
+        return await self._connections.run(lambda: query(workflow, status, limit, before))
+
+    @overload
+    def handle(self, run_key: RunKey | str, wf_or_type: Workflow[Any, OutputT]) -> AsyncHandle[OutputT]: ...
+    @overload
+    def handle(self, run_key: RunKey | str, wf_or_type: type[T]) -> AsyncHandle[T]: ...
+    @overload
+    def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]: ...
+    def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]:
+        """As ``Client.handle``; not awaited, since it asks nothing."""
+        is_workflow = isinstance(wf_or_type, Workflow)
+        output_type = wf_or_type.output_type if is_workflow else wf_or_type
+        codec = wf_or_type.codec if is_workflow else None
+        return AsyncHandle(check_run_key("run_key", run_key), False, output_type, codec, self._outcomes)
+
+    def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> AsyncHandle[Any]:
+        return AsyncHandle(begun.run_key, begun.created, wf.output_type, wf.codec, self._outcomes)

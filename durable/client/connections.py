@@ -1,0 +1,246 @@
+"""A client's connections, in both colours: a small pool of its own, or the caller's."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+from durable.core.errors import DurableError
+from durable.postgres.conninfo import check_conninfo_or_pool
+from durable.postgres.drive import run, run_async
+from durable.store.sessions import is_pooled
+from durable.store.statement import Op, T
+
+SyncPool: TypeAlias = ConnectionPool[Any]
+AsyncPool: TypeAlias = AsyncConnectionPool[Any]
+
+_MOST_CONNECTIONS = 8
+_MOST_BROKEN = 2
+_CONFLICT_PAUSES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16)
+"""Between tries of what met a serialization failure or a deadlock, where that is the database's way."""
+_OPTIONS: dict[str, Any] = {"autocommit": True}
+
+
+class Connections:
+    """Opens its pool on first use. A pool that was given stays the caller's: it is neither opened nor closed here."""
+
+    def __init__(self, conninfo_or_pool: str | SyncPool) -> None:
+        if isinstance(conninfo_or_pool, ConnectionPool):
+            self._pool: SyncPool = conninfo_or_pool
+            self._conninfo: str | None = None
+        else:
+            self._conninfo = check_conninfo_or_pool(
+                conninfo_or_pool, "a Client takes a conninfo or a psycopg_pool.ConnectionPool"
+            )
+            self._pool = ConnectionPool(
+                self._conninfo,
+                kwargs=_OPTIONS,
+                min_size=1,
+                max_size=_MOST_CONNECTIONS,
+                open=False,
+                name="durable",
+                configure=self._meet_pooler,
+            )
+        self._is_open = self._conninfo is None
+        self._is_closed = False
+        self._lock = threading.Lock()
+        # Those who wait for results may not take the connections of those who bring them about.
+        self.listeners = threading.BoundedSemaphore(max(1, self._pool.max_size // 2))
+        self.may_listen = self._pool.max_size > 1
+
+    @contextmanager
+    def connection(self) -> Generator[Connection[Any], None, None]:
+        """A connection in autocommit. Raises ``PoolTimeout`` if none can be had, and at the first use of a conninfo
+        what psycopg says of it."""
+        with self._opened().connection() as connection:
+            before = connection.autocommit
+            if not before:
+                connection.autocommit = True
+            try:
+                yield connection
+            finally:
+                if not before and not connection.closed:
+                    connection.autocommit = before
+
+    def run(self, make: Callable[[], Op[T]]) -> T:
+        """Runs an operation, each statement in a transaction of its own."""
+        return self._run(make, lambda connection: run(connection, make()))
+
+    def transact(self, make: Callable[[], Op[T]]) -> T:
+        """Runs an operation in one transaction."""
+
+        def attempt(connection: Connection[Any]) -> T:
+            with connection.transaction():
+                return run(connection, make())
+
+        return self._run(make, attempt)
+
+    def _run(self, make: Callable[[], Op[T]], attempt: Callable[[Connection[Any]], T]) -> T:
+        for pause in _CONFLICT_PAUSES:
+            try:
+                return self._run_once(make, attempt)
+            except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
+                time.sleep(pause)
+        return self._run_once(make, attempt)
+
+    def _run_once(self, make: Callable[[], Op[T]], attempt: Callable[[Connection[Any]], T]) -> T:
+        for _ in range(_MOST_BROKEN):
+            connection: Connection[Any] | None = None
+            try:
+                with self.connection() as connection:
+                    return attempt(connection)
+            except psycopg.OperationalError:
+                if connection is None or not connection.broken:
+                    raise
+            # It broke, so its neighbours in the pool may be broken too; the operation can be run anew.
+            self._pool.check()
+        with self.connection() as connection:
+            return attempt(connection)
+
+    def close(self) -> None:
+        """Any number of times."""
+        with self._lock:
+            self._is_closed = True
+            if self._conninfo is not None:
+                self._pool.close()
+
+    def check_open(self) -> None:
+        """Raises ``DurableError`` if it is closed."""
+        if self._is_closed:
+            raise DurableError("this client is closed")
+
+    def _meet_pooler(self, connection: Connection[Any]) -> None:
+        if run(connection, is_pooled(connection.info.backend_pid)):
+            connection.prepare_threshold = None  # the next transaction may be another session's
+            self.may_listen = False
+
+    def _opened(self) -> SyncPool:
+        self.check_open()
+        if not self._is_open and self._conninfo is not None:
+            with self._lock:
+                if not self._is_open:
+                    # A pool would try for half a minute and then not say what was wrong.
+                    psycopg.connect(self._conninfo, **_OPTIONS).close()
+                    self._pool.open()
+                    self._is_open = True
+        return self._pool
+
+
+class AsyncConnections:
+    """As ``Connections``, for asyncio."""
+
+    def __init__(self, conninfo_or_pool: str | AsyncPool) -> None:
+        if isinstance(conninfo_or_pool, AsyncConnectionPool):
+            self._pool: AsyncPool = conninfo_or_pool
+            self._conninfo: str | None = None
+        else:
+            self._conninfo = check_conninfo_or_pool(
+                conninfo_or_pool, "an AsyncClient takes a conninfo or a psycopg_pool.AsyncConnectionPool"
+            )
+            self._pool = AsyncConnectionPool(
+                self._conninfo,
+                kwargs=_OPTIONS,
+                min_size=1,
+                max_size=_MOST_CONNECTIONS,
+                open=False,
+                name="durable",
+                configure=self._meet_pooler,
+            )
+        self._is_open = self._conninfo is None
+        self._is_closed = False
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[AsyncConnection[Any], None]:
+        """As ``Connections.connection``."""
+        pool = await self._opened()
+        async with pool.connection() as connection:
+            before = connection.autocommit
+            if not before:
+                await connection.set_autocommit(True)
+            try:
+                yield connection
+            finally:
+                if not before and not connection.closed:
+                    await connection.set_autocommit(before)
+
+    async def connect(self) -> AsyncConnection[Any]:
+        """A connection beside the pool, in autocommit, for the caller to close."""
+        await self._opened()
+        conninfo: str = await _value(self._pool.conninfo)
+        options: dict[str, Any] = await _value(self._pool.kwargs) or {}
+        return await AsyncConnection.connect(conninfo, **{**options, **_OPTIONS})
+
+    async def run(self, make: Callable[[], Op[T]]) -> T:
+        """As ``Connections.run``."""
+        return await self._run(make, is_transaction=False)
+
+    async def transact(self, make: Callable[[], Op[T]]) -> T:
+        """As ``Connections.transact``."""
+        return await self._run(make, is_transaction=True)
+
+    async def _run(self, make: Callable[[], Op[T]], *, is_transaction: bool) -> T:
+        for pause in _CONFLICT_PAUSES:
+            try:
+                return await self._run_once(make, is_transaction=is_transaction)
+            except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
+                await asyncio.sleep(pause)
+        return await self._run_once(make, is_transaction=is_transaction)
+
+    async def _run_once(self, make: Callable[[], Op[T]], *, is_transaction: bool) -> T:
+        async def attempt(connection: AsyncConnection[Any]) -> T:
+            if not is_transaction:
+                return await run_async(connection, make())
+            async with connection.transaction():
+                return await run_async(connection, make())
+
+        for _ in range(_MOST_BROKEN):
+            connection: AsyncConnection[Any] | None = None
+            try:
+                async with self.connection() as connection:
+                    return await attempt(connection)
+            except psycopg.OperationalError:
+                if connection is None or not connection.broken:
+                    raise
+            await self._pool.check()
+        async with self.connection() as connection:
+            return await attempt(connection)
+
+    async def close(self) -> None:
+        """Any number of times."""
+        self._is_closed = True
+        if self._conninfo is not None:
+            await self._pool.close()
+
+    def check_open(self) -> None:
+        """As ``Connections.check_open``."""
+        if self._is_closed:
+            raise DurableError("this client is closed")
+
+    async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
+        if await run_async(connection, is_pooled(connection.info.backend_pid)):
+            connection.prepare_threshold = None
+
+    async def _opened(self) -> AsyncPool:
+        self.check_open()
+        if not self._is_open and self._conninfo is not None:
+            async with self._lock:
+                if not self._is_open:
+                    await (await AsyncConnection.connect(self._conninfo, **_OPTIONS)).close()
+                    await self._pool.open()
+                    self._is_open = True
+        return self._pool
+
+
+async def _value(given: Any) -> Any:
+    value = given() if callable(given) else given
+    return await value if inspect.isawaitable(value) else value

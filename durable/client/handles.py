@@ -1,0 +1,129 @@
+"""One run in the hands of the application that began it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+from durable.client.results import AsyncOutcomes, Outcomes
+from durable.core.codec.json_codec import Codec
+from durable.core.durations import seconds
+from durable.core.runs import RunKey, RunStatus
+
+OutputT = TypeVar("OutputT")
+
+
+class Handle(Generic[OutputT]):
+    """Made by ``Client.begin`` and ``Client.handle``. Lives as long as its client."""
+
+    def __init__(
+        self,
+        run_key: RunKey,
+        created: bool,  # noqa: FBT001 - always passed by name or by the client
+        output_type: Any,
+        codec: Codec | None,
+        outcomes: Outcomes,
+    ) -> None:
+        self.run_key = run_key
+        """Names the run everywhere; its text can be stored."""
+        self.created = created
+        """False where the run existed already: ``begin`` with the key of an earlier run, or ``Client.handle``."""
+        self._output_type = output_type
+        self._codec = codec
+        self._outcomes = outcomes
+        self._connections = outcomes.connections
+        self._operations = outcomes.operations
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of run {self.run_key}>"
+
+    def status(self) -> RunStatus:
+        """Where the run stands now. Raises ``RunNotFound``."""
+        return self._connections.run(lambda: self._operations.run_status(self.run_key))
+
+    def result(self, timeout: timedelta | float | None = None) -> OutputT:
+        """Waits until the run has ended and returns its output, as the workflow's return annotation declares it.
+
+        ``timeout`` in seconds; ``None`` waits for as long as it takes, 0 looks once. Raises ``RunFailed``,
+        ``RunCancelled``, ``ResultTimeout`` (the run goes on) or ``RunNotFound``. A lost connection is made anew;
+        ``psycopg_pool.PoolTimeout`` is raised if the database stays away.
+        """
+        outcome = self._outcomes.outcome(self.run_key, None if timeout is None else seconds("timeout", timeout))
+        result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
+        return result
+
+    def publish(self, name: str, payload: object = None, *, key: str | None = None) -> None:
+        """As ``Client.publish_event`` for this run."""
+        event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
+        self._connections.run(lambda: self._operations.publish_event(event))
+
+    def cancel(self, reason: str | None = None) -> None:
+        """As ``Client.cancel_run`` for this run."""
+        request = self._operations.new_request(self.run_key, "cancel", reason)
+        self._connections.run(lambda: self._operations.request_end(request))
+
+    def terminate(self, reason: str | None = None) -> None:
+        """As ``Client.terminate_run`` for this run."""
+        request = self._operations.new_request(self.run_key, "terminate", reason)
+        self._connections.run(lambda: self._operations.request_end(request))
+
+    def retry(self) -> None:
+        """As ``Client.retry_run`` for this run."""
+        request = self._operations.new_request(self.run_key, "retry")
+        self._connections.run(lambda: self._operations.request_retry(request))
+
+
+class AsyncHandle(Generic[OutputT]):
+    """As ``Handle``, for asyncio."""
+
+    def __init__(
+        self,
+        run_key: RunKey,
+        created: bool,  # noqa: FBT001 - as above
+        output_type: Any,
+        codec: Codec | None,
+        outcomes: AsyncOutcomes,
+    ) -> None:
+        self.run_key = run_key
+        """As ``Handle.run_key``."""
+        self.created = created
+        """As ``Handle.created``."""
+        self._output_type = output_type
+        self._codec = codec
+        self._outcomes = outcomes
+        self._connections = outcomes.connections
+        self._operations = outcomes.operations
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of run {self.run_key}>"
+
+    async def status(self) -> RunStatus:
+        """As ``Handle.status``."""
+        return await self._connections.run(lambda: self._operations.run_status(self.run_key))
+
+    async def result(self, timeout: timedelta | float | None = None) -> OutputT:
+        """As ``Handle.result``. Any number of tasks may wait at once: they share one connection."""
+        limit = None if timeout is None else seconds("timeout", timeout)
+        outcome = await self._outcomes.outcome(self.run_key, limit)
+        result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
+        return result
+
+    async def publish(self, name: str, payload: object = None, *, key: str | None = None) -> None:
+        """As ``Handle.publish``."""
+        event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
+        await self._connections.run(lambda: self._operations.publish_event(event))
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """As ``Handle.cancel``."""
+        request = self._operations.new_request(self.run_key, "cancel", reason)
+        await self._connections.run(lambda: self._operations.request_end(request))
+
+    async def terminate(self, reason: str | None = None) -> None:
+        """As ``Handle.terminate``."""
+        request = self._operations.new_request(self.run_key, "terminate", reason)
+        await self._connections.run(lambda: self._operations.request_end(request))
+
+    async def retry(self) -> None:
+        """As ``Handle.retry``."""
+        request = self._operations.new_request(self.run_key, "retry")
+        await self._connections.run(lambda: self._operations.request_retry(request))

@@ -1,0 +1,368 @@
+"""Each operation of a client, once, as a generator of statements: no I/O, no colour.
+
+What can be refused is refused by the methods that make a ``NewRun`` or ``NewEvent``, before any statement is run. The
+operations themselves may be run anew after a lost connection: all ids are chosen beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypedDict, get_args
+from uuid import UUID, uuid5
+
+import msgspec
+
+from durable.core.arguments import check_codec, instance, one_of, whole_number
+from durable.core.codec.json_codec import Codec
+from durable.core.durations import aware, seconds
+from durable.core.errors import (
+    InvalidArgument,
+    RunCancelled,
+    RunFailed,
+    RunNotCancellable,
+    RunNotCompleted,
+    RunNotFound,
+    RunNotRetryable,
+    RunTerminal,
+)
+from durable.core.keys import check_key
+from durable.core.replay.workflow import Workflow, check_workflow
+from durable.core.runs import TERMINAL, Run, RunKey, RunStatus, Status
+from durable.core.shards import shard_value
+from durable.store import events, inspection, runs
+from durable.store.channels import announce_event, announce_runs
+from durable.store.events import NewEvent
+from durable.store.ids import uuid7
+from durable.store.inspection import Outcome
+from durable.store.queries import check_schema
+from durable.store.runs import NewRun
+from durable.store.settings import read_settings
+from durable.store.statement import Op
+
+_KEYED_RUNS = UUID("5a3f6f4e-6c0b-4b8e-9d55-3d0f1a2b7c11")
+_MOST_TAGS = 64
+_MOST_TAG_BYTES = 1000
+_MOST_REASON = 2000
+_MOST_LISTED = 10_000
+_BATCH_ROWS = 5_000
+_BATCH_CHARACTERS = 16 * 1024 * 1024
+_TRIES = 3
+
+
+RequestKind = Literal["cancel", "terminate", "retry"]
+
+
+class BeginOptions(TypedDict, total=False):
+    """The keywords of ``begin`` and ``begin_tx``."""
+
+    key: str | None
+    """Makes it idempotent for as long as the first run is kept: the same workflow and key give the same run, whatever
+    the other arguments."""
+    delay: timedelta | float | None
+    """Seconds after which it starts at the earliest, by the database's clock. Not with ``at``."""
+    at: datetime | None
+    """When it starts at the earliest, aware."""
+    priority: int
+    """Higher goes first, -32768 to 32767; 0 if not given."""
+    tags: Mapping[str, str] | None
+    """At most 64, for people to find the run by."""
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """``created`` is False where a run of the same key existed already."""
+
+    run_key: RunKey
+    created: bool
+
+
+class Operations:
+    """Knows the schema, the codec and, once it has been read, the shard count."""
+
+    def __init__(self, schema: str, codec: Codec) -> None:
+        self.schema = check_schema(schema)
+        check_codec(codec)
+        self.codec = codec
+        self._shard_count: int | None = None
+
+    def shard_count(self) -> Op[int]:
+        """Asks the database the first time only. Raises ``SchemaError``."""
+        if self._shard_count is None:
+            self._shard_count = (yield from read_settings(self.schema)).shard_count
+        return self._shard_count
+
+    def check_schema(self) -> Op[None]:
+        """Raises ``SchemaError``, rather than leave it to a statement that misses its table."""
+        yield from self.shard_count()
+
+    # begin
+
+    def new_run(
+        self,
+        wf: Workflow[Any, Any],
+        input: object,
+        *,
+        key: str | None = None,
+        delay: timedelta | float | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> NewRun:
+        """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
+        check_workflow(wf)
+        if delay is not None and at is not None:
+            raise InvalidArgument("at", at, "give either delay or at")
+        return NewRun(
+            run_id=str(uuid7()) if key is None else _keyed_run_id(wf.name, check_key("key", key)),
+            workflow_name=wf.name,
+            version=wf.version,
+            input=wf.encoded_input(input, self.codec),
+            key=key,
+            delay=None if delay is None else seconds("delay", delay),
+            at=None if at is None else aware("at", at).astimezone(UTC),
+            priority=whole_number("priority", priority, -32768, 32767),
+            tags=None if tags is None else _tags(tags),
+            timeout=wf.timeout,
+        )
+
+    def new_runs(self, wf: Workflow[Any, Any], inputs: Iterable[object]) -> list[NewRun]:
+        """One run an input, in their order."""
+        check_workflow(wf)
+        try:
+            numbered = list(enumerate(inputs))
+        except TypeError:
+            raise InvalidArgument("inputs", inputs, "what can be iterated, one input a run") from None
+        return [
+            NewRun(
+                str(uuid7()),
+                wf.name,
+                wf.version,
+                wf.encoded_input(input, self.codec, f"inputs[{number}]"),
+                timeout=wf.timeout,
+            )
+            for number, input in numbered
+        ]
+
+    def begin(self, run: NewRun) -> Op[Begun]:
+        """Inserts the run and tells the workers."""
+        shard = yield from self._shard_value(run)
+        is_new = yield from runs.begin_run(self.schema, shard, run)
+        yield from announce_runs(self.schema, shard)
+        # Without a key only an earlier try of this very operation can have inserted it.
+        return Begun(RunKey(shard, run.run_id), is_new or run.key is None)
+
+    def begin_many(self, new: Sequence[NewRun]) -> Op[list[RunKey]]:
+        """Inserts all of them, a statement for each shard value and batch."""
+        count = yield from self.shard_count()
+        by_shard: dict[str, list[NewRun]] = {}
+        run_keys: list[RunKey] = []
+        for run in new:
+            shard = shard_value(run.workflow_name, run.run_id, count)
+            by_shard.setdefault(shard, []).append(run)
+            run_keys.append(RunKey(shard, run.run_id))
+        for shard, members in by_shard.items():
+            for batch in _batches(members):
+                yield from runs.begin_runs(self.schema, shard, batch)
+        for shard in by_shard:
+            yield from announce_runs(self.schema, shard)
+        return run_keys
+
+    def _shard_value(self, run: NewRun) -> Op[str]:
+        count = yield from self.shard_count()
+        while run.key is not None:
+            # The count may have been raised since the first run of this key was begun, and since we read it.
+            earlier = {shard_value(run.workflow_name, run.run_id, former) for former in range(1, count + 1)}
+            current, found = yield from runs.find_keyed_run(self.schema, sorted(earlier), run.run_id)
+            if found is not None:
+                return found
+            if current == count:
+                break
+            count = self._shard_count = current
+        return shard_value(run.workflow_name, run.run_id, count)
+
+    # events
+
+    def new_event(
+        self, run_key: RunKey | str, name: str, payload: object, key: str | None, codec: Codec | None = None
+    ) -> NewEvent:
+        """Checks all arguments; ``codec`` is that of the workflow, if it has one. Raises ``InvalidArgument`` or
+        ``SerializationError``."""
+        name = check_key("name", name)
+        return NewEvent(
+            run_key=check_run_key("run_key", run_key),
+            event_id=str(uuid7()),
+            name=name,
+            payload=(codec or self.codec).encode(payload, f"the payload of event {name!r}"),
+            key=None if key is None else check_key("key", key),
+        )
+
+    def publish_event(self, event: NewEvent) -> Op[None]:
+        """Inserts the event and tells the workers; nothing if it is there already. Raises ``RunNotFound`` or
+        ``RunTerminal``."""
+        yield from self.check_schema()
+        for _ in range(_TRIES):
+            if (yield from events.publish_event(self.schema, event)):
+                shard = event.run_key.workflow_name_shard
+                yield from announce_event(self.schema, shard)
+                return
+            found = yield from events.why_not_published(self.schema, event)
+            if found is None:
+                raise RunNotFound(event.run_key)
+            status, is_stored = found
+            if is_stored:
+                return
+            if status in TERMINAL:
+                raise RunTerminal(event.run_key, status)
+            # The run, or the end of a rival's transaction, became visible between the two statements.
+        raise RunNotFound(event.run_key)
+
+    # requests
+
+    def new_request(self, run_key: RunKey | str, kind: RequestKind, reason: str | None = None) -> NewEvent:
+        """Checks all arguments. Raises ``InvalidArgument``."""
+        rule = f"a str of at most {_MOST_REASON} characters without NUL or lone surrogates"
+        if reason is not None and (not isinstance(reason, str) or "\0" in reason or len(reason) > _MOST_REASON):
+            raise InvalidArgument("reason", reason, rule)
+        try:
+            payload = msgspec.json.encode(None if reason is None else str.__str__(reason)).decode()
+        except UnicodeEncodeError:
+            raise InvalidArgument("reason", reason, rule) from None
+        return NewEvent(check_run_key("run_key", run_key), str(uuid7()), kind, payload, kind=kind)
+
+    def request_end(self, request: NewEvent) -> Op[None]:
+        """Asks for a cancel or a termination. Raises ``RunNotFound`` or ``RunNotCancellable``."""
+        try:
+            yield from self.publish_event(request)
+        except RunTerminal as ended:
+            raise RunNotCancellable(ended.run_key, ended.status) from None
+
+    def request_retry(self, request: NewEvent) -> Op[None]:
+        """Asks for a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
+        yield from self.check_schema()
+        if (yield from events.request_retry(self.schema, request)):
+            yield from announce_event(self.schema, request.run_key.workflow_name_shard)
+            return
+        found = yield from events.why_not_published(self.schema, request)
+        if found is None:
+            raise RunNotFound(request.run_key)
+        status, is_stored = found
+        if not is_stored:
+            raise RunNotRetryable(request.run_key, status)
+
+    # looking
+
+    def run_status(self, run_key: RunKey) -> Op[RunStatus]:
+        """Raises ``RunNotFound``."""
+        yield from self.check_schema()
+        found = yield from inspection.run_status(self.schema, run_key)
+        if found is None:
+            raise RunNotFound(run_key)
+        status, detail = found
+        if detail is None:
+            return status
+        return msgspec.structs.replace(status, detail=self.codec.decode(detail, Any, f"the status detail of {run_key}"))
+
+    def run_output(self, run_key: RunKey, type: Any) -> Op[Any]:
+        """Raises ``RunNotFound``, ``RunNotCompleted`` or ``DeserializationError``."""
+        outcome = yield from self.outcome(run_key)
+        if outcome.status != "completed":
+            raise RunNotCompleted(run_key, outcome.status)
+        return self.result(run_key, outcome, type)
+
+    def outcome(self, run_key: RunKey) -> Op[Outcome]:
+        """Raises ``RunNotFound``."""
+        yield from self.check_schema()
+        shard, run_id = run_key.workflow_name_shard, run_key.run_id
+        outcomes = yield from inspection.run_outcomes(self.schema, shard, [run_id])
+        if run_id not in outcomes:
+            raise RunNotFound(run_key)
+        return outcomes[run_id]
+
+    def outcomes(self, run_keys: Iterable[RunKey]) -> Op[dict[RunKey, Outcome]]:
+        """Of many runs, a statement for each shard value; runs that do not exist are missing."""
+        yield from self.check_schema()
+        by_shard: dict[str, list[str]] = {}
+        for run_key in run_keys:
+            by_shard.setdefault(run_key.workflow_name_shard, []).append(run_key.run_id)
+        found: dict[RunKey, Outcome] = {}
+        for shard, run_ids in by_shard.items():
+            outcomes = yield from inspection.run_outcomes(self.schema, shard, run_ids)
+            found.update({RunKey(shard, run_id): outcome for run_id, outcome in outcomes.items()})
+        return found
+
+    def result(self, run_key: RunKey, outcome: Outcome, type: Any, codec: Codec | None = None) -> Any:
+        """The decoded output of a run that has ended; ``codec`` is that of the workflow, if it has one. Raises
+        ``RunFailed``, ``RunCancelled`` or ``DeserializationError``."""
+        if outcome.status == "cancelled":
+            raise RunCancelled(run_key, outcome.error.message if outcome.error else "no reason was given")
+        if outcome.error is not None:
+            raise RunFailed(run_key, outcome.error)
+        assert outcome.output is not None
+        return (codec or self.codec).decode(outcome.output, type, f"the output of run {run_key}")
+
+    def list_runs(
+        self, workflow: Workflow[Any, Any] | str | None, status: Status | None, limit: int, before: RunKey | str | None
+    ) -> Op[list[Run]]:
+        """Raises ``InvalidArgument``, and ``RunNotFound`` if ``before`` is no run."""
+        limit = whole_number("limit", limit, 1, _MOST_LISTED)
+        if status is not None:
+            one_of("status", status, get_args(Status))
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        if name is not None:
+            name = check_key("workflow", name)
+        yield from self.check_schema()
+        cursor = None
+        if before is not None:
+            run_key = check_run_key("before", before)
+            created_at = yield from inspection.run_created_at(self.schema, run_key)
+            if created_at is None:
+                raise RunNotFound(run_key)
+            cursor = (created_at, run_key)
+        return (
+            yield from inspection.list_runs(self.schema, workflow_name=name, status=status, limit=limit, before=cursor)
+        )
+
+
+def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
+    """The key, parsed where it is text. Raises ``InvalidArgument`` for what cannot name a run."""
+    rule = 'a RunKey or its text, which looks like "<workflow>_<shard>:<uuid>"'
+    parts = (run_key.workflow_name_shard, run_key.run_id) if isinstance(run_key, RunKey) else (run_key,)
+    try:
+        parsed = RunKey.parse(":".join(instance(argument, part, str, rule) for part in parts))
+        # The shard value is a workflow's name, itself a valid key, and at most five characters more.
+        check_key(argument, parsed.workflow_name_shard.rpartition("_")[0])
+    except ValueError:
+        raise InvalidArgument(argument, run_key, rule) from None
+    return parsed
+
+
+def _keyed_run_id(workflow_name: str, key: str) -> str:
+    return str(uuid5(_KEYED_RUNS, msgspec.json.encode((workflow_name, key)).decode()))
+
+
+def _tags(tags: Mapping[str, str]) -> str:
+    rule = f"at most {_MOST_TAGS} tags, each a str of at most {_MOST_TAG_BYTES} bytes without NUL under a key"
+    if not isinstance(tags, Mapping) or len(tags) > _MOST_TAGS:
+        raise InvalidArgument("tags", tags, rule)
+    plain: dict[str, str] = {}
+    for name, tag in tags.items():
+        if not isinstance(tag, str) or "\0" in tag or len(tag.encode(errors="replace")) > _MOST_TAG_BYTES:
+            raise InvalidArgument("tags", tags, rule)
+        plain[check_key("tags", name)] = str.__str__(tag)
+    try:
+        return msgspec.json.encode(plain).decode()
+    except UnicodeEncodeError:
+        raise InvalidArgument("tags", tags, rule) from None
+
+
+def _batches(runs: Sequence[NewRun]) -> Iterator[list[NewRun]]:
+    batch: list[NewRun] = []
+    characters = 0
+    for run in runs:
+        if batch and (len(batch) == _BATCH_ROWS or characters + len(run.input) > _BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(run)
+        characters += len(run.input)
+    if batch:
+        yield batch

@@ -1,0 +1,252 @@
+"""Waiting for runs to end: told by a notification, and asking now and then all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg_pool import PoolTimeout
+
+from durable.client.connections import AsyncConnections, Connections
+from durable.client.operations import Operations
+from durable.core.errors import DurableError, ResultTimeout, RunNotFound
+from durable.core.runs import TERMINAL, RunKey
+from durable.postgres.drive import run, run_async
+from durable.postgres.silence import answering
+from durable.store.channels import done_channel
+from durable.store.inspection import Outcome
+from durable.store.sessions import is_pooled
+
+_logger = logging.getLogger("durable.client")
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+_RECONNECT_SECONDS = 0.5
+_HEARTBEAT_SECONDS = 30.0
+_ANSWER_SECONDS = 5.0
+
+
+class Outcomes:
+    """Waits in the caller's thread, on a connection of the pool while there are enough, else by asking alone."""
+
+    def __init__(self, connections: Connections, operations: Operations) -> None:
+        self.connections = connections
+        self.operations = operations
+        self._channel = sql.Identifier(done_channel(operations.schema))
+
+    def outcome(self, run_key: RunKey, timeout: float | None) -> Outcome:
+        """How the run ended. Raises ``RunNotFound``, and ``ResultTimeout`` after that many seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pauses = _pauses()
+        while True:
+            try:
+                return self._wait(run_key, timeout, deadline, pauses)
+            except psycopg.OperationalError as error:
+                remaining = _remaining(deadline)
+                if isinstance(error, PoolTimeout) or remaining <= 0:
+                    raise
+                _logger.warning("waiting for %s goes on after a lost connection: %s", run_key, error)
+                time.sleep(min(next(pauses), remaining))
+
+    def _wait(self, run_key: RunKey, timeout: float | None, deadline: float | None, pauses: Iterator[float]) -> Outcome:
+        if self.connections.may_listen and self.connections.listeners.acquire(blocking=False):
+            try:
+                with self.connections.connection() as connection:
+                    return self._listen(connection, run_key, timeout, deadline, pauses)
+            finally:
+                self.connections.listeners.release()
+        while True:
+            outcome = self.connections.run(lambda: self.operations.outcome(run_key))
+            if outcome.status in TERMINAL:
+                return outcome
+            time.sleep(min(next(pauses), _check_deadline(run_key, timeout, deadline, outcome)))
+
+    def _listen(
+        self,
+        connection: Connection[object],
+        run_key: RunKey,
+        timeout: float | None,
+        deadline: float | None,
+        pauses: Iterator[float],
+    ) -> Outcome:
+        connection.execute(sql.SQL("LISTEN {}").format(self._channel))
+        try:
+            while True:
+                self.connections.check_open()
+                outcome = run(connection, self.operations.outcome(run_key))
+                if outcome.status in TERMINAL:
+                    return outcome
+                remaining = _check_deadline(run_key, timeout, deadline, outcome)
+                with closing(connection.notifies(timeout=min(next(pauses), remaining))) as notices:
+                    for notice in notices:
+                        if run_key.run_id in notice.payload:
+                            break
+        finally:
+            if not connection.closed:
+                connection.execute(sql.SQL("UNLISTEN {}").format(self._channel))
+                for _ in connection.notifies(timeout=0):
+                    pass  # what came meanwhile is nobody's
+
+
+class _Waiter:
+    __slots__ = ("due", "future", "pauses", "run_key")
+
+    def __init__(self, run_key: RunKey, future: asyncio.Future[Outcome]) -> None:
+        self.run_key = run_key
+        self.future = future
+        self.pauses = _pauses()
+        self.due = 0.0
+
+
+class AsyncOutcomes:
+    """One listening connection and one asking task, started with the first waiter, serve them all."""
+
+    def __init__(self, connections: AsyncConnections, operations: Operations) -> None:
+        self.connections = connections
+        self.operations = operations
+        self._channel = sql.Identifier(done_channel(operations.schema))
+        self._waiters: dict[str, set[_Waiter]] = {}
+        self._urgent: set[_Waiter] = set()
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def outcome(self, run_key: RunKey, timeout: float | None) -> Outcome:
+        """As ``Outcomes.outcome``."""
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._ask_for_ever()), asyncio.create_task(self._listen_for_ever())]
+        waiter = _Waiter(run_key, asyncio.get_running_loop().create_future())
+        self._waiters.setdefault(run_key.run_id, set()).add(waiter)
+        self._ask_now((waiter,))
+        try:
+            async with asyncio.timeout(timeout):
+                return await waiter.future
+        except TimeoutError:
+            # The answer may be under way, and the error shall name the status.
+            outcome = await self.connections.run(lambda: self.operations.outcome(run_key))
+            if outcome.status in TERMINAL:
+                return outcome
+            raise ResultTimeout(run_key, timeout or 0.0, outcome.status) from None
+        finally:
+            self._forget(waiter)
+
+    async def close(self) -> None:
+        """Those who still wait get a ``DurableError``."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for waiter in self._all():
+            _fail(waiter, DurableError("this client is closed"))
+
+    def _all(self) -> list[_Waiter]:
+        return [waiter for waiters in self._waiters.values() for waiter in waiters]
+
+    def _forget(self, waiter: _Waiter) -> None:
+        self._urgent.discard(waiter)
+        waiters = self._waiters.get(waiter.run_key.run_id)
+        if waiters is not None:
+            waiters.discard(waiter)
+            if not waiters:
+                del self._waiters[waiter.run_key.run_id]
+
+    def _ask_now(self, waiters: Iterable[_Waiter]) -> None:
+        self._urgent.update(waiters)
+        self._wake.set()
+
+    # asking
+
+    async def _ask_for_ever(self) -> None:
+        while True:
+            self._wake.clear()
+            asked, self._urgent = self._urgent, set()
+            if asked:
+                await self._ask(asked)
+                continue
+            # The overdue are gathered, so that a thousand waiters cost twenty statements a second at most.
+            now = time.monotonic()
+            next_due = min((waiter.due for waiter in self._all()), default=None)
+            if next_due is not None and next_due <= now:
+                await self._ask({waiter for waiter in self._all() if waiter.due <= now + _FIRST_PAUSE})
+                continue
+            try:
+                async with asyncio.timeout(None if next_due is None else next_due - now):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _ask(self, asked: set[_Waiter]) -> None:
+        now = time.monotonic()
+        for waiter in asked:
+            waiter.due = now + next(waiter.pauses)
+        run_keys = {waiter.run_key for waiter in asked}
+        try:
+            outcomes = await self.connections.run(lambda: self.operations.outcomes(run_keys))
+        except Exception as error:
+            if isinstance(error, psycopg.OperationalError) and not isinstance(error, PoolTimeout):
+                _logger.warning("waiting for results goes on after a lost connection: %s", error)
+                return
+            for waiter in asked:
+                _fail(waiter, error)
+            return
+        for waiter in asked:
+            outcome = outcomes.get(waiter.run_key)
+            if outcome is None:
+                _fail(waiter, RunNotFound(waiter.run_key))
+            elif outcome.status in TERMINAL and not waiter.future.done():
+                waiter.future.set_result(outcome)
+
+    # listening
+
+    async def _listen_for_ever(self) -> None:
+        is_of_use = True
+        while is_of_use:
+            try:
+                is_of_use = await self._listen()
+            except (psycopg.Error, OSError) as error:
+                _logger.warning("listening for results stopped, asking goes on: %s", error)
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _listen(self) -> bool:
+        """Returns whether there is something to listen to: no notification comes through a transaction pooler."""
+        connection = await self.connections.connect()
+        try:
+            if await run_async(connection, is_pooled(connection.info.backend_pid)):
+                return False
+            await connection.execute(sql.SQL("LISTEN {}").format(self._channel))
+            self._ask_now(self._all())  # what ended before is found by asking
+            while True:
+                async for notice in connection.notifies(timeout=_HEARTBEAT_SECONDS):
+                    for run_id in notice.payload.split(","):
+                        self._ask_now(self._waiters.get(run_id, ()))
+                with answering(connection, _ANSWER_SECONDS):
+                    await connection.execute("SELECT 1")
+        finally:
+            await connection.close()
+
+
+def _fail(waiter: _Waiter, error: Exception) -> None:
+    if not waiter.future.done():
+        waiter.future.set_exception(error)
+
+
+def _pauses() -> Iterator[float]:
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _remaining(deadline: float | None) -> float:
+    return float("inf") if deadline is None else deadline - time.monotonic()
+
+
+def _check_deadline(run_key: RunKey, timeout: float | None, deadline: float | None, outcome: Outcome) -> float:
+    remaining = _remaining(deadline)
+    if remaining <= 0:
+        raise ResultTimeout(run_key, timeout or 0.0, outcome.status)
+    return remaining

@@ -1,0 +1,310 @@
+"""Each operation on schedules, once, as a generator of statements; as ``operations``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict, get_args
+
+import msgspec
+
+from durable.client.operations import Operations
+from durable.core.arguments import one_of, truth
+from durable.core.durations import aware, seconds
+from durable.core.errors import InvalidArgument, ScheduleNotFound
+from durable.core.keys import check_key
+from durable.core.replay.workflow import Workflow
+from durable.core.runs import RunKey
+from durable.core.schedules.expressions import Schedule, parse_schedule
+from durable.core.schedules.timetable import CatchUp, Overlap, Timetable, jitter_of, run_id_of
+from durable.core.shards import shard_value, shard_values
+from durable.store import schedules
+from durable.store.channels import announce_runs, announce_schedule
+from durable.store.ids import uuid7
+from durable.store.schedules import NewSchedule, ScheduledRun, StoredSchedule
+from durable.store.statement import Op
+
+_MOST_TICKS = 10_000
+_IDS_A_LOOK = 500
+_MOST_JITTER = 366 * 86400.0
+_MOMENT = timedelta(microseconds=1)
+_NO_ANCHOR = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ScheduleStatus(msgspec.Struct, frozen=True):
+    """A schedule as it stands. Times are aware, by the database's clock.
+
+    ``schedule`` is its expression, ``jitter`` in seconds. ``problem`` is why it rests, if it cannot be read; scheduling
+    it anew mends that. ``next_tick_at`` is ``None`` if it never fires again or was just resumed; ``last_tick_at`` and
+    ``last_run`` are ``None`` until it has begun a run.
+    """
+
+    schedule_id: str
+    workflow_name: str
+    schedule: str
+    timezone: str
+    catch_up: CatchUp
+    overlap: Overlap
+    jitter: float
+    start: datetime | None
+    end: datetime | None
+    paused: bool
+    problem: str | None
+    next_tick_at: datetime | None
+    last_tick_at: datetime | None
+    last_run: RunKey | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class ScheduleOptions(TypedDict, total=False):
+    """The keywords of ``schedule`` and ``schedule_tx``."""
+
+    run_now: bool
+    """Begins a run at once where the schedule is new; False if not given."""
+    timezone: str
+    """In which cron fields are meant, an IANA name; UTC if not given."""
+    overlap: Overlap
+    """What a tick does while the run of the tick before has not ended: ``"allow"``, if not given, begins it beside
+    that, ``"skip"`` drops it, ``"cancel_other"`` cancels the other run, ``"buffer_one"`` lets one tick wait for it and
+    drops the rest."""
+    catch_up: CatchUp
+    """What becomes of ticks that were missed because no worker looked: ``"one"``, if not given, begins the last of
+    them, ``"all"`` every one, at most 1,000, ``"skip"`` none that is more than a minute late."""
+    jitter: timedelta | float
+    """Each run is late by up to this many seconds, always the same for the same tick. Less than the time between two
+    ticks, or some are taken for missed."""
+    start: datetime | None
+    """No tick before it; aware."""
+    end: datetime | None
+    """No tick after it; aware."""
+
+
+class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for, checked; the rest needs the database's clock. ``anchor`` of the timetable is none yet."""
+
+    schedule_id: str
+    workflow_name: str
+    version: int
+    input: str
+    run_timeout: float | None
+    timetable: Timetable
+    catch_up: CatchUp
+    overlap: Overlap
+    jitter: float
+    run_now: bool
+
+
+class ScheduleOperations:
+    """Shares schema, codec and shard count with the other operations."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._schema = operations.schema
+
+    def new_schedule(
+        self,
+        wf: Workflow[Any, Any],
+        input: object,
+        schedule_id: str | None,
+        schedule: Schedule | str,
+        *,
+        run_now: bool = False,
+        timezone: str = "UTC",
+        overlap: Overlap = "allow",
+        catch_up: CatchUp = "one",
+        jitter: timedelta | float = 0.0,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> ScheduleRequest:
+        """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
+        checked = self._operations.new_run(wf, input)
+        one_of("overlap", overlap, get_args(Overlap))
+        one_of("catch_up", catch_up, get_args(CatchUp))
+        late = seconds("jitter", jitter)
+        if late > _MOST_JITTER:
+            raise InvalidArgument("jitter", jitter, "at most a year")
+        return ScheduleRequest(
+            schedule_id=wf.name if schedule_id is None else check_key("schedule_id", schedule_id),
+            workflow_name=checked.workflow_name,
+            version=checked.version,
+            input=checked.input,
+            run_timeout=checked.timeout,
+            timetable=Timetable(
+                schedule=parse_schedule(schedule) if isinstance(schedule, str) else schedule,
+                anchor=_NO_ANCHOR,
+                timezone=timezone,
+                start=start,
+                end=end,
+            ),
+            catch_up=catch_up,
+            overlap=overlap,
+            jitter=late,
+            run_now=truth("run_now", run_now),
+        )
+
+    def schedule(self, request: ScheduleRequest) -> Op[bool]:
+        """Stores the schedule or changes it. Whether it is new. Raises ``InvalidArgument`` if it would never fire."""
+        yield from self._operations.check_schema()
+        now = yield from schedules.read_clock(self._schema)
+        found = yield from schedules.list_schedules(self._schema, request.schedule_id)
+        timetable = msgspec.structs.replace(request.timetable, anchor=now)
+        tick = timetable.next_tick(now)
+        if tick is None:
+            raise InvalidArgument("schedule", str(timetable.schedule), "it must fire at least once from now on")
+        jitter = timedelta(seconds=jitter_of(request.schedule_id, tick, request.jitter))
+        new = NewSchedule(
+            schedule_id=request.schedule_id,
+            workflow_name=request.workflow_name,
+            version=request.version,
+            expression=str(timetable.schedule),
+            timezone=timetable.timezone,
+            input=request.input,
+            catch_up=request.catch_up,
+            overlap=request.overlap,
+            jitter=request.jitter,
+            run_timeout=request.run_timeout,
+            starts_at=timetable.start,
+            ends_at=timetable.end,
+            anchor_at=now,
+            next_tick_at=tick,
+            due_at=tick + jitter,
+        )
+        keeps = bool(found) and _fires_alike(found[0], new)
+        is_new = (yield from schedules.put_schedule(self._schema, new, keeps=keeps)) and not found
+        yield from announce_schedule(self._schema)
+        if is_new and request.run_now:
+            yield from self.trigger(request.schedule_id, self.new_run_id())
+        return is_new
+
+    def pause(self, schedule_id: str) -> Op[None]:
+        """Raises ``ScheduleNotFound``."""
+        schedule_id = check_key("schedule_id", schedule_id)
+        yield from self._operations.check_schema()
+        if not (yield from schedules.pause_schedule(self._schema, schedule_id)):
+            raise ScheduleNotFound(schedule_id)
+
+    def resume(self, schedule_id: str) -> Op[None]:
+        """Raises ``ScheduleNotFound``."""
+        schedule_id = check_key("schedule_id", schedule_id)
+        yield from self._operations.check_schema()
+        if not (yield from schedules.resume_schedule(self._schema, schedule_id)):
+            raise ScheduleNotFound(schedule_id)
+        yield from announce_schedule(self._schema)
+
+    def deletion(self, schedule_id: str) -> Callable[[], Op[None]]:
+        """Raises ``ScheduleNotFound`` when it is run; not when it is run anew, its first commit being in doubt, and has
+        found the schedule before."""
+        schedule_id = check_key("schedule_id", schedule_id)
+        is_found = False
+
+        def delete() -> Op[None]:
+            nonlocal is_found
+            yield from self._operations.check_schema()
+            is_found = (yield from schedules.delete_schedule(self._schema, schedule_id)) or is_found
+            if not is_found:
+                raise ScheduleNotFound(schedule_id)
+
+        return delete
+
+    def statuses(self) -> Op[list[ScheduleStatus]]:
+        """All, by id."""
+        yield from self._operations.check_schema()
+        stored = yield from schedules.list_schedules(self._schema)
+        return [_status(one) for one in stored]
+
+    @staticmethod
+    def new_run_id() -> str:
+        """To be drawn before a run is begun, so that a begin whose answer was lost can be repeated."""
+        return str(uuid7())
+
+    def trigger(self, schedule_id: str, run_id: str) -> Op[RunKey]:
+        """Begins a run of that id now. Raises ``ScheduleNotFound``."""
+        stored = yield from self._stored(schedule_id)
+        now = yield from schedules.read_clock(self._schema)
+        (run_key,) = yield from self._begin(stored, [(run_id, now)])
+        return run_key
+
+    def backfill(self, schedule_id: str, start: datetime, end: datetime) -> Op[list[RunKey]]:
+        """Begins the runs of past ticks. Raises ``ScheduleNotFound`` or ``InvalidArgument``."""
+        start, end = aware("start", start), aware("end", end)
+        stored = yield from self._stored(schedule_id)
+        now = yield from schedules.read_clock(self._schema)
+        if not start <= end <= now:
+            raise InvalidArgument("end", end, "not before the start, and not in the future")
+        timetable = Timetable(
+            schedule=parse_schedule(stored.expression),
+            anchor=stored.anchor_at,
+            timezone=stored.timezone,
+            start=stored.starts_at,
+            end=stored.ends_at,
+        )
+        ticks = timetable.ticks(start.astimezone(UTC) - _MOMENT, end, _MOST_TICKS + 1)
+        if len(ticks) > _MOST_TICKS:
+            raise InvalidArgument("start", start, f"at most {_MOST_TICKS:,} ticks before the end; backfill in parts")
+        wanted = {run_id_of(schedule_id, tick): tick for tick in ticks}
+        begun = yield from self._find(stored.workflow_name, list(wanted))
+        missing = [(run_id, tick) for run_id, tick in wanted.items() if run_id not in begun]
+        begun.update({key.run_id: key for key in (yield from self._begin(stored, missing))})
+        return [begun[run_id] for run_id in wanted]
+
+    def _find(self, workflow_name: str, run_ids: list[str]) -> Op[dict[str, RunKey]]:
+        """Runs that were begun before the shard count was raised lie where no insert would meet them."""
+        shards = shard_values(workflow_name, (yield from self._operations.shard_count()))
+        found: dict[str, RunKey] = {}
+        for first in range(0, len(run_ids), _IDS_A_LOOK):
+            looked = run_ids[first : first + _IDS_A_LOOK]
+            found |= yield from schedules.find_runs(self._schema, shards, looked)
+        return found
+
+    def _stored(self, schedule_id: str) -> Op[StoredSchedule]:
+        schedule_id = check_key("schedule_id", schedule_id)
+        yield from self._operations.check_schema()
+        found = yield from schedules.list_schedules(self._schema, schedule_id)
+        if not found:
+            raise ScheduleNotFound(schedule_id)
+        return found[0]
+
+    def _begin(self, stored: StoredSchedule, ticks: list[tuple[str, datetime]]) -> Op[list[RunKey]]:
+        count = yield from self._operations.shard_count()
+        by_shard: dict[str, list[ScheduledRun]] = {}
+        run_keys: list[RunKey] = []
+        for run_id, tick in ticks:
+            run_key = RunKey(shard_value(stored.workflow_name, run_id, count), run_id)
+            run = ScheduledRun(run_key, stored.version, stored.run_timeout, stored.schedule_id, tick, stored.input)
+            by_shard.setdefault(run_key.workflow_name_shard, []).append(run)
+            run_keys.append(run_key)
+        for shard, runs in by_shard.items():
+            yield from schedules.begin_scheduled_runs(self._schema, stored.workflow_name, runs)
+            yield from announce_runs(self._schema, shard)
+        return run_keys
+
+
+def _fires_alike(stored: StoredSchedule, new: NewSchedule) -> bool:
+    return stored.problem is None and (stored.expression, stored.timezone, stored.starts_at, stored.ends_at) == (
+        new.expression,
+        new.timezone,
+        new.starts_at,
+        new.ends_at,
+    )
+
+
+def _status(stored: StoredSchedule) -> ScheduleStatus:
+    return ScheduleStatus(
+        schedule_id=stored.schedule_id,
+        workflow_name=stored.workflow_name,
+        schedule=stored.expression,
+        timezone=stored.timezone,
+        catch_up=stored.catch_up,
+        overlap=stored.overlap,
+        jitter=stored.jitter,
+        start=stored.starts_at,
+        end=stored.ends_at,
+        paused=stored.paused,
+        problem=stored.problem,
+        next_tick_at=stored.next_tick_at,
+        last_tick_at=stored.last_tick_at,
+        last_run=None if stored.last_run is None else RunKey.parse(stored.last_run),
+        created_at=stored.created_at,
+        updated_at=stored.updated_at,
+    )

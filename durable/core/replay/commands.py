@@ -1,0 +1,229 @@
+"""What a machine asks of the world: frozen values, matched with ``match``.
+
+A *call* is a command that will be answered and whose answer is memoized under its key. Its ``kind`` and ``name`` are
+what a memo is compared with on replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from durable.core.codec.json_codec import Codec
+from durable.core.errors import NondeterminismError, RunCancelled, RunFailed
+from durable.core.failures import ErrorInfo
+from durable.core.replay.history import Cancel, ChildEnd, Kind, describe
+from durable.core.replay.signatures import Signature
+from durable.core.replay.workflow import Workflow
+from durable.core.retry import RetryPolicy
+from durable.core.runs import RunKey
+
+
+class _Call(msgspec.Struct, frozen=True):
+    key: str
+
+    @property
+    def kind(self) -> Kind:
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def type(self) -> Any:
+        """The declared type of the answer."""
+        return None
+
+    def decode(self, text: str, codec: Codec) -> Any:
+        """The answer, as the workflow sees it. Raises what the workflow is to see instead."""
+        return codec.decode(text, self.type, f"the answer to {self}")
+
+    def __str__(self) -> str:
+        return describe(self.kind, self.key, self.name)
+
+
+class Execute(_Call, frozen=True):
+    """Run ``fn(*args)`` outside of any transaction of ours."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    retry: RetryPolicy
+    signature: Signature
+
+    @property
+    def kind(self) -> Kind:
+        return "execute"
+
+    @property
+    def name(self) -> str:
+        return self.signature.name
+
+    @property
+    def type(self) -> Any:
+        return self.signature.returns
+
+
+class Transact(Execute, frozen=True):
+    """Run ``fn(tx, *args)`` in a transaction that also stores the memo."""
+
+    @property
+    def kind(self) -> Kind:
+        return "transaction"
+
+
+Source = Literal["random_uuid7", "random_uint64", "random", "now"]
+
+
+class Draw(_Call, frozen=True):
+    """Give a value that is not determined by the code: randomness or the time."""
+
+    source: Source
+
+    @property
+    def kind(self) -> Kind:
+        return self.source
+
+    @property
+    def type(self) -> Any:
+        return _DRAWN[self.source]
+
+
+_DRAWN: dict[Source, Any] = {"random_uuid7": UUID, "random_uint64": int, "random": float, "now": datetime}
+
+
+class Sleep(_Call, frozen=True):
+    """Wake after ``seconds``, or at ``until`` where that is given, by the database's clock."""
+
+    seconds: float
+    until: datetime | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return "sleep"
+
+
+class WaitEvent(_Call, frozen=True):
+    """Take the oldest event of that name; give up after ``timeout`` seconds, or never where it is ``None``."""
+
+    event_name: str
+    payload_type: Any
+    timeout: float | None
+
+    @property
+    def kind(self) -> Kind:
+        return "event"
+
+    @property
+    def name(self) -> str:
+        return self.event_name
+
+    @property
+    def type(self) -> Any:
+        return self.payload_type
+
+
+class StartChild(_Call, frozen=True):
+    """Begin a run of ``workflow`` as a child of this one; ``input`` is encoded. The answer is the child's run key."""
+
+    workflow: Workflow[Any, Any]
+    input: str
+
+    @property
+    def kind(self) -> Kind:
+        return "child"
+
+    @property
+    def name(self) -> str:
+        return self.workflow.name
+
+    def decode(self, text: str, codec: Codec) -> Any:
+        return self.begun(text)
+
+    @staticmethod
+    def answer(run_key: RunKey) -> str:
+        """The answer, encoded: plainly, so that the engine can read it too."""
+        return msgspec.json.encode(str(run_key)).decode()
+
+    @staticmethod
+    def begun(text: str) -> RunKey:
+        """The child of that answer."""
+        return RunKey.parse(msgspec.json.decode(text, type=str))
+
+
+class WaitChild(_Call, frozen=True):
+    """Wait for the end of a child. ``codec`` encoded its output."""
+
+    run_key: RunKey
+    output_type: Any
+    codec: Codec
+
+    @property
+    def kind(self) -> Kind:
+        return "child_result"
+
+    @property
+    def name(self) -> str:
+        return self.run_key.run_id
+
+    @property
+    def type(self) -> Any:
+        return self.output_type
+
+    def decode(self, text: str, codec: Codec) -> Any:
+        end = ChildEnd.parse(text, f"the answer to {self}")
+        if end.status == "cancelled":
+            raise RunCancelled(self.run_key, end.error.message if end.error else "no reason was given")
+        if end.error is not None:
+            raise RunFailed(self.run_key, end.error)
+        return self.codec.decode(end.output_text, self.type, f"the output of child {self.run_key}")
+
+
+Wait: TypeAlias = Sleep | WaitEvent | WaitChild
+Call: TypeAlias = Execute | Transact | Draw | StartChild | Wait
+
+
+class Abandon(msgspec.Struct, frozen=True):
+    """The workflow's own code cancelled this call; its answer is no longer wanted."""
+
+    call: Call
+
+
+class CancelChild(msgspec.Struct, frozen=True):
+    """The workflow's own code waits no longer for this child and wants it cancelled."""
+
+    run_key: RunKey
+
+
+class Complete(msgspec.Struct, frozen=True):
+    """The workflow returned; ``output`` is encoded."""
+
+    output: str
+
+
+class Fail(msgspec.Struct, frozen=True):
+    """The workflow raised."""
+
+    error: ErrorInfo
+    exception: BaseException
+
+
+class EndCancelled(msgspec.Struct, frozen=True):
+    """The workflow has ended, however it did, after it was cancelled. ``error`` is what it raised instead of
+    ``CancelledError``, ``None`` where all went well."""
+
+    cancel: Cancel
+    error: ErrorInfo | None
+
+
+class SetAside(msgspec.Struct, frozen=True):
+    """The code does not match what was recorded; nothing may be executed."""
+
+    error: NondeterminismError
+
+
+Command: TypeAlias = Call | Abandon | CancelChild | Complete | Fail | EndCancelled | SetAside

@@ -1,0 +1,85 @@
+"""How a run leaves the worker that has claimed it: the decision as a value."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from durable.core.errors import WorkflowCodeError
+from durable.core.failures import ErrorInfo, error_info
+from durable.core.replay.commands import Complete, EndCancelled, Fail, SetAside
+from durable.core.replay.history import Cancel
+from durable.core.retry import RunRetryPolicy, exponential
+from durable.core.runs import TERMINAL
+
+_SET_ASIDE_BACKOFF = exponential(1, 300)
+
+
+class Park(msgspec.Struct, frozen=True):
+    """Until the first open wait ends."""
+
+
+class Settle(msgspec.Struct, frozen=True, kw_only=True):
+    """Into that status. ``wake_in`` is in seconds, for ``sleeping`` only; ``error`` and ``output`` are encoded."""
+
+    status: Literal["queued", "sleeping", "completed", "failed", "cancelled"]
+    output: str | None = None
+    error: str | None = None
+    wake_in: float | None = None
+    failed_attempts: int = 0
+    set_asides: int = 0
+    is_retry: bool = False
+    """Whether the next attempt forgets failed memos."""
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def is_set_aside(self) -> bool:
+        return self.set_asides > 0
+
+
+Ending: TypeAlias = Park | Settle
+
+RELEASE = Settle(status="queued")
+"""Handed back by a worker that stops."""
+
+
+def ending_of(
+    decision: Complete | Fail | EndCancelled | SetAside, policy: RunRetryPolicy, *, attempts: int, set_asides: int
+) -> Settle:
+    """What becomes of a run whose machine has decided. ``attempts`` are its failed attempts before this one."""
+    match decision:
+        case Complete(output):
+            return Settle(status="completed", output=output)
+        case EndCancelled(cancel, error):
+            return cancelled(cancel, error)
+        case SetAside():
+            return Settle(
+                status="sleeping",
+                error=error_info(decision.error).text,
+                wake_in=_SET_ASIDE_BACKOFF.delay(set_asides + 1),
+                set_asides=set_asides + 1,
+            )
+        case Fail(_, exception):
+            text = decision.error.text
+            delay = None
+            if not isinstance(exception, WorkflowCodeError):
+                delay = policy.next_delay(attempts + 1, exception)
+            if delay is None:
+                return Settle(status="failed", error=text, failed_attempts=1)
+            if delay <= 0:
+                return Settle(status="queued", error=text, failed_attempts=1, is_retry=True)
+            return Settle(status="sleeping", error=text, wake_in=delay, failed_attempts=1, is_retry=True)
+
+
+def cancelled(cancel: Cancel, error: ErrorInfo | None = None) -> Settle:
+    """The end of a run that was cancelled; ``error`` is what its clean-up raised."""
+    is_late = cancel.cause == "deadline"
+    message = "it did not end before its deadline" if is_late else cancel.reason or "no reason was given"
+    if error is not None:
+        message += f"; its clean-up raised {error.type}: {error.message}"
+    info = ErrorInfo("RunTimeout" if is_late else "RunCancelled", message, error.traceback if error else None)
+    return Settle(status="failed" if is_late else "cancelled", error=info.text, failed_attempts=int(is_late))

@@ -1,0 +1,150 @@
+"""Connections behind which the network has fallen silent: found out, and hung up.
+
+A half-open connection gives no error for hours, and whoever awaits its answer waits as long. Cancelling that wait does
+not help: psycopg cancels a statement over a second connection, through the same network. Shutting the socket down does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.pq import PipelineStatus, TransactionStatus
+
+from durable.store.sessions import Backend, end_backend, look_at_backend
+
+_logger = logging.getLogger("durable.postgres")
+
+_LOOK_SECONDS = {True: 0.5, False: 1.0}
+"""By whether a connection is ours: users' statements may well be slow, and each look is a connection."""
+_FIRST_LOOK = 2
+"""So many of these after a statement began."""
+ANSWER_SECONDS = 3.0
+"""For a small statement, by a database that is well."""
+_POOLED_SECONDS = 30.0
+"""Behind a pooler the server cannot be asked about a connection: our own statements have this long."""
+
+
+def hang_up(connection: AsyncConnection[Any]) -> None:
+    """Whoever awaits an answer there gets an ``OperationalError``."""
+    if not connection.closed:
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as line, suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def answering(connection: AsyncConnection[Any], seconds: float) -> Generator[None]:
+    """Hangs up unless the block ends within that many seconds."""
+    timer = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class Watch:
+    """Hangs up where we wait for an answer and the server does not owe one. It is asked on another connection, made by
+    ``connect``; ``hung_up`` is called when one was, since its neighbours may be as silent."""
+
+    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection[Any]]], hung_up: Callable[[], None]) -> None:
+        self._connect = connect
+        self._hung_up = hung_up
+        self._begins: set[Callable[[], None]] = set()
+        self.is_pooled = False
+        """Whether a pooler stands between; told by whoever opens the connections."""
+
+    @contextmanager
+    def over(self, connection: AsyncConnection[Any], *, is_ours: bool) -> Generator[None]:
+        """Watches a connection during the block. ``is_ours``: only the engine's own statements are run there, which
+        never keep the server waiting for input."""
+        loop = asyncio.get_running_loop()
+        looking: list[asyncio.Task[None]] = []
+
+        def begin() -> None:
+            for task in looking:
+                task.cancel()
+            looking.append(loop.create_task(self._look_on(connection, is_ours=is_ours)))
+
+        if not self.is_pooled:
+            timer = loop.call_later(_FIRST_LOOK * _LOOK_SECONDS[is_ours], begin)
+        elif is_ours:
+            timer = loop.call_later(_POOLED_SECONDS, hang_up, connection)
+        else:
+            yield
+            return
+        self._begins.add(begin)
+        try:
+            yield
+        finally:
+            self._begins.discard(begin)
+            timer.cancel()
+            for task in looking:
+                task.cancel()
+
+    def hurry(self) -> None:
+        """The network was interrupted and is well again: looks at once at all that is awaited. A look begun before may
+        hang as long as what it looks at."""
+        if not self.is_pooled:
+            for begin in list(self._begins):
+                begin()
+
+    async def _look_on(self, connection: AsyncConnection[Any], *, is_ours: bool) -> None:
+        before: Backend | None = None
+        is_second = False
+        while True:
+            is_silent, backend = False, None
+            try:
+                is_silent, backend = await self._look(connection, is_ours=is_ours)
+            except (psycopg.Error, OSError) as error:
+                _logger.debug("nothing can be told of a slow connection: %s", error)
+            if is_silent and is_second and backend == before:
+                _logger.warning("a connection fell silent while its answer was awaited; it is given up")
+                await self._give_up(connection)
+                return
+            is_second, before = is_silent, backend
+            await asyncio.sleep(_LOOK_SECONDS[is_ours])
+
+    async def _give_up(self, connection: AsyncConnection[Any]) -> None:
+        """At both ends: the server would hold for hours what was locked over it."""
+        try:
+            asking = await self._connect()
+            try:
+                with answering(asking, ANSWER_SECONDS):
+                    statement = end_backend(connection.info.backend_pid)
+                    await asking.execute(statement.sql, statement.params)
+            finally:
+                await asking.close()
+        except (psycopg.Error, OSError) as error:
+            _logger.warning("the server keeps its end of a silent connection: %s", error)
+        finally:
+            hang_up(connection)
+            self._hung_up()
+
+    async def _look(self, connection: AsyncConnection[Any], *, is_ours: bool) -> tuple[bool, Backend | None]:
+        """Whether we wait and the server does not work for us, and how the server described it."""
+        if not _is_waiting(connection, is_ours=is_ours):
+            return False, None
+        asking = await self._connect()
+        try:
+            with answering(asking, ANSWER_SECONDS):
+                statement = look_at_backend(connection.info.backend_pid)
+                cursor = await asking.execute(statement.sql, statement.params)
+                backend = statement.read(await cursor.fetchall())
+        finally:
+            await asking.close()
+        is_working = backend is not None and backend.state == "active" and not (is_ours and backend.is_reading)
+        return not is_working and _is_waiting(connection, is_ours=is_ours), backend
+
+
+def _is_waiting(connection: AsyncConnection[Any], *, is_ours: bool) -> bool:
+    if connection.closed or connection.pgconn.transaction_status != TransactionStatus.ACTIVE:
+        return False
+    # In a pipeline a connection counts as active even while nothing was asked.
+    return is_ours or connection.pgconn.pipeline_status == PipelineStatus.OFF

@@ -1,0 +1,185 @@
+"""A worker's connections: a few for the engine's own statements, others for the transaction steps of users."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import AsyncConnectionPool
+
+from durable.postgres.drive import run_async
+from durable.postgres.pipeline import run
+from durable.postgres.silence import Watch, answering
+from durable.store.sessions import is_pooled, share_lock
+
+Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[Any]]
+
+_logger = logging.getLogger("durable.worker")
+
+_ENGINE_CONNECTIONS = 4
+_TRANSACTION_CONNECTIONS = 10
+_RECONNECT_SECONDS = 2.0
+"""How long one attempt to reconnect goes on; the next statement starts the next attempt."""
+_RENEW_SECONDS = 0.5
+_CLOSE_SECONDS = 0.5
+_CONNECT_SECONDS = 3
+"""The default of ``connect_timeout``: libpq's own is to wait for ever."""
+
+PLANS = """
+    SELECT pg_catalog.set_config('plan_cache_mode', CASE WHEN EXISTS (
+        SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'
+    ) THEN 'force_custom_plan' ELSE 'force_generic_plan' END, false);
+    SET enable_seqscan = off; SET enable_mergejoin = off; SET enable_nestloop = off; SET jit = off"""
+"""Each of the engine's statements is best planned once and for all, over an index and with hash joins, whatever the
+statistics say and however many runs it is about. Left to itself, the planner takes half of a small statement's time;
+what it decides while the tables are small scans a whole shard value once they have grown, or joins 500 ids by 250,000
+comparisons. JIT would be tried for what cannot be joined otherwise, since that seems expensive. Citus has to know the
+shard value before it can plan anything but the simplest statements."""
+
+
+class Database:
+    """Opens lazily, so that a worker can start before its database does."""
+
+    def __init__(self, conninfo_or_pool: str | Pool) -> None:
+        if not isinstance(conninfo_or_pool, AsyncConnectionPool):
+            self.conninfo = conninfo_or_pool
+            self._options: dict[str, Any] = _bounded(self.conninfo, {})
+            self._transactions = _pool(self.conninfo, self._options, _TRANSACTION_CONNECTIONS, self._meet_pooler)
+            self._owns_transactions = True
+        else:
+            self.conninfo = str(conninfo_or_pool.conninfo)
+            options = conninfo_or_pool.kwargs
+            self._options = _bounded(self.conninfo, {**options} if isinstance(options, Mapping) else {})
+            self._transactions = conninfo_or_pool
+            self._owns_transactions = False
+        self._engine = _pool(self.conninfo, self.connect_options, _ENGINE_CONNECTIONS, self._prepare)
+        self._own_pools = [self._engine, self._transactions] if self._owns_transactions else [self._engine]
+        self.lock_key = secrets.randbits(63)
+        """Of this worker's session locks: the lease holds it as one number, all other connections share it as two."""
+        self._watch = Watch(self.connect, self._renew)
+        self._renewals: set[asyncio.Task[None]] = set()
+        self._renewed_at = float("-inf")
+
+    @property
+    def connect_options(self) -> dict[str, Any]:
+        """Keyword arguments for connections opened beside the pools."""
+        return {**self._options, "autocommit": True}
+
+    async def connect(self) -> AsyncConnection[Any]:
+        """A connection beside the pools, in autocommit, for the caller to close. It prepares nothing, so that it does
+        behind a transaction pooler, too."""
+        options: dict[str, Any] = {**self.connect_options, "prepare_threshold": None}
+        return await AsyncConnection.connect(self.conninfo, **options)
+
+    async def connect_as_worker(self) -> AsyncConnection[Any]:
+        """As ``connect``, and known to be this worker's: who takes over from it ends what it does there."""
+        connection = await self.connect()
+        try:
+            await self._meet_pooler(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    def hurry(self) -> None:
+        """The database answers again: looks at once which connections have fallen silent meanwhile."""
+        self._watch.hurry()
+
+    async def open(self) -> None:
+        """Starts the pools; does not wait for the database."""
+        await self._engine.open(wait=False)
+        if self._transactions.closed:
+            await self._transactions.open(wait=False)
+
+    async def close(self) -> None:
+        """Closes what was opened here; a pool given by the caller stays open."""
+        await asyncio.gather(*(pool.close(_CLOSE_SECONDS) for pool in self._own_pools))
+
+    @asynccontextmanager
+    async def engine(self) -> AsyncGenerator[AsyncConnection[Any]]:
+        """A connection in autocommit for the engine's statements."""
+        async with self._engine.connection() as connection:
+            with self._watch.over(connection, is_ours=True):
+                try:
+                    yield connection
+                except psycopg.Error as error:
+                    # Its neighbours are broken as well, or lead to what is a standby by now.
+                    if connection.broken or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+                        self._renew()
+                    raise
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[AsyncConnection[Any]]:
+        """A connection in an open transaction, committed at the end of the block and rolled back by an exception."""
+        async with self._transactions.connection() as connection:
+            with self._watch.over(connection, is_ours=False):
+                async with connection.transaction():
+                    yield connection
+
+    async def _prepare(self, connection: AsyncConnection[Any]) -> None:
+        await self._meet_pooler(connection)
+        if self._watch.is_pooled:
+            return  # what is set for a session would be left to others; without prepared plans none grows stale
+        with answering(connection, _CONNECT_SECONDS):
+            # Limits set for a role are meant for its queries: a flush that is cut off would only be sent again.
+            await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+            await connection.execute("SET idle_in_transaction_session_timeout = '10s'")  # ours never are for so long
+            await connection.execute(PLANS)
+
+    async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
+        is_autocommit = connection.autocommit
+        await connection.set_autocommit(True)
+        with answering(connection, _CONNECT_SECONDS):
+            self._watch.is_pooled = await run_async(connection, is_pooled(connection.info.backend_pid))
+            if self._watch.is_pooled:
+                connection.prepare_threshold = None  # the next transaction may be another session's
+            else:
+                await run(connection, share_lock(self.lock_key))
+                # The server, too, shall notice a line that is dead, and let go of what was locked over it.
+                await connection.execute("SET tcp_keepalives_idle = 10")
+                await connection.execute("SET tcp_keepalives_interval = 5")
+                await connection.execute("SET tcp_keepalives_count = 3")
+        await connection.set_autocommit(is_autocommit)
+
+    def _renew(self) -> None:
+        now = time.monotonic()
+        if now - self._renewed_at < _RENEW_SECONDS:
+            return
+        self._renewed_at = now
+        for pool in self._own_pools:
+            task = asyncio.get_running_loop().create_task(pool.drain())
+            self._renewals.add(task)
+            task.add_done_callback(self._renewals.discard)
+
+
+def _bounded(conninfo: str, options: dict[str, Any]) -> dict[str, Any]:
+    if {"connect_timeout"} & {*options, *conninfo_to_dict(conninfo)} or "PGCONNECT_TIMEOUT" in os.environ:
+        return options
+    return {**options, "connect_timeout": _CONNECT_SECONDS}
+
+
+def _pool(
+    conninfo: str,
+    options: dict[str, Any],
+    size: int,
+    configure: Callable[[AsyncConnection[Any]], Awaitable[None]],
+) -> Pool:
+    return AsyncConnectionPool(
+        conninfo,
+        kwargs=options,
+        min_size=1,
+        max_size=size,
+        open=False,
+        timeout=_RECONNECT_SECONDS,
+        reconnect_timeout=_RECONNECT_SECONDS,
+        configure=configure,
+    )

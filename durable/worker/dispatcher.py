@@ -1,0 +1,316 @@
+"""Claims the runs of one workflow, over all its shard values, in batches as large as there are free places."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from durable.core.replay.workflow import Workflow
+from durable.core.runs import RunKey
+from durable.postgres.outages import is_outage
+from durable.postgres.pipeline import commit, read_all
+from durable.store.channels import announce_ended, announce_runs
+from durable.store.children import announce_told, tell_parents
+from durable.store.routing import Routed, Unrouted, forget_failed_steps, retry_runs
+from durable.store.statement import Statement, T
+from durable.store.takeovers import TakenOver, announce_taken_over, take_over_runs
+from durable.worker.asides import Asides
+from durable.worker.database import Database
+from durable.worker.executions import Executor
+from durable.worker.visit import Visit
+
+_logger = logging.getLogger("durable.worker")
+
+_MOST_CLAIMED = 500
+_MOST_RETRIED = 1000
+_MOST_GIVEN_UP = 1000
+_LOST_SECONDS = 1.0
+_COURTESY_SECONDS = 60.0
+"""For so long after its wake a run that was set aside here is left to others, whose code may match."""
+_SOONEST = 0.005
+"""Seconds: a wake that is due but locked by another worker is not asked for more often than this."""
+
+
+class Dispatcher:
+    """Sleeps until there is something to claim: a notification, the next due wake, a freed place, or the poll."""
+
+    def __init__(
+        self,
+        workflow: Workflow[Any, Any],
+        shard_values: Sequence[str],
+        database: Database,
+        executor: Executor,
+        schema: str,
+        worker_id: Callable[[], str],
+        *,
+        poll_interval: float,
+        max_poll_interval: Callable[[], float],
+        max_strikes: int,
+    ) -> None:
+        self.workflow = workflow
+        self._extra = {"workflow": workflow.name}
+        self._shard_values = list(shard_values)
+        self._known = set(shard_values)
+        self._database = database
+        self._executor = executor
+        self._schema = schema
+        self._worker_id = worker_id
+        self._poll_interval = poll_interval
+        self._max_poll_interval = max_poll_interval
+        self._max_strikes = max_strikes
+        self._interval = poll_interval
+        self._awake = asyncio.Event()
+        self._to_claim: set[str] = set(shard_values)
+        self._to_route: set[str] = set(shard_values)
+        self._to_give_up: dict[str, bool] = {}
+        self._wakes: dict[str, float] = {}
+        self._asides = Asides()
+        self._to_hand_over: set[str] = set()
+        self._handed_over = float("-inf")
+
+    # hints, from callbacks of the loop
+
+    def poll(self) -> None:
+        """Look at everything at once."""
+        self._to_claim.update(self._shard_values)
+        self._to_route.update(self._shard_values)
+        self._interval = self._poll_interval
+        self._awake.set()
+
+    def work_arrived(self, shard_value: str, *, is_event: bool) -> None:
+        """Something was committed for that shard value, of which it may be the first sign."""
+        self._know([shard_value])
+        (self._to_route if is_event else self._to_claim).add(shard_value)
+        self._interval = self._poll_interval
+        self._awake.set()
+
+    def place_freed(self, shard_value: str, wake_in: float | None) -> None:
+        """A run left; it wants to be claimed again in that many seconds."""
+        if wake_in is not None:
+            self._note_wake(shard_value, wake_in)
+        if self._to_claim or wake_in is not None:
+            self._awake.set()
+
+    def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
+        self._asides.add(run_key.run_id, wake_in + _COURTESY_SECONDS)
+
+    def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
+        """A run may be ours by its row, and is not executed here. It is given up; as a strike where that may be its own
+        doing."""
+        asyncio.get_running_loop().call_later(_LOST_SECONDS, self._give_up, shard_value, is_strike)
+
+    def _give_up(self, shard_value: str, is_strike: bool) -> None:  # noqa: FBT001 - call_later knows no keywords
+        self._to_give_up[shard_value] = is_strike or self._to_give_up.get(shard_value, False)
+        self._awake.set()
+
+    def _note_wake(self, shard_value: str, wake_in: float) -> None:
+        moment = time.monotonic() + wake_in
+        self._wakes[shard_value] = min(moment, self._wakes.get(shard_value, moment))
+
+    def raise_shards(self, shard_values: Sequence[str]) -> None:
+        """There are more shard values now."""
+        self._know(shard_values)
+        self.poll()
+
+    def _know(self, shard_values: Sequence[str]) -> None:
+        new = [shard_value for shard_value in shard_values if shard_value not in self._known]
+        self._known.update(new)
+        self._shard_values.extend(new)
+
+    # the loop
+
+    async def claim_one(self) -> bool:
+        """Claims at most one run, once, and returns when it has left this worker again."""
+        for shard_value in list(self._shard_values):
+            if await self._visit(shard_value, most=1):
+                await self._executor.becomes_idle()
+                return True
+        return False
+
+    async def run(self) -> None:
+        """Claims until cancelled. Outages of the database are waited out."""
+        while True:
+            self._awake.clear()
+            try:
+                found = await self._pass()
+            except PoolTimeout as error:
+                self._report(self.workflow.name, error)
+                self._to_claim.update(self._shard_values)
+                self._to_route.update(self._shard_values)
+                await asyncio.sleep(self._poll_interval)
+                continue
+            if found:
+                self._interval = self._poll_interval
+            if not self._is_work_known():
+                await self._wait()
+
+    def _is_work_known(self) -> bool:
+        if self._to_route or self._to_give_up:
+            return True
+        return bool(self._to_claim) and self._executor.free_places(self.workflow) > 0
+
+    async def _wait(self) -> None:
+        timeout = self._interval
+        if self._wakes:
+            timeout = max(min(timeout, min(self._wakes.values()) - time.monotonic()), _SOONEST)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._awake.wait()
+        except TimeoutError:
+            now = time.monotonic()
+            due = [shard_value for shard_value, moment in self._wakes.items() if moment <= now + 0.001]
+            self._to_claim.update(due)
+            if due and self._executor.free_places(self.workflow) == 0:
+                self._to_hand_over.update(due)
+                for shard_value in due:
+                    del self._wakes[shard_value]
+            if not due:
+                self._to_claim.update(self._shard_values)
+                self._to_route.update(self._shard_values)
+                self._interval = min(self._interval * 2, max(self._max_poll_interval(), self._poll_interval))
+
+    async def _pass(self) -> bool:
+        found = False
+        if self._to_hand_over:
+            await self._each_by_itself(self._hand_over(), self.workflow.name)
+        for shard_value in sorted(self._to_give_up):
+            await self._each_by_itself(self._give_up_lost(shard_value), shard_value)
+        # Who was first is last: a crowd must not starve the others.
+        self._shard_values.append(self._shard_values.pop(0))
+        for shard_value in list(self._shard_values):
+            is_to_claim = shard_value in self._to_claim and self._executor.free_places(self.workflow) > 0
+            if is_to_claim or shard_value in self._to_route:
+                found |= bool(await self._each_by_itself(self._visit(shard_value), shard_value))
+        return found
+
+    async def _each_by_itself(self, look: Awaitable[T], shard_value: str) -> T | None:
+        """A shard value that fails, its node may be down, is looked at later and holds up no other; where no connection
+        can be had at all, the others would fail as well."""
+        try:
+            return await look
+        except PoolTimeout:
+            raise
+        except (psycopg.Error, OSError) as error:
+            self._report(shard_value, error)
+            asyncio.get_running_loop().call_later(self._poll_interval, self._look_again, shard_value)
+            return None
+
+    def _report(self, what: str, error: Exception) -> None:
+        if is_outage(error):
+            _logger.warning("claiming runs of %s waits for the database: %s", what, error, extra=self._extra)
+        else:
+            _logger.error("claiming runs of %s failed", what, exc_info=error, extra=self._extra)
+
+    def _look_again(self, shard_value: str) -> None:
+        self._to_claim.add(shard_value)
+        self._to_route.add(shard_value)
+        self._awake.set()
+
+    async def _visit(self, shard_value: str, *, most: int = _MOST_CLAIMED) -> bool:
+        worker_id = self._worker_id()
+        limit = min(self._executor.free_places(self.workflow), most)
+        is_routing = shard_value in self._to_route
+        # Before asking: a hint that comes while the answer is under way tells of what the answer need not hold.
+        self._to_route.discard(shard_value)
+        if limit > 0:
+            self._to_claim.discard(shard_value)
+            self._wakes.pop(shard_value, None)
+        visit = Visit(
+            self._schema,
+            shard_value,
+            worker_id,
+            is_routing=is_routing,
+            limit=limit,
+            left_to_others=self._asides.run_ids(),
+            hold=self._executor.hold,
+        )
+        try:
+            async with self._database.engine() as connection:
+                if is_routing:
+                    await commit(connection, visit.statements(), following=[visit.follows])
+                    is_retried = await self._follow_up(connection, shard_value, visit.routed, visit.unrouted)
+                    if is_retried or (visit.routed.woken and limit == 0):
+                        self._to_claim.add(shard_value)
+                else:
+                    await read_all(connection, visit.follows(await read_all(connection, visit.statements())))
+        except BaseException:
+            self._executor.drop(visit.held)
+            self.run_lost(shard_value, is_strike=False)  # claimed, perhaps, and not submitted
+            if is_routing:
+                self._executor.reload_inboxes(shard_value)  # routed, perhaps, and not delivered
+            raise
+        if limit > 0:
+            self._note_claims(shard_value, visit.wake_in, is_more=len(visit.claimed) == limit)
+            comebacks = visit.comebacks()
+            claimed = [(run, comebacks.get(run.run_id)) for run in visit.claimed]
+            self._executor.submit(self.workflow, shard_value, claimed)
+        return bool(visit.claimed)
+
+    def _tell_parents(self, answers: Sequence[TakenOver]) -> list[Statement[None]]:
+        return tell_parents(self._schema, answers[0].children)
+
+    async def _hand_over(self) -> None:
+        """Runs are due, and there is no place for them here: others may have some, and need not know."""
+        now = time.monotonic()
+        if now - self._handed_over < self._poll_interval:
+            return
+        self._handed_over = now
+        handed_over, self._to_hand_over = sorted(self._to_hand_over), set()
+        async with self._database.engine() as connection:
+            await read_all(connection, [announce_runs(self._schema, shard_value) for shard_value in handed_over])
+
+    async def _give_up_lost(self, shard_value: str) -> None:
+        is_strike = self._to_give_up.pop(shard_value)
+        try:
+            async with self._database.engine() as connection:
+                # Asked for here, between two claims: what is claimed and not yet submitted would seem lost.
+                held = self._executor.held_runs(self.workflow)
+                give_up = take_over_runs(
+                    self._schema,
+                    shard_value,
+                    self._worker_id(),
+                    _MOST_GIVEN_UP,
+                    max_strikes=self._max_strikes,
+                    held=held,
+                    is_strike=is_strike,
+                )
+                taken, *_ = await commit(connection, [give_up], following=[self._tell_parents])
+                await read_all(connection, announce_taken_over(self._schema, taken))
+        except BaseException:
+            self.run_lost(shard_value, is_strike=is_strike)
+            raise
+        given_up = (*taken.queued, *taken.failed)
+        if len(given_up) == _MOST_GIVEN_UP:
+            self._give_up(shard_value, is_strike)
+        for run_id in given_up:
+            run_key = RunKey(shard_value, run_id)
+            _logger.error("run %s was given up by its own worker", run_key, extra={"run_key": str(run_key)})
+
+    async def _follow_up(
+        self, connection: psycopg.AsyncConnection[Any], shard_value: str, routed: Routed, unrouted: Unrouted
+    ) -> bool:
+        """Returns whether runs that had ended were queued again."""
+        for event in routed.live:
+            self._executor.deliver(event)
+        retried: list[tuple[str, int]] = []
+        if unrouted.is_retry:
+            async with connection.transaction():
+                (retried,) = await read_all(connection, [retry_runs(self._schema, shard_value, _MOST_RETRIED)])
+                await read_all(connection, [forget_failed_steps(self._schema, shard_value, retried)])
+        ended = announce_ended(self._schema, routed.ended)
+        await read_all(connection, [*ended, *announce_told(self._schema, routed.children)])
+        if unrouted.is_more:
+            asyncio.get_running_loop().call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
+        return bool(retried)
+
+    def _note_claims(self, shard_value: str, wake_in: float | None, *, is_more: bool) -> None:
+        if is_more:
+            self._to_claim.add(shard_value)
+        if wake_in is not None:
+            self._note_wake(shard_value, wake_in)

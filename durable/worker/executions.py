@@ -1,0 +1,232 @@
+"""The runs this worker holds: those it executes, and the parked ones whose machine is still at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Protocol
+
+from durable.core.codec.json_codec import Codec
+from durable.core.replay.commands import Execute, Transact
+from durable.core.replay.history import NO_HISTORY
+from durable.core.replay.workflow import Workflow
+from durable.core.runs import RunKey
+from durable.store.records import ClaimedRun, Comeback, Event, Wake, Written
+from durable.worker.callbacks import Callbacks
+from durable.worker.database import Database
+from durable.worker.journal import Journal
+from durable.worker.run.execution import Execution
+from durable.worker.run.step_calls import Finished, Ownership, run_step, run_transaction
+
+_logger = logging.getLogger("durable.worker")
+
+
+class Claimer(Protocol):
+    """The dispatcher of a workflow, as its executions see it."""
+
+    def place_freed(self, shard_value: str, wake_in: float | None) -> None:
+        """A run has left and wakes in that many seconds: 0, it can be claimed at once; ``None``, it need not be."""
+
+    def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
+        """The code here does not match the run that has left."""
+
+    def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
+        """A run is no longer executed here, and nothing of that could be recorded."""
+
+
+class Executor:
+    """Keeps at most ``max_resident`` parked machines; the longest parked goes first and is replayed when needed."""
+
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        callbacks: Callbacks,
+        schema: str,
+        worker_id: Callable[[], str],
+        *,
+        codec: Codec,
+        max_resident: int,
+        max_threads: int,
+        claimer_of: Callable[[str], Claimer],
+        shard_count: Callable[[], int],
+    ) -> None:
+        self.codec = codec
+        self.shard_count = shard_count
+        self._database = database
+        self._journal = journal
+        self._callbacks = callbacks
+        self._loop = asyncio.get_running_loop()
+        self._schema = schema
+        self._worker_id = worker_id
+        self._max_resident = max_resident
+        self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="durable-step")
+        self._claimer_of = claimer_of
+        self._active: dict[str, Execution] = {}
+        self._resident: OrderedDict[str, Execution] = OrderedDict()
+        self._held: dict[str, Execution] = {}
+        self._load: dict[str, int] = {}
+        self._is_draining = False
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    # for the dispatcher
+
+    def free_places(self, workflow: Workflow[Any, Any]) -> int:
+        """How many more runs of that workflow may be executed now."""
+        return workflow.concurrency - self._load.get(workflow.name, 0)
+
+    @property
+    def active_runs(self) -> int:
+        """How many runs are being executed."""
+        return len(self._active)
+
+    @property
+    def resident_runs(self) -> int:
+        """How many parked runs are kept in memory."""
+        return len(self._resident)
+
+    def held_runs(self, workflow: Workflow[Any, Any]) -> list[str]:
+        """Ids of the runs of that workflow that are being executed."""
+        return [run_id for run_id, execution in self._active.items() if execution.workflow is workflow]
+
+    def hold(self, claimed: ClaimedRun) -> bool:
+        """Keeps the machine of that run at hand until it is submitted, or dropped. ``False``: it is not at hand, or
+        somebody else has touched the run since it was parked."""
+        parked = self._resident.get(claimed.run_id)
+        if parked is None or parked.attempt.claimed.epoch != claimed.epoch - 1:
+            return False
+        self._held[claimed.run_id] = self._resident.pop(claimed.run_id)
+        return True
+
+    def drop(self, run_ids: Sequence[str]) -> None:
+        """Those that were held will not be submitted."""
+        for run_id in run_ids:
+            held = self._held.pop(run_id, None)
+            if held is not None:
+                held.close()
+
+    def submit(
+        self, workflow: Workflow[Any, Any], shard_value: str, runs: Sequence[tuple[ClaimedRun, Comeback | None]]
+    ) -> None:
+        """Executes claimed runs."""
+        for claimed, comeback in runs:
+            superseded = self._active.get(claimed.run_id)
+            if superseded is not None:
+                superseded.abandon()
+            parked = self._held.pop(claimed.run_id, None) or self._resident.pop(claimed.run_id, None)
+            if parked is None and comeback is not None and comeback.history is None:
+                # All machines were dropped meanwhile. Without its history it would be executed anew, steps and all.
+                self._claimer_of(workflow.name).run_lost(shard_value, is_strike=False)
+                continue
+            self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
+            self._idle.clear()
+            if parked is not None and comeback is not None and comeback.history is None:
+                self._active[claimed.run_id] = parked
+                parked.is_draining = self._is_draining
+                self._callbacks.soon(parked.resume, claimed, comeback.wake)
+                continue
+            if parked is not None:
+                parked.close()
+            execution = self._active[claimed.run_id] = Execution(self, workflow, shard_value, claimed)
+            history = (comeback.history if comeback else None) or NO_HISTORY
+            wake: Wake | None = comeback.wake if comeback else None
+            execution.is_draining = self._is_draining
+            self._callbacks.soon(execution.begin, history, wake)
+
+    def deliver(self, event: Event) -> None:
+        """Hands an event to its run, if that is being executed here."""
+        self._callbacks.soon(self._deliver, event)
+
+    def _deliver(self, event: Event) -> None:
+        execution = self._active.get(event.run_id)
+        if execution is not None:
+            execution.deliver(event)
+
+    def reload_inboxes(self, shard_value: str) -> None:
+        """Has the runs that are executed here look for events that were not delivered to them."""
+        for execution in self._active.values():
+            if execution.run_key.workflow_name_shard == shard_value:
+                self._callbacks.soon(execution.reload_inbox)
+
+    # for the executions
+
+    def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
+        attempt, key = execution.attempt, execution.run_key
+        if isinstance(call, Transact):
+            ownership = Ownership(
+                self._schema, key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch
+            )
+            return self._loop.create_task(
+                run_transaction(call, attempt.codec, self._database, ownership, self._stopping)
+            )
+        return self._loop.create_task(run_step(call, attempt.codec, self._threads, self._stopping))
+
+    def mark(self, execution: Execution) -> None:
+        self._journal.mark(execution.run_key.workflow_name_shard, execution)
+
+    def left(self, execution: Execution, written: Written | None) -> None:
+        run_id = execution.run_key.run_id
+        if self._active.get(run_id) is execution:
+            del self._active[run_id]
+        workflow = execution.workflow
+        self._load[workflow.name] -= 1
+        claimer = self._claimer_of(workflow.name)
+        wake_in: float | None = None
+        if written is not None and execution.is_parked:
+            self._resident[run_id] = execution
+            self._resident.move_to_end(run_id)
+            while len(self._resident) > self._max_resident:
+                self._resident.popitem(last=False)[1].close()
+            wake_in = 0.0 if written.requeued else written.wake_in
+        elif written is not None and (settled := execution.settled) is not None:
+            comes_back_in = execution.attempt.comes_back_in(settled)
+            if settled.is_set_aside and comes_back_in is not None:
+                claimer.run_set_aside(execution.run_key, comes_back_in)
+            else:
+                wake_in = comes_back_in
+        claimer.place_freed(execution.run_key.workflow_name_shard, wake_in)
+        if written is None:
+            claimer.run_lost(execution.run_key.workflow_name_shard)
+        if not self._active:
+            self._idle.set()
+
+    # for the worker
+
+    async def drain(self, patience: float) -> None:
+        """Lets steps finish or runs park, for that many seconds; then hands back what is left."""
+        self._is_draining = True
+        self._journal.is_leaving = True
+        self._stopping.set()
+        for execution in list(self._active.values()):
+            self._callbacks.soon(execution.drain)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._idle.wait()
+                return
+        _logger.warning("%d runs are interrupted: their steps did not finish within %g s", len(self._active), patience)
+        for execution in list(self._active.values()):
+            self._callbacks.soon(execution.interrupt)
+
+    async def becomes_idle(self) -> None:
+        """Returns once no run is being executed."""
+        await self._idle.wait()
+
+    def abandon_all(self) -> None:
+        """Gives up every run: they belong to others. Call it from a callback of the loop."""
+        for execution in list(self._active.values()):
+            execution.abandon()
+        for execution in (*self._resident.values(), *self._held.values()):
+            execution.close()
+        self._resident.clear()
+        self._held.clear()
+
+    def close(self) -> None:
+        """Drops all machines. A sync step that still runs keeps its thread until it returns."""
+        self.abandon_all()
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,276 @@
+"""The worker's right to its runs: a session lock and a heartbeat, kept by a thread of its own.
+
+A thread, with a loop and a connection of its own, so that a blocked event loop is reported and not declared dead, and a
+busy pool holds up no heartbeat. The same thread looks after the others, over another connection. A worker that reaches
+nobody for its lease gives its runs up, just before the others may take them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from psycopg import AsyncConnection
+
+from durable.postgres.drive import run_async
+from durable.postgres.pipeline import answer_of
+from durable.postgres.silence import ANSWER_SECONDS, answering
+from durable.store.channels import announce_departure
+from durable.store.sessions import hold_lock, is_pooled
+from durable.store.workers import Heard, beat, register_worker
+from durable.worker.database import Database
+from durable.worker.takeover import SECOND_LOOK_SECONDS, Takeover
+from durable.worker.tasks import cancel_and_wait
+
+_logger = logging.getLogger("durable.worker")
+
+_BEAT_SECONDS = 1.0
+_BEATS_A_LEASE = 3
+_RECONNECT_SECONDS = 0.1
+_TAKEOVER_SECONDS = 1.0
+"""No heartbeat waits for a takeover: with the shortest leases it may take longer for its answers."""
+_FAREWELL_SECONDS = 5.0
+_BLOCKED_SECONDS = 5.0
+
+
+class Lease:
+    """``worker_id`` is new in each process and each time the lease was lost; ``lost`` is then called in the loop,
+    ``raised`` when the shard count was raised, and ``reached`` when the database answers over a new connection."""
+
+    def __init__(
+        self,
+        database: Database,
+        schema: str,
+        workflows: Sequence[str],
+        shard_count: int,
+        *,
+        lease: float,
+        max_strikes: int,
+        lost: Callable[[], None],
+        raised: Callable[[int], None],
+        reached: Callable[[], None],
+    ) -> None:
+        self.worker_id = str(uuid4())
+        self._next_id = str(uuid4())
+        self._database = database
+        self._schema = schema
+        self._workflows = list(workflows)
+        self.shard_count = shard_count
+        self._lease = lease
+        self._beat_seconds = min(_BEAT_SECONDS, lease / _BEATS_A_LEASE)
+        self._patience = min(lease / _BEATS_A_LEASE, ANSWER_SECONDS)
+        """For one attempt to be heard, in seconds; it must leave time for another."""
+        self._lost = lost
+        self._raised = raised
+        self._reached = reached
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._asked_loop: float | None = None
+        self._blocked_limit = self._least_blocked = min(_BLOCKED_SECONDS, lease)
+        self._last_beat = float("-inf")
+        self._is_lock_possible = True
+        self._has_expired = False
+        self._is_departure_due = False
+        self._expiry: asyncio.TimerHandle | None = None
+        self._registered = asyncio.Event()
+        self._defect: asyncio.Future[None] = self._loop.create_future()
+        self._others = Takeover(
+            database,
+            schema,
+            workflows,
+            lambda: self.shard_count,
+            max_strikes=max_strikes,
+            patience=max(lease / _BEATS_A_LEASE, _TAKEOVER_SECONDS),
+        )
+        self._own_loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="durable-lease", daemon=True)
+
+    async def start(self) -> None:
+        """Returns once the worker is registered, however long the database takes. Raises what ended the thread."""
+        self._thread.start()
+        registering = asyncio.create_task(self._registered.wait())
+        defect = asyncio.create_task(self.hold())
+        try:
+            await asyncio.wait({registering, defect}, return_when=asyncio.FIRST_COMPLETED)
+            if defect.done():
+                await defect
+        finally:
+            registering.cancel()
+            defect.cancel()
+
+    async def hold(self) -> None:
+        """Until it is cancelled. Raises what has ended the thread, should anything but ``stop`` do so: by a defect."""
+        await asyncio.shield(self._defect)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the last heartbeat is younger than the lease, by this machine's own clock."""
+        return time.monotonic() - self._last_beat < self._lease
+
+    @property
+    def is_in_touch(self) -> bool:
+        """Whether the database has answered just now."""
+        return time.monotonic() - self._last_beat < self._beat_seconds + ANSWER_SECONDS
+
+    def announce_departure(self) -> None:
+        """With the next heartbeat: nothing more is claimed here, and the others must see to what wakes."""
+        self._is_departure_due = True
+
+    def stop(self) -> None:
+        """Gives the lease back; returns when the thread has ended, at once where the database does not answer."""
+        with suppress(RuntimeError):  # the loop of the thread is closed: it has ended
+            self._own_loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    # in the thread
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._own_loop) as runner:
+                runner.run(self._live())
+        except BaseException as error:
+            self._loop.call_soon_threadsafe(self._ended_by, error)  # it is raised there
+
+    def _ended_by(self, defect: BaseException) -> None:
+        self._lost()
+        self._defect.set_exception(defect)
+
+    async def _live(self) -> None:
+        keeping = asyncio.create_task(self._keep_until_stopped())
+        others = asyncio.create_task(self._others.run())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            done, _ = await asyncio.wait({keeping, others, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for duty in done - {stopping}:
+                await duty
+            await asyncio.wait({keeping}, timeout=_FAREWELL_SECONDS if self.is_in_touch else _RECONNECT_SECONDS)
+        finally:
+            await cancel_and_wait([keeping, others, stopping])
+
+    async def _keep_until_stopped(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._connect_and_keep()
+            except (psycopg.Error, OSError) as error:  # of them TimeoutError
+                _logger.warning("the lease waits for the database: %s", str(error) or "no answer in time")
+                await self._pause(_RECONNECT_SECONDS)
+
+    async def _connect_and_keep(self) -> None:
+        # An attempt begun while the network is silent gets no answer afterwards either.
+        async with asyncio.timeout(self._patience):
+            connection = await self._database.connect()
+        try:
+            await self._keep(connection)
+        finally:
+            await connection.close()
+
+    async def _keep(self, connection: AsyncConnection[Any]) -> None:
+        with answering(connection, self._patience):
+            self._is_lock_possible = not await run_async(connection, is_pooled(connection.info.backend_pid))
+        await self._lock(connection)
+        if not self._registered.is_set():
+            await self._register(connection, self.worker_id)
+            self._loop.call_soon_threadsafe(self._registered.set)
+        self._loop.call_soon_threadsafe(self._reached)
+        while not self._stopping.is_set():
+            heard = await self._beat(connection)
+            self._watch_loop()
+            if self._is_departure_due:
+                self._is_departure_due = False
+                await answer_of(connection, announce_departure(self._schema))
+            self._others.suspect(heard.suspects)
+            await self._pause(min(SECOND_LOOK_SECONDS, self._beat_seconds) if heard.suspects else self._beat_seconds)
+        # What a cancelled claim left behind goes on at once, and not as an orphan.
+        self._others.give_up(self.worker_id)
+        await self._others.given_up()
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    # the right to the own runs
+
+    async def _lock(self, connection: AsyncConnection[Any]) -> None:
+        if self._is_lock_possible:
+            await answer_of(connection, hold_lock(self._database.lock_key))
+
+    async def _register(self, connection: AsyncConnection[Any], worker_id: str) -> None:
+        statement = register_worker(
+            self._schema,
+            worker_id,
+            lock_key=self._database.lock_key if self._is_lock_possible else None,
+            hostname=socket.gethostname(),
+            process_id=os.getpid(),
+            workflows=self._workflows,
+            lease=self._lease,
+        )
+        await answer_of(connection, statement)
+
+    async def _beat(self, connection: AsyncConnection[Any]) -> Heard:
+        sent = self._own_loop.time()
+        heard = await answer_of(connection, beat(self._schema, self.worker_id), self._patience)
+        if heard.is_known:
+            self._renewed(sent)
+        if not heard.is_known or self._has_expired:
+            await self._take_new_identity(connection)
+        elif heard.shard_count > self.shard_count:
+            self.shard_count = heard.shard_count
+            self._loop.call_soon_threadsafe(self._raised, heard.shard_count)
+        return heard
+
+    def _renewed(self, sent: float) -> None:
+        self._last_beat = sent
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = self._own_loop.call_at(sent + self._lease, self._expire)
+
+    def _expire(self) -> None:
+        extra = {"worker_id": self.worker_id}
+        _logger.error("worker %s reached nobody for its lease: it gives its runs up", self.worker_id, extra=extra)
+        self._has_expired = True
+        self._loop.call_soon_threadsafe(self._lost)
+
+    async def _take_new_identity(self, connection: AsyncConnection[Any]) -> None:
+        extra = {"worker_id": self.worker_id}
+        _logger.error("worker %s lost its lease: its runs belong to others now", self.worker_id, extra=extra)
+        await self._lock(connection)
+        await self._register(connection, self._next_id)
+        # Only now: what is claimed under a name that the others do not know is an orphan's. And under the same name
+        # again, should the answer be lost: its row would seem to be another worker, whose sessions are ours.
+        former, self.worker_id, self._next_id = self.worker_id, self._next_id, str(uuid4())
+        self._has_expired = False
+        self._renewed(self._own_loop.time())
+        self._loop.call_soon_threadsafe(self._lost)
+        self._others.give_up(former)
+
+    # the event loop
+
+    def _watch_loop(self) -> None:
+        now = time.monotonic()
+        if self._asked_loop is None:
+            self._asked_loop = now
+            self._loop.call_soon_threadsafe(self._see_loop)
+            return
+        blocked = now - self._asked_loop
+        if blocked > self._blocked_limit:
+            self._blocked_limit = 2 * blocked
+            frame = sys._current_frames().get(self._loop_thread)
+            stack = "".join(traceback.format_stack(frame)) if frame else "(no stack)"
+            _logger.error("the event loop is blocked since %.1f s; put blocking calls in steps:\n%s", blocked, stack)
+
+    def _see_loop(self) -> None:
+        self._asked_loop = None
+        self._blocked_limit = self._least_blocked

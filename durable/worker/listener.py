@@ -1,0 +1,68 @@
+"""LISTEN: shortens the wait for what others commit. A hint, never the truth; polling stays correct without it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import psycopg
+from psycopg import sql
+
+from durable.postgres.drive import run_async
+from durable.postgres.silence import answering
+from durable.store.sessions import is_pooled
+from durable.worker.database import Database
+
+_logger = logging.getLogger("durable.worker")
+
+_HEARTBEAT_SECONDS = 15.0
+_ANSWER_SECONDS = 2.0
+_RECONNECT_SECONDS = 0.5
+_POOLED_SECONDS = 3600.0
+
+
+class Listener:
+    """Holds one connection that listens. ``caught_up`` is called after each (re)connection: what was announced
+    before is to be found by polling. ``notified`` gets each payload."""
+
+    def __init__(
+        self, database: Database, channel: str, *, caught_up: Callable[[], None], notified: Callable[[str], None]
+    ) -> None:
+        self._database = database
+        self._channel = channel
+        self._caught_up = caught_up
+        self._notified = notified
+        self.is_connected = False
+
+    async def run(self) -> None:
+        """Listens until cancelled; reconnects for ever."""
+        while True:
+            pause = _RECONNECT_SECONDS
+            try:
+                await self._listen()
+            except psycopg.NotSupportedError as error:
+                _logger.warning("polling instead of listening: %s", error)
+                pause = _POOLED_SECONDS
+            except (psycopg.Error, OSError) as error:
+                _logger.warning("listening stopped, polling goes on: %s", error)
+            finally:
+                self.is_connected = False
+            await asyncio.sleep(pause)
+
+    async def _listen(self) -> None:
+        connection = await self._database.connect()
+        try:
+            with answering(connection, _ANSWER_SECONDS):
+                if await run_async(connection, is_pooled(connection.info.backend_pid)):
+                    raise psycopg.NotSupportedError("notifications do not come through a transaction pooler")
+                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+            self.is_connected = True
+            self._caught_up()
+            while True:
+                async for notice in connection.notifies(timeout=_HEARTBEAT_SECONDS):
+                    self._notified(notice.payload)
+                with answering(connection, _ANSWER_SECONDS):
+                    await connection.execute("SELECT 1")
+        finally:
+            await connection.close()

@@ -1,0 +1,45 @@
+"""What a run draws from the world: random values, the time, children's ids. All is stored: a replay draws nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from datetime import datetime
+
+from durable.core.codec.json_codec import Codec
+from durable.core.replay.commands import Draw, StartChild
+from durable.core.replay.history import Value
+from durable.core.runs import RunKey
+from durable.core.shards import shard_value
+from durable.store.ids import uuid7
+from durable.worker.run.step_calls import Finished
+
+_random = random.SystemRandom()
+
+
+def draw(
+    call: Draw | StartChild, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]
+) -> Finished:
+    """A fresh answer. ``now`` tells the time by the database's clock."""
+    return Finished(Value(encoded(call, codec, now, shard_count)), 1, 0.0, None, is_stored=False)
+
+
+def encoded(call: Draw | StartChild, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]) -> str:
+    """The answer alone."""
+    if isinstance(call, Draw):
+        return codec.encode(_drawn(call, now), str(call))
+    run_id = str(uuid7())
+    return StartChild.answer(RunKey(shard_value(call.name, run_id, shard_count()), run_id))
+
+
+def _drawn(call: Draw, now: Callable[[], datetime]) -> object:
+    match call.source:
+        case "random_uuid7":
+            return uuid7()
+        case "random_uint64":
+            return int.from_bytes(os.urandom(8))
+        case "random":
+            return _random.random()
+        case "now":
+            return now()

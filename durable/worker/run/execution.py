@@ -1,0 +1,400 @@
+"""One claimed run on this worker: performs what its machine commands and feeds it the outcomes.
+
+Everything here runs in callbacks of the event loop, never inside a task (see ``ReplayLoop.run_until_quiet``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+
+from durable.core.errors import unreachable
+from durable.core.replay.commands import (
+    Abandon,
+    CancelChild,
+    Command,
+    Complete,
+    Draw,
+    EndCancelled,
+    Execute,
+    Fail,
+    SetAside,
+    Sleep,
+    StartChild,
+    Wait,
+    WaitChild,
+    WaitEvent,
+)
+from durable.core.replay.endings import RELEASE, Ending, Park, Settle, cancelled, ending_of
+from durable.core.replay.history import ELAPSED, Cancel, History, TimedOut, Value
+from durable.core.replay.machine import Machine
+from durable.core.replay.workflow import Workflow
+from durable.core.runs import RunKey
+from durable.store.records import ClaimedRun, Event, Record, Wake, Written
+from durable.worker.run.attempt import Attempt
+from durable.worker.run.draws import draw
+from durable.worker.run.entry import entry
+from durable.worker.run.host import Host
+from durable.worker.run.recording import Recording
+from durable.worker.run.step_calls import Fenced, Finished, Interrupted
+from durable.worker.run.step_tasks import RunningSteps
+from durable.worker.run.waits import OpenWaits
+
+_logger = logging.getLogger("durable.worker")
+
+
+class Execution:
+    """From a claim to a park or an end; resumed in place when the same worker claims the parked run again."""
+
+    __slots__ = (
+        "_ending",
+        "_flushes",
+        "_host",
+        "_is_ending_taken",
+        "_is_gone",
+        "_machine",
+        "_recording",
+        "_steps",
+        "_waits",
+        "attempt",
+        "is_draining",
+        "run_key",
+        "workflow",
+    )
+
+    def __init__(
+        self, host: Host[Execution], workflow: Workflow[object, object], shard_value: str, claimed: ClaimedRun
+    ) -> None:
+        self._host = host
+        self.workflow = workflow
+        self.run_key = RunKey(shard_value, claimed.run_id)
+        self.attempt = Attempt(workflow, self.run_key, claimed, host.codec)
+        self._machine: Machine | None = None
+        self._recording = Recording(claimed)
+        self._ending: Ending | None = None
+        self._is_ending_taken = False
+        self._flushes = 0
+        self._steps = RunningSteps()
+        self._waits = OpenWaits()
+        self.is_draining = False
+        self._is_gone = False
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it left its run to wake later, with the machine intact."""
+        return isinstance(self._ending, Park)
+
+    @property
+    def settled(self) -> Settle | None:
+        """How it left its run, ``None`` unless it did so for good or for another attempt."""
+        return self._ending if isinstance(self._ending, Settle) else None
+
+    @entry
+    def begin(self, history: History, wake: Wake | None) -> None:
+        """Runs the workflow from the top. ``wake`` is ``None`` on the very first claim."""
+        machine = self._machine = self.attempt.machine(history)
+        commands = machine.start()
+        if not machine.is_mismatched:
+            self._recording.ordered(machine.unordered())
+        if wake is not None:
+            self._waits.inbox.load(wake.inbox)
+        self._perform(commands)
+        self._go_on(wake)
+
+    @entry
+    def resume(self, claimed: ClaimedRun, wake: Wake) -> None:
+        """Goes on in place after a park."""
+        self.attempt = Attempt(self.workflow, self.run_key, claimed, self._host.codec)
+        self._recording = Recording(claimed)
+        self._ending = None
+        self._is_ending_taken = False
+        self._waits.inbox.load(wake.inbox)
+        self._go_on(wake)
+
+    @entry
+    def deliver(self, event: Event) -> None:
+        """An event or a request arrived while the run is executing. One that meets a park is found by the park's own
+        flush."""
+        if not self._is_gone and self._ending is None:
+            self._waits.inbox.add(event)
+            if self._machine is not None:
+                self._take_inbox()
+                self._settle()
+
+    @entry
+    def reload_inbox(self) -> None:
+        """Events may have been lost on their way here: none is taken until all were read anew."""
+        if not self._is_gone and self._ending is None:
+            self._waits.inbox.is_known = False
+            self._recording.record.wants_inbox = True
+            self._settle()
+
+    @entry
+    def flushed(self, written: Written) -> None:
+        """The journal has written, or refused, a record of this run."""
+        if self._is_gone:
+            return
+        self._flushes -= 1
+        if not written.is_ours:
+            self.abandon()
+            return
+        if self._is_ending_taken:
+            self._leave(written)
+            return
+        if written.inbox is not None and self._ending is None:
+            self._waits.inbox.is_known = True
+            self._waits.inbox.load(written.inbox)
+            self._take_inbox()
+            for key in self._waits.overdue():
+                self._elapse(key)
+        self._settle()
+
+    @entry
+    def drain(self) -> None:
+        """The worker stops: no new step starts; the run is handed back once those under way have finished."""
+        self.is_draining = True
+        if not self._is_gone:
+            self._settle()
+
+    @entry
+    def interrupt(self) -> None:
+        """The worker's patience is over: steps under way are cancelled and will run again elsewhere."""
+        if not self._is_gone and self._ending is None:
+            self._ending = RELEASE
+            self._settle()
+
+    def abandon(self) -> None:
+        """The run belongs to somebody else: nothing more of it happens here."""
+        if self._is_gone:
+            return
+        self._is_gone = True
+        self._steps.cancel()
+        self._waits.stop_timers()
+        self.close()
+        self._host.left(self, None)
+
+    def close(self) -> None:
+        """Drops the machine."""
+        if self._machine is not None:
+            self._machine.close()
+
+    # for the journal
+
+    def take_record(self) -> Record:
+        """What is to be written now."""
+        self._is_ending_taken = self._ending is not None
+        self._waits.inbox_is_asked_for()
+        return self._recording.take(self._ending)
+
+    # performing
+
+    def _perform(self, commands: Iterable[Command]) -> None:
+        queue = deque(commands)
+        while queue:
+            command = queue.popleft()
+            match command:
+                case Execute():  # of them Transact
+                    self._steps.defer(command)
+                case Draw() | StartChild():
+                    queue.extend(self._draw(command))
+                case Sleep() | WaitEvent() | WaitChild():
+                    self._wait(command)
+                case Abandon():
+                    self._forget(command)
+                case CancelChild():
+                    self._recording.unwanted(command.run_key)
+                case Complete() | Fail() | EndCancelled() | SetAside():
+                    self._end(command)
+                case _:
+                    unreachable(command)
+            if not queue and self._waits and self._ending is None:
+                queue.extend(self._next_answer())  # last: the code may have given up the wait in the same turn
+
+    def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
+        drawn = draw(call, self.attempt.codec, self.attempt.now, self._host.shard_count)
+        return self._answer_step(call, drawn)
+
+    def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
+        assert self._machine is not None
+        seq, commands = self._machine.resolve(call.key, finished.outcome)
+        if seq is not None:
+            self._recording.step(call, finished, seq)
+        return commands
+
+    def _wait(self, call: Wait) -> None:
+        self._recording.opened(call)
+        self._waits.open(call)
+        if not isinstance(call, Sleep):
+            self._recording.record.wants_inbox |= not self._waits.inbox.is_known
+
+    def _answer_wait(self, call: Wait, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
+        assert self._machine is not None
+        self._waits.close(call.key)
+        seq, commands = self._machine.resolve(call.key, outcome)
+        if seq is not None:
+            self._recording.answered(call.key, outcome, event_id, seq)
+        return commands
+
+    def _forget(self, command: Abandon) -> None:
+        key = command.call.key
+        self._steps.forget(key, self._let_go)
+        if isinstance(command.call, Wait):
+            self._waits.close(key)
+            self._recording.abandoned(key)
+
+    def _end(self, decision: Complete | Fail | EndCancelled | SetAside) -> None:
+        ending = self._ending = ending_of(
+            decision,
+            self.workflow.retry,
+            attempts=self.attempt.claimed.attempts,
+            set_asides=self.attempt.claimed.set_asides,
+        )
+        if isinstance(decision, Fail | SetAside):
+            reason = decision.exception if isinstance(decision, Fail) else decision.error
+            level = logging.ERROR if ending.status == "failed" else logging.WARNING
+            extra = {"run_key": str(self.run_key), "status": ending.status}
+            _logger.log(level, "run %s is now %s: %r", self.run_key, ending.status, reason, extra=extra)
+
+    # what comes in
+
+    @entry
+    def _step_ended(self, call: Execute, task: asyncio.Task[Finished]) -> None:
+        if not self._steps.has_finished(call, task):
+            self._let_go(task)
+        elif not self._is_gone:
+            self._answer(call, task)
+
+    def _answer(self, call: Execute, task: asyncio.Task[Finished]) -> None:
+        error = task.exception()
+        if isinstance(error, Fenced):
+            self.abandon()
+            return
+        if isinstance(error, Interrupted):
+            self._steps.defer(call)  # it goes back with the run, once the others have finished
+        else:
+            self._perform(self._answer_step(call, task.result()))
+        self._settle()
+
+    def _take_requests(self) -> None:
+        assert self._machine is not None
+        if self._ending is not None:
+            return  # of a run that is set aside they stay unmet, until code that matches can clean up
+        for request in self._waits.inbox.take_requests():
+            self._recording.met(request)
+            cancel = Cancel.requested(request.payload)
+            if request.kind == "terminate":
+                self._ending = cancelled(cancel)
+            else:
+                self._cancel(cancel)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        assert self._machine is not None
+        seq, commands = self._machine.cancel(cancel)
+        if seq is None:
+            return
+        self._recording.cancelled(cancel, seq)
+        self._perform(commands)
+
+    def _watch_deadline(self) -> None:
+        remaining = self.attempt.remaining()
+        if self._ending is None and remaining is not None:
+            if remaining <= 0:
+                self._cancel(Cancel("deadline"))
+            else:
+                self._waits.set_deadline(remaining, self._deadline_passed)
+
+    @entry
+    def _deadline_passed(self) -> None:
+        if not self._is_gone and self._ending is None:
+            self._cancel(Cancel("deadline"))
+            self._settle()
+
+    @entry
+    def _let_go(self, task: asyncio.Task[Finished]) -> None:
+        if self._steps.let_go(task) and not self._is_gone and not self.is_parked:
+            self._settle()
+
+    def _go_on(self, wake: Wake | None) -> None:
+        self._take_requests()
+        if wake is not None and self._ending is None:
+            self._take_wake(wake)
+        self._watch_deadline()
+        self._settle()
+
+    def _take_wake(self, wake: Wake) -> None:
+        self._waits.inbox.is_known = True
+        self._recording.record.wants_inbox = False
+        self._take_inbox()
+        for key in wake.due:
+            self._elapse(key)
+        for key, remaining in wake.remaining.items():
+            if remaining is not None:
+                self._waits.start_timer(key, remaining, self._timer_fired)
+
+    def _elapse(self, key: str) -> None:
+        call = self._waits.get(key)
+        if call is not None and self._ending is None:
+            outcome: Value | TimedOut = ELAPSED if isinstance(call, Sleep) else TimedOut()
+            self._perform(self._answer_wait(call, outcome, None))
+
+    def _next_answer(self) -> list[Command]:
+        """What follows from the first event in the inbox that a wait is open for."""
+        while arrival := self._waits.next_arrival():
+            call, event = arrival
+            commands = self._answer_wait(call, Value(event.payload), event.event_id)
+            if commands:
+                return commands
+        return []
+
+    def _take_inbox(self) -> None:
+        self._take_requests()
+        if self._ending is None:
+            self._perform(self._next_answer())
+
+    # what follows
+
+    def _settle(self) -> None:
+        """After each entry: start what may start, write what must be written, park when nothing else is left."""
+        if self._is_gone or self._is_ending_taken:
+            return
+        if self._ending is None and not self._steps.is_active:
+            if self._steps.is_waiting or not self._waits:
+                self._ending = RELEASE if self.is_draining else None
+            else:
+                self._ending = Park()
+        is_empty = self._recording.record.is_empty
+        if self._ending is not None:
+            self._waits.stop_timers()
+            self._steps.cancel()
+        elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
+            self._steps.start_deferred(self._start, self._step_ended)
+        elif not is_empty and self._waits:
+            # While steps keep the run here, its own waits end by a local clock started when they were opened.
+            self._waits.start_timers(self._recording.record.entries, self.attempt.now(), self._timer_fired)
+        if self._flushes == 0 and (self._ending is not None or not is_empty):
+            self._flushes = 1
+            self._host.mark(self)
+
+    def _start(self, call: Execute) -> asyncio.Task[Finished]:
+        return self._host.run_step(self, call)
+
+    @entry
+    def _timer_fired(self, key: str) -> None:
+        if self._is_gone:
+            return
+        if isinstance(self._waits.get(key), WaitEvent):
+            self._waits.await_inbox(key)
+            self._recording.record.wants_inbox = True
+        else:
+            self._elapse(key)
+        self._settle()
+
+    def _leave(self, written: Written) -> None:
+        if isinstance(self._ending, Settle):
+            self._is_gone = True
+            self.close()
+        else:
+            self._waits.inbox.clear()
+        self._host.left(self, written)

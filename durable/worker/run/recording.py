@@ -1,0 +1,93 @@
+"""What a run has to write since its last flush, gathered call by call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from durable.core.errors import unreachable
+from durable.core.replay.commands import Draw, Execute, Sleep, StartChild, Wait, WaitChild, WaitEvent
+from durable.core.replay.endings import Ending
+from durable.core.replay.history import Cancel, TimedOut, Value
+from durable.core.runs import RunKey
+from durable.store.records import (
+    AbandonedWait,
+    AnsweredWait,
+    ClaimedRun,
+    Event,
+    MetRequest,
+    NewChild,
+    OpenedWait,
+    OrderedStep,
+    Record,
+    StepMemo,
+    UnwantedChild,
+)
+from durable.worker.run.step_calls import Finished
+
+
+class Recording:
+    """``record`` is what has gathered; ``take`` hands it over and begins the next one."""
+
+    __slots__ = ("record",)
+
+    def __init__(self, claimed: ClaimedRun) -> None:
+        self.record = Record(claimed.run_id, claimed.epoch, claimed.parent)
+
+    def take(self, ending: Ending | None) -> Record:
+        """All that has gathered, and how the run leaves, if it does."""
+        record = self.record
+        record.ending = ending
+        self.record = Record(record.run_id, record.epoch, record.parent)
+        return record
+
+    def step(self, call: Execute | Draw | StartChild, finished: Finished, seq: int) -> None:
+        """A step finished. Of a transaction only the order is still to be written; a child is still to be begun."""
+        if finished.is_stored:
+            self.record.entries.append(OrderedStep(call.key, seq))
+        else:
+            self.record.entries.append(finished.memo(call, seq))
+        if isinstance(call, StartChild) and isinstance(finished.outcome, Value):
+            workflow, run_key = call.workflow, call.begun(finished.outcome.text)
+            child = NewChild(run_key, workflow.name, workflow.version, workflow.timeout, call.input)
+            self.record.entries.append(child)
+
+    def opened(self, call: Wait) -> None:
+        """A wait began."""
+        match call:
+            case WaitEvent():
+                wait = OpenedWait(call.key, call.event_name, call.timeout, None)
+            case WaitChild():
+                wait = OpenedWait(call.key, None, None, None, call.run_key.run_id)
+            case Sleep():
+                wait = OpenedWait(call.key, None, None if call.until else call.seconds, call.until)
+            case _:
+                unreachable(call)
+        self.record.entries.append(wait)
+
+    def answered(self, key: str, outcome: Value | TimedOut, event_id: str | None, seq: int) -> None:
+        """A wait ended; ``event_id`` is the event it took, if it took one."""
+        payload = outcome.text if isinstance(outcome, Value) and event_id is not None else None
+        self.record.entries.append(AnsweredWait(key, seq, isinstance(outcome, TimedOut), event_id, payload))
+
+    def abandoned(self, key: str) -> None:
+        """Nobody waits for that wait any more."""
+        self.record.entries.append(AbandonedWait(key))
+
+    def unwanted(self, child: RunKey) -> None:
+        """Nobody waits for that child any more."""
+        self.record.entries.append(UnwantedChild(child))
+
+    def ordered(self, places: Iterable[tuple[str, int]]) -> None:
+        """Transactions have got their places in the order."""
+        self.record.entries.extend(OrderedStep(key, seq) for key, seq in places)
+
+    def met(self, request: Event) -> None:
+        """A request was met."""
+        self.record.entries.append(MetRequest(request.event_id))
+
+    def cancelled(self, cancel: Cancel, seq: int) -> None:
+        """The run was cancelled."""
+        self.record.entries.append(
+            StepMemo(cancel.key, "cancel", seq, cancel.cause, 1, 0.0, input=None, output=cancel.text, error=None)
+        )
+        self.record.is_cancelled = True

@@ -1,0 +1,227 @@
+"""Runs one step: the user's function, its retries, its timeout."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Executor as ThreadPool
+from typing import Any, cast
+
+import msgspec
+import psycopg
+
+from durable.core.codec.json_codec import Codec
+from durable.core.durations import seconds
+from durable.core.errors import DurableError, SerializationError
+from durable.core.failures import error_info
+from durable.core.replay.commands import Draw, Execute, StartChild, Transact
+from durable.core.replay.history import Failure, Value
+from durable.postgres.outages import is_outage
+from durable.postgres.pipeline import commit, run
+from durable.store.records import StepMemo
+from durable.store.transaction_steps import find_transaction_memo, lock_run, store_transaction_memo
+from durable.worker.database import Database
+
+_JITTER = 0.25
+_AWAY_SECONDS = 0.5
+_MOST_EXCUSED = 50
+"""Conflicts and shortages in a row that use up no retry. A transaction that can never succeed must end all the same."""
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """What came of a step. ``attempts`` counts calls of the function; ``took`` is in seconds, retries included."""
+
+    outcome: Value | Failure
+    attempts: int
+    took: float
+    input: str | None
+    is_stored: bool
+
+    def memo(self, call: Execute | Draw | StartChild, seq: int) -> StepMemo:
+        """As the journal writes it."""
+        output = self.outcome.text if isinstance(self.outcome, Value) else None
+        error = self.outcome.error.text if isinstance(self.outcome, Failure) else None
+        return StepMemo(call.key, call.kind, seq, call.name, self.attempts, self.took, self.input, output, error)
+
+
+class Ownership(msgspec.Struct, frozen=True):
+    """By what right a transaction step stores its memo."""
+
+    schema: str
+    shard_value: str
+    worker_id: str
+    run_id: str
+    epoch: int
+
+
+class Fenced(DurableError):
+    """The run belongs to another worker by now; what this one did is rolled back."""
+
+
+class Interrupted(DurableError):
+    """The worker stops while the step waits for its next try, which somebody else may make."""
+
+
+class _DatabaseAway(Exception):
+    """The connection could not be had, or was lost."""
+
+
+def run_step(
+    call: Execute, codec: Codec, threads: ThreadPool, stopping: asyncio.Event
+) -> Coroutine[Any, Any, Finished]:
+    """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up. Raises ``Interrupted``."""
+
+    async def attempt(_: int, what: str) -> str:
+        if call.signature.is_async:
+            body = call.fn(*call.args)
+            value = await (body if call.retry.timeout is None else _within(call, body))
+        else:
+            context = contextvars.copy_context()
+            body = asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(_call, call))
+            value = await _within(call, body)
+            if asyncio.iscoroutine(value):
+                value = await _within(call, value)
+        return codec.encode(value, what)
+
+    return _with_retries(call, codec, attempt, stopping, is_stored=False)
+
+
+def _call(call: Execute) -> Any:
+    try:
+        return call.fn(*call.args)
+    except (StopIteration, GeneratorExit) as error:
+        # As a coroutine does with the first: no future can hand these on, and whoever awaits it would wait for ever.
+        raise RuntimeError(f"the step raised {type(error).__name__}") from error
+
+
+def run_transaction(
+    call: Transact, codec: Codec, database: Database, ownership: Ownership, stopping: asyncio.Event
+) -> Coroutine[Any, Any, Finished]:
+    """Calls the function of ``ctx.transaction`` and commits its work with its memo. Raises ``Fenced`` or
+    ``Interrupted``."""
+    common = (ownership.schema, ownership.shard_value)
+    in_doubt = False
+
+    async def attempt(number: int, what: str) -> str:
+        connection: psycopg.AsyncConnection[Any] | None = None
+        try:
+            if in_doubt and (memo := await _committed(call, database, ownership)) is not None:
+                return memo
+            async with database.transaction() as connection:
+                return await within(connection, number, what)
+        except psycopg.OperationalError as error:
+            if connection is None or connection.closed:
+                raise _DatabaseAway(str(error)) from error
+            raise
+
+    async def within(connection: psycopg.AsyncConnection[Any], number: int, what: str) -> str:
+        nonlocal in_doubt
+        value = await _within(call, call.fn(connection, *call.args))
+        output = codec.encode(value, what)
+        store = store_transaction_memo(
+            *common,
+            ownership.worker_id,
+            run_id=ownership.run_id,
+            epoch=ownership.epoch,
+            step_key=call.key,
+            fn=call.name,
+            attempts=number,
+            input=_input(call, codec),
+            output=output,
+        )
+        in_doubt = True
+        if not await run(connection, store):
+            raise Fenced(f"run {ownership.run_id} belongs to another worker")
+        return output
+
+    return _with_retries(call, codec, attempt, stopping, is_stored=True)
+
+
+async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
+    """The output of an earlier try whose end was not heard of. Raises ``Fenced``."""
+    schema, shard_value, run_id = ownership.schema, ownership.shard_value, ownership.run_id
+    lock = lock_run(schema, shard_value, ownership.worker_id, run_id=run_id, epoch=ownership.epoch)
+    async with database.engine() as connection:
+        is_ours, memo = await commit(connection, [lock, find_transaction_memo(schema, shard_value, run_id, call.key)])
+    if not is_ours:
+        raise Fenced(f"run {run_id} belongs to another worker")
+    return cast(str | None, memo)
+
+
+async def _with_retries(
+    call: Execute,
+    codec: Codec,
+    attempt: Callable[[int, str], Awaitable[str]],
+    stopping: asyncio.Event,
+    *,
+    is_stored: bool,
+) -> Finished:
+    started = time.monotonic()
+    failures = excused = 0
+    what = f"the output of {call}"
+    try:
+        codec.check_type(call.signature.returns, what)
+    except SerializationError as error:
+        return Finished(Failure(error_info(error), error), 1, 0.0, None, is_stored=False)
+    while True:
+        try:
+            text = await attempt(failures + 1, what)
+            took = time.monotonic() - started
+            return Finished(Value(text), failures + 1, took, _input(call, codec), is_stored)
+        except Fenced:
+            raise
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, KeyboardInterrupt) or (task is not None and task.cancelling()):
+                raise
+            if isinstance(error, _DatabaseAway) or (is_stored and excused < _MOST_EXCUSED and _is_excused(error)):
+                excused += not isinstance(error, _DatabaseAway)
+                await _pause(_AWAY_SECONDS * random.random(), stopping)
+                continue
+            failures += 1
+            # Of a GeneratorExit it cannot be told whether the step raised it or the loop is being closed.
+            delay = None if isinstance(error, GeneratorExit) else call.retry.next_delay(failures, error)
+            if delay is None:
+                took = time.monotonic() - started
+                return Finished(Failure(error_info(error), error), failures, took, _input(call, codec), is_stored=False)
+            await _pause(delay * random.uniform(1 - _JITTER, 1 + _JITTER), stopping)
+
+
+async def _pause(delay: float, stopping: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(delay):
+            await stopping.wait()
+    except TimeoutError:
+        return
+    raise Interrupted("the worker stops")
+
+
+def _is_excused(error: BaseException) -> bool:
+    """A conflict or a shortage of the database. A cancelled statement is not: its own time limit ended it."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return state not in (None, "57014") and is_outage(error)
+
+
+async def _within(call: Execute, body: Awaitable[Any]) -> Any:
+    if call.retry.timeout is None:
+        return await body
+    limit = seconds("timeout", call.retry.timeout)
+    deadline = asyncio.timeout(limit)
+    try:
+        async with deadline:
+            return await body
+    except TimeoutError:
+        if deadline.expired():
+            raise TimeoutError(f"step {call.key!r} did not finish within {limit:g} s") from None
+        raise
+
+
+def _input(call: Execute, codec: Codec) -> str | None:
+    """The arguments for the eye, where they can be shown; replay never reads them."""
+    try:
+        return codec.encode(call.args, "the input")
+    except SerializationError:
+        return None

@@ -1,0 +1,105 @@
+"""The open waits of a run that is being executed, with the events and timers that may end them; and its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from durable.core.errors import unreachable
+from durable.core.replay.commands import Sleep, Wait, WaitChild, WaitEvent
+from durable.store.records import Entry, Event, OpenedWait
+from durable.worker.run.inbox import Inbox
+
+
+class OpenWaits:
+    """A parked run has no timers: it is woken. As with the steps, nothing here leads back to the run."""
+
+    __slots__ = ("_deadline", "_looked_for", "_open", "_overdue", "_timers", "inbox")
+
+    def __init__(self) -> None:
+        self._open: dict[str, Wait] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._deadline: asyncio.TimerHandle | None = None
+        self._overdue: tuple[str, ...] = ()
+        self._looked_for: tuple[str, ...] = ()
+        self.inbox = Inbox()
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def open(self, call: Wait) -> None:
+        """From now on events and timers may end it."""
+        self._open[call.key] = call
+
+    def get(self, key: str) -> Wait | None:
+        """The open wait of that key."""
+        return self._open.get(key)
+
+    def close(self, key: str) -> bool:
+        """Ends a wait. Returns whether it was open."""
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        return self._open.pop(key, None) is not None
+
+    def next_arrival(self) -> tuple[Wait, Event] | None:
+        """An open wait whose event is in the inbox, the wait that was opened first."""
+        for call in self._open.values():
+            event = self.arrival(call)
+            if event is not None:
+                return call, event
+        return None
+
+    def arrival(self, call: Wait) -> Event | None:
+        """What ends that wait, taken from the inbox; ``None`` if it is not there."""
+        match call:
+            case WaitEvent():
+                event = self.inbox.take(call.event_name)
+            case WaitChild():
+                event = self.inbox.take_end(call.run_key.run_id)
+            case Sleep():
+                event = None
+            case _:
+                unreachable(call)
+        return event
+
+    def start_timer(self, key: str, delay: float, fired: Callable[[str], None]) -> None:
+        """Calls ``fired`` with the wait's key after that many seconds by the local clock, unless it has a timer."""
+        if key in self._open and key not in self._timers:
+            self._timers[key] = asyncio.get_running_loop().call_later(max(delay, 0.0), fired, key)
+
+    def start_timers(self, opened: Iterable[Entry], now: datetime, fired: Callable[[str], None]) -> None:
+        """As ``start_timer`` for the waits among the entries, which have just begun."""
+        for wait in opened:
+            if isinstance(wait, OpenedWait):
+                delay = wait.wake_in if wait.until is None else (wait.until - now).total_seconds()
+                if delay is not None:
+                    self.start_timer(wait.key, delay, fired)
+
+    def await_inbox(self, key: str) -> None:
+        """The wait's time is over; but what was published before counts, though nobody may have told us of it yet."""
+        self._timers.pop(key, None)
+        self._overdue += (key,)
+
+    def inbox_is_asked_for(self) -> None:
+        """The next inbox to be loaded holds what was published to those waits in time."""
+        self._overdue, self._looked_for = (), self._overdue
+
+    def overdue(self) -> tuple[str, ...]:
+        """Waits that found nothing in the inbox which was just loaded."""
+        keys, self._looked_for = self._looked_for, ()
+        return keys
+
+    def set_deadline(self, delay: float, passed: Callable[[], None]) -> None:
+        """Calls ``passed`` after that many seconds, unless the timers are stopped before."""
+        self._deadline = asyncio.get_running_loop().call_later(delay, passed)
+
+    def stop_timers(self) -> None:
+        """Leaves the waits open."""
+        self._overdue = self._looked_for = ()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        if self._deadline is not None:
+            self._deadline.cancel()

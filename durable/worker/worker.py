@@ -1,0 +1,396 @@
+"""The composition root of a worker: starts its parts, stops them, hands signals on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import msgspec
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from durable.core.arguments import check_codec, truth, whole_number
+from durable.core.codec.json_codec import Codec, JsonCodec
+from durable.core.durations import positive, seconds
+from durable.core.errors import InvalidArgument
+from durable.core.keys import check_key
+from durable.core.replay.workflow import Workflow
+from durable.core.shards import shard_values
+from durable.postgres.conninfo import check_conninfo_or_pool
+from durable.postgres.drive import run_async
+from durable.postgres.outages import is_outage
+from durable.store.channels import work_channel
+from durable.store.queries import check_schema
+from durable.store.settings import read_settings
+from durable.worker.callbacks import Callbacks
+from durable.worker.database import Database, Pool
+from durable.worker.dispatcher import Dispatcher
+from durable.worker.executions import Executor
+from durable.worker.journal import Journal
+from durable.worker.lease import Lease
+from durable.worker.listener import Listener
+from durable.worker.scheduler import Scheduler
+from durable.worker.signals import stop_signals
+from durable.worker.tasks import cancel_and_wait
+
+_logger = logging.getLogger("durable.worker")
+
+_MOST_CHANNEL_BYTES = 63
+_FLUSH_SECONDS = 5.0
+"""How long a stopping worker tries to write what it still holds."""
+_OUT_OF_TOUCH_SECONDS = 0.5
+"""The same, where the database does not answer anyway."""
+
+State = Literal["created", "starting", "running", "stopping", "stopped"]
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """What a worker does right now."""
+
+    worker_id: str | None
+    state: State
+    active_runs: int
+    resident_runs: int
+    is_listening: bool
+    is_lease_held: bool
+
+
+class Worker:
+    """Claims and executes runs of the given workflows until it is stopped.
+
+    ``poll_interval`` and ``max_poll_interval``: an idle worker looks for work this often, at first and at most; with
+    ``notify`` it learns of new work at once and the poll is only a safety net. ``lease``: a worker that hangs or is cut
+    off loses its runs after this time; a killed one within about two seconds. ``graceful_shutdown_timeout``: how long a
+    stopping worker lets steps finish before it cancels them. ``max_resident``: how many parked runs stay in memory.
+    ``max_threads``: how many sync steps run at once. ``max_strikes``: after how many workers that died with a run, with
+    no new memo in between, the run fails with ``CrashLoop``. All durations in seconds or as ``timedelta``.
+    """
+
+    def __init__(
+        self,
+        conninfo_or_pool: str | Pool,
+        workflows: Iterable[Workflow[Any, Any]],
+        *,
+        schema: str = "durable",
+        codec: Codec | None = None,
+        poll_interval: timedelta | float = 0.25,
+        max_poll_interval: timedelta | float = 30.0,
+        notify: bool = True,
+        notify_channel: str | None = None,
+        lease: timedelta | float = 15.0,
+        graceful_shutdown_timeout: timedelta | float = 30.0,
+        max_resident: int = 10_000,
+        max_threads: int = 64,
+        max_strikes: int = 5,
+    ) -> None:
+        if not isinstance(conninfo_or_pool, AsyncConnectionPool):
+            check_conninfo_or_pool(conninfo_or_pool, "a Worker takes a conninfo or a psycopg_pool.AsyncConnectionPool")
+        self._workflows = _distinct(workflows)
+        self._max_resident = whole_number("max_resident", max_resident, 1)
+        self._max_threads = whole_number("max_threads", max_threads, 1)
+        self._max_strikes = whole_number("max_strikes", max_strikes, 1)
+        self._conninfo_or_pool = conninfo_or_pool
+        self._schema = check_schema(schema)
+        self._codec: Codec = JsonCodec() if codec is None else codec
+        check_codec(self._codec)
+        self._poll_interval = positive("poll_interval", poll_interval)
+        self._max_poll_interval = positive("max_poll_interval", max_poll_interval)
+        self._notify = truth("notify", notify)
+        self._channel = work_channel(schema) if notify_channel is None else _channel(notify_channel)
+        self._lease_seconds = positive("lease", lease)
+        self._patience = seconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
+        self._state: State = "created"
+        self._stop = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._lease: Lease | None = None
+        self._listener: Listener | None = None
+        self._scheduler: Scheduler | None = None
+        self._executor: Executor | None = None
+        self._dispatchers: dict[str, Dispatcher] = {}
+
+    # life
+
+    async def run(self) -> None:
+        """Works until cancelled, until ``stop`` is called, or until SIGTERM or SIGINT; then shuts down gracefully.
+
+        A database that is down is waited for. Raises ``SchemaError`` if the schema is missing or of another version.
+        """
+        with stop_signals(self._stop.set):
+            await self._run()
+
+    def stop(self) -> None:
+        """Begins the graceful shutdown; ``run`` returns when it is over."""
+        self._stop.set()
+
+    async def process_one(self) -> bool:
+        """Claims at most one run, executes it until it parks, ends or is to be tried anew. Returns whether there was
+        one. For scripts and tests, any number of times, on a worker that is not running otherwise.
+
+        Raises ``SchemaError``; a database that is down is waited for.
+        """
+        if self._state not in ("created", "stopped"):
+            raise InvalidArgument("worker", self._state, "a worker that is running processes runs by itself")
+        self._state = "starting"
+        try:
+            async with self._connected() as (database, shard_count):
+                if shard_count is None:
+                    return False
+                parts = self._assemble(database, shard_count)
+                await parts.lease.start()
+                try:
+                    self._workflows.append(self._workflows.pop(0))  # no workflow starves the others
+                    for workflow in self._workflows:
+                        if await self._dispatchers[workflow.name].claim_one():
+                            return True
+                    return False
+                finally:
+                    await self._shut_down([], parts)
+        finally:
+            self._state = "created"
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait({self._task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            ready.cancel()
+            await self._task
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._task is not None:
+            await self._task
+
+    def ready(self) -> bool:
+        """Whether the worker claims runs."""
+        return self._state == "running"
+
+    def healthy(self) -> bool:
+        """Whether the worker claims runs and its heartbeat has reached the database within the lease."""
+        return self.ready() and self._lease is not None and self._lease.is_held
+
+    def status(self) -> WorkerStatus:
+        """A look at the worker as it is now."""
+        return WorkerStatus(
+            worker_id=self._lease.worker_id if self._lease else None,
+            state=self._state,
+            active_runs=self._executor.active_runs if self._executor else 0,
+            resident_runs=self._executor.resident_runs if self._executor else 0,
+            is_listening=self._listener is not None and self._listener.is_connected,
+            is_lease_held=self._lease is not None and self._lease.is_held,
+        )
+
+    # the parts
+
+    async def _run(self) -> None:
+        if self._state != "created":
+            raise InvalidArgument("worker", self._state, "a worker runs once; make a new one")
+        self._state = "starting"
+        try:
+            async with self._connected() as (database, shard_count):
+                if shard_count is not None:
+                    await self._work(self._assemble(database, shard_count))
+        finally:
+            self._state = "stopped"
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncGenerator[tuple[Database, int | None]]:
+        """The database and its shard count; ``None`` if the worker was stopped before it answered."""
+        database = Database(self._conninfo_or_pool)
+        await database.open()
+        try:
+            yield database, await self._first_contact(database)
+        finally:
+            await database.close()
+
+    async def _first_contact(self, database: Database) -> int | None:
+        while not self._stop.is_set():
+            try:
+                async with database.engine() as connection:
+                    return (await run_async(connection, read_settings(self._schema))).shard_count
+            except (psycopg.Error, OSError) as error:
+                if not is_outage(error):
+                    raise
+                _logger.warning("waiting for the database: %s", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_interval):
+                    await self._stop.wait()
+        return None
+
+    def _assemble(self, database: Database, shard_count: int) -> _Parts:
+        lease = self._lease = Lease(
+            database,
+            self._schema,
+            [workflow.name for workflow in self._workflows],
+            shard_count,
+            lease=self._lease_seconds,
+            max_strikes=self._max_strikes,
+            lost=self._lost,
+            raised=self._raised,
+            reached=database.hurry,
+        )
+
+        def worker_id() -> str:
+            return lease.worker_id
+
+        callbacks = Callbacks()
+        journal = Journal(database, callbacks, self._schema, worker_id)
+        executor = self._executor = Executor(
+            database,
+            journal,
+            callbacks,
+            self._schema,
+            worker_id,
+            codec=self._codec,
+            max_resident=self._max_resident,
+            max_threads=self._max_threads,
+            claimer_of=self._dispatchers.__getitem__,
+            shard_count=lambda: lease.shard_count,
+        )
+        for workflow in self._workflows:
+            self._dispatchers[workflow.name] = Dispatcher(
+                workflow,
+                shard_values(workflow.name, shard_count),
+                database,
+                executor,
+                self._schema,
+                worker_id,
+                poll_interval=self._poll_interval,
+                max_poll_interval=self._current_max_poll_interval,
+                max_strikes=self._max_strikes,
+            )
+        return _Parts(database, lease, journal, executor)
+
+    async def _work(self, parts: _Parts) -> None:
+        if not await self._started(parts.lease):
+            return
+        duties = [asyncio.create_task(dispatcher.run()) for dispatcher in self._dispatchers.values()]
+        duties.append(asyncio.create_task(parts.lease.hold()))
+        if self._notify:
+            self._listener = Listener(parts.database, self._channel, caught_up=self._poll_all, notified=self._notified)
+            duties.append(asyncio.create_task(self._listener.run()))
+        names, shard_count = list(self._dispatchers), parts.executor.shard_count
+        scheduler = self._scheduler = Scheduler(parts.database, self._schema, names, shard_count)
+        duties.append(asyncio.create_task(scheduler.run()))
+        self._state = "running"
+        self._ready.set()
+        worker_id = parts.lease.worker_id
+        _logger.info("worker %s runs %s", worker_id, ", ".join(self._dispatchers), extra={"worker_id": worker_id})
+        try:
+            await self._until_stopped(duties)
+        finally:
+            self._state = "stopping"
+            await self._shut_down(duties, parts)
+
+    async def _started(self, lease: Lease) -> bool:
+        starting = asyncio.create_task(lease.start())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            await starting
+            return True
+        starting.cancel()
+        await asyncio.to_thread(lease.stop)
+        return False
+
+    async def _until_stopped(self, duties: list[asyncio.Task[None]]) -> None:
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait({stopping, *duties}, return_when=asyncio.FIRST_COMPLETED)
+            for duty in done - {stopping}:
+                await duty  # duties only end by a defect; it is raised here
+        finally:
+            stopping.cancel()
+
+    async def _shut_down(self, duties: list[asyncio.Task[None]], parts: _Parts) -> None:
+        await cancel_and_wait(duties)
+        parts.lease.announce_departure()
+        await parts.executor.drain(self._patience)
+        flushed = asyncio.create_task(_flush(parts))
+        patience = _FLUSH_SECONDS if parts.lease.is_in_touch else _OUT_OF_TOUCH_SECONDS
+        _, unfinished = await asyncio.wait({flushed}, timeout=patience)
+        if unfinished:
+            await cancel_and_wait([flushed])
+            _logger.error("the database did not take the last records; their runs go on elsewhere")
+            await parts.journal.close()
+        asyncio.get_running_loop().call_soon(parts.executor.close)
+        await asyncio.to_thread(parts.lease.stop)
+
+    def _current_max_poll_interval(self) -> float:
+        is_listening = self._listener is not None and self._listener.is_connected
+        return self._max_poll_interval if is_listening else self._poll_interval
+
+    def _poll_all(self) -> None:
+        for dispatcher in self._dispatchers.values():
+            dispatcher.poll()
+        if self._scheduler is not None:
+            self._scheduler.wake()
+
+    def _notified(self, payload: str) -> None:
+        kind, _, shard_value = payload.partition(":")
+        match kind:
+            case "schedule" if self._scheduler is not None:
+                self._scheduler.wake()
+            case "worker":
+                self._poll_all()
+            case "run" | "event":
+                self._work_arrived(shard_value, is_event=kind == "event")
+            case _:  # of a later release
+                pass
+
+    def _work_arrived(self, shard_value: str, *, is_event: bool) -> None:
+        name, _, index = shard_value.rpartition("_")
+        dispatcher = self._dispatchers.get(name)
+        if dispatcher is not None and index.isdecimal():
+            dispatcher.work_arrived(shard_value, is_event=is_event)
+
+    def _lost(self) -> None:
+        if self._executor is not None:
+            self._executor.abandon_all()
+        self._poll_all()
+
+    def _raised(self, shard_count: int) -> None:
+        for dispatcher in self._dispatchers.values():
+            dispatcher.raise_shards(shard_values(dispatcher.workflow.name, shard_count))
+
+
+class _Parts(msgspec.Struct, frozen=True):
+    database: Database
+    lease: Lease
+    journal: Journal
+    executor: Executor
+
+
+async def _flush(parts: _Parts) -> None:
+    await parts.executor.becomes_idle()
+    await parts.journal.drain()
+
+
+def _distinct(workflows: Iterable[Workflow[Any, Any]]) -> list[Workflow[Any, Any]]:
+    rule = "at least one workflow, that is an `async def` decorated with @workflow"
+    try:
+        given = list(workflows)
+    except TypeError:
+        given = []
+    if not given or not all(isinstance(workflow, Workflow) for workflow in given):
+        raise InvalidArgument("workflows", workflows, rule)
+    if len({workflow.name for workflow in given}) < len(given):
+        raise InvalidArgument("workflows", [workflow.name for workflow in given], "each with a name of its own")
+    return given
+
+
+def _channel(name: str) -> str:
+    check_key("notify_channel", name)
+    if len(name.encode()) > _MOST_CHANNEL_BYTES:
+        raise InvalidArgument("notify_channel", name, f"at most {_MOST_CHANNEL_BYTES} bytes, as Postgres allows")
+    return name
