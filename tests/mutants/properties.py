@@ -27,7 +27,7 @@ from durable.core.replay.commands import Complete, Fail, SetAside
 from durable.core.replay.history import History
 from durable.core.replay.machine import failure_of
 from durable.core.schedules import turns
-from durable.core.schedules.timetable import Timetable
+from durable.core.schedules.timetable import Timetable, run_id_of
 from tests.unit.programs import do, machine_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -119,7 +119,7 @@ def every_tick_begins_one_run(every: int, looks: list[int], actives: list[bool])
         next_tick = due.next_tick
     passed = int((now - START).total_seconds()) // every
     assert begun == [START + timedelta(seconds=every * number) for number in range(1, passed + 1)]
-    assert len({timetable.run_id_of("schedule", tick) for tick in begun}) == len(begun)
+    assert len({run_id_of("schedule", tick) for tick in begun}) == len(begun)
     _a_buffered_tick_waits(timetable, actives)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from inspect import getsource
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from tests.client.workflows import greet
 from tests.transactions.libraries import Asyncpg, open_transaction
 
 QUERIES = {
-    *re.findall(r'query\("(\w+)"', inspect.getsource(application)),
+    *(name for module in (events, inspection, runs) for name in re.findall(r'query\("([\w/]+)"', getsource(module))),
     "schedules/read_clock",
     "schedules/put_schedule",
     "schedules/pause_schedule",
