@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from inspect import getsource
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+import durable.store.queries
 from durable.client.operations import Operations
 from durable.core.codec.json_codec import JsonCodec
 from durable.store.queries import query
@@ -22,7 +22,11 @@ from tests.client.workflows import greet
 from tests.transactions.libraries import Asyncpg, open_transaction
 
 QUERIES = {
-    *(name for module in (events, inspection, runs) for name in re.findall(r'query\("([\w/]+)"', getsource(module))),
+    *(
+        f"{path.parent.name}/{path.stem}"
+        for path in Path(durable.store.queries.__file__).parent.glob("*/*.sql")
+        if path.parent.name in ("runs", "events", "inspection")
+    ),
     "schedules/read_clock",
     "schedules/put_schedule",
     "schedules/pause_schedule",
