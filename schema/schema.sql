@@ -93,17 +93,25 @@ CREATE TABLE durable.steps (
     status              text        NOT NULL CHECK (status IN ('completed', 'failed')),
     seq                 integer     CHECK (seq > 0),              -- the order in which the run saw it; null: not yet known
     carried             boolean     NOT NULL DEFAULT false,       -- kept by a retry of the run: answers, but need not be called
-    fn                  text        NOT NULL,
+    fn                  text,
     attempts            integer     NOT NULL DEFAULT 1 CHECK (attempts >= 1),
     started_at          timestamptz NOT NULL,
     completed_at        timestamptz NOT NULL DEFAULT now(),
     input               json,                                     -- for the eye; null where it is not JSON
     output              json,
     error               json,
+    child_shard         text,                                     -- with child_run_id, the key of the child that it began
+    child_run_id        uuid,
+    cancel_cause        text,
     PRIMARY KEY (workflow_name_shard, run_id, step_key),
     CONSTRAINT steps_outcome CHECK (CASE status
         WHEN 'completed' THEN output IS NOT NULL AND error IS NULL
-        ELSE error IS NOT NULL AND output IS NULL END)
+        ELSE error IS NOT NULL AND output IS NULL END),
+    CONSTRAINT steps_fn CHECK (fn IS NOT NULL OR cancel_cause IS NOT NULL),
+    CONSTRAINT steps_child CHECK (
+        (child_shard IS NULL) = (child_run_id IS NULL) AND (child_run_id IS NULL OR kind = 'child')),
+    CONSTRAINT steps_cancel CHECK (
+        cancel_cause IS NULL OR kind = 'cancel' AND cancel_cause IN ('request', 'deadline'))
 ) WITH (
     fillfactor = 95,
     autovacuum_vacuum_scale_factor = 0.05,
@@ -126,10 +134,14 @@ CREATE TABLE durable.waits (
     created_at          timestamptz NOT NULL DEFAULT now(),
     satisfied_at        timestamptz,
     payload             json,
+    child_run_id        uuid,
     PRIMARY KEY (workflow_name_shard, run_id, wait_key),
+    -- The child was kept in event_name until version 5.
     CONSTRAINT waits_type CHECK (CASE wait_type
-        WHEN 'sleep' THEN wake_at IS NOT NULL AND event_name IS NULL AND event_id IS NULL AND NOT timed_out
-        ELSE event_name IS NOT NULL END),
+        WHEN 'sleep' THEN wake_at IS NOT NULL AND event_name IS NULL AND child_run_id IS NULL AND event_id IS NULL
+                          AND NOT timed_out
+        WHEN 'event' THEN event_name IS NOT NULL AND child_run_id IS NULL
+        ELSE (event_name IS NULL) <> (child_run_id IS NULL) END),
     CONSTRAINT waits_satisfied CHECK (satisfied_at IS NULL OR
         CASE wait_type WHEN 'sleep' THEN true ELSE timed_out <> (event_id IS NOT NULL) END)
 ) WITH (
@@ -151,7 +163,10 @@ CREATE TABLE durable.events (
     consumed_by         text,                                     -- the wait key; empty for a request that was met
     kind                text        NOT NULL DEFAULT 'event' CONSTRAINT events_kind CHECK (kind IN
         ('event', 'cancel', 'terminate', 'retry', 'child')),
-    PRIMARY KEY (workflow_name_shard, run_id, event_id)
+    child_status        text,
+    PRIMARY KEY (workflow_name_shard, run_id, event_id),
+    CONSTRAINT events_child CHECK (
+        child_status IS NULL OR kind = 'child' AND child_status IN ('completed', 'failed', 'cancelled'))
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.05
@@ -241,14 +256,15 @@ CREATE VIEW durable.run_overview AS
            schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs
     FROM durable.runs;
 CREATE VIEW durable.step_overview AS
-    SELECT workflow_name_shard, run_id, step_key, kind, status, seq, carried, fn, attempts, started_at, completed_at
+    SELECT workflow_name_shard, run_id, step_key, kind, status, seq, carried, fn, attempts, started_at, completed_at,
+           child_shard, child_run_id, cancel_cause
     FROM durable.steps;
 CREATE VIEW durable.wait_overview AS
     SELECT workflow_name_shard, run_id, wait_key, wait_type, event_name, wake_at, seq, carried, timed_out, event_id,
-           created_at, satisfied_at
+           created_at, satisfied_at, child_run_id
     FROM durable.waits;
 CREATE VIEW durable.event_overview AS
-    SELECT workflow_name_shard, run_id, event_id, name, key, created_at, routed_at, consumed_by, kind
+    SELECT workflow_name_shard, run_id, event_id, name, key, created_at, routed_at, consumed_by, kind, child_status
     FROM durable.events;
 CREATE VIEW durable.schedule_overview AS
     SELECT schedule_id, workflow_name, version, expression, timezone, catch_up, overlap, jitter, run_timeout, starts_at,
@@ -361,6 +377,13 @@ COMMENT ON COLUMN durable.steps.output IS
 COMMENT ON COLUMN durable.steps.error IS
     'The failure {type, message, traceback} of a failed one.';
 
+COMMENT ON COLUMN durable.steps.child_shard IS
+    'Of a step that began a child: the shard value of the child.';
+COMMENT ON COLUMN durable.steps.child_run_id IS
+    'Of a step that began a child: the run id of the child.';
+COMMENT ON COLUMN durable.steps.cancel_cause IS
+    'Of a cancel: request or deadline; its output is the reason.';
+
 COMMENT ON TABLE durable.waits IS
     'Durable sleeps, waits for events and for children; open while satisfied_at is null.';
 COMMENT ON COLUMN durable.waits.workflow_name_shard IS
@@ -372,7 +395,9 @@ COMMENT ON COLUMN durable.waits.wait_key IS
 COMMENT ON COLUMN durable.waits.wait_type IS
     'sleep, event or child_result.';
 COMMENT ON COLUMN durable.waits.event_name IS
-    'The event an event wait waits for; the run id of the child whose end is waited for.';
+    'The event that an event wait waits for.';
+COMMENT ON COLUMN durable.waits.child_run_id IS
+    'The child whose end is waited for.';
 COMMENT ON COLUMN durable.waits.wake_at IS
     'The end of a sleep, or the timeout of an event wait; null: waits without end.';
 COMMENT ON COLUMN durable.waits.seq IS
@@ -413,6 +438,9 @@ COMMENT ON COLUMN durable.events.consumed_by IS
 COMMENT ON COLUMN durable.events.kind IS
     'event: for the waits of the workflow. child: a child of that name and event_id has ended; the payload tells how. '
     'The others are requests to the engine; their payload is the reason.';
+
+COMMENT ON COLUMN durable.events.child_status IS
+    'Of the end of a child: its status.';
 
 COMMENT ON TABLE durable.schedules IS
     'What begins runs by the clock, by cron fields or an interval.';
@@ -505,4 +533,4 @@ COMMENT ON VIEW durable.event_overview IS
 COMMENT ON VIEW durable.schedule_overview IS
     'Schedules without the inputs of their runs.';
 
-INSERT INTO durable.settings (schema_version) VALUES (4);
+INSERT INTO durable.settings (schema_version) VALUES (6);

@@ -18,12 +18,13 @@ from durable.core.shards import shard_values
 from durable.postgres.conninfo import check_conninfo
 from durable.postgres.drive import run
 from durable.store import retention
+from durable.store.operation import Operation, operation
 from durable.store.queries import check_schema
 from durable.store.retention import OldRun
 from durable.store.settings import read_settings
-from durable.store.statement import Op, T
+from durable.store.statement import Requests, T
 
-_MOST_RUNS = 1000
+_MAX_RUNS = 1000
 """In one transaction: bounds its locks, and what a stop in the middle throws away."""
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -71,62 +72,63 @@ def prune(
 
 def _pages(connection: Connection[Any], schema: str, age: float, name: str | None) -> Iterator[_Page]:
     for shard_value in _shard_values(connection, schema, name):
-        _as_owner(connection, schema, iter(retention.delete_orphans(schema, shard_value)))
+        _as_owner(connection, schema, retention.delete_orphans(shard_value))
         last: str | None = _FIRST_ID
         while last is not None:
-            page = _as_owner(connection, schema, _prune_page(schema, shard_value, age, last))
+            page = _as_owner(connection, schema, _prune_page(shard_value, age, last))
             yield page
             last = page.last
 
 
 def _shard_values(connection: Connection[Any], schema: str, name: str | None) -> Iterator[str]:
-    settings = _as_owner(connection, schema, read_settings(schema))
+    settings = _as_owner(connection, schema, read_settings())
     if name is not None:
         yield from shard_values(name, settings.shard_count)
         return
     shard_value: str | None = ""
     while shard_value is not None:
-        shard_value = _as_owner(connection, schema, iter(retention.next_shard_value(schema, shard_value)))
+        shard_value = _as_owner(connection, schema, retention.next_shard_value(shard_value))
         if shard_value is not None:
             yield shard_value
 
 
-def _as_owner(connection: Connection[Any], schema: str, operation: Op[T]) -> T:
+def _as_owner(connection: Connection[Any], schema: str, operation: Operation[T]) -> T:
     with connection.transaction():
         act_as_owner(connection, schema)
-        return run(connection, operation)
+        return run(connection, schema, operation)
 
 
-def _prune_page(schema: str, shard_value: str, age: float, after: str) -> Op[_Page]:
-    page = yield from retention.find_old_runs(schema, shard_value, age, after=after, limit=_MOST_RUNS)
-    kept = yield from _with_parents(schema, page.old)
+@operation
+def _prune_page(shard_value: str, age: float, after: str) -> Requests[_Page]:
+    page = yield from retention.find_old_runs(shard_value, age, after=after, limit=_MAX_RUNS)
+    kept = yield from _with_parents(page.old)
     run_ids = [old.run_id for old in page.old if old.run_id not in kept]
-    with_children = yield from _with_young_children(schema, shard_value, age, run_ids)
+    with_children = yield from _with_young_children(shard_value, age, run_ids)
     run_ids = [run_id for run_id in run_ids if run_id not in with_children]
-    deleted = (yield from retention.delete_runs(schema, shard_value, age, run_ids)) if run_ids else 0
+    deleted = (yield from retention.delete_runs(shard_value, age, run_ids)) if run_ids else 0
     return _Page(deleted, len(kept), page.last)
 
 
-def _with_parents(schema: str, runs: Sequence[OldRun]) -> Op[set[str]]:
+def _with_parents(runs: Sequence[OldRun]) -> Requests[set[str]]:
     children: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for child in runs:
         if child.parent is not None:
             children[child.parent.workflow_name_shard][child.parent.run_id].append(child.run_id)
     kept: set[str] = set()
     for shard_value, by_parent in children.items():
-        parents = yield from retention.find_kept_parents(schema, shard_value, list(by_parent))
+        parents = yield from retention.find_kept_parents(shard_value, list(by_parent))
         kept.update(child for parent in parents for child in by_parent[parent])
     return kept
 
 
-def _with_young_children(schema: str, shard_value: str, age: float, run_ids: Sequence[str]) -> Op[set[str]]:
+def _with_young_children(shard_value: str, age: float, run_ids: Sequence[str]) -> Requests[set[str]]:
     if not run_ids:
         return set()
     parents: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for run_id, child in (yield from retention.find_children(schema, shard_value, run_ids)):
+    for run_id, child in (yield from retention.find_children(shard_value, run_ids)):
         parents[child.workflow_name_shard][child.run_id] = run_id
     kept: set[str] = set()
     for child_shard, by_child in parents.items():
-        young = yield from retention.find_young_runs(schema, child_shard, age, list(by_child))
+        young = yield from retention.find_young_runs(child_shard, age, list(by_child))
         kept.update(by_child[child] for child in young)
     return kept

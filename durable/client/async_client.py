@@ -16,7 +16,6 @@ from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.runs import Run, RunKey, RunStatus, Status
 from durable.core.schedules.expressions import Schedule
-from durable.postgres.drive import run_async
 from durable.postgres.transactions import AsyncTransaction
 
 T = TypeVar("T")
@@ -28,8 +27,8 @@ class AsyncClient:
     def __init__(
         self, conninfo_or_pool: str | AsyncPool, *, schema: str = "durable", codec: Codec | None = None
     ) -> None:
-        self._operations = Operations(schema, JsonCodec() if codec is None else codec)
-        self._connections = AsyncConnections(conninfo_or_pool)
+        self._operations = Operations(JsonCodec() if codec is None else codec)
+        self._connections = AsyncConnections(conninfo_or_pool, schema)
         self._schedules = ScheduleOperations(self._operations)
         self._outcomes = AsyncOutcomes(self._connections, self._operations)
 
@@ -59,7 +58,7 @@ class AsyncClient:
     ) -> AsyncHandle[Any]:
         """As ``Client.begin``."""
         new = self._operations.new_run(wf, input, **options)
-        return self._begun(wf, await self._connections.run(lambda: self._operations.begin(new)))
+        return self._begun(wf, await self._connections.run(self._operations.begin(new)))
 
     @overload
     async def begin_tx(
@@ -74,56 +73,56 @@ class AsyncClient:
     ) -> RunKey:
         """As ``Client.begin_tx``."""
         new = self._operations.new_run(wf, input, **options)
-        return (await run_async(tx, self._operations.begin(new))).run_key
+        return (await self._connections.take_part(tx, self._operations.begin(new))).run_key
 
     async def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
         """As ``Client.begin_many``."""
         new = self._operations.new_runs(wf, inputs)
-        return await self._connections.transact(lambda: self._operations.begin_many(new))
+        return await self._connections.transact(self._operations.begin_many(new))
 
     async def publish_event(
         self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
     ) -> None:
         """As ``Client.publish_event``."""
         event = self._operations.new_event(run_key, name, payload, key)
-        await self._connections.run(lambda: self._operations.publish_event(event))
+        await self._connections.run(self._operations.publish_event(event))
 
     async def publish_event_tx(
         self, tx: AsyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
     ) -> None:
         """As ``Client.publish_event_tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
-        await run_async(tx, self._operations.publish_event(event))
+        await self._connections.take_part(tx, self._operations.publish_event(event))
 
     async def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
         """As ``Client.cancel_run``."""
         request = self._operations.new_request(run_key, "cancel", reason)
-        await self._connections.run(lambda: self._operations.request_end(request))
+        await self._connections.run(self._operations.request_end(request))
 
     async def cancel_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
         """As ``Client.cancel_run_tx``."""
         request = self._operations.new_request(run_key, "cancel", reason)
-        await run_async(tx, self._operations.request_end(request))
+        await self._connections.take_part(tx, self._operations.request_end(request))
 
     async def terminate_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
         """As ``Client.terminate_run``."""
         request = self._operations.new_request(run_key, "terminate", reason)
-        await self._connections.run(lambda: self._operations.request_end(request))
+        await self._connections.run(self._operations.request_end(request))
 
     async def terminate_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
         """As ``Client.terminate_run_tx``."""
         request = self._operations.new_request(run_key, "terminate", reason)
-        await run_async(tx, self._operations.request_end(request))
+        await self._connections.take_part(tx, self._operations.request_end(request))
 
     async def retry_run(self, run_key: RunKey | str) -> None:
         """As ``Client.retry_run``."""
         request = self._operations.new_request(run_key, "retry")
-        await self._connections.run(lambda: self._operations.request_retry(request))
+        await self._connections.run(self._operations.request_retry(request))
 
     async def retry_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> None:
         """As ``Client.retry_run_tx``."""
         request = self._operations.new_request(run_key, "retry")
-        await run_async(tx, self._operations.request_retry(request))
+        await self._connections.take_part(tx, self._operations.request_retry(request))
 
     async def schedule(
         self,
@@ -135,7 +134,7 @@ class AsyncClient:
     ) -> bool:
         """As ``Client.schedule``."""
         request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
-        return await self._connections.transact(lambda: self._schedules.schedule(request))
+        return await self._connections.transact(self._schedules.schedule(request))
 
     async def schedule_tx(
         self,
@@ -148,65 +147,65 @@ class AsyncClient:
     ) -> bool:
         """As ``Client.schedule_tx``."""
         request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
-        return await run_async(tx, self._schedules.schedule(request))
+        return await self._connections.take_part(tx, self._schedules.schedule(request))
 
     async def pause_schedule(self, schedule_id: str) -> None:
         """As ``Client.pause_schedule``."""
-        await self._connections.transact(lambda: self._schedules.pause(schedule_id))
+        await self._connections.transact(self._schedules.pause(schedule_id))
 
     async def pause_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
         """As ``Client.pause_schedule_tx``."""
-        await run_async(tx, self._schedules.pause(schedule_id))
+        await self._connections.take_part(tx, self._schedules.pause(schedule_id))
 
     async def resume_schedule(self, schedule_id: str) -> None:
         """As ``Client.resume_schedule``."""
-        await self._connections.transact(lambda: self._schedules.resume(schedule_id))
+        await self._connections.transact(self._schedules.resume(schedule_id))
 
     async def resume_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
         """As ``Client.resume_schedule_tx``."""
-        await run_async(tx, self._schedules.resume(schedule_id))
+        await self._connections.take_part(tx, self._schedules.resume(schedule_id))
 
     async def delete_schedule(self, schedule_id: str) -> None:
         """As ``Client.delete_schedule``."""
-        await self._connections.transact(self._schedules.deletion(schedule_id))
+        await self._connections.transact(self._schedules.delete(schedule_id))
 
     async def delete_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
         """As ``Client.delete_schedule_tx``."""
-        await run_async(tx, self._schedules.deletion(schedule_id)())
+        await self._connections.take_part(tx, self._schedules.delete(schedule_id))
 
     async def list_schedules(self) -> list[ScheduleStatus]:
         """As ``Client.list_schedules``."""
-        return await self._connections.transact(self._schedules.statuses)
+        return await self._connections.transact(self._schedules.statuses())
 
     async def list_schedules_tx(self, tx: AsyncTransaction) -> list[ScheduleStatus]:
         """As ``Client.list_schedules_tx``."""
-        return await run_async(tx, self._schedules.statuses())
+        return await self._connections.take_part(tx, self._schedules.statuses())
 
     async def trigger(self, schedule_id: str) -> RunKey:
         """As ``Client.trigger``."""
         run_id = self._schedules.new_run_id()
-        return await self._connections.transact(lambda: self._schedules.trigger(schedule_id, run_id))
+        return await self._connections.transact(self._schedules.trigger(schedule_id, run_id))
 
     async def trigger_tx(self, tx: AsyncTransaction, schedule_id: str) -> RunKey:
         """As ``Client.trigger_tx``."""
-        return await run_async(tx, self._schedules.trigger(schedule_id, self._schedules.new_run_id()))
+        return await self._connections.take_part(tx, self._schedules.trigger(schedule_id, self._schedules.new_run_id()))
 
     async def backfill(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
         """As ``Client.backfill``."""
-        return await self._connections.transact(lambda: self._schedules.backfill(schedule_id, start, end))
+        return await self._connections.transact(self._schedules.backfill(schedule_id, start, end))
 
     async def backfill_tx(self, tx: AsyncTransaction, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
         """As ``Client.backfill_tx``."""
-        return await run_async(tx, self._schedules.backfill(schedule_id, start, end))
+        return await self._connections.take_part(tx, self._schedules.backfill(schedule_id, start, end))
 
     async def get_run_status(self, run_key: RunKey | str) -> RunStatus:
         """As ``Client.get_run_status``."""
         checked = check_run_key("run_key", run_key)
-        return await self._connections.run(lambda: self._operations.run_status(checked))
+        return await self._connections.run(self._operations.run_status(checked))
 
     async def get_run_status_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> RunStatus:
         """As ``Client.get_run_status_tx``."""
-        return await run_async(tx, self._operations.run_status(check_run_key("run_key", run_key)))
+        return await self._connections.take_part(tx, self._operations.run_status(check_run_key("run_key", run_key)))
 
     @overload
     async def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
@@ -215,11 +214,13 @@ class AsyncClient:
     async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
         """As ``Client.get_run_output``."""
         checked = check_run_key("run_key", run_key)
-        return await self._connections.run(lambda: self._operations.run_output(checked, type))
+        return await self._connections.run(self._operations.run_output(checked, type))
 
     async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
         """As ``Client.get_run_output_tx``."""
-        return await run_async(tx, self._operations.run_output(check_run_key("run_key", run_key), type))
+        return await self._connections.take_part(
+            tx, self._operations.run_output(check_run_key("run_key", run_key), type)
+        )
 
     async def list_runs(
         self,
@@ -231,7 +232,7 @@ class AsyncClient:
     ) -> list[Run]:
         """As ``Client.list_runs``."""
         query = self._operations.list_runs
-        return await self._connections.run(lambda: query(workflow, status, limit, before))
+        return await self._connections.run(query(workflow, status, limit, before))
 
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Workflow[Any, OutputT]) -> AsyncHandle[OutputT]: ...

@@ -16,7 +16,6 @@ from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.runs import Run, RunKey, RunStatus, Status
 from durable.core.schedules.expressions import Schedule
-from durable.postgres.drive import run
 from durable.postgres.transactions import SyncTransaction
 
 T = TypeVar("T")
@@ -35,8 +34,8 @@ class Client:
     def __init__(
         self, conninfo_or_pool: str | SyncPool, *, schema: str = "durable", codec: Codec | None = None
     ) -> None:
-        self._operations = Operations(schema, JsonCodec() if codec is None else codec)
-        self._connections = Connections(conninfo_or_pool)
+        self._operations = Operations(JsonCodec() if codec is None else codec)
+        self._connections = Connections(conninfo_or_pool, schema)
         self._schedules = ScheduleOperations(self._operations)
         self._outcomes = Outcomes(self._connections, self._operations)
 
@@ -68,7 +67,7 @@ class Client:
         ``SerializationError``.
         """
         new = self._operations.new_run(wf, input, **options)
-        return self._begun(wf, self._connections.run(lambda: self._operations.begin(new)))
+        return self._begun(wf, self._connections.run(self._operations.begin(new)))
 
     @overload
     def begin_tx(
@@ -88,12 +87,12 @@ class Client:
         or ``AsyncSession``, or asyncpg's ``Connection``); any other object raises ``TypeError``.
         """
         new = self._operations.new_run(wf, input, **options)
-        return run(tx, self._operations.begin(new)).run_key
+        return self._connections.take_part(tx, self._operations.begin(new)).run_key
 
     def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
         """Begins a run for each input in one transaction, all or none; the keys are in the order of the inputs."""
         new = self._operations.new_runs(wf, inputs)
-        return self._connections.transact(lambda: self._operations.begin_many(new))
+        return self._connections.transact(self._operations.begin_many(new))
 
     def publish_event(
         self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
@@ -105,7 +104,7 @@ class Client:
         Raises, with nothing stored, ``RunNotFound``, ``RunTerminal``, ``InvalidArgument`` and ``SerializationError``.
         """
         event = self._operations.new_event(run_key, name, payload, key)
-        self._connections.run(lambda: self._operations.publish_event(event))
+        self._connections.run(self._operations.publish_event(event))
 
     def publish_event_tx(
         self, tx: SyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
@@ -113,7 +112,7 @@ class Client:
         """As ``publish_event``, in the caller's transaction: no commit, no event. A run begun in the same transaction
         can be published to. ``tx`` as in ``begin_tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
-        run(tx, self._operations.publish_event(event))
+        self._connections.take_part(tx, self._operations.publish_event(event))
 
     def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
         """Asks for the end of the run: its workflow gets ``CancelledError`` at what it awaits, an async step that runs
@@ -123,22 +122,22 @@ class Client:
         Raises, with nothing stored, ``RunNotFound``, ``RunNotCancellable`` (it has ended) and ``InvalidArgument``.
         """
         request = self._operations.new_request(run_key, "cancel", reason)
-        self._connections.run(lambda: self._operations.request_end(request))
+        self._connections.run(self._operations.request_end(request))
 
     def cancel_run_tx(self, tx: SyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
         """As ``cancel_run``, in the caller's transaction: no commit, no cancel. ``tx`` as in ``begin_tx``."""
         request = self._operations.new_request(run_key, "cancel", reason)
-        run(tx, self._operations.request_end(request))
+        self._connections.take_part(tx, self._operations.request_end(request))
 
     def terminate_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
         """As ``cancel_run``, without a clean-up: nothing more of the workflow is executed."""
         request = self._operations.new_request(run_key, "terminate", reason)
-        self._connections.run(lambda: self._operations.request_end(request))
+        self._connections.run(self._operations.request_end(request))
 
     def terminate_run_tx(self, tx: SyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
         """As ``terminate_run``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
         request = self._operations.new_request(run_key, "terminate", reason)
-        run(tx, self._operations.request_end(request))
+        self._connections.take_part(tx, self._operations.request_end(request))
 
     def retry_run(self, run_key: RunKey | str) -> None:
         """Lets a failed or cancelled run go on from its memos, without a deadline: finished steps are kept, failed ones
@@ -147,12 +146,12 @@ class Client:
         Raises, with nothing stored, ``RunNotFound``, ``RunNotRetryable`` and ``InvalidArgument``.
         """
         request = self._operations.new_request(run_key, "retry")
-        self._connections.run(lambda: self._operations.request_retry(request))
+        self._connections.run(self._operations.request_retry(request))
 
     def retry_run_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> None:
         """As ``retry_run``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
         request = self._operations.new_request(run_key, "retry")
-        run(tx, self._operations.request_retry(request))
+        self._connections.take_part(tx, self._operations.request_retry(request))
 
     def schedule(
         self,
@@ -173,7 +172,7 @@ class Client:
         Raises, with nothing stored, ``InvalidArgument``, also for what would never fire, and ``SerializationError``.
         """
         request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
-        return self._connections.transact(lambda: self._schedules.schedule(request))
+        return self._connections.transact(self._schedules.schedule(request))
 
     def schedule_tx(
         self,
@@ -186,67 +185,67 @@ class Client:
     ) -> bool:
         """As ``schedule``, in the caller's transaction: no commit, no schedule. ``tx`` as in ``begin_tx``."""
         request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
-        return run(tx, self._schedules.schedule(request))
+        return self._connections.take_part(tx, self._schedules.schedule(request))
 
     def pause_schedule(self, schedule_id: str) -> None:
         """Begins no run until the schedule is resumed. Raises ``ScheduleNotFound``."""
-        self._connections.transact(lambda: self._schedules.pause(schedule_id))
+        self._connections.transact(self._schedules.pause(schedule_id))
 
     def pause_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> None:
         """As ``pause_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
-        run(tx, self._schedules.pause(schedule_id))
+        self._connections.take_part(tx, self._schedules.pause(schedule_id))
 
     def resume_schedule(self, schedule_id: str) -> None:
         """Goes on with the next tick from now; ticks of the pause are not made up for. Raises ``ScheduleNotFound``."""
-        self._connections.transact(lambda: self._schedules.resume(schedule_id))
+        self._connections.transact(self._schedules.resume(schedule_id))
 
     def resume_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> None:
         """As ``resume_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
-        run(tx, self._schedules.resume(schedule_id))
+        self._connections.take_part(tx, self._schedules.resume(schedule_id))
 
     def delete_schedule(self, schedule_id: str) -> None:
         """Forgets the schedule; its runs stay. Raises ``ScheduleNotFound``."""
-        self._connections.transact(self._schedules.deletion(schedule_id))
+        self._connections.transact(self._schedules.delete(schedule_id))
 
     def delete_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> None:
         """As ``delete_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
-        run(tx, self._schedules.deletion(schedule_id)())
+        self._connections.take_part(tx, self._schedules.delete(schedule_id))
 
     def list_schedules(self) -> list[ScheduleStatus]:
         """All schedules, by id."""
-        return self._connections.transact(self._schedules.statuses)
+        return self._connections.transact(self._schedules.statuses())
 
     def list_schedules_tx(self, tx: SyncTransaction) -> list[ScheduleStatus]:
         """As ``list_schedules``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
-        return run(tx, self._schedules.statuses())
+        return self._connections.take_part(tx, self._schedules.statuses())
 
     def trigger(self, schedule_id: str) -> RunKey:
         """Begins a run of the schedule now, beside its ticks, also while it is paused. Raises ``ScheduleNotFound``."""
         run_id = self._schedules.new_run_id()
-        return self._connections.transact(lambda: self._schedules.trigger(schedule_id, run_id))
+        return self._connections.transact(self._schedules.trigger(schedule_id, run_id))
 
     def trigger_tx(self, tx: SyncTransaction, schedule_id: str) -> RunKey:
         """As ``trigger``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
-        return run(tx, self._schedules.trigger(schedule_id, self._schedules.new_run_id()))
+        return self._connections.take_part(tx, self._schedules.trigger(schedule_id, self._schedules.new_run_id()))
 
     def backfill(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
         """Begins a run for every tick from ``start`` to ``end``, both aware and past, that has none yet; returns the
         keys of all of them, oldest first, at most 10,000. Raises ``ScheduleNotFound`` and ``InvalidArgument``.
         """
-        return self._connections.transact(lambda: self._schedules.backfill(schedule_id, start, end))
+        return self._connections.transact(self._schedules.backfill(schedule_id, start, end))
 
     def backfill_tx(self, tx: SyncTransaction, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
         """As ``backfill``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
-        return run(tx, self._schedules.backfill(schedule_id, start, end))
+        return self._connections.take_part(tx, self._schedules.backfill(schedule_id, start, end))
 
     def get_run_status(self, run_key: RunKey | str) -> RunStatus:
         """Where the run stands now. Raises ``RunNotFound``."""
         checked = check_run_key("run_key", run_key)
-        return self._connections.run(lambda: self._operations.run_status(checked))
+        return self._connections.run(self._operations.run_status(checked))
 
     def get_run_status_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> RunStatus:
         """As ``get_run_status``, as the caller's transaction sees it. ``tx`` as in ``begin_tx``."""
-        return run(tx, self._operations.run_status(check_run_key("run_key", run_key)))
+        return self._connections.take_part(tx, self._operations.run_status(check_run_key("run_key", run_key)))
 
     @overload
     def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
@@ -258,11 +257,11 @@ class Client:
         Raises ``RunNotFound``, ``RunNotCompleted`` (also for runs that failed) and ``DeserializationError``.
         """
         checked = check_run_key("run_key", run_key)
-        return self._connections.run(lambda: self._operations.run_output(checked, type))
+        return self._connections.run(self._operations.run_output(checked, type))
 
     def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
         """As ``get_run_output``, as the caller's transaction sees it. ``tx`` as in ``begin_tx``."""
-        return run(tx, self._operations.run_output(check_run_key("run_key", run_key), type))
+        return self._connections.take_part(tx, self._operations.run_output(check_run_key("run_key", run_key), type))
 
     def list_runs(
         self,
@@ -278,7 +277,7 @@ class Client:
         cost grows with the number of runs kept. Raises ``InvalidArgument``, and ``RunNotFound`` if ``before`` is gone.
         """
         query = self._operations.list_runs
-        return self._connections.run(lambda: query(workflow, status, limit, before))
+        return self._connections.run(query(workflow, status, limit, before))
 
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Workflow[Any, OutputT]) -> Handle[OutputT]: ...

@@ -1,4 +1,4 @@
-"""A client's connections, in both colours: a small pool of its own, or the caller's."""
+"""A client's connections, sync and async: a small pool of its own, or the caller's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeAlias
 
@@ -17,14 +17,16 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from durable.core.errors import DurableError
 from durable.postgres.conninfo import check_conninfo_or_pool
 from durable.postgres.drive import run, run_async
+from durable.store.operation import Operation
+from durable.store.queries import check_schema
 from durable.store.sessions import is_pooled
-from durable.store.statement import Op, T
+from durable.store.statement import T
 
 SyncPool: TypeAlias = ConnectionPool[Any]
 AsyncPool: TypeAlias = AsyncConnectionPool[Any]
 
-_MOST_CONNECTIONS = 8
-_MOST_BROKEN = 2
+_MAX_CONNECTIONS = 8
+_MAX_BROKEN = 2
 _CONFLICT_PAUSES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16)
 """Between tries of what met a serialization failure or a deadlock, where that is the database's way."""
 _OPTIONS: dict[str, Any] = {"autocommit": True}
@@ -33,7 +35,8 @@ _OPTIONS: dict[str, Any] = {"autocommit": True}
 class Connections:
     """Opens its pool on first use. A pool that was given stays the caller's: it is neither opened nor closed here."""
 
-    def __init__(self, conninfo_or_pool: str | SyncPool) -> None:
+    def __init__(self, conninfo_or_pool: str | SyncPool, schema: str) -> None:
+        self.schema = check_schema(schema)
         if isinstance(conninfo_or_pool, ConnectionPool):
             self._pool: SyncPool = conninfo_or_pool
             self._conninfo: str | None = None
@@ -45,7 +48,7 @@ class Connections:
                 self._conninfo,
                 kwargs=_OPTIONS,
                 min_size=1,
-                max_size=_MOST_CONNECTIONS,
+                max_size=_MAX_CONNECTIONS,
                 open=False,
                 name="durable",
                 configure=self._meet_pooler,
@@ -53,7 +56,7 @@ class Connections:
         self._is_open = self._conninfo is None
         self._is_closed = False
         self._lock = threading.Lock()
-        # Those who wait for results may not take the connections of those who bring them about.
+        # Waiting for results must not starve other calls: at most half the pool may listen.
         self.listeners = threading.BoundedSemaphore(max(1, self._pool.max_size // 2))
         self.may_listen = self._pool.max_size > 1
 
@@ -71,40 +74,46 @@ class Connections:
                 if not before and not connection.closed:
                     connection.autocommit = before
 
-    def run(self, make: Callable[[], Op[T]]) -> T:
+    def run(self, operation: Operation[T]) -> T:
         """Runs an operation, each statement in a transaction of its own."""
-        return self._run(make, lambda connection: run(connection, make()))
+        return self._run(operation, is_transaction=False)
 
-    def transact(self, make: Callable[[], Op[T]]) -> T:
+    def transact(self, operation: Operation[T]) -> T:
         """Runs an operation in one transaction."""
+        return self._run(operation, is_transaction=True)
 
-        def attempt(connection: Connection[Any]) -> T:
-            with connection.transaction():
-                return run(connection, make())
+    def take_part(self, tx: object, operation: Operation[T]) -> T:
+        """Runs an operation in the caller's transaction, which it never ends. Raises ``TypeError`` if ``tx`` is
+        none."""
+        return run(tx, self.schema, operation)
 
-        return self._run(make, attempt)
-
-    def _run(self, make: Callable[[], Op[T]], attempt: Callable[[Connection[Any]], T]) -> T:
+    def _run(self, operation: Operation[T], *, is_transaction: bool) -> T:
         for pause in _CONFLICT_PAUSES:
             try:
-                return self._run_once(make, attempt)
+                return self._run_once(operation, is_transaction=is_transaction)
             except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
                 time.sleep(pause)
-        return self._run_once(make, attempt)
+        return self._run_once(operation, is_transaction=is_transaction)
 
-    def _run_once(self, make: Callable[[], Op[T]], attempt: Callable[[Connection[Any]], T]) -> T:
-        for _ in range(_MOST_BROKEN):
+    def _run_once(self, operation: Operation[T], *, is_transaction: bool) -> T:
+        for _ in range(_MAX_BROKEN):
             connection: Connection[Any] | None = None
             try:
                 with self.connection() as connection:
-                    return attempt(connection)
+                    return self._attempt(connection, operation, is_transaction=is_transaction)
             except psycopg.OperationalError:
                 if connection is None or not connection.broken:
                     raise
-            # It broke, so its neighbours in the pool may be broken too; the operation can be run anew.
+            # It broke, so its neighbors in the pool may be broken too. The operation can be run again.
             self._pool.check()
         with self.connection() as connection:
-            return attempt(connection)
+            return self._attempt(connection, operation, is_transaction=is_transaction)
+
+    def _attempt(self, connection: Connection[Any], operation: Operation[T], *, is_transaction: bool) -> T:
+        if not is_transaction:
+            return run(connection, self.schema, operation)
+        with connection.transaction():
+            return run(connection, self.schema, operation)
 
     def close(self) -> None:
         """Any number of times."""
@@ -119,7 +128,7 @@ class Connections:
             raise DurableError("this client is closed")
 
     def _meet_pooler(self, connection: Connection[Any]) -> None:
-        if run(connection, is_pooled(connection.info.backend_pid)):
+        if run(connection, self.schema, is_pooled(connection.info.backend_pid)):
             connection.prepare_threshold = None  # the next transaction may be another session's
             self.may_listen = False
 
@@ -138,7 +147,8 @@ class Connections:
 class AsyncConnections:
     """As ``Connections``, for asyncio."""
 
-    def __init__(self, conninfo_or_pool: str | AsyncPool) -> None:
+    def __init__(self, conninfo_or_pool: str | AsyncPool, schema: str) -> None:
+        self.schema = check_schema(schema)
         if isinstance(conninfo_or_pool, AsyncConnectionPool):
             self._pool: AsyncPool = conninfo_or_pool
             self._conninfo: str | None = None
@@ -150,7 +160,7 @@ class AsyncConnections:
                 self._conninfo,
                 kwargs=_OPTIONS,
                 min_size=1,
-                max_size=_MOST_CONNECTIONS,
+                max_size=_MAX_CONNECTIONS,
                 open=False,
                 name="durable",
                 configure=self._meet_pooler,
@@ -180,40 +190,44 @@ class AsyncConnections:
         options: dict[str, Any] = await _value(self._pool.kwargs) or {}
         return await AsyncConnection.connect(conninfo, **{**options, **_OPTIONS})
 
-    async def run(self, make: Callable[[], Op[T]]) -> T:
+    async def run(self, operation: Operation[T]) -> T:
         """As ``Connections.run``."""
-        return await self._run(make, is_transaction=False)
+        return await self._run(operation, is_transaction=False)
 
-    async def transact(self, make: Callable[[], Op[T]]) -> T:
+    async def transact(self, operation: Operation[T]) -> T:
         """As ``Connections.transact``."""
-        return await self._run(make, is_transaction=True)
+        return await self._run(operation, is_transaction=True)
 
-    async def _run(self, make: Callable[[], Op[T]], *, is_transaction: bool) -> T:
+    async def take_part(self, tx: object, operation: Operation[T]) -> T:
+        """As ``Connections.take_part``."""
+        return await run_async(tx, self.schema, operation)
+
+    async def _run(self, operation: Operation[T], *, is_transaction: bool) -> T:
         for pause in _CONFLICT_PAUSES:
             try:
-                return await self._run_once(make, is_transaction=is_transaction)
+                return await self._run_once(operation, is_transaction=is_transaction)
             except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
                 await asyncio.sleep(pause)
-        return await self._run_once(make, is_transaction=is_transaction)
+        return await self._run_once(operation, is_transaction=is_transaction)
 
-    async def _run_once(self, make: Callable[[], Op[T]], *, is_transaction: bool) -> T:
-        async def attempt(connection: AsyncConnection[Any]) -> T:
-            if not is_transaction:
-                return await run_async(connection, make())
-            async with connection.transaction():
-                return await run_async(connection, make())
-
-        for _ in range(_MOST_BROKEN):
+    async def _run_once(self, operation: Operation[T], *, is_transaction: bool) -> T:
+        for _ in range(_MAX_BROKEN):
             connection: AsyncConnection[Any] | None = None
             try:
                 async with self.connection() as connection:
-                    return await attempt(connection)
+                    return await self._attempt(connection, operation, is_transaction=is_transaction)
             except psycopg.OperationalError:
                 if connection is None or not connection.broken:
                     raise
             await self._pool.check()
         async with self.connection() as connection:
-            return await attempt(connection)
+            return await self._attempt(connection, operation, is_transaction=is_transaction)
+
+    async def _attempt(self, connection: AsyncConnection[Any], operation: Operation[T], *, is_transaction: bool) -> T:
+        if not is_transaction:
+            return await run_async(connection, self.schema, operation)
+        async with connection.transaction():
+            return await run_async(connection, self.schema, operation)
 
     async def close(self) -> None:
         """Any number of times."""
@@ -227,7 +241,7 @@ class AsyncConnections:
             raise DurableError("this client is closed")
 
     async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
-        if await run_async(connection, is_pooled(connection.info.backend_pid)):
+        if await run_async(connection, self.schema, is_pooled(connection.info.backend_pid)):
             connection.prepare_threshold = None
 
     async def _opened(self) -> AsyncPool:

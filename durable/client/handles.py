@@ -39,7 +39,7 @@ class Handle(Generic[OutputT]):
 
     def status(self) -> RunStatus:
         """Where the run stands now. Raises ``RunNotFound``."""
-        return self._connections.run(lambda: self._operations.run_status(self.run_key))
+        return self._connections.run(self._operations.run_status(self.run_key))
 
     def result(self, timeout: timedelta | float | None = None) -> OutputT:
         """Waits until the run has ended and returns its output, as the workflow's return annotation declares it.
@@ -55,22 +55,22 @@ class Handle(Generic[OutputT]):
     def publish(self, name: str, payload: object = None, *, key: str | None = None) -> None:
         """As ``Client.publish_event`` for this run."""
         event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
-        self._connections.run(lambda: self._operations.publish_event(event))
+        self._connections.run(self._operations.publish_event(event))
 
     def cancel(self, reason: str | None = None) -> None:
         """As ``Client.cancel_run`` for this run."""
         request = self._operations.new_request(self.run_key, "cancel", reason)
-        self._connections.run(lambda: self._operations.request_end(request))
+        self._connections.run(self._operations.request_end(request))
 
     def terminate(self, reason: str | None = None) -> None:
         """As ``Client.terminate_run`` for this run."""
         request = self._operations.new_request(self.run_key, "terminate", reason)
-        self._connections.run(lambda: self._operations.request_end(request))
+        self._connections.run(self._operations.request_end(request))
 
     def retry(self) -> None:
         """As ``Client.retry_run`` for this run."""
         request = self._operations.new_request(self.run_key, "retry")
-        self._connections.run(lambda: self._operations.request_retry(request))
+        self._connections.run(self._operations.request_retry(request))
 
 
 class AsyncHandle(Generic[OutputT]):
@@ -99,7 +99,7 @@ class AsyncHandle(Generic[OutputT]):
 
     async def status(self) -> RunStatus:
         """As ``Handle.status``."""
-        return await self._connections.run(lambda: self._operations.run_status(self.run_key))
+        return await self._connections.run(self._operations.run_status(self.run_key))
 
     async def result(self, timeout: timedelta | float | None = None) -> OutputT:
         """As ``Handle.result``. Any number of tasks may wait at once: they share one connection."""
@@ -111,19 +111,19 @@ class AsyncHandle(Generic[OutputT]):
     async def publish(self, name: str, payload: object = None, *, key: str | None = None) -> None:
         """As ``Handle.publish``."""
         event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
-        await self._connections.run(lambda: self._operations.publish_event(event))
+        await self._connections.run(self._operations.publish_event(event))
 
     async def cancel(self, reason: str | None = None) -> None:
         """As ``Handle.cancel``."""
         request = self._operations.new_request(self.run_key, "cancel", reason)
-        await self._connections.run(lambda: self._operations.request_end(request))
+        await self._connections.run(self._operations.request_end(request))
 
     async def terminate(self, reason: str | None = None) -> None:
         """As ``Handle.terminate``."""
         request = self._operations.new_request(self.run_key, "terminate", reason)
-        await self._connections.run(lambda: self._operations.request_end(request))
+        await self._connections.run(self._operations.request_end(request))
 
     async def retry(self) -> None:
         """As ``Handle.retry``."""
         request = self._operations.new_request(self.run_key, "retry")
-        await self._connections.run(lambda: self._operations.request_retry(request))
+        await self._connections.run(self._operations.request_retry(request))

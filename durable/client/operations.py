@@ -1,4 +1,4 @@
-"""Each operation of a client, once, as a generator of statements: no I/O, no colour.
+"""Each operation of a client, written once for both colors, without I/O.
 
 What can be refused is refused by the methods that make a ``NewRun`` or ``NewEvent``, before any statement is run. The
 operations themselves may be run anew after a lost connection: all ids are chosen beforehand.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypedDict, get_args
-from uuid import UUID, uuid5
 
 import msgspec
 
@@ -33,18 +32,17 @@ from durable.core.shards import shard_value
 from durable.store import events, inspection, runs
 from durable.store.channels import announce_event, announce_runs
 from durable.store.events import NewEvent
-from durable.store.ids import uuid7
+from durable.store.ids import keyed_run_id, uuid7
 from durable.store.inspection import Outcome
-from durable.store.queries import check_schema
+from durable.store.operation import operation
 from durable.store.runs import NewRun
 from durable.store.settings import read_settings
-from durable.store.statement import Op
+from durable.store.statement import Requests
 
-_KEYED_RUNS = UUID("5a3f6f4e-6c0b-4b8e-9d55-3d0f1a2b7c11")
-_MOST_TAGS = 64
-_MOST_TAG_BYTES = 1000
-_MOST_REASON = 2000
-_MOST_LISTED = 10_000
+_MAX_TAGS = 64
+_MAX_TAG_BYTES = 1000
+_MAX_REASON = 2000
+_MAX_LISTED = 10_000
 _BATCH_ROWS = 5_000
 _BATCH_CHARACTERS = 16 * 1024 * 1024
 _TRIES = 3
@@ -77,21 +75,20 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class Operations:
-    """Knows the schema, the codec and, once it has been read, the shard count."""
+    """Knows the codec and, once it has been read, the shard count."""
 
-    def __init__(self, schema: str, codec: Codec) -> None:
-        self.schema = check_schema(schema)
+    def __init__(self, codec: Codec) -> None:
         check_codec(codec)
         self.codec = codec
         self._shard_count: int | None = None
 
-    def shard_count(self) -> Op[int]:
+    def shard_count(self) -> Requests[int]:
         """Asks the database the first time only. Raises ``SchemaError``."""
         if self._shard_count is None:
-            self._shard_count = (yield from read_settings(self.schema)).shard_count
+            self._shard_count = (yield from read_settings()).shard_count
         return self._shard_count
 
-    def check_schema(self) -> Op[None]:
+    def check_schema(self) -> Requests[None]:
         """Raises ``SchemaError``, rather than leave it to a statement that misses its table."""
         yield from self.shard_count()
 
@@ -113,7 +110,7 @@ class Operations:
         if delay is not None and at is not None:
             raise InvalidArgument("at", at, "give either delay or at")
         return NewRun(
-            run_id=str(uuid7()) if key is None else _keyed_run_id(wf.name, check_key("key", key)),
+            run_id=str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key)),
             workflow_name=wf.name,
             version=wf.version,
             input=wf.encoded_input(input, self.codec),
@@ -143,15 +140,17 @@ class Operations:
             for number, input in numbered
         ]
 
-    def begin(self, run: NewRun) -> Op[Begun]:
+    @operation
+    def begin(self, run: NewRun) -> Requests[Begun]:
         """Inserts the run and tells the workers."""
         shard = yield from self._shard_value(run)
-        is_new = yield from runs.begin_run(self.schema, shard, run)
-        yield from announce_runs(self.schema, shard)
+        is_new = yield from runs.begin_run(shard, run)
+        yield from announce_runs(shard)
         # Without a key only an earlier try of this very operation can have inserted it.
         return Begun(RunKey(shard, run.run_id), is_new or run.key is None)
 
-    def begin_many(self, new: Sequence[NewRun]) -> Op[list[RunKey]]:
+    @operation
+    def begin_many(self, new: Sequence[NewRun]) -> Requests[list[RunKey]]:
         """Inserts all of them, a statement for each shard value and batch."""
         count = yield from self.shard_count()
         by_shard: dict[str, list[NewRun]] = {}
@@ -162,22 +161,22 @@ class Operations:
             run_keys.append(RunKey(shard, run.run_id))
         for shard, members in by_shard.items():
             for batch in _batches(members):
-                yield from runs.begin_runs(self.schema, shard, batch)
+                yield from runs.begin_runs(shard, batch)
         for shard in by_shard:
-            yield from announce_runs(self.schema, shard)
+            yield from announce_runs(shard)
         return run_keys
 
-    def _shard_value(self, run: NewRun) -> Op[str]:
+    def _shard_value(self, run: NewRun) -> Requests[str]:
         count = yield from self.shard_count()
         while run.key is not None:
             # The count may have been raised since the first run of this key was begun, and since we read it.
             earlier = {shard_value(run.workflow_name, run.run_id, former) for former in range(1, count + 1)}
-            current, found = yield from runs.find_keyed_run(self.schema, sorted(earlier), run.run_id)
-            if found is not None:
-                return found
-            if current == count:
+            found = yield from runs.find_keyed_run(sorted(earlier), run.run_id)
+            if found.shard_value is not None:
+                return found.shard_value
+            if found.shard_count == count:
                 break
-            count = self._shard_count = current
+            count = self._shard_count = found.shard_count
         return shard_value(run.workflow_name, run.run_id, count)
 
     # events
@@ -196,23 +195,23 @@ class Operations:
             key=None if key is None else check_key("key", key),
         )
 
-    def publish_event(self, event: NewEvent) -> Op[None]:
+    @operation
+    def publish_event(self, event: NewEvent) -> Requests[None]:
         """Inserts the event and tells the workers; nothing if it is there already. Raises ``RunNotFound`` or
         ``RunTerminal``."""
         yield from self.check_schema()
         for _ in range(_TRIES):
-            if (yield from events.publish_event(self.schema, event)):
+            if (yield from events.publish_event(event)):
                 shard = event.run_key.workflow_name_shard
-                yield from announce_event(self.schema, shard)
+                yield from announce_event(shard)
                 return
-            found = yield from events.why_not_published(self.schema, event)
+            found = yield from events.why_not_published(event)
             if found is None:
                 raise RunNotFound(event.run_key)
-            status, is_stored = found
-            if is_stored:
+            if found.is_stored:
                 return
-            if status in TERMINAL:
-                raise RunTerminal(event.run_key, status)
+            if found.status in TERMINAL:
+                raise RunTerminal(event.run_key, found.status)
             # The run, or the end of a rival's transaction, became visible between the two statements.
         raise RunNotFound(event.run_key)
 
@@ -220,8 +219,8 @@ class Operations:
 
     def new_request(self, run_key: RunKey | str, kind: RequestKind, reason: str | None = None) -> NewEvent:
         """Checks all arguments. Raises ``InvalidArgument``."""
-        rule = f"a str of at most {_MOST_REASON} characters without NUL or lone surrogates"
-        if reason is not None and (not isinstance(reason, str) or "\0" in reason or len(reason) > _MOST_REASON):
+        rule = f"a str of at most {_MAX_REASON} characters without NUL or lone surrogates"
+        if reason is not None and (not isinstance(reason, str) or "\0" in reason or len(reason) > _MAX_REASON):
             raise InvalidArgument("reason", reason, rule)
         try:
             payload = msgspec.json.encode(None if reason is None else str.__str__(reason)).decode()
@@ -229,32 +228,34 @@ class Operations:
             raise InvalidArgument("reason", reason, rule) from None
         return NewEvent(check_run_key("run_key", run_key), str(uuid7()), kind, payload, kind=kind)
 
-    def request_end(self, request: NewEvent) -> Op[None]:
+    @operation
+    def request_end(self, request: NewEvent) -> Requests[None]:
         """Asks for a cancel or a termination. Raises ``RunNotFound`` or ``RunNotCancellable``."""
         try:
             yield from self.publish_event(request)
         except RunTerminal as ended:
             raise RunNotCancellable(ended.run_key, ended.status) from None
 
-    def request_retry(self, request: NewEvent) -> Op[None]:
+    @operation
+    def request_retry(self, request: NewEvent) -> Requests[None]:
         """Asks for a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
         yield from self.check_schema()
-        if (yield from events.request_retry(self.schema, request)):
-            yield from announce_event(self.schema, request.run_key.workflow_name_shard)
+        if (yield from events.request_retry(request)):
+            yield from announce_event(request.run_key.workflow_name_shard)
             return
-        found = yield from events.why_not_published(self.schema, request)
+        found = yield from events.why_not_published(request)
         if found is None:
             raise RunNotFound(request.run_key)
-        status, is_stored = found
-        if not is_stored:
-            raise RunNotRetryable(request.run_key, status)
+        if not found.is_stored:
+            raise RunNotRetryable(request.run_key, found.status)
 
     # looking
 
-    def run_status(self, run_key: RunKey) -> Op[RunStatus]:
+    @operation
+    def run_status(self, run_key: RunKey) -> Requests[RunStatus]:
         """Raises ``RunNotFound``."""
         yield from self.check_schema()
-        found = yield from inspection.run_status(self.schema, run_key)
+        found = yield from inspection.run_status(run_key)
         if found is None:
             raise RunNotFound(run_key)
         status, detail = found
@@ -262,23 +263,26 @@ class Operations:
             return status
         return msgspec.structs.replace(status, detail=self.codec.decode(detail, Any, f"the status detail of {run_key}"))
 
-    def run_output(self, run_key: RunKey, type: Any) -> Op[Any]:
+    @operation
+    def run_output(self, run_key: RunKey, type: Any) -> Requests[Any]:
         """Raises ``RunNotFound``, ``RunNotCompleted`` or ``DeserializationError``."""
         outcome = yield from self.outcome(run_key)
         if outcome.status != "completed":
             raise RunNotCompleted(run_key, outcome.status)
         return self.result(run_key, outcome, type)
 
-    def outcome(self, run_key: RunKey) -> Op[Outcome]:
+    @operation
+    def outcome(self, run_key: RunKey) -> Requests[Outcome]:
         """Raises ``RunNotFound``."""
         yield from self.check_schema()
         shard, run_id = run_key.workflow_name_shard, run_key.run_id
-        outcomes = yield from inspection.run_outcomes(self.schema, shard, [run_id])
+        outcomes = yield from inspection.run_outcomes(shard, [run_id])
         if run_id not in outcomes:
             raise RunNotFound(run_key)
         return outcomes[run_id]
 
-    def outcomes(self, run_keys: Iterable[RunKey]) -> Op[dict[RunKey, Outcome]]:
+    @operation
+    def outcomes(self, run_keys: Iterable[RunKey]) -> Requests[dict[RunKey, Outcome]]:
         """Of many runs, a statement for each shard value; runs that do not exist are missing."""
         yield from self.check_schema()
         by_shard: dict[str, list[str]] = {}
@@ -286,7 +290,7 @@ class Operations:
             by_shard.setdefault(run_key.workflow_name_shard, []).append(run_key.run_id)
         found: dict[RunKey, Outcome] = {}
         for shard, run_ids in by_shard.items():
-            outcomes = yield from inspection.run_outcomes(self.schema, shard, run_ids)
+            outcomes = yield from inspection.run_outcomes(shard, run_ids)
             found.update({RunKey(shard, run_id): outcome for run_id, outcome in outcomes.items()})
         return found
 
@@ -297,14 +301,14 @@ class Operations:
             raise RunCancelled(run_key, outcome.error.message if outcome.error else "no reason was given")
         if outcome.error is not None:
             raise RunFailed(run_key, outcome.error)
-        assert outcome.output is not None
-        return (codec or self.codec).decode(outcome.output, type, f"the output of run {run_key}")
+        return (codec or self.codec).decode(outcome.output or "", type, f"the output of run {run_key}")
 
+    @operation
     def list_runs(
         self, workflow: Workflow[Any, Any] | str | None, status: Status | None, limit: int, before: RunKey | str | None
-    ) -> Op[list[Run]]:
+    ) -> Requests[list[Run]]:
         """Raises ``InvalidArgument``, and ``RunNotFound`` if ``before`` is no run."""
-        limit = whole_number("limit", limit, 1, _MOST_LISTED)
+        limit = whole_number("limit", limit, 1, _MAX_LISTED)
         if status is not None:
             one_of("status", status, get_args(Status))
         name = workflow.name if isinstance(workflow, Workflow) else workflow
@@ -314,13 +318,11 @@ class Operations:
         cursor = None
         if before is not None:
             run_key = check_run_key("before", before)
-            created_at = yield from inspection.run_created_at(self.schema, run_key)
+            created_at = yield from inspection.run_created_at(run_key)
             if created_at is None:
                 raise RunNotFound(run_key)
             cursor = (created_at, run_key)
-        return (
-            yield from inspection.list_runs(self.schema, workflow_name=name, status=status, limit=limit, before=cursor)
-        )
+        return (yield from inspection.list_runs(workflow_name=name, status=status, limit=limit, before=cursor))
 
 
 def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
@@ -336,17 +338,13 @@ def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
     return parsed
 
 
-def _keyed_run_id(workflow_name: str, key: str) -> str:
-    return str(uuid5(_KEYED_RUNS, msgspec.json.encode((workflow_name, key)).decode()))
-
-
 def _tags(tags: Mapping[str, str]) -> str:
-    rule = f"at most {_MOST_TAGS} tags, each a str of at most {_MOST_TAG_BYTES} bytes without NUL under a key"
-    if not isinstance(tags, Mapping) or len(tags) > _MOST_TAGS:
+    rule = f"at most {_MAX_TAGS} tags, each a str of at most {_MAX_TAG_BYTES} bytes without NUL under a key"
+    if not isinstance(tags, Mapping) or len(tags) > _MAX_TAGS:
         raise InvalidArgument("tags", tags, rule)
     plain: dict[str, str] = {}
     for name, tag in tags.items():
-        if not isinstance(tag, str) or "\0" in tag or len(tag.encode(errors="replace")) > _MOST_TAG_BYTES:
+        if not isinstance(tag, str) or "\0" in tag or len(tag.encode(errors="replace")) > _MAX_TAG_BYTES:
             raise InvalidArgument("tags", tags, rule)
         plain[check_key("tags", name)] = str.__str__(tag)
     try:

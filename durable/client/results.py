@@ -37,7 +37,7 @@ class Outcomes:
     def __init__(self, connections: Connections, operations: Operations) -> None:
         self.connections = connections
         self.operations = operations
-        self._channel = sql.Identifier(done_channel(operations.schema))
+        self._channel = sql.Identifier(done_channel(connections.schema))
 
     def outcome(self, run_key: RunKey, timeout: float | None) -> Outcome:
         """How the run ended. Raises ``RunNotFound``, and ``ResultTimeout`` after that many seconds."""
@@ -61,7 +61,7 @@ class Outcomes:
             finally:
                 self.connections.listeners.release()
         while True:
-            outcome = self.connections.run(lambda: self.operations.outcome(run_key))
+            outcome = self.connections.run(self.operations.outcome(run_key))
             if outcome.status in TERMINAL:
                 return outcome
             time.sleep(min(next(pauses), _check_deadline(run_key, timeout, deadline, outcome)))
@@ -78,7 +78,7 @@ class Outcomes:
         try:
             while True:
                 self.connections.check_open()
-                outcome = run(connection, self.operations.outcome(run_key))
+                outcome = run(connection, self.connections.schema, self.operations.outcome(run_key))
                 if outcome.status in TERMINAL:
                     return outcome
                 remaining = _check_deadline(run_key, timeout, deadline, outcome)
@@ -109,7 +109,7 @@ class AsyncOutcomes:
     def __init__(self, connections: AsyncConnections, operations: Operations) -> None:
         self.connections = connections
         self.operations = operations
-        self._channel = sql.Identifier(done_channel(operations.schema))
+        self._channel = sql.Identifier(done_channel(connections.schema))
         self._waiters: dict[str, set[_Waiter]] = {}
         self._urgent: set[_Waiter] = set()
         self._wake = asyncio.Event()
@@ -127,7 +127,7 @@ class AsyncOutcomes:
                 return await waiter.future
         except TimeoutError:
             # The answer may be under way, and the error shall name the status.
-            outcome = await self.connections.run(lambda: self.operations.outcome(run_key))
+            outcome = await self.connections.run(self.operations.outcome(run_key))
             if outcome.status in TERMINAL:
                 return outcome
             raise ResultTimeout(run_key, timeout or 0.0, outcome.status) from None
@@ -185,7 +185,7 @@ class AsyncOutcomes:
             waiter.due = now + next(waiter.pauses)
         run_keys = {waiter.run_key for waiter in asked}
         try:
-            outcomes = await self.connections.run(lambda: self.operations.outcomes(run_keys))
+            outcomes = await self.connections.run(self.operations.outcomes(run_keys))
         except Exception as error:
             if isinstance(error, psycopg.OperationalError) and not isinstance(error, PoolTimeout):
                 _logger.warning("waiting for results goes on after a lost connection: %s", error)
@@ -215,7 +215,7 @@ class AsyncOutcomes:
         """Returns whether there is something to listen to: no notification comes through a transaction pooler."""
         connection = await self.connections.connect()
         try:
-            if await run_async(connection, is_pooled(connection.info.backend_pid)):
+            if await run_async(connection, self.connections.schema, is_pooled(connection.info.backend_pid)):
                 return False
             await connection.execute(sql.SQL("LISTEN {}").format(self._channel))
             self._ask_now(self._all())  # what ended before is found by asking

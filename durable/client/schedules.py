@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, get_args
 
@@ -21,12 +20,13 @@ from durable.core.shards import shard_value, shard_values
 from durable.store import schedules
 from durable.store.channels import announce_runs, announce_schedule
 from durable.store.ids import uuid7
+from durable.store.operation import Operation, operation
 from durable.store.schedules import NewSchedule, ScheduledRun, StoredSchedule
-from durable.store.statement import Op
+from durable.store.statement import Requests
 
-_MOST_TICKS = 10_000
+_MAX_TICKS = 10_000
 _IDS_A_LOOK = 500
-_MOST_JITTER = 366 * 86400.0
+_MAX_JITTER = 366 * 86400.0
 _MOMENT = timedelta(microseconds=1)
 _NO_ANCHOR = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -96,11 +96,10 @@ class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScheduleOperations:
-    """Shares schema, codec and shard count with the other operations."""
+    """Shares the codec and the shard count with the other operations."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
-        self._schema = operations.schema
 
     def new_schedule(
         self,
@@ -122,7 +121,7 @@ class ScheduleOperations:
         one_of("overlap", overlap, get_args(Overlap))
         one_of("catch_up", catch_up, get_args(CatchUp))
         late = seconds("jitter", jitter)
-        if late > _MOST_JITTER:
+        if late > _MAX_JITTER:
             raise InvalidArgument("jitter", jitter, "at most a year")
         return ScheduleRequest(
             schedule_id=wf.name if schedule_id is None else check_key("schedule_id", schedule_id),
@@ -143,11 +142,12 @@ class ScheduleOperations:
             run_now=truth("run_now", run_now),
         )
 
-    def schedule(self, request: ScheduleRequest) -> Op[bool]:
+    @operation
+    def schedule(self, request: ScheduleRequest) -> Requests[bool]:
         """Stores the schedule or changes it. Whether it is new. Raises ``InvalidArgument`` if it would never fire."""
         yield from self._operations.check_schema()
-        now = yield from schedules.read_clock(self._schema)
-        found = yield from schedules.list_schedules(self._schema, request.schedule_id)
+        now = yield from schedules.read_clock()
+        found = yield from schedules.list_schedules(request.schedule_id)
         timetable = msgspec.structs.replace(request.timetable, anchor=now)
         tick = timetable.next_tick(now)
         if tick is None:
@@ -171,46 +171,38 @@ class ScheduleOperations:
             due_at=tick + jitter,
         )
         keeps = bool(found) and _fires_alike(found[0], new)
-        is_new = (yield from schedules.put_schedule(self._schema, new, keeps=keeps)) and not found
-        yield from announce_schedule(self._schema)
+        is_new = (yield from schedules.put_schedule(new, keeps=keeps)) and not found
+        yield from announce_schedule()
         if is_new and request.run_now:
             yield from self.trigger(request.schedule_id, self.new_run_id())
         return is_new
 
-    def pause(self, schedule_id: str) -> Op[None]:
+    @operation
+    def pause(self, schedule_id: str) -> Requests[None]:
         """Raises ``ScheduleNotFound``."""
         schedule_id = check_key("schedule_id", schedule_id)
         yield from self._operations.check_schema()
-        if not (yield from schedules.pause_schedule(self._schema, schedule_id)):
+        if not (yield from schedules.pause_schedule(schedule_id)):
             raise ScheduleNotFound(schedule_id)
 
-    def resume(self, schedule_id: str) -> Op[None]:
+    @operation
+    def resume(self, schedule_id: str) -> Requests[None]:
         """Raises ``ScheduleNotFound``."""
         schedule_id = check_key("schedule_id", schedule_id)
         yield from self._operations.check_schema()
-        if not (yield from schedules.resume_schedule(self._schema, schedule_id)):
+        if not (yield from schedules.resume_schedule(schedule_id)):
             raise ScheduleNotFound(schedule_id)
-        yield from announce_schedule(self._schema)
+        yield from announce_schedule()
 
-    def deletion(self, schedule_id: str) -> Callable[[], Op[None]]:
-        """Raises ``ScheduleNotFound`` when it is run; not when it is run anew, its first commit being in doubt, and has
-        found the schedule before."""
-        schedule_id = check_key("schedule_id", schedule_id)
-        is_found = False
+    def delete(self, schedule_id: str) -> Operation[None]:
+        """Raises ``ScheduleNotFound``."""
+        return _Deletion(self._operations, check_key("schedule_id", schedule_id))
 
-        def delete() -> Op[None]:
-            nonlocal is_found
-            yield from self._operations.check_schema()
-            is_found = (yield from schedules.delete_schedule(self._schema, schedule_id)) or is_found
-            if not is_found:
-                raise ScheduleNotFound(schedule_id)
-
-        return delete
-
-    def statuses(self) -> Op[list[ScheduleStatus]]:
+    @operation
+    def statuses(self) -> Requests[list[ScheduleStatus]]:
         """All, by id."""
         yield from self._operations.check_schema()
-        stored = yield from schedules.list_schedules(self._schema)
+        stored = yield from schedules.list_schedules()
         return [_status(one) for one in stored]
 
     @staticmethod
@@ -218,18 +210,20 @@ class ScheduleOperations:
         """To be drawn before a run is begun, so that a begin whose answer was lost can be repeated."""
         return str(uuid7())
 
-    def trigger(self, schedule_id: str, run_id: str) -> Op[RunKey]:
+    @operation
+    def trigger(self, schedule_id: str, run_id: str) -> Requests[RunKey]:
         """Begins a run of that id now. Raises ``ScheduleNotFound``."""
         stored = yield from self._stored(schedule_id)
-        now = yield from schedules.read_clock(self._schema)
+        now = yield from schedules.read_clock()
         (run_key,) = yield from self._begin(stored, [(run_id, now)])
         return run_key
 
-    def backfill(self, schedule_id: str, start: datetime, end: datetime) -> Op[list[RunKey]]:
+    @operation
+    def backfill(self, schedule_id: str, start: datetime, end: datetime) -> Requests[list[RunKey]]:
         """Begins the runs of past ticks. Raises ``ScheduleNotFound`` or ``InvalidArgument``."""
         start, end = aware("start", start), aware("end", end)
         stored = yield from self._stored(schedule_id)
-        now = yield from schedules.read_clock(self._schema)
+        now = yield from schedules.read_clock()
         if not start <= end <= now:
             raise InvalidArgument("end", end, "not before the start, and not in the future")
         timetable = Timetable(
@@ -239,33 +233,33 @@ class ScheduleOperations:
             start=stored.starts_at,
             end=stored.ends_at,
         )
-        ticks = timetable.ticks(start.astimezone(UTC) - _MOMENT, end, _MOST_TICKS + 1)
-        if len(ticks) > _MOST_TICKS:
-            raise InvalidArgument("start", start, f"at most {_MOST_TICKS:,} ticks before the end; backfill in parts")
+        ticks = timetable.ticks(start.astimezone(UTC) - _MOMENT, end, _MAX_TICKS + 1)
+        if len(ticks) > _MAX_TICKS:
+            raise InvalidArgument("start", start, f"at most {_MAX_TICKS:,} ticks before the end; backfill in parts")
         wanted = {run_id_of(schedule_id, tick): tick for tick in ticks}
         begun = yield from self._find(stored.workflow_name, list(wanted))
         missing = [(run_id, tick) for run_id, tick in wanted.items() if run_id not in begun]
         begun.update({key.run_id: key for key in (yield from self._begin(stored, missing))})
         return [begun[run_id] for run_id in wanted]
 
-    def _find(self, workflow_name: str, run_ids: list[str]) -> Op[dict[str, RunKey]]:
+    def _find(self, workflow_name: str, run_ids: list[str]) -> Requests[dict[str, RunKey]]:
         """Runs that were begun before the shard count was raised lie where no insert would meet them."""
         shards = shard_values(workflow_name, (yield from self._operations.shard_count()))
         found: dict[str, RunKey] = {}
         for first in range(0, len(run_ids), _IDS_A_LOOK):
             looked = run_ids[first : first + _IDS_A_LOOK]
-            found |= yield from schedules.find_runs(self._schema, shards, looked)
+            found |= yield from schedules.find_runs(shards, looked)
         return found
 
-    def _stored(self, schedule_id: str) -> Op[StoredSchedule]:
+    def _stored(self, schedule_id: str) -> Requests[StoredSchedule]:
         schedule_id = check_key("schedule_id", schedule_id)
         yield from self._operations.check_schema()
-        found = yield from schedules.list_schedules(self._schema, schedule_id)
+        found = yield from schedules.list_schedules(schedule_id)
         if not found:
             raise ScheduleNotFound(schedule_id)
         return found[0]
 
-    def _begin(self, stored: StoredSchedule, ticks: list[tuple[str, datetime]]) -> Op[list[RunKey]]:
+    def _begin(self, stored: StoredSchedule, ticks: list[tuple[str, datetime]]) -> Requests[list[RunKey]]:
         count = yield from self._operations.shard_count()
         by_shard: dict[str, list[ScheduledRun]] = {}
         run_keys: list[RunKey] = []
@@ -275,9 +269,25 @@ class ScheduleOperations:
             by_shard.setdefault(run_key.workflow_name_shard, []).append(run)
             run_keys.append(run_key)
         for shard, runs in by_shard.items():
-            yield from schedules.begin_scheduled_runs(self._schema, stored.workflow_name, runs)
-            yield from announce_runs(self._schema, shard)
+            yield from schedules.begin_scheduled_runs(stored.workflow_name, runs)
+            yield from announce_runs(shard)
         return run_keys
+
+
+class _Deletion:
+    """Remembers what an earlier run of it found: if the answer to that commit was lost, the schedule is gone, and yet
+    it was there."""
+
+    def __init__(self, operations: Operations, schedule_id: str) -> None:
+        self._operations = operations
+        self._schedule_id = schedule_id
+        self._is_found = False
+
+    def __iter__(self) -> Requests[None]:
+        yield from self._operations.check_schema()
+        self._is_found |= yield from schedules.delete_schedule(self._schedule_id)
+        if not self._is_found:
+            raise ScheduleNotFound(self._schedule_id)
 
 
 def _fires_alike(stored: StoredSchedule, new: NewSchedule) -> bool:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, LiteralString, cast
 from uuid import UUID
 
 from durable.postgres.transactions import AsyncExecute, Execute
-from durable.store.statement import Row, Statement
+from durable.store.statement import Rows
 
-# It bears no types; what is known of it, tx.py states.
+# It bears no types; what is known of it is stated in postgres/transactions.py.
 _asyncpg: Any = import_module("asyncpg")
 
 _PLACEHOLDER = re.compile(r"%\((?P<name>\w+)\)s(?P<cast>::\w+(?:\[\])?)?|%%")
@@ -30,10 +30,10 @@ def async_execute(tx: Any) -> AsyncExecute | None:
     if not isinstance(tx, _asyncpg.Connection | _asyncpg.pool.PoolConnectionProxy):
         return None
 
-    async def execute(statement: Statement[Any]) -> Sequence[Row]:
-        sql, names, cast_names = _translated(statement.sql)
-        values = [_text(statement.params[name]) if name in cast_names else statement.params[name] for name in names]
-        return [tuple(record) for record in await tx.fetch(sql, *values, record_class=_asyncpg.Record)]
+    async def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
+        text, names, cast_names = _translated(sql)
+        values = [_text(params[name]) if name in cast_names else params[name] for name in names]
+        return [tuple(record) for record in await tx.fetch(text, *values, record_class=_asyncpg.Record)]
 
     return execute
 

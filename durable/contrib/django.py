@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import Connection
 from psycopg.types.datetime import TimestamptzLoader
 
 from durable.postgres.transactions import AsyncExecute, Execute
-from durable.store.statement import Row, Statement
+from durable.store.statement import Rows
 
 _PLACEHOLDER = re.compile(r"%\(\w+\)s")
 
@@ -25,13 +25,13 @@ def sync_execute(tx: Any) -> Execute | None:
     if vendor != "postgresql":
         raise TypeError(f"tx is a Django connection to {vendor}; one to postgresql is accepted")
 
-    def execute(statement: Statement[Any]) -> Sequence[Row]:
+    def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
         with tx.cursor() as cursor:
             if not isinstance(tx.connection, Connection):
                 raise TypeError(f"tx is a Django connection on {type(tx.connection).__module__}; psycopg 3 is accepted")
             # Where USE_TZ is off, Django takes the time zone from what it reads.
             cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
-            cursor.execute(_bracketed(statement.sql), statement.params)
+            cursor.execute(_bracketed(sql), params)
             return cursor.fetchall() if cursor.description else []
 
     return execute

@@ -7,16 +7,16 @@ begun, and its ``commit`` would do nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, LiteralString
 
 from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
 from durable.postgres.transactions import AsyncExecute, Execute
-from durable.store.statement import Row, Statement
+from durable.store.statement import Rows
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 _COLON = re.compile(r"(?<![:\w\\]):(?=\w)")
@@ -27,8 +27,8 @@ def sync_execute(tx: object) -> Execute | None:
     if not isinstance(tx, Connection | Session | scoped_session):
         return None
 
-    def execute(statement: Statement[Any]) -> Sequence[Row]:
-        return _execute(tx if isinstance(tx, Connection) else tx.connection(), statement)
+    def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
+        return _execute(tx if isinstance(tx, Connection) else tx.connection(), sql, params)
 
     return execute
 
@@ -38,17 +38,17 @@ def async_execute(tx: object) -> AsyncExecute | None:
     if not isinstance(tx, AsyncConnection | AsyncSession | async_scoped_session):
         return None
 
-    async def execute(statement: Statement[Any]) -> Sequence[Row]:
+    async def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
         connection = tx if isinstance(tx, AsyncConnection) else await tx.connection()
-        return await connection.run_sync(_execute, statement)
+        return await connection.run_sync(_execute, sql, params)
 
     return execute
 
 
-def _execute(connection: Connection, statement: Statement[Any]) -> Sequence[Row]:
+def _execute(connection: Connection, sql: LiteralString, params: Mapping[str, Any]) -> Rows:
     if connection.dialect.name != "postgresql":
         raise TypeError(f"tx is an SQLAlchemy connection to {connection.dialect.name}; one to postgresql is accepted")
-    result = connection.execute(_clause(statement.sql), dict(statement.params))
+    result = connection.execute(_clause(sql), dict(params))
     return [tuple(row) for row in result] if result.returns_rows else []
 
 

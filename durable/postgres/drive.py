@@ -1,43 +1,48 @@
-"""Runs operations on a connection: the one place where a procedure gets its colour."""
+"""Runs operations in a transaction of the caller's: the one place where such a procedure becomes sync or async."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from durable.postgres.transactions import async_execute, sync_execute
-from durable.store.statement import Op, T
+from durable.store.operation import Operation, Running
+from durable.store.statement import Begin, Commit, Compute, Request, Statement, T
 
 
-def run(tx: object, operation: Op[T]) -> T:
-    """Runs an operation to its end, in the transaction that is open there, if one is; ends none.
+def run(tx: object, schema: str, operation: Operation[T]) -> T:
+    """Runs an operation to its end, in the transaction that is open there, if one is; never ends that transaction.
 
-    A statement that fails is thrown into the operation. Raises ``TypeError`` for what is no synchronous connection.
+    A statement that fails is raised inside the operation. Raises ``TypeError`` if ``tx`` is not a synchronous
+    connection.
     """
     execute = sync_execute(tx)
-    try:
-        statement = next(operation)
-        while True:
-            try:
-                rows = execute(statement)
-            except Exception as error:
-                statement = operation.throw(error)
-            else:
-                statement = operation.send(rows)
-    except StopIteration as end:
-        result: T = end.value
-        return result
+    running = Running(operation)
+    while running.request is not None:
+        try:
+            rows = [execute(asked.query.text(schema), asked.params) for asked in _statements(running.request)]
+        except Exception as error:
+            running.fail(error)
+        else:
+            running.answer(rows)
+    return running.result
 
 
-async def run_async(tx: object, operation: Op[T]) -> T:
-    """The same on an async connection."""
+async def run_async(tx: object, schema: str, operation: Operation[T]) -> T:
+    """As ``run``, on an async connection."""
     execute = async_execute(tx)
-    try:
-        statement = next(operation)
-        while True:
-            try:
-                rows = await execute(statement)
-            except Exception as error:
-                statement = operation.throw(error)
-            else:
-                statement = operation.send(rows)
-    except StopIteration as end:
-        result: T = end.value
-        return result
+    running = Running(operation)
+    while running.request is not None:
+        try:
+            rows = [await execute(asked.query.text(schema), asked.params) for asked in _statements(running.request)]
+        except Exception as error:
+            running.fail(error)
+        else:
+            running.answer(rows)
+    return running.result
+
+
+def _statements(request: Request) -> Sequence[Statement[Any]]:
+    if isinstance(request, Begin | Commit | Compute):
+        raise TypeError(f"an operation in the caller's transaction may not ask for a {type(request).__name__}")
+    return request.statements

@@ -1,78 +1,83 @@
-"""Statements in as few round trips as possible."""
+"""Runs operations on a worker's connection, each batch in one round trip.
+
+``connection`` is in autocommit. Between ``Begin`` and ``Commit`` one pipeline stays open, because psycopg's own
+transaction block would wait for the server three times more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
 from psycopg.pq import PipelineStatus, TransactionStatus
+from psycopg.rows import tuple_row
 
-from durable.postgres.silence import ANSWER_SECONDS, answering
-from durable.store.statement import Statement, T
-
-Following: TypeAlias = Callable[[list[Any]], Sequence[Statement[Any]]]
-"""What the answers to the statements before lead to."""
+from durable.store.operation import Operation, Running
+from durable.store.statement import Batch, Begin, Commit, Compute, Rows, Statement, T
 
 
-async def run(connection: AsyncConnection[Any], statement: Statement[T]) -> T:
-    """Runs one statement and reads its rows."""
-    return await _receive(await _send(connection, statement), statement)
+async def run(connection: AsyncConnection[Any], schema: str, operation: Operation[T]) -> T:
+    """Runs an operation to its end. What fails is raised inside the operation, after a transaction that was open has
+    been rolled back."""
+    running = Running(operation)
+    while (request := running.request) is not None:
+        try:
+            match request:
+                case Begin() | Commit():
+                    await _transaction(connection, schema, running, request)
+                case Batch():
+                    running.answer(await _round_trip(connection, schema, request.statements))
+                case Compute():
+                    running.answer(await asyncio.to_thread(request.function))
+        except Exception as error:
+            running.fail(error)  # of the operation itself: it has ended, and this raises the error once more
+    return running.result
 
 
-async def answer_of(connection: AsyncConnection[Any], statement: Statement[T], seconds: float = ANSWER_SECONDS) -> T:
-    """As ``run``, and hangs up where the answer does not come in time."""
-    with answering(connection, seconds):
-        return await run(connection, statement)
-
-
-async def read_all(connection: AsyncConnection[Any], statements: Sequence[Statement[Any]]) -> list[Any]:
-    """Runs statements in one round trip, in order; in none where there are none."""
+async def _round_trip(
+    connection: AsyncConnection[Any], schema: str, statements: Sequence[Statement[Any]]
+) -> Sequence[Rows]:
     if not statements:
         return []
+    if len(statements) == 1:
+        return [await _receive(await _send(connection, schema, statements[0]))]
     async with _pipeline(connection):
-        cursors = [await _send(connection, statement) for statement in statements]
-    return await _receive_all(cursors, statements)
+        cursors = [await _send(connection, schema, statement) for statement in statements]
+    return [await _receive(cursor) for cursor in cursors]
 
 
-async def commit(
-    connection: AsyncConnection[Any],
-    statements: Sequence[Statement[Any]],
-    *,
-    following: Sequence[Following] = (),
-    then: Sequence[Statement[Any]] = (),
-) -> list[Any]:
-    """Runs statements in one transaction, and ``then`` others after its commit, all in one round trip; returns their
-    answers. Where answers decide on more in the transaction, what is ``following``, each such stage takes one more."""
-    answers: list[Any] = []
-    last: list[Any] = []
-    rest = statements
-    async with _transaction(connection) as pipeline:
-        cursors = [await _send(connection, statement) for statement in statements]
-        for stage in following:
-            await pipeline.sync()
-            last = await _receive_all(cursors, rest)
-            answers += last
-            rest = stage(last)
-            cursors = [await _send(connection, statement) for statement in rest]
-        await connection.execute("COMMIT")
-        cursors.extend([await _send(connection, statement) for statement in then])
-    return [*answers, *await _receive_all(cursors, [*rest, *then])]
-
-
-@asynccontextmanager
-async def _transaction(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPipeline]:
-    """A transaction that the block ends by a COMMIT. psycopg's own would wait for the answers three times."""
+async def _transaction(
+    connection: AsyncConnection[Any], schema: str, running: Running[T], first: Begin | Commit
+) -> None:
+    """Runs the operation up to its commit, and gives it the answers to that. If it ends before, the transaction is rolled
+    back."""
+    request: Batch = first
     try:
         async with _pipeline(connection) as pipeline:
             await connection.execute("BEGIN")
-            yield pipeline
+            while True:
+                cursors = [await _send(connection, schema, statement) for statement in request.statements]
+                if isinstance(request, Commit):
+                    await connection.execute("COMMIT")
+                    cursors += [await _send(connection, schema, statement) for statement in request.then]
+                    break
+                await pipeline.sync()
+                running.answer([await _receive(cursor) for cursor in cursors])
+                while isinstance(running.request, Compute):
+                    running.answer(await asyncio.to_thread(running.request.function))
+                if running.request is None:
+                    await connection.execute("ROLLBACK")
+                    return
+                request = running.request
     except BaseException:
         with suppress(psycopg.Error):
             await connection.rollback()
         raise
+    running.answer([await _receive(cursor) for cursor in cursors])
 
 
 @asynccontextmanager
@@ -81,7 +86,7 @@ async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPip
         async with connection.pipeline() as pipeline:
             yield pipeline
     except BaseException as error:
-        # psycopg loses count of the answers where a commit fails that no statement asks for, at the end of a pipeline.
+        # psycopg loses count of the answers if a commit that no statement asked for fails at the end of a pipeline.
         is_stuck = not connection.closed and connection.info.pipeline_status != PipelineStatus.OFF
         is_lost = is_stuck or isinstance(error, IndexError)
         if is_lost:
@@ -96,13 +101,11 @@ async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPip
         raise
 
 
-async def _send(connection: AsyncConnection[Any], statement: Statement[Any]) -> AsyncCursor[Any]:
-    return await connection.execute(statement.sql, statement.params)
+async def _send(connection: AsyncConnection[Any], schema: str, statement: Statement[Any]) -> AsyncCursor[Any]:
+    # A cursor of our own: the connection may be set up for dictionaries, or for parameters of another form.
+    cursor = AsyncCursor(connection, row_factory=tuple_row)
+    return await cursor.execute(statement.query.text(schema), statement.params)
 
 
-async def _receive_all(cursors: Sequence[AsyncCursor[Any]], statements: Sequence[Statement[Any]]) -> list[Any]:
-    return [await _receive(cursor, statement) for cursor, statement in zip(cursors, statements, strict=True)]
-
-
-async def _receive(cursor: AsyncCursor[Any], statement: Statement[T]) -> T:
-    return statement.read(await cursor.fetchall() if cursor.description else [])
+async def _receive(cursor: AsyncCursor[Any]) -> Rows:
+    return await cursor.fetchall() if cursor.description else []

@@ -10,15 +10,17 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import PipelineStatus, TransactionStatus
 
+from durable.store.operation import Operation
 from durable.store.sessions import Backend, end_backend, look_at_backend
+from durable.store.statement import T
 
 _logger = logging.getLogger("durable.postgres")
 
@@ -49,12 +51,18 @@ def answering(connection: AsyncConnection[Any], seconds: float) -> Generator[Non
         timer.cancel()
 
 
-class Watch:
-    """Hangs up where we wait for an answer and the server does not owe one. It is asked on another connection, made by
-    ``connect``; ``hung_up`` is called when one was, since its neighbours may be as silent."""
+class Ask(Protocol):
+    """Runs an operation on a connection of its own, within ``ANSWER_SECONDS``."""
 
-    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection[Any]]], hung_up: Callable[[], None]) -> None:
-        self._connect = connect
+    async def __call__(self, operation: Operation[T], /) -> T: ...
+
+
+class Watch:
+    """Hangs up where we wait for an answer that the server does not owe. The server is asked over another connection,
+    by ``ask``; ``hung_up`` is called when a connection was hung up, because its neighbors may be as silent."""
+
+    def __init__(self, ask: Ask, hung_up: Callable[[], None]) -> None:
+        self._ask = ask
         self._hung_up = hung_up
         self._begins: set[Callable[[], None]] = set()
         self.is_pooled = False
@@ -114,13 +122,7 @@ class Watch:
     async def _give_up(self, connection: AsyncConnection[Any]) -> None:
         """At both ends: the server would hold for hours what was locked over it."""
         try:
-            asking = await self._connect()
-            try:
-                with answering(asking, ANSWER_SECONDS):
-                    statement = end_backend(connection.info.backend_pid)
-                    await asking.execute(statement.sql, statement.params)
-            finally:
-                await asking.close()
+            await self._ask(end_backend(connection.info.backend_pid))
         except (psycopg.Error, OSError) as error:
             _logger.warning("the server keeps its end of a silent connection: %s", error)
         finally:
@@ -131,14 +133,7 @@ class Watch:
         """Whether we wait and the server does not work for us, and how the server described it."""
         if not _is_waiting(connection, is_ours=is_ours):
             return False, None
-        asking = await self._connect()
-        try:
-            with answering(asking, ANSWER_SECONDS):
-                statement = look_at_backend(connection.info.backend_pid)
-                cursor = await asking.execute(statement.sql, statement.params)
-                backend = statement.read(await cursor.fetchall())
-        finally:
-            await asking.close()
+        backend = await self._ask(look_at_backend(connection.info.backend_pid))
         is_working = backend is not None and backend.state == "active" and not (is_ours and backend.is_reading)
         return not is_working and _is_waiting(connection, is_ours=is_ours), backend
 

@@ -6,14 +6,14 @@ where an object of that library turns up. An adapter never begins, commits or ro
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, LiteralString, Protocol, TypeAlias, cast
 
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
 from psycopg.rows import tuple_row
 
-from durable.store.statement import Row, Statement
+from durable.store.statement import Rows
 
 # What type checkers go by. Protocols and no imports: where a library is not installed, its names would turn into Any,
 # and so would the annotation.
@@ -71,9 +71,10 @@ AsyncTransaction: TypeAlias = (
 )
 """Of the other colour: of psycopg, SQLAlchemy, or asyncpg."""
 
-Execute: TypeAlias = Callable[[Statement[Any]], Sequence[Row]]
-"""Runs one statement; its rows are tuples, none where it returns none."""
-AsyncExecute: TypeAlias = Callable[[Statement[Any]], Awaitable[Sequence[Row]]]
+Execute: TypeAlias = Callable[[LiteralString, Mapping[str, Any]], Rows]
+"""Runs one statement: SQL with parameters such as ``%(run_id)s``, and their values. Its rows are tuples; there are none
+where the statement returns none."""
+AsyncExecute: TypeAlias = Callable[[LiteralString, Mapping[str, Any]], Awaitable[Rows]]
 
 _ADAPTERS: dict[str, str] = {
     "asyncpg": "durable.contrib.asyncpg",
@@ -134,18 +135,18 @@ def _connection(tx: Any, connection: type[Any], cursor: type[Any]) -> Any:
 
 
 def _on_connection(connection: Connection[Any]) -> Execute:
-    def execute(statement: Statement[Any]) -> Sequence[Row]:
+    def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
         with Cursor(connection, row_factory=tuple_row) as cursor:
-            cursor.execute(statement.sql, statement.params)
+            cursor.execute(sql, params)
             return cursor.fetchall() if cursor.description else []
 
     return execute
 
 
 def _on_async_connection(connection: AsyncConnection[Any]) -> AsyncExecute:
-    async def execute(statement: Statement[Any]) -> Sequence[Row]:
+    async def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
         async with AsyncCursor(connection, row_factory=tuple_row) as cursor:
-            await cursor.execute(statement.sql, statement.params)
+            await cursor.execute(sql, params)
             return await cursor.fetchall() if cursor.description else []
 
     return execute

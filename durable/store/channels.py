@@ -1,6 +1,6 @@
-"""The notification channels: their names, and what is said on them.
+"""The notification channels: their names, and what is announced on them.
 
-A notification is a hint that shortens a wait; whoever misses it finds the same by polling.
+A notification is a hint that shortens a wait. Whoever misses one finds the same thing by polling.
 """
 
 from __future__ import annotations
@@ -8,53 +8,66 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-from durable.store.queries import query
-from durable.store.statement import Statement, nothing
+import msgspec
 
-_IDS_A_NOTICE = 200
+from durable.store.queries import in_schema
+from durable.store.statement import Query, Statement, nothing
+
+_IDS_PER_NOTICE = 200
 """A notification's payload ends at 8,000 bytes; an id and its comma take 37."""
 
 
-def work_channel(schema: str) -> str:
-    """Where work is announced to workers: ``run:<shard value>``, ``event:<shard value>``, ``schedule:`` or ``worker:``.
+class _Notified(msgspec.Struct, frozen=True):
+    pg_notify: str  # a void, which arrives as empty text
 
-    Hashed, since a schema name may fill the 63 bytes that a channel name has.
-    """
-    return f"durable_work_{sha256(schema.encode()).hexdigest()[:16]}"
+
+_ANNOUNCE_WORK = Query("channels/announce_work", _Notified)
+_ANNOUNCE_ENDED = Query("channels/announce_ended", _Notified)
+
+
+def work_channel(schema: str) -> str:
+    """Where work is announced to workers: ``run:<shard value>``, ``event:<shard value>``, ``schedule:`` or
+    ``worker:``."""
+    return f"durable_work_{_hash('durable.work', schema)}"
 
 
 def done_channel(schema: str) -> str:
-    """Where ended runs are announced to those who await results: run ids, separated by commas."""
-    return f"durable_done_{sha256(schema.encode()).hexdigest()[:16]}"
+    """Where ended runs are announced to those who wait for results: run ids, separated by commas."""
+    return f"durable_done_{_hash('durable.done', schema)}"
 
 
-def announce_runs(schema: str, shard_value: str) -> Statement[None]:
-    """There are runs to claim."""
-    return _notify(schema, work_channel(schema), f"run:{shard_value}")
+def _hash(text: str, schema: str) -> str:
+    """As the statements compute it."""
+    return sha256(in_schema(text, schema).encode()).hexdigest()[:16]
 
 
-def announce_event(schema: str, shard_value: str) -> Statement[None]:
-    """There is an event to route."""
-    return _notify(schema, work_channel(schema), f"event:{shard_value}")
+def announce_runs(shard_value: str) -> Statement[None]:
+    """Announces that there are runs to claim."""
+    return _announce_work(f"run:{shard_value}")
 
 
-def announce_schedule(schema: str) -> Statement[None]:
-    """A schedule is new or was changed."""
-    return _notify(schema, work_channel(schema), "schedule:")
+def announce_event(shard_value: str) -> Statement[None]:
+    """Announces that there is an event to route."""
+    return _announce_work(f"event:{shard_value}")
 
 
-def announce_departure(schema: str) -> Statement[None]:
-    """A worker leaves or has died: nobody but the others remembers when its runs wake."""
-    return _notify(schema, work_channel(schema), "worker:")
+def announce_schedule() -> Statement[None]:
+    """Announces that a schedule is new or was changed."""
+    return _announce_work("schedule:")
 
 
-def announce_ended(schema: str, run_ids: Sequence[str]) -> list[Statement[None]]:
-    """Those runs have ended."""
+def announce_departure() -> Statement[None]:
+    """Announces that a worker leaves or has died: from now on only the others know when its runs wake."""
+    return _announce_work("worker:")
+
+
+def announce_ended(run_ids: Sequence[str]) -> list[Statement[None]]:
+    """Announces that these runs have ended."""
     return [
-        _notify(schema, done_channel(schema), ",".join(run_ids[first : first + _IDS_A_NOTICE]))
-        for first in range(0, len(run_ids), _IDS_A_NOTICE)
+        _ANNOUNCE_ENDED.statement({"payload": ",".join(run_ids[first : first + _IDS_PER_NOTICE])}, nothing)
+        for first in range(0, len(run_ids), _IDS_PER_NOTICE)
     ]
 
 
-def _notify(schema: str, channel: str, payload: str) -> Statement[None]:
-    return Statement(query("channels/notify", schema), {"channel": channel, "payload": payload}, nothing)
+def _announce_work(payload: str) -> Statement[None]:
+    return _ANNOUNCE_WORK.statement({"payload": payload}, nothing)

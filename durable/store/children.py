@@ -1,6 +1,7 @@
-"""What passes between a run and its children: their beginning, their cancel, and the word of their end.
+"""What passes between a run and its children: that they begin, that they are to be cancelled, and how they ended.
 
-Both may lie under different shard values, so each statement is for one of them; the transaction is the caller's.
+Parent and child may lie under different shard values, so each statement is about one of the two. The transaction is the
+caller's.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ from durable.core.replay.history import ChildEnd
 from durable.core.runs import RunKey
 from durable.store.channels import announce_event, announce_runs
 from durable.store.columns import column
-from durable.store.queries import query
-from durable.store.records import NewChild
-from durable.store.statement import Statement, T, nothing
+from durable.store.records import ChildMemo
+from durable.store.statement import NoRow, Query, Statement, T, nothing
+
+_BEGIN_CHILDREN = Query("children/begin_children", NoRow)
+_DISMISS_CHILDREN = Query("children/dismiss_children", NoRow)
+_CANCEL_CHILDREN = Query("children/cancel_children", NoRow)
+_TELL_PARENTS = Query("children/tell_parents", NoRow)
 
 
 class EndedChild(msgspec.Struct, frozen=True):
-    """A child that has ended, and who is to be told. ``end`` is an encoded ``ChildEnd``."""
+    """A child that has ended, and the parent that is to be told. ``end`` is an encoded ``ChildEnd``."""
 
     parent: RunKey
     run_id: str
+    status: Literal["completed", "failed", "cancelled"]
     end: str
 
 
@@ -36,24 +42,23 @@ def ended_child(
     output: str | None = None,
     error: str | None = None,
 ) -> EndedChild:
-    """``output`` and ``error`` are encoded."""
+    """A child that ended with this output or error, both encoded."""
     end = ChildEnd(
         status,
         msgspec.UNSET if output is None else msgspec.Raw(output.encode()),
         None if error is None else msgspec.json.decode(error, type=ErrorInfo),
     )
-    return EndedChild(parent, run_id, end.text)
+    return EndedChild(parent, run_id, status, end.text)
 
 
-def begin_children(schema: str, parent_shard: str, children: Sequence[tuple[str, NewChild]]) -> list[Statement[None]]:
-    """Inserts children, each with the id of its parent."""
+def begin_children(parent_shard: str, children: Sequence[tuple[str, ChildMemo]]) -> list[Statement[None]]:
+    """Inserts children, each given with the id of its parent."""
     return [
-        Statement(
-            query("children/begin_children", schema),
+        _BEGIN_CHILDREN.statement(
             {
                 "shard_value": shard_value,
                 "parent_shard": parent_shard,
-                "run_ids": column([child.run_key.run_id for _, child in group]),
+                "run_ids": column([child.child_run_id for _, child in group]),
                 "workflow_names": column([child.workflow_name for _, child in group]),
                 "versions": column([child.version for _, child in group]),
                 "timeouts": column([child.timeout for _, child in group]),
@@ -66,13 +71,13 @@ def begin_children(schema: str, parent_shard: str, children: Sequence[tuple[str,
     ]
 
 
-def cancel_children(schema: str, parent_shard: str, unwanted: Sequence[tuple[str, RunKey]]) -> list[Statement[None]]:
-    """Asks children to cancel, each named with the id of its parent, and notes in the parents' inboxes that it did."""
+def cancel_children(parent_shard: str, unwanted: Sequence[tuple[str, RunKey]]) -> list[Statement[None]]:
+    """Asks children to cancel, each given with the id of its parent, and notes in the parents' inboxes that they
+    did."""
     if not unwanted:
         return []
-    end = ChildEnd("cancelled", error=ErrorInfo("RunCancelled", "its parent has asked for it"))
-    dismissed = Statement(
-        query("children/dismiss_children", schema),
+    end = ChildEnd("cancelled", error=ErrorInfo("RunCancelled", "its parent cancelled it"))
+    dismissed = _DISMISS_CHILDREN.statement(
         {
             "shard_value": parent_shard,
             "run_ids": column([parent for parent, _ in unwanted]),
@@ -82,8 +87,7 @@ def cancel_children(schema: str, parent_shard: str, unwanted: Sequence[tuple[str
         nothing,
     )
     requests = [
-        Statement(
-            query("children/cancel_children", schema),
+        _CANCEL_CHILDREN.statement(
             {
                 "shard_value": shard_value,
                 "run_ids": column([child.run_id for _, child in group]),
@@ -98,18 +102,18 @@ def cancel_children(schema: str, parent_shard: str, unwanted: Sequence[tuple[str
 
 
 def _reason(parent: RunKey) -> str:
-    return msgspec.json.encode(f"its parent {parent} waits for it no longer").decode()
+    return msgspec.json.encode(f"its parent {parent} no longer waits for it").decode()
 
 
-def tell_parents(schema: str, ended: Iterable[EndedChild]) -> list[Statement[None]]:
+def tell_parents(ended: Iterable[EndedChild]) -> list[Statement[None]]:
     """Puts the ends into the inboxes of the parents."""
     return [
-        Statement(
-            query("children/tell_parents", schema),
+        _TELL_PARENTS.statement(
             {
                 "shard_value": shard_value,
                 "run_ids": column([child.parent.run_id for child in group]),
                 "child_ids": column([child.run_id for child in group]),
+                "statuses": column([child.status for child in group]),
                 "payloads": column([child.end for child in group]),
             },
             nothing,
@@ -118,15 +122,17 @@ def tell_parents(schema: str, ended: Iterable[EndedChild]) -> list[Statement[Non
     ]
 
 
-def announce_told(schema: str, ended: Iterable[EndedChild]) -> list[Statement[None]]:
-    """Tells the workers of the parents that were told."""
-    return [announce_event(schema, shard_value) for shard_value, _ in _by_shard(ended, lambda child: child.parent)]
+def announce_told(ended: Iterable[EndedChild]) -> list[Statement[None]]:
+    """Announces the events of the parents that were told."""
+    return [announce_event(shard_value) for shard_value, _ in _by_shard(ended, lambda child: child.parent)]
 
 
-def announce_family(schema: str, children: Iterable[NewChild], unwanted: Iterable[RunKey]) -> list[Statement[None]]:
-    """Tells the workers of children that were begun or asked to cancel."""
-    begun = [announce_runs(schema, shard_value) for shard_value, _ in _by_shard(children, lambda child: child.run_key)]
-    return [*begun, *(announce_event(schema, shard_value) for shard_value, _ in _by_shard(unwanted, lambda key: key))]
+def announce_children(begun: Iterable[RunKey], unwanted: Iterable[RunKey]) -> list[Statement[None]]:
+    """Announces children that were begun, and those that were asked to cancel."""
+    return [
+        *(announce_runs(shard_value) for shard_value, _ in _by_shard(begun, lambda key: key)),
+        *(announce_event(shard_value) for shard_value, _ in _by_shard(unwanted, lambda key: key)),
+    ]
 
 
 def _by_shard(items: Iterable[T], key: Callable[[T], RunKey]) -> list[tuple[str, list[T]]]:
@@ -134,7 +140,3 @@ def _by_shard(items: Iterable[T], key: Callable[[T], RunKey]) -> list[tuple[str,
     for item in sorted(items, key=key):
         groups.setdefault(key(item).workflow_name_shard, []).append(item)
     return list(groups.items())
-
-
-def parent_key(shard_value: str | None, run_id: str | None) -> RunKey | None:
-    return None if shard_value is None or run_id is None else RunKey(shard_value, run_id)

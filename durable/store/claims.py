@@ -1,101 +1,149 @@
-"""What a worker asks of the database beside its journal: claims, histories, events, ownership."""
+"""Claims of runs, and what brings a claimed run back: its history, its open waits and its inbox."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
 
 from durable.core.failures import read_error
-from durable.core.replay.history import Failure, History, Memo, OpenWait, Outcome, TimedOut, Value
+from durable.core.replay.history import Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value
 from durable.store.columns import column
-from durable.store.queries import query
+from durable.store.events import load_events
 from durable.store.records import ClaimedRun, Comeback, Event, Wake
-from durable.store.statement import Row, Statement
+from durable.store.statement import Query, Statement, one
+
+
+class _NextWake(msgspec.Struct, frozen=True):
+    wake_in: float | None
+
+
+class _StepRow(msgspec.Struct, frozen=True, gc=False):
+    run_id: str
+    step_key: str
+    kind: Kind
+    name: str
+    seq: int | None
+    carried: bool
+    output: str | None
+    error: str | None
+
+
+class _WaitRow(msgspec.Struct, frozen=True, gc=False):
+    run_id: str
+    wait_key: str
+    wait_type: Kind
+    name: str
+    seq: int | None
+    carried: bool
+    timed_out: bool
+    payload: str | None
+    is_satisfied: bool
+    is_due: bool
+    remaining: float | None
+
+
+class _OpenWaitRow(msgspec.Struct, frozen=True, gc=False):
+    run_id: str
+    wait_key: str
+    is_due: bool
+    remaining: float | None
+
+
+LoadedRow: TypeAlias = _StepRow | _WaitRow | _OpenWaitRow | Event
+
+_CLAIM_RUNS = Query("claims/claim_runs", ClaimedRun)
+_NEXT_WAKE = Query("claims/next_wake", _NextWake)
+_LOAD_STEPS = Query("claims/load_steps", _StepRow)
+_LOAD_WAITS = Query("claims/load_waits", _WaitRow)
+_LOAD_OPEN_WAITS = Query("claims/load_open_waits", _OpenWaitRow)
 
 
 def claim_runs(
-    schema: str, shard_value: str, worker_id: str, limit: int, left_to_others: Sequence[str] = ()
+    shard_value: str, worker_id: str, limit: int, left_to_others: Sequence[str] = ()
 ) -> Statement[list[ClaimedRun]]:
-    """Makes this worker the owner of up to ``limit`` runs of one shard value, but of none ``left_to_others``."""
-    return Statement(
-        query("claims/claim_runs", schema),
+    """Makes this worker the owner of up to ``limit`` runs of one shard value, but of none that is
+    ``left_to_others``."""
+    return _CLAIM_RUNS.statement(
         {"shard_value": shard_value, "worker_id": worker_id, "limit": limit, "left_to_others": column(left_to_others)},
-        lambda rows: [ClaimedRun(*row) for row in rows],
+        list,
     )
 
 
-def next_wake(schema: str, shard_value: str, left_to_others: Sequence[str]) -> Statement[float | None]:
+def next_wake(shard_value: str, left_to_others: Sequence[str]) -> Statement[float | None]:
     """Seconds until the next run of this shard value wakes (negative: overdue), ``None`` if none sleeps."""
-    columns = {"shard_value": shard_value, "left_to_others": column(left_to_others)}
-    return Statement(query("claims/next_wake", schema), columns, lambda rows: rows[0][0])
+    params = {"shard_value": shard_value, "left_to_others": column(left_to_others)}
+    return _NEXT_WAKE.statement(params, lambda rows: one(rows).wake_in)
 
 
-class Load:
-    """Brings claimed runs back: the history of those in ``replayed``, and of all of them what woke them."""
+def load(shard_value: str, replayed: Sequence[str], resident: Sequence[str]) -> list[Statement[Any]]:
+    """Reads what ``comebacks`` needs of claimed runs, by their ids: everything of those that are ``replayed``, and what
+    is still open of those whose machine is ``resident``. No statements where there are no runs.
 
-    def __init__(self, schema: str, shard_value: str, replayed: Sequence[str], resident: Sequence[str]) -> None:
-        self._schema = schema
-        self._shard_value = shard_value
-        self._replayed = list(replayed)
-        self._resident = list(resident)
-        self._memos: dict[str, list[Memo]] = {}
-        self._open: dict[str, list[OpenWait]] = {}
-        self._due: dict[str, list[str]] = {}
-        self._remaining: dict[str, dict[str, float | None]] = {}
-        self._inboxes: dict[str, list[Event]] = {}
+    The order does not matter, nor whether they share a snapshot: the runs are ours, and only their inboxes can grow.
+    """
+    parts = (
+        (_LOAD_STEPS, replayed),
+        (_LOAD_WAITS, replayed),
+        (_LOAD_OPEN_WAITS, resident),
+    )
+    statements: list[Statement[Any]] = [
+        query.statement({"shard_value": shard_value, "run_ids": column(run_ids)}, lambda rows: rows)
+        for query, run_ids in parts
+        if run_ids
+    ]
+    return [*statements, load_events(shard_value, [*replayed, *resident])] if statements else []
 
-    def statements(self) -> list[Statement[None]]:
-        """In any order, in one snapshot or several: the runs are ours, only their inboxes can still grow."""
-        parts = [
-            ("claims/load_steps", self._replayed, self._read_steps),
-            ("claims/load_waits", self._replayed, self._read_waits),
-            ("claims/load_open_waits", self._resident, self._read_open_waits),
-            ("claims/load_events", [*self._replayed, *self._resident], self._read_events),
-        ]
-        return [
-            Statement(query(name, self._schema), {"shard_value": self._shard_value, "run_ids": column(run_ids)}, read)
-            for name, run_ids, read in parts
-            if run_ids
-        ]
 
-    def comebacks(self) -> dict[str, Comeback]:
-        """By run id, once the statements have run."""
-        found: dict[str, Comeback] = {}
-        for run_id in (*self._replayed, *self._resident):
-            wake = Wake(
-                tuple(self._due.get(run_id, ())),
-                self._remaining.get(run_id, {}),
-                tuple(self._inboxes.get(run_id, ())),
-            )
-            history = History(tuple(self._memos.get(run_id, ())), tuple(self._open.get(run_id, ())))
-            found[run_id] = Comeback(history, wake)
-        for run_id in self._resident:
-            found[run_id] = Comeback(None, found[run_id].wake)
-        return found
-
-    def _read_steps(self, rows: Sequence[Row]) -> None:
-        for run_id, key, kind, fn, seq, carried, output, error in rows:
-            outcome: Outcome = Value(output) if error is None else Failure(read_error(error))
-            self._memos.setdefault(run_id, []).append(Memo(key, kind, fn, seq, carried, outcome))
-
-    def _read_waits(self, rows: Sequence[Row]) -> None:
-        for run_id, key, kind, name, seq, carried, timed_out, payload, is_satisfied, is_due, remaining in rows:
-            if is_satisfied:
-                outcome: Outcome = TimedOut() if timed_out else Value("null" if payload is None else payload)
-                self._memos.setdefault(run_id, []).append(Memo(key, kind, name or "", seq, carried, outcome))
-            else:
-                self._open.setdefault(run_id, []).append(OpenWait(key, kind, name or ""))
-                self._note(run_id, key, remaining, is_due=is_due)
-
-    def _read_open_waits(self, rows: Sequence[Row]) -> None:
-        for run_id, key, is_due, remaining in rows:
-            self._note(run_id, key, remaining, is_due=is_due)
-
-    def _note(self, run_id: str, key: str, remaining: float | None, *, is_due: bool) -> None:
-        if is_due:
-            self._due.setdefault(run_id, []).append(key)
-        else:
-            self._remaining.setdefault(run_id, {})[key] = remaining
-
-    def _read_events(self, rows: Sequence[Row]) -> None:
+def comebacks(
+    replayed: Sequence[str], resident: Sequence[str], answers: Iterable[Sequence[LoadedRow]]
+) -> dict[str, Comeback]:
+    """What the answers say of each run, by its id."""
+    loaded = {run_id: _Loaded() for run_id in (*replayed, *resident)}
+    for rows in answers:
         for row in rows:
-            self._inboxes.setdefault(row[0], []).append(Event(*row))
+            loaded[row.run_id].add(row)
+    return {
+        **{run_id: loaded[run_id].comeback(is_resident=False) for run_id in replayed},
+        **{run_id: loaded[run_id].comeback(is_resident=True) for run_id in resident},
+    }
+
+
+class _Loaded:
+    """One run, gathered row by row."""
+
+    __slots__ = ("due", "inbox", "memos", "open_waits", "remaining")
+
+    def __init__(self) -> None:
+        self.memos: list[Memo] = []
+        self.open_waits: list[OpenWait] = []
+        self.due: list[str] = []
+        self.remaining: dict[str, float | None] = {}
+        self.inbox: list[Event] = []
+
+    def add(self, row: LoadedRow) -> None:
+        match row:
+            case _StepRow():
+                outcome = Value(row.output or "") if row.error is None else Failure(read_error(row.error))
+                self.memos.append(Memo(row.step_key, row.kind, row.name, row.seq, row.carried, outcome))
+            case _WaitRow(is_satisfied=True):
+                answer: Outcome = TimedOut() if row.timed_out else Value(row.payload or "null")
+                self.memos.append(Memo(row.wait_key, row.wait_type, row.name, row.seq, row.carried, answer))
+            case _WaitRow():
+                self.open_waits.append(OpenWait(row.wait_key, row.wait_type, row.name))
+                self._await(row)
+            case _OpenWaitRow():
+                self._await(row)
+            case Event():
+                self.inbox.append(row)
+
+    def _await(self, row: _WaitRow | _OpenWaitRow) -> None:
+        if row.is_due:
+            self.due.append(row.wait_key)
+        else:
+            self.remaining[row.wait_key] = row.remaining
+
+    def comeback(self, *, is_resident: bool) -> Comeback:
+        history = None if is_resident else History(tuple(self.memos), tuple(self.open_waits))
+        return Comeback(history, Wake(tuple(self.due), self.remaining, tuple(self.inbox)))

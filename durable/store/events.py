@@ -1,15 +1,16 @@
-"""What applications send to runs: events and requests."""
+"""The inbox of a run: what applications send to it, and what it finds there."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from durable.core.runs import RunKey, Status
-from durable.store.queries import query
-from durable.store.records import EventKind
-from durable.store.statement import Statement
+from durable.store.columns import column
+from durable.store.records import Event, EventKind
+from durable.store.statement import Query, Statement, first
 
 
 class NewEvent(msgspec.Struct, frozen=True):
@@ -23,34 +24,51 @@ class NewEvent(msgspec.Struct, frozen=True):
     kind: EventKind = "event"
 
 
-def publish_event(schema: str, event: NewEvent) -> Statement[bool]:
-    """Whether the event was stored now."""
-    return Statement(query("events/publish_event", schema), _event_params(event), bool)
+class Unpublished(msgspec.Struct, frozen=True):
+    """The status of the run that an event was for, and whether the event is stored after all."""
+
+    status: Status
+    is_stored: bool
 
 
-def request_retry(schema: str, request: NewEvent) -> Statement[bool]:
-    """Whether the request was stored: the run had failed or been cancelled."""
-    params = _event_params(request)
+class _EventId(msgspec.Struct, frozen=True):
+    event_id: str
+
+
+_PUBLISH_EVENT = Query("events/publish_event", _EventId)
+_REQUEST_RETRY = Query("events/request_retry", _EventId)
+_WHY_NOT_PUBLISHED = Query("events/why_not_published", Unpublished)
+_LOAD_EVENTS = Query("events/load_events", Event)
+
+
+def publish_event(event: NewEvent) -> Statement[bool]:
+    """Stores an event or a request; answers whether it was stored now."""
+    return _PUBLISH_EVENT.statement({**_params(event), "kind": event.kind, "payload": event.payload}, bool)
+
+
+def request_retry(request: NewEvent) -> Statement[bool]:
+    """Stores the request; answers whether it did, which it does if the run had failed or been cancelled."""
+    params = {**_params(request), "kind": request.kind, "payload": request.payload}
     del params["key"]
-    return Statement(query("events/request_retry", schema), params, bool)
+    return _REQUEST_RETRY.statement(params, bool)
 
 
-def why_not_published(schema: str, event: NewEvent) -> Statement[tuple[Status, bool] | None]:
-    """The status of the run and whether the event is stored; ``None``: no such run."""
-    params = _event_params(event)
-    del params["payload"], params["kind"]
-    return Statement(
-        query("events/why_not_published", schema), params, lambda rows: (rows[0][0], rows[0][1]) if rows else None
-    )
+def why_not_published(event: NewEvent) -> Statement[Unpublished | None]:
+    """Why an event was not stored; ``None`` if there is no such run."""
+    return _WHY_NOT_PUBLISHED.statement(_params(event), first)
 
 
-def _event_params(event: NewEvent) -> dict[str, Any]:
+def load_events(shard_value: str, run_ids: Sequence[str]) -> Statement[Sequence[Event]]:
+    """What is in the inboxes of these runs, oldest first."""
+    params = {"shard_value": shard_value, "run_ids": column(run_ids)}
+    return _LOAD_EVENTS.statement(params, lambda events: events)
+
+
+def _params(event: NewEvent) -> dict[str, Any]:
     return {
         "shard_value": event.run_key.workflow_name_shard,
         "run_id": event.run_key.run_id,
         "event_id": event.event_id,
-        "kind": event.kind,
         "name": event.name,
         "key": event.key,
-        "payload": event.payload,
     }

@@ -1,17 +1,23 @@
-"""One flush of the journal for one shard value, as a list of statements."""
+"""One flush of the journal: what runs of one shard value have recorded, written in one transaction.
+
+The run rows are locked first and released last. A statement about entries joins the locked runs by their epoch, so a
+run that is no longer ours gets nothing stored, and a batch never fails because of it.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+import msgspec
 
 from durable.core.replay.endings import Park, Settle
-from durable.core.runs import RunKey
 from durable.store.channels import announce_ended, announce_runs
 from durable.store.children import (
     EndedChild,
-    announce_family,
+    announce_children,
     announce_told,
     begin_children,
     cancel_children,
@@ -19,14 +25,16 @@ from durable.store.children import (
     tell_parents,
 )
 from durable.store.columns import column
-from durable.store.queries import query
+from durable.store.events import load_events
+from durable.store.operation import operation
 from durable.store.records import (
     AbandonedWait,
     AnsweredWait,
+    CancelMemo,
+    ChildMemo,
     Entry,
     Event,
     MetRequest,
-    NewChild,
     OpenedWait,
     OrderedStep,
     Record,
@@ -35,269 +43,285 @@ from durable.store.records import (
     Written,
 )
 from durable.store.routing import forget_failed_steps
-from durable.store.statement import Row, Statement, nothing
-
-EntryT = TypeVar("EntryT", bound=Entry)
+from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, run_ids
 
 
-class Flush:
-    """Collects what the statements of one transaction return. ``statements`` must run in their order, then what
-    ``relatives`` gives; after the commit ``announcements``. Then ``written`` tells what became of each record."""
+class _Parked(msgspec.Struct, frozen=True, gc=False):
+    run_id: str
+    wake_in: float | None
 
-    def __init__(self, schema: str, shard_value: str, worker_id: str, records: Sequence[Record]) -> None:
-        self._schema = schema
+
+_FENCE_RUNS = Query("flush/fence_runs", RunId)
+_SETTLE_RUNS = Query("flush/settle_runs", RunId)
+_DROP_DEADLINES = Query("flush/drop_deadlines", NoRow)
+_FORGET_OPEN_WAITS = Query("flush/forget_open_waits", NoRow)
+_PARK_RUNS = Query("flush/park_runs", _Parked)
+_REQUEUE_PARKED_RUNS = Query("flush/requeue_parked_runs", RunId)
+_CONSUME_EVENTS = Query("flush/consume_events", NoRow)
+
+_ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
+    StepMemo: (
+        Query("flush/record_steps", NoRow),
+        {
+            "step_keys": "key",
+            "kinds": "kind",
+            "seqs": "seq",
+            "fns": "fn",
+            "attempts": "attempts",
+            "tooks": "took",
+            "inputs": "input",
+            "outputs": "output",
+            "errors": "error",
+        },
+    ),
+    CancelMemo: (
+        Query("flush/record_cancels", NoRow),
+        {"seqs": "seq", "causes": "cause", "reasons": "reason"},
+    ),
+    ChildMemo: (
+        Query("flush/record_children", NoRow),
+        {
+            "step_keys": "key",
+            "seqs": "seq",
+            "fns": "workflow_name",
+            "outputs": "output",
+            "child_shards": "child_shard",
+            "child_run_ids": "child_run_id",
+        },
+    ),
+    OrderedStep: (Query("flush/order_steps", NoRow), {"step_keys": "key", "seqs": "seq"}),
+    OpenedWait: (
+        Query("flush/open_waits", NoRow),
+        {
+            "wait_keys": "key",
+            "wait_types": "wait_type",
+            "event_names": "event_name",
+            "child_run_ids": "child_run_id",
+            "wake_ins": "wake_in",
+            "untils": "until",
+        },
+    ),
+    AnsweredWait: (
+        Query("flush/satisfy_waits", NoRow),
+        {
+            "wait_keys": "key",
+            "seqs": "seq",
+            "timed_outs": "timed_out",
+            "event_ids": "event_id",
+            "payloads": "payload",
+        },
+    ),
+    AbandonedWait: (Query("flush/abandon_waits", NoRow), {"wait_keys": "key"}),
+}
+"""By kind of entry, in the order in which they are written: the statement, and which field goes into which
+parameter."""
+
+
+@operation
+def flush(
+    shard_value: str, worker_id: str, records: Sequence[Record], *, is_repeat: bool, is_leaving: bool
+) -> Requests[list[Written]]:
+    """Writes the records; the answers are in their order. One round trip, and one more where children or parents take
+    part or where it ``is_repeat``.
+
+    ``is_repeat``: the records may have been written before, and only the answer was lost. Others may have gone on since
+    with what a run left behind, so it is first asked which runs are still ours. ``is_leaving``: this worker stops, and
+    the others are told of everything that is to wake.
+    """
+    in_order = sorted(records, key=attrgetter("run_id"))
+    # Announced after the commit, where a notification needs no disk. Inside, every other transaction that notifies
+    # would queue behind it. Also of runs that may not be ours: if the answer to the commit is lost, the next flush says
+    # it.
+    relatives = _Relatives(in_order)
+    then = [*_announcements(shard_value, in_order, is_leaving=is_leaving), *relatives.announcements()]
+    learned = _Learned()
+    opening: type[Batch] = Begin
+    if is_repeat:
+        (fenced,) = yield from Begin([_of_runs(_FENCE_RUNS, shard_value, worker_id, in_order)])
+        ours = frozenset(fenced)
+        in_order = [record for record in in_order if record.run_id in ours]
+        opening = Batch
+    parts = _Parts(shard_value, worker_id, in_order)
+    if relatives.are_there:
+        learned.take(parts, (yield from opening(parts.statements)))
+        yield from Commit(relatives.statements(shard_value, learned.ours), then=then)
+    else:
+        learned.take(parts, (yield from Commit(parts.statements, then=then)))
+    return [learned.written(record) for record in records]
+
+
+class _Parts:
+    """The statements about these records. Those whose answers matter have a name."""
+
+    def __init__(self, shard_value: str, worker_id: str, records: Sequence[Record]) -> None:
+        self.names: list[str] = []
+        self.statements: list[Statement[Any]] = []
         self._shard_value = shard_value
-        self._common = {"shard_value": shard_value, "worker_id": worker_id}
-        self._records = sorted(records, key=lambda record: record.run_id)
-        self._entries = _by_kind(self._records)
-        self.has_relatives = (
-            NewChild in self._entries
-            or UnwantedChild in self._entries
-            or any(record.parent and _is_end(record) for record in self._records)
-        )
-        """Whether anything is to be written of children and parents."""
-        self._ours: set[str] = set()
+        self._worker_id = worker_id
+        staying = [record for record in records if not isinstance(record.ending, Settle)]
+        settled = [record for record in records if isinstance(record.ending, Settle)]
+        parked = [record for record in staying if isinstance(record.ending, Park)]
+        retried = [record for record in settled if isinstance(record.ending, Settle) and record.ending.is_retry]
+        asking = [record for record in staying if record.wants_inbox and record.ending is None]
+        self._add_runs("ours", _FENCE_RUNS, staying, run_ids)
+        self._add_settled(settled)
+        self._add_entries(records)
+        self._add_runs("", _DROP_DEADLINES, [record for record in records if record.is_cancelled], nothing)
+        if retried:
+            forget = forget_failed_steps(shard_value, [(record.run_id, record.epoch) for record in retried])
+            self._add("", forget)
+        self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if _ends_waits(record)], nothing)
+        self._add_runs("parked", _PARK_RUNS, parked, list)
+        self._add_runs("requeued", _REQUEUE_PARKED_RUNS, parked, run_ids)
+        if asking:
+            self._add("inbox", load_events(shard_value, [record.run_id for record in asking]))
+
+    def _add(self, name: str, statement: Statement[Any]) -> None:
+        self.names.append(name)
+        self.statements.append(statement)
+
+    def _add_runs(self, name: str, query: Query[Any], records: Sequence[Record], read: Any) -> None:
+        if records:
+            self._add(name, _of_runs(query, self._shard_value, self._worker_id, records, read))
+
+    def _add_settled(self, settled: Sequence[Record]) -> None:
+        endings = [record.ending for record in settled]
+        fields = ("status", "output", "error", "failed_attempts", "set_asides", "wake_in")
+        plurals = ("statuses", "outputs", "errors", "failed_attempts", "set_asides", "wake_ins")
+        if settled:
+            columns = {name: _column(field, endings) for name, field in zip(plurals, fields, strict=True)}
+            common = _common(self._shard_value, self._worker_id, settled)
+            self._add("ours", _SETTLE_RUNS.statement({**common, **columns}, run_ids))
+
+    def _add_entries(self, records: Sequence[Record]) -> None:
+        by_kind = _by_kind(records)
+        for kind, (query, fields) in _ENTRIES.items():
+            if kind in by_kind:
+                owners, entries = by_kind[kind]
+                columns = {name: _column(field, entries) for name, field in fields.items()}
+                common = _common(self._shard_value, self._worker_id, owners)
+                self._add("", query.statement({**common, **columns}, nothing))
+            if kind is AnsweredWait:
+                self._add_consumed(by_kind)
+
+    def _add_consumed(self, by_kind: Mapping[type[Any], tuple[list[Record], list[Any]]]) -> None:
+        consumed = [
+            *((owner, answer.key, answer.event_id) for owner, answer in _of(AnsweredWait, by_kind) if answer.event_id),
+            *((owner, "", request.event_id) for owner, request in _of(MetRequest, by_kind)),
+        ]
+        if consumed:
+            columns = {
+                "wait_keys": column([wait_key for _, wait_key, _ in consumed]),
+                "event_ids": column([event_id for _, _, event_id in consumed]),
+            }
+            common = _common(self._shard_value, self._worker_id, [owner for owner, _, _ in consumed])
+            self._add("", _CONSUME_EVENTS.statement({**common, **columns}, nothing))
+
+
+class _Learned:
+    """What the answers say of the runs."""
+
+    def __init__(self) -> None:
+        self.ours: set[str] = set()
         self._wakes: dict[str, float | None] = {}
         self._requeued: set[str] = set()
-        self._inboxes: dict[str, list[Event]] = {}
+        self._inboxes: defaultdict[str, list[Event]] = defaultdict(list)
 
-    def _of(self, kind: type[EntryT]) -> list[tuple[Record, EntryT]]:
-        return self._entries.get(kind, [])
-
-    def statements(self) -> list[Statement[None]]:
-        """What the transaction consists of: the run rows are locked first, and released last."""
-        records = self._records
-        parked = [record for record in records if isinstance(record.ending, Park)]
-        settled = [record for record in records if isinstance(record.ending, Settle)]
-        staying = [record for record in records if not isinstance(record.ending, Settle)]
-        parts = [
-            self._of_runs("flush/fence_runs", staying, self._read_ours),
-            self._settle(settled),
-            self._steps(),
-            self._orders(),
-            self._open(),
-            self._satisfy(),
-            self._consume(),
-            self._abandon(),
-            self._of_runs("flush/drop_deadlines", [record for record in records if record.is_cancelled], nothing),
-            self._forget_failed(settled),
-            self._of_runs(
-                "flush/forget_open_waits", [record for record in settled if _ends_waits(record.ending)], nothing
-            ),
-            self._of_runs("flush/park_runs", parked, self._read_wakes),
-            self._of_ids("flush/requeue_parked_runs", parked, self._read_requeued),
-            self._of_ids(
-                "claims/load_events", [r for r in staying if r.wants_inbox and r.ending is None], self._read_inbox
-            ),
-        ]
-        return [part for part in parts if part is not None]
-
-    def fence(self) -> Statement[None]:
-        """For a flush that may have been committed before: finds out which runs are still ours. ``ours`` follows."""
-        return Statement(
-            query("flush/fence_runs", self._schema),
-            {
-                **self._common,
-                "run_ids": column([record.run_id for record in self._records]),
-                "epochs": column([record.epoch for record in self._records]),
-            },
-            self._read_ours,
-        )
-
-    def ours(self, _: Sequence[Any]) -> list[Statement[None]]:
-        """As ``statements``, of those runs only."""
-        self._records = [record for record in self._records if record.run_id in self._ours]
-        self._entries = _by_kind(self._records)
-        return self.statements()
-
-    def relatives(self, _: Sequence[Any]) -> list[Statement[None]]:
-        """Once it is known which runs are ours: their children begin or are asked to cancel, their parents are told."""
-        children, unwanted, ended = self._family(lambda record: record.run_id in self._ours)
-        return [
-            *begin_children(self._schema, self._shard_value, children),
-            *cancel_children(self._schema, self._shard_value, unwanted),
-            *tell_parents(self._schema, ended),
-        ]
-
-    def announcements(self, *, is_leaving: bool) -> list[Statement[None]]:
-        """Also of what may not be ours: whoever lost the answer to a commit says it after the next. A worker that
-        ``is_leaving`` tells the others of all that is to wake, too."""
-        done = announce_ended(self._schema, [record.run_id for record in self._records if _is_end(record)])
-        if any(_is_for_others(record, is_leaving=is_leaving) for record in self._records):
-            done.append(announce_runs(self._schema, self._shard_value))
-        if not self.has_relatives:
-            return done
-        children, unwanted, ended = self._family(lambda _: True)
-        return [
-            *done,
-            *announce_family(self._schema, [child for _, child in children], [child for _, child in unwanted]),
-            *announce_told(self._schema, ended),
-        ]
-
-    def _family(
-        self, is_meant: Callable[[Record], bool]
-    ) -> tuple[list[tuple[str, NewChild]], list[tuple[str, RunKey]], list[EndedChild]]:
-        meant = [record for record in self._records if is_meant(record)]
-        children = [(record.run_id, child) for record, child in self._of(NewChild) if is_meant(record)]
-        unwanted = [(record.run_id, child.run_key) for record, child in self._of(UnwantedChild) if is_meant(record)]
-        return children, unwanted, [child for record in meant if (child := _ended_child(record)) is not None]
+    def take(self, parts: _Parts, answers: Sequence[Any]) -> None:
+        for name, answer in zip(parts.names, answers, strict=False):  # what was announced is answered too
+            match name:
+                case "ours":
+                    self.ours.update(answer)
+                case "parked":
+                    self._wakes.update((parked.run_id, parked.wake_in) for parked in answer)
+                case "requeued":
+                    self._requeued.update(answer)
+                case "inbox":
+                    for event in answer:
+                        self._inboxes[event.run_id].append(event)
+                case _:
+                    pass
 
     def written(self, record: Record) -> Written:
-        """What became of that record."""
-        if record.run_id not in self._ours:
+        if record.run_id not in self.ours:
             return Written(is_ours=False)
-        inbox = self._inboxes.get(record.run_id, []) if record.wants_inbox and record.ending is None else None
+        is_asking = record.wants_inbox and record.ending is None
         return Written(
             is_ours=True,
             wake_in=self._wakes.get(record.run_id),
             requeued=record.run_id in self._requeued,
-            inbox=None if inbox is None else tuple(inbox),
+            inbox=tuple(self._inboxes[record.run_id]) if is_asking else None,
         )
 
-    # the statements, each built from columns
 
-    def _statement(self, name: str, read: Any, **columns: Sequence[Any]) -> Statement[None] | None:
-        if not next(iter(columns.values())):
-            return None
-        return Statement(
-            query(name, self._schema),
-            {**self._common, **{key: column(values) for key, values in columns.items()}},
-            read,
-        )
+class _Relatives:
+    """The children that begin or are cancelled, and the parents whose children end."""
 
-    def _of_runs(self, name: str, records: Iterable[Record], read: Any) -> Statement[None] | None:
-        chosen = list(records)
-        return self._statement(name, read, run_ids=[r.run_id for r in chosen], epochs=[r.epoch for r in chosen])
+    def __init__(self, records: Sequence[Record]) -> None:
+        by_kind = _by_kind(records)
+        self._begun: list[tuple[Record, ChildMemo]] = list(_of(ChildMemo, by_kind))
+        self._unwanted: list[tuple[Record, UnwantedChild]] = list(_of(UnwantedChild, by_kind))
+        self._ended = [child for record in records if (child := _ended_child(record)) is not None]
 
-    def _of_ids(self, name: str, records: Iterable[Record], read: Any) -> Statement[None] | None:
-        return self._statement(name, read, run_ids=[record.run_id for record in records])
+    @property
+    def are_there(self) -> bool:
+        return bool(self._begun or self._unwanted or self._ended)
 
-    def _settle(self, settled: list[Record]) -> Statement[None] | None:
-        endings = [record.ending for record in settled if isinstance(record.ending, Settle)]
-        return self._statement(
-            "flush/settle_runs",
-            self._read_ours,
-            run_ids=[record.run_id for record in settled],
-            epochs=[record.epoch for record in settled],
-            statuses=[ending.status for ending in endings],
-            outputs=[ending.output for ending in endings],
-            errors=[ending.error for ending in endings],
-            failed_attempts=[ending.failed_attempts for ending in endings],
-            set_asides=[ending.set_asides for ending in endings],
-            wake_ins=[ending.wake_in for ending in endings],
-        )
+    def statements(self, shard_value: str, ours: set[str]) -> list[Statement[None]]:
+        """What is to be written of them, once it is known which runs are ours."""
+        begun = [(record.run_id, child) for record, child in self._begun if record.run_id in ours]
+        unwanted = [(record.run_id, child.run_key) for record, child in self._unwanted if record.run_id in ours]
+        return [
+            *begin_children(shard_value, begun),
+            *cancel_children(shard_value, unwanted),
+            *tell_parents(child for child in self._ended if child.run_id in ours),
+        ]
 
-    def _forget_failed(self, settled: list[Record]) -> Statement[None] | None:
-        retried = [r for r in settled if isinstance(r.ending, Settle) and r.ending.is_retry]
-        if not retried:
-            return None
-        return forget_failed_steps(self._schema, self._shard_value, [(r.run_id, r.epoch) for r in retried])
-
-    def _steps(self) -> Statement[None] | None:
-        rows = self._of(StepMemo)
-        return self._statement(
-            "flush/record_steps",
-            nothing,
-            run_ids=[record.run_id for record, _ in rows],
-            epochs=[record.epoch for record, _ in rows],
-            step_keys=[memo.key for _, memo in rows],
-            kinds=[memo.kind for _, memo in rows],
-            seqs=[memo.seq for _, memo in rows],
-            fns=[memo.fn for _, memo in rows],
-            attempts=[memo.attempts for _, memo in rows],
-            tooks=[memo.took for _, memo in rows],
-            inputs=[memo.input for _, memo in rows],
-            outputs=[memo.output for _, memo in rows],
-            errors=[memo.error for _, memo in rows],
-        )
-
-    def _orders(self) -> Statement[None] | None:
-        rows = self._of(OrderedStep)
-        return self._statement(
-            "flush/order_steps",
-            nothing,
-            run_ids=[record.run_id for record, _ in rows],
-            epochs=[record.epoch for record, _ in rows],
-            step_keys=[step.key for _, step in rows],
-            seqs=[step.seq for _, step in rows],
-        )
-
-    def _open(self) -> Statement[None] | None:
-        rows = self._of(OpenedWait)
-        return self._statement(
-            "flush/open_waits",
-            nothing,
-            run_ids=[record.run_id for record, _ in rows],
-            epochs=[record.epoch for record, _ in rows],
-            wait_keys=[wait.key for _, wait in rows],
-            wait_types=["child_result" if wait.child else "event" if wait.event_name else "sleep" for _, wait in rows],
-            event_names=[wait.event_name or wait.child for _, wait in rows],
-            wake_ins=[wait.wake_in for _, wait in rows],
-            untils=[wait.until for _, wait in rows],
-        )
-
-    def _satisfy(self) -> Statement[None] | None:
-        rows = self._of(AnsweredWait)
-        return self._statement(
-            "flush/satisfy_waits",
-            nothing,
-            run_ids=[record.run_id for record, _ in rows],
-            epochs=[record.epoch for record, _ in rows],
-            wait_keys=[answer.key for _, answer in rows],
-            seqs=[answer.seq for _, answer in rows],
-            timed_outs=[answer.timed_out for _, answer in rows],
-            event_ids=[answer.event_id for _, answer in rows],
-            payloads=[answer.payload for _, answer in rows],
-        )
-
-    def _consume(self) -> Statement[None] | None:
-        rows = [(record, answer.key, answer.event_id) for record, answer in self._of(AnsweredWait) if answer.event_id]
-        rows += [(record, "", request.event_id) for record, request in self._of(MetRequest)]
-        return self._statement(
-            "flush/consume_events",
-            nothing,
-            run_ids=[record.run_id for record, _, _ in rows],
-            epochs=[record.epoch for record, _, _ in rows],
-            wait_keys=[key for _, key, _ in rows],
-            event_ids=[event_id for _, _, event_id in rows],
-        )
-
-    def _abandon(self) -> Statement[None] | None:
-        rows = self._of(AbandonedWait)
-        return self._statement(
-            "flush/abandon_waits",
-            nothing,
-            run_ids=[record.run_id for record, _ in rows],
-            epochs=[record.epoch for record, _ in rows],
-            wait_keys=[wait.key for _, wait in rows],
-        )
-
-    # the readers
-
-    def _read_ours(self, rows: Sequence[Row]) -> None:
-        self._ours.update(row[0] for row in rows)
-
-    def _read_wakes(self, rows: Sequence[Row]) -> None:
-        self._wakes.update((run_id, wake_in) for run_id, wake_in in rows)
-
-    def _read_requeued(self, rows: Sequence[Row]) -> None:
-        self._requeued.update(row[0] for row in rows)
-
-    def _read_inbox(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            self._inboxes.setdefault(row[0], []).append(Event(*row))
+    def announcements(self) -> list[Statement[None]]:
+        begun = [child.run_key for _, child in self._begun]
+        return [
+            *announce_children(begun, [child.run_key for _, child in self._unwanted]),
+            *announce_told(self._ended),
+        ]
 
 
-def _by_kind(records: Iterable[Record]) -> dict[type[Any], list[tuple[Record, Any]]]:
-    kinds: defaultdict[type[Any], list[tuple[Record, Any]]] = defaultdict(list)
+def _of_runs(
+    query: Query[Any], shard_value: str, worker_id: str, records: Sequence[Record], read: Any = run_ids
+) -> Statement[Any]:
+    return query.statement(_common(shard_value, worker_id, records), read)
+
+
+def _common(shard_value: str, worker_id: str, records: Sequence[Record]) -> dict[str, Any]:
+    return {
+        "shard_value": shard_value,
+        "worker_id": worker_id,
+        "run_ids": _column("run_id", records),
+        "epochs": _column("epoch", records),
+    }
+
+
+def _column(field: str, values: Iterable[object]) -> str:
+    return column(list(map(attrgetter(field), values)))
+
+
+def _by_kind(records: Iterable[Record]) -> dict[type[Any], tuple[list[Record], list[Any]]]:
+    kinds: defaultdict[type[Any], tuple[list[Record], list[Any]]] = defaultdict(lambda: ([], []))
     for record in records:
         for entry in record.entries:
-            kinds[type(entry)].append((record, entry))
+            owners, entries = kinds[type(entry)]
+            owners.append(record)
+            entries.append(entry)
     return kinds
 
 
-def _is_end(record: Record) -> bool:
-    return isinstance(record.ending, Settle) and record.ending.is_terminal
+def _of(kind: type[Any], by_kind: Mapping[type[Any], tuple[list[Record], list[Any]]]) -> Iterable[tuple[Record, Any]]:
+    return zip(*by_kind[kind], strict=True) if kind in by_kind else ()
+
+
+def _announcements(shard_value: str, records: Sequence[Record], *, is_leaving: bool) -> list[Statement[None]]:
+    ended = [record.run_id for record in records if isinstance(record.ending, Settle) and record.ending.is_terminal]
+    are_for_others = any(_is_for_others(record, is_leaving=is_leaving) for record in records)
+    return [*announce_ended(ended), *([announce_runs(shard_value)] if are_for_others else [])]
 
 
 def _is_for_others(record: Record, *, is_leaving: bool) -> bool:
@@ -310,6 +334,11 @@ def _is_for_others(record: Record, *, is_leaving: bool) -> bool:
             return False
 
 
+def _ends_waits(record: Record) -> bool:
+    ending = record.ending
+    return isinstance(ending, Settle) and (ending.is_retry or ending.is_terminal)
+
+
 def _ended_child(record: Record) -> EndedChild | None:
     ending = record.ending
     if record.parent is None or not isinstance(ending, Settle):
@@ -317,7 +346,3 @@ def _ended_child(record: Record) -> EndedChild | None:
     if ending.status == "queued" or ending.status == "sleeping":
         return None
     return ended_child(record.parent, record.run_id, ending.status, output=ending.output, error=ending.error)
-
-
-def _ends_waits(ending: object) -> bool:
-    return isinstance(ending, Settle) and (ending.is_retry or ending.is_terminal)

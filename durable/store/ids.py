@@ -1,12 +1,16 @@
-"""New ids: UUIDs that sort by the time they were made."""
+"""The ids under which rows are inserted: UUIDs that sort by the time they were made, and derived ones."""
 
 from __future__ import annotations
 
 import secrets
 import threading
 import time
+from uuid import UUID, uuid5
 
+import msgspec
 import uuid6
+
+_KEYED_RUNS = UUID("5a3f6f4e-6c0b-4b8e-9d55-3d0f1a2b7c11")
 
 
 class _Clock:
@@ -33,3 +37,8 @@ def uuid7() -> uuid6.UUID:
     """
     ticks = _clock.tick()
     return uuid6.UUID(int=(ticks >> 12) << 80 | (ticks & 0xFFF) << 64 | secrets.randbits(62), version=7)
+
+
+def keyed_run_id(workflow_name: str, key: str) -> str:
+    """The id of the run of that workflow and key: the same for everyone who begins it."""
+    return str(uuid5(_KEYED_RUNS, msgspec.json.encode((workflow_name, key)).decode()))

@@ -11,58 +11,105 @@ import msgspec
 from durable.core.failures import ErrorInfo, read_error
 from durable.core.runs import Run, RunKey, RunStatus, Status
 from durable.store.columns import column
-from durable.store.queries import query
-from durable.store.statement import Row, Statement
+from durable.store.statement import Query, Statement
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How far a run is; ``output`` (encoded) if it is completed, ``error`` if it failed."""
+    """How far a run is; ``output`` (encoded) if it is completed, ``error`` if it failed or was cancelled."""
 
     status: Status
     output: str | None
     error: ErrorInfo | None
 
 
-def run_status(schema: str, run_key: RunKey) -> Statement[tuple[RunStatus, str | None] | None]:
-    """The status, its ``detail`` still encoded and beside it; ``None``: no such run."""
+class _StatusRow(msgspec.Struct, frozen=True):
+    status: Status
+    error: str | None
+    attempts: int
+    takeovers: int
+    created_at: datetime
+    updated_at: datetime
+    next_wake_at: datetime | None
+    status_detail: str | None
 
-    def read(rows: Sequence[Row]) -> tuple[RunStatus, str | None] | None:
+
+class _OutcomeRow(msgspec.Struct, frozen=True):
+    run_id: str
+    status: Status
+    output: str | None
+    error: str | None
+
+
+class _CreatedAt(msgspec.Struct, frozen=True):
+    created_at: datetime
+
+
+class _RunRow(msgspec.Struct, frozen=True):
+    workflow_name_shard: str
+    run_id: str
+    workflow_name: str
+    version: int
+    status: Status
+    attempts: int
+    takeovers: int
+    priority: int
+    tags: str | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+    next_wake_at: datetime | None
+
+
+_RUN_STATUS = Query("inspection/run_status", _StatusRow)
+_RUN_OUTCOMES = Query("inspection/run_outcomes", _OutcomeRow)
+_RUN_CREATED_AT = Query("inspection/run_created_at", _CreatedAt)
+_LIST_RUNS = Query("inspection/list_runs", _RunRow)
+
+
+def run_status(run_key: RunKey) -> Statement[tuple[RunStatus, str | None] | None]:
+    """The status with its ``detail`` beside it, still encoded; ``None`` if there is no such run."""
+
+    def read(rows: Sequence[_StatusRow]) -> tuple[RunStatus, str | None] | None:
         if not rows:
             return None
-        status, error, attempts, takeovers, created_at, updated_at, next_wake_at, detail = rows[0]
-        known = RunStatus(status, _error(error), attempts, takeovers, created_at, updated_at, next_wake_at, detail=None)
-        return known, detail
+        row = rows[0]
+        status = RunStatus(
+            status=row.status,
+            error=_error(row.error),
+            attempts=row.attempts,
+            takeovers=row.takeovers,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            next_wake_at=row.next_wake_at,
+            detail=None,
+        )
+        return status, row.status_detail
 
-    return Statement(query("inspection/run_status", schema), _key_params(run_key), read)
+    return _RUN_STATUS.statement(_key_params(run_key), read)
 
 
-def run_outcomes(schema: str, shard_value: str, run_ids: Sequence[str]) -> Statement[dict[str, Outcome]]:
-    """By run id; runs that do not exist are missing."""
-    return Statement(
-        query("inspection/run_outcomes", schema),
+def run_outcomes(shard_value: str, run_ids: Sequence[str]) -> Statement[dict[str, Outcome]]:
+    """Outcomes by run id; runs that do not exist are missing."""
+    return _RUN_OUTCOMES.statement(
         {"shard_value": shard_value, "run_ids": column(run_ids)},
-        lambda rows: {run_id: Outcome(status, output, _error(error)) for run_id, status, output, error in rows},
+        lambda rows: {row.run_id: Outcome(row.status, row.output, _error(row.error)) for row in rows},
     )
 
 
-def run_created_at(schema: str, run_key: RunKey) -> Statement[datetime | None]:
-    """When the run was begun; ``None``: no such run."""
-    return Statement(
-        query("inspection/run_created_at", schema), _key_params(run_key), lambda rows: rows[0][0] if rows else None
-    )
+def run_created_at(run_key: RunKey) -> Statement[datetime | None]:
+    """When the run was begun; ``None`` if there is no such run."""
+    return _RUN_CREATED_AT.statement(_key_params(run_key), lambda rows: rows[0].created_at if rows else None)
 
 
 def list_runs(
-    schema: str,
     *,
     workflow_name: str | None,
     status: Status | None,
     limit: int,
     before: tuple[datetime, RunKey] | None,
 ) -> Statement[list[Run]]:
-    """Newest first; ``before``: only runs begun before that moment and run."""
-    return Statement(
-        query("inspection/list_runs", schema),
+    """Runs, newest first; with ``before``, only those begun before that moment and run."""
+    return _LIST_RUNS.statement(
         {
             "workflow_name": workflow_name,
             "status": status,
@@ -74,18 +121,20 @@ def list_runs(
     )
 
 
-def _run(row: Row) -> Run:
-    shard_value, run_id, workflow_name, version, status, attempts, takeovers, priority, tags, *times = row
+def _run(row: _RunRow) -> Run:
     return Run(
-        RunKey(shard_value, run_id),
-        workflow_name,
-        version,
-        status,
-        attempts,
-        takeovers,
-        priority,
-        _tags(tags) if tags else {},
-        *times,
+        run_key=RunKey(row.workflow_name_shard, row.run_id),
+        workflow_name=row.workflow_name,
+        version=row.version,
+        status=row.status,
+        attempts=row.attempts,
+        takeovers=row.takeovers,
+        priority=row.priority,
+        tags=_tags(row.tags) if row.tags else {},
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        completed_at=row.completed_at,
+        next_wake_at=row.next_wake_at,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from durable.core.replay.commands import StartChild
 from durable.core.replay.endings import Ending
 from durable.core.replay.history import History, Kind
 from durable.core.runs import RunKey
@@ -54,15 +55,55 @@ class StepMemo(msgspec.Struct, frozen=True, gc=False):
     error: str | None
 
 
-class OpenedWait(msgspec.Struct, frozen=True, gc=False):
-    """A wait that begins: ``wake_in`` seconds from now, or at ``until``, or without end. ``child`` is the id of the run
-    whose end it waits for."""
+class CancelMemo(msgspec.Struct, frozen=True, gc=False):
+    """A cancel, at its place in the order. ``reason`` is encoded: text or null."""
+
+    seq: int
+    cause: Literal["request", "deadline"]
+    reason: str
+
+
+class ChildMemo(msgspec.Struct, frozen=True, gc=False):
+    """A child that begins. ``key`` is the one that its parent gave it, ``timeout`` is in seconds, ``input`` is
+    encoded."""
 
     key: str
-    event_name: str | None
-    wake_in: float | None
-    until: datetime | None
-    child: str | None = None
+    seq: int
+    run_key: RunKey
+    workflow_name: str
+    version: int
+    timeout: float | None
+    input: str
+
+    @property
+    def child_shard(self) -> str:
+        return self.run_key.workflow_name_shard
+
+    @property
+    def child_run_id(self) -> str:
+        return self.run_key.run_id
+
+    @property
+    def output(self) -> str:
+        """What the call returns, encoded."""
+        return StartChild.answer(self.run_key)
+
+
+class OpenedWait(msgspec.Struct, frozen=True, gc=False):
+    """A wait that begins: it ends after ``wake_in`` seconds, or at ``until``, or has no end of its own if both are
+    ``None``. ``child_run_id`` is the run whose end it waits for."""
+
+    key: str
+    event_name: str | None = None
+    child_run_id: str | None = None
+    wake_in: float | None = None
+    until: datetime | None = None
+
+    @property
+    def wait_type(self) -> Kind:
+        if self.child_run_id is not None:
+            return "child_result"
+        return "sleep" if self.event_name is None else "event"
 
 
 class AnsweredWait(msgspec.Struct, frozen=True, gc=False):
@@ -94,16 +135,6 @@ class MetRequest(msgspec.Struct, frozen=True, gc=False):
     event_id: str
 
 
-class NewChild(msgspec.Struct, frozen=True, gc=False):
-    """A child about to be begun; ``timeout`` is in seconds, ``input`` encoded."""
-
-    run_key: RunKey
-    workflow_name: str
-    version: int
-    timeout: float | None
-    input: str
-
-
 class UnwantedChild(msgspec.Struct, frozen=True, gc=False):
     """A child that is to be cancelled."""
 
@@ -111,7 +142,15 @@ class UnwantedChild(msgspec.Struct, frozen=True, gc=False):
 
 
 Entry: TypeAlias = (
-    StepMemo | OrderedStep | OpenedWait | AnsweredWait | AbandonedWait | MetRequest | NewChild | UnwantedChild
+    StepMemo
+    | CancelMemo
+    | ChildMemo
+    | OrderedStep
+    | OpenedWait
+    | AnsweredWait
+    | AbandonedWait
+    | MetRequest
+    | UnwantedChild
 )
 
 

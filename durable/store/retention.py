@@ -1,4 +1,4 @@
-"""What has ended long ago, and its end. Each statement is about one shard value, all ages are in seconds."""
+"""Runs that ended long ago, and their deletion. Each statement is about one shard value; ages are in seconds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from durable.core.replay.commands import StartChild
 from durable.core.runs import RunKey
 from durable.store.columns import column
-from durable.store.queries import query
-from durable.store.statement import Row, Statement, nothing
+from durable.store.statement import NoRow, Query, RunId, Statement, nothing, one, run_ids
 
 
 class OldRun(msgspec.Struct, frozen=True):
@@ -21,64 +19,87 @@ class OldRun(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """``last`` is where the next page begins, ``None`` after the last one."""
+    """The runs of a page that ended long enough ago. ``last`` is where the next page begins, ``None`` after the last
+    one."""
 
     old: tuple[OldRun, ...]
     last: str | None
 
 
-def next_shard_value(schema: str, after: str) -> Statement[str | None]:
-    """The first one after that under which there is anything."""
-    return Statement(query("retention/next_shard_value", schema), {"after": after}, lambda rows: rows[0][0])
+class _OldRunRow(msgspec.Struct, frozen=True):
+    run_id: str
+    parent_shard: str | None
+    parent_run_id: str | None
+    is_old: bool
+    is_last_of_full_page: bool
 
 
-def find_old_runs(schema: str, shard_value: str, age: float, *, after: str, limit: int) -> Statement[Page]:
-    """Of so many runs, in the order of their ids, those that ended so long ago."""
+class _ShardValue(msgspec.Struct, frozen=True):
+    shard_value: str | None
+
+
+class _ChildRow(msgspec.Struct, frozen=True):
+    run_id: str
+    child_shard: str
+    child_run_id: str
+
+
+_NEXT_SHARD_VALUE = Query("retention/next_shard_value", _ShardValue)
+_FIND_OLD_RUNS = Query("retention/find_old_runs", _OldRunRow)
+_FIND_KEPT_PARENTS = Query("retention/find_kept_parents", RunId)
+_FIND_CHILDREN = Query("retention/find_children", _ChildRow)
+_FIND_YOUNG_RUNS = Query("retention/find_young_runs", RunId)
+_DELETE_RUNS = Query("retention/delete_runs", RunId)
+_DELETE_ORPHANS = Query("retention/delete_orphans", NoRow)
+
+
+def next_shard_value(after: str) -> Statement[str | None]:
+    """The first shard value after that one under which anything is stored, ``None`` if there is none."""
+    return _NEXT_SHARD_VALUE.statement({"after": after}, lambda rows: one(rows).shard_value)
+
+
+def find_old_runs(shard_value: str, age: float, *, after: str, limit: int) -> Statement[Page]:
+    """Of the next ``limit`` runs, in the order of their ids, those that ended at least ``age`` seconds ago."""
     params = {"shard_value": shard_value, "age": age, "after": after, "limit": limit}
-    return Statement(query("retention/find_old_runs", schema), params, _page)
+    return _FIND_OLD_RUNS.statement(params, _page)
 
 
-def find_kept_parents(schema: str, shard_value: str, run_ids: Sequence[str]) -> Statement[set[str]]:
-    """Which of them there are."""
-    params = {"shard_value": shard_value, "run_ids": column(run_ids)}
-    return Statement(query("retention/find_kept_parents", schema), params, _ids)
+def find_kept_parents(shard_value: str, parents: Sequence[str]) -> Statement[list[str]]:
+    """The subset of these runs that still exists."""
+    return _FIND_KEPT_PARENTS.statement({"shard_value": shard_value, "run_ids": column(parents)}, run_ids)
 
 
-def find_children(schema: str, shard_value: str, run_ids: Sequence[str]) -> Statement[list[tuple[str, RunKey]]]:
-    """Their children, each with the id of its parent."""
-    params = {"shard_value": shard_value, "run_ids": column(run_ids)}
-    return Statement(
-        query("retention/find_children", schema),
-        params,
-        lambda rows: [(row[0], StartChild.begun(row[1])) for row in rows],
+def find_children(shard_value: str, parents: Sequence[str]) -> Statement[list[tuple[str, RunKey]]]:
+    """The children of these runs, each with the id of its parent."""
+    return _FIND_CHILDREN.statement(
+        {"shard_value": shard_value, "run_ids": column(parents)},
+        lambda rows: [(row.run_id, RunKey(row.child_shard, row.child_run_id)) for row in rows],
     )
 
 
-def find_young_runs(schema: str, shard_value: str, age: float, run_ids: Sequence[str]) -> Statement[set[str]]:
-    """Which of them have not ended so long ago."""
-    params = {"shard_value": shard_value, "age": age, "run_ids": column(run_ids)}
-    return Statement(query("retention/find_young_runs", schema), params, _ids)
+def find_young_runs(shard_value: str, age: float, runs: Sequence[str]) -> Statement[list[str]]:
+    """The subset of these runs that has not ended, or ended less than ``age`` seconds ago."""
+    return _FIND_YOUNG_RUNS.statement({"shard_value": shard_value, "age": age, "run_ids": column(runs)}, run_ids)
 
 
-def delete_runs(schema: str, shard_value: str, age: float, run_ids: Sequence[str]) -> Statement[int]:
-    """Deletes them with all that is theirs, where they have ended so long ago. How many they were."""
-    params = {"shard_value": shard_value, "age": age, "run_ids": column(run_ids)}
-    return Statement(query("retention/delete_runs", schema), params, len)
+def delete_runs(shard_value: str, age: float, runs: Sequence[str]) -> Statement[int]:
+    """Deletes the runs that ended at least ``age`` seconds ago, with everything that belongs to them; answers how many
+    it deleted."""
+    return _DELETE_RUNS.statement({"shard_value": shard_value, "age": age, "run_ids": column(runs)}, len)
 
 
-def delete_orphans(schema: str, shard_value: str) -> Statement[None]:
-    """Deletes events whose run was deleted before they were committed."""
-    return Statement(query("retention/delete_orphans", schema), {"shard_value": shard_value}, nothing)
+def delete_orphans(shard_value: str) -> Statement[None]:
+    """Deletes events that were committed after their run had been deleted."""
+    return _DELETE_ORPHANS.statement({"shard_value": shard_value}, nothing)
 
 
-def _ids(rows: Sequence[Row]) -> set[str]:
-    return {row[0] for row in rows}
-
-
-def _page(rows: Sequence[Row]) -> Page:
+def _page(rows: Sequence[_OldRunRow]) -> Page:
     old = tuple(
-        OldRun(run_id, None if parent_shard is None else RunKey(parent_shard, parent_run_id))
-        for run_id, parent_shard, parent_run_id, is_old, _ in rows
-        if is_old
+        OldRun(
+            row.run_id,
+            None if row.parent_shard is None else RunKey(row.parent_shard, row.parent_run_id or ""),
+        )
+        for row in rows
+        if row.is_old
     )
-    return Page(old, rows[-1][0] if rows and rows[-1][4] else None)
+    return Page(old, rows[-1].run_id if rows and rows[-1].is_last_of_full_page else None)

@@ -3,83 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
-from durable.store.children import EndedChild, ended_child, parent_key
+from durable.core.runs import RunKey
+from durable.store.children import EndedChild, ended_child
 from durable.store.columns import column
-from durable.store.queries import query
-from durable.store.records import Event
-from durable.store.statement import Row, Statement, nothing
+from durable.store.records import Event, EventKind
+from durable.store.statement import NoRow, Query, Statement, nothing, one
 
 
 class Routed(msgspec.Struct, frozen=True):
-    """What a pass of routing did: what is for runs that this worker executes now, how many parked runs woke, and the
-    ids of the runs that it ended, with those of them whose parents are to be told in the same transaction."""
+    """What a pass of routing did: the events of runs that this worker executes now, how many parked runs woke, and the
+    ids of the runs that it ended; of those, the ones whose parents are to be told in the same transaction."""
 
-    live: tuple[Event, ...]
-    woken: int
-    ended: tuple[str, ...]
-    children: tuple[EndedChild, ...]
+    live: tuple[Event, ...] = ()
+    woken: int = 0
+    ended: tuple[str, ...] = ()
+    children: tuple[EndedChild, ...] = ()
 
 
 class Unrouted(msgspec.Struct, frozen=True):
-    """What routing has left: events and requests of runs that were locked, and runs to be retried."""
+    """What routing left: events and requests of runs that were locked, and runs to be retried."""
 
     is_more: bool
     is_retry: bool
 
 
-def route_events(schema: str, shard_value: str, worker_id: str, limit: int) -> Statement[Routed]:
-    """Turns up to ``limit`` committed events of one shard value into wakes. ``tell_parents`` follows in the same
-    transaction."""
+class RetriedRun(msgspec.Struct, frozen=True):
+    """A run that was queued again, and its new epoch."""
 
-    def read(rows: Sequence[Row]) -> Routed:
-        if not rows:
-            return Routed((), 0, (), ())
-        live = tuple(Event(*row[:5]) for row in rows if row[5])
-        woken, ended, *columns = rows[0][6:]
-        children = tuple(
-            ended_child(parent, run_id, "cancelled", error=error)
-            for run_id, error, *key in zip(ended or (), *(column or () for column in columns), strict=True)
-            if (parent := parent_key(*key)) is not None
-        )
-        return Routed(live, woken, tuple(ended or ()), children)
-
-    return Statement(
-        query("routing/route_events", schema),
-        {"shard_value": shard_value, "worker_id": worker_id, "limit": limit},
-        read,
-    )
+    run_id: str
+    epoch: int
 
 
-def unrouted_events(schema: str, shard_value: str, worker_id: str) -> Statement[Unrouted]:
-    """What is left that this worker could do."""
-    return Statement(
-        query("routing/unrouted_events", schema),
-        {"shard_value": shard_value, "worker_id": worker_id},
-        lambda rows: Unrouted(*rows[0]),
-    )
+class _ArrivedRow(msgspec.Struct, frozen=True):
+    """An event, and what became of its run: ``None`` if it stays as it was."""
+
+    run_id: str
+    event_id: str
+    kind: EventKind
+    name: str
+    payload: str
+    is_live: bool
+    became: Literal["queued", "cancelled"] | None
+    error: str | None
+    parent_shard: str | None
+    parent_run_id: str | None
 
 
-def retry_runs(schema: str, shard_value: str, limit: int) -> Statement[list[tuple[str, int]]]:
-    """Queues ended runs that are to be retried. Returns their ids and epochs; ``forget_failed_steps`` follows in the
+_ROUTE_EVENTS = Query("routing/route_events", _ArrivedRow)
+_UNROUTED_EVENTS = Query("routing/unrouted_events", Unrouted)
+_RETRY_RUNS = Query("routing/retry_runs", RetriedRun)
+_FORGET_FAILED_STEPS = Query("routing/forget_failed_steps", NoRow)
+
+
+def route_events(shard_value: str, worker_id: str, limit: int) -> Statement[Routed]:
+    """Turns the committed events of up to ``limit`` runs of one shard value into wakes. ``tell_parents`` follows in the
     same transaction."""
-    return Statement(
-        query("routing/retry_runs", schema),
-        {"shard_value": shard_value, "limit": limit},
-        lambda rows: [(row[0], row[1]) for row in rows],
+    return _ROUTE_EVENTS.statement({"shard_value": shard_value, "worker_id": worker_id, "limit": limit}, _routed)
+
+
+def _routed(arrived: Sequence[_ArrivedRow]) -> Routed:
+    ended = {row.run_id: row for row in arrived if row.became == "cancelled"}
+    return Routed(
+        live=tuple(Event(row.run_id, row.event_id, row.kind, row.name, row.payload) for row in arrived if row.is_live),
+        woken=len({row.run_id for row in arrived if row.became == "queued"}),
+        ended=tuple(ended),
+        children=tuple(
+            ended_child(RunKey(row.parent_shard, row.parent_run_id), run_id, "cancelled", error=row.error)
+            for run_id, row in ended.items()
+            if row.parent_shard is not None and row.parent_run_id is not None
+        ),
     )
 
 
-def forget_failed_steps(schema: str, shard_value: str, runs: Sequence[tuple[str, int]]) -> Statement[None]:
+def unrouted_events(shard_value: str, worker_id: str) -> Statement[Unrouted]:
+    """What is left that this worker could do."""
+    return _UNROUTED_EVENTS.statement({"shard_value": shard_value, "worker_id": worker_id}, one)
+
+
+def retry_runs(shard_value: str, limit: int) -> Statement[list[RetriedRun]]:
+    """Queues ended runs that are to be retried. ``forget_failed_steps`` follows in the same transaction."""
+    return _RETRY_RUNS.statement({"shard_value": shard_value, "limit": limit}, list)
+
+
+def forget_failed_steps(shard_value: str, runs: Sequence[tuple[str, int]]) -> Statement[None]:
     """Lets these runs (id and epoch), whose rows are locked, try again what failed."""
-    return Statement(
-        query("routing/forget_failed_steps", schema),
+    return _FORGET_FAILED_STEPS.statement(
         {
             "shard_value": shard_value,
-            "run_ids": column([run[0] for run in runs]),
-            "epochs": column([run[1] for run in runs]),
+            "run_ids": column([run_id for run_id, _ in runs]),
+            "epochs": column([epoch for _, epoch in runs]),
         },
         nothing,
     )

@@ -1,4 +1,4 @@
-"""What applications ask of the database: begin, publish, look. They insert and read; they never update."""
+"""Runs that applications begin. Applications insert runs and never update them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from datetime import datetime
 import msgspec
 
 from durable.store.columns import column
-from durable.store.queries import query
-from durable.store.statement import Statement, nothing
+from durable.store.statement import NoRow, Query, RunId, Statement, nothing, one
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """A run about to be begun. ``delay`` and ``timeout`` are in seconds, ``tags`` and ``input`` are encoded."""
+    """A run about to be begun. ``delay`` and ``timeout`` are in seconds; ``tags`` and ``input`` are encoded."""
 
     run_id: str
     workflow_name: str
@@ -27,10 +26,21 @@ class NewRun(msgspec.Struct, frozen=True):
     timeout: float | None = None
 
 
-def begin_run(schema: str, shard_value: str, run: NewRun) -> Statement[bool]:
-    """Whether the run is new."""
-    return Statement(
-        query("runs/begin_run", schema),
+class KeyedRun(msgspec.Struct, frozen=True):
+    """The current shard count, and the shard value that holds the run, ``None`` if there is none."""
+
+    shard_count: int
+    shard_value: str | None
+
+
+_BEGIN_RUN = Query("runs/begin_run", RunId)
+_BEGIN_RUNS = Query("runs/begin_runs", NoRow)
+_FIND_KEYED_RUN = Query("runs/find_keyed_run", KeyedRun)
+
+
+def begin_run(shard_value: str, run: NewRun) -> Statement[bool]:
+    """Inserts a run; answers whether it is new."""
+    return _BEGIN_RUN.statement(
         {
             "shard_value": shard_value,
             "run_id": run.run_id,
@@ -49,19 +59,14 @@ def begin_run(schema: str, shard_value: str, run: NewRun) -> Statement[bool]:
     )
 
 
-def find_keyed_run(schema: str, shard_values: Sequence[str], run_id: str) -> Statement[tuple[int, str | None]]:
-    """The current shard count, and which of these shard values holds a run of that id."""
-    return Statement(
-        query("runs/find_keyed_run", schema),
-        {"shard_values": column(shard_values), "run_id": run_id},
-        lambda rows: (rows[0][0], rows[0][1]),
-    )
+def find_keyed_run(shard_values: Sequence[str], run_id: str) -> Statement[KeyedRun]:
+    """Where a run of that id is kept, among these shard values."""
+    return _FIND_KEYED_RUN.statement({"shard_values": column(shard_values), "run_id": run_id}, one)
 
 
-def begin_runs(schema: str, shard_value: str, runs: Sequence[NewRun]) -> Statement[None]:
-    """Runs of one workflow, at least one, all due at once."""
-    return Statement(
-        query("runs/begin_runs", schema),
+def begin_runs(shard_value: str, runs: Sequence[NewRun]) -> Statement[None]:
+    """Inserts runs of one workflow, at least one, all due at once."""
+    return _BEGIN_RUNS.statement(
         {
             "shard_value": shard_value,
             "workflow_name": runs[0].workflow_name,

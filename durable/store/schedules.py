@@ -10,8 +10,7 @@ import msgspec
 from durable.core.runs import RunKey
 from durable.core.schedules.timetable import CatchUp, Overlap
 from durable.store.columns import column
-from durable.store.queries import query
-from durable.store.statement import Statement, nothing
+from durable.store.statement import NoRow, Query, Statement, nothing, one
 
 
 class NewSchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +34,7 @@ class NewSchedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DueSchedule(msgspec.Struct, frozen=True):
-    """A schedule as a worker claims it: unread still, for somebody may have written it by hand. ``now`` is the
+    """A schedule as a worker claims it, not yet parsed: somebody may have written it by hand. ``now`` is the
     database's time."""
 
     schedule_id: str
@@ -93,6 +92,27 @@ class ScheduledRun(msgspec.Struct, frozen=True):
     input: str
 
 
+class _Clock(msgspec.Struct, frozen=True):
+    now: datetime
+
+
+class _Put(msgspec.Struct, frozen=True):
+    is_new: bool
+
+
+class _ScheduleId(msgspec.Struct, frozen=True):
+    schedule_id: str
+
+
+class _NextDue(msgspec.Struct, frozen=True):
+    due_in: float | None
+
+
+class _FoundRun(msgspec.Struct, frozen=True):
+    run_id: str
+    workflow_name_shard: str
+
+
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
     """Where a schedule stands after its turn. ``None`` in ``last_tick`` and ``last_run``: as before."""
 
@@ -104,59 +124,66 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     last_run: str | None
 
 
-def read_clock(schema: str) -> Statement[datetime]:
+_READ_CLOCK = Query("schedules/read_clock", _Clock)
+_PUT_SCHEDULE = Query("schedules/put_schedule", _Put)
+_PAUSE_SCHEDULE = Query("schedules/pause_schedule", _ScheduleId)
+_RESUME_SCHEDULE = Query("schedules/resume_schedule", _ScheduleId)
+_DELETE_SCHEDULE = Query("schedules/delete_schedule", _ScheduleId)
+_LIST_SCHEDULES = Query("schedules/list_schedules", StoredSchedule)
+_CLAIM_SCHEDULES = Query("schedules/claim_schedules", DueSchedule)
+_NEXT_DUE = Query("schedules/next_due", _NextDue)
+_BEGIN_SCHEDULED_RUNS = Query("schedules/begin_scheduled_runs", NoRow)
+_FIND_RUNS = Query("schedules/find_runs", _FoundRun)
+_MOVE_SCHEDULES = Query("schedules/move_schedules", NoRow)
+_REST_SCHEDULES = Query("schedules/rest_schedules", NoRow)
+_POSTPONE_SCHEDULE = Query("schedules/postpone_schedule", NoRow)
+
+
+def read_clock() -> Statement[datetime]:
     """The database's time."""
-    return Statement(query("schedules/read_clock", schema), {}, lambda rows: rows[0][0])
+    return _READ_CLOCK.statement({}, lambda rows: one(rows).now)
 
 
-def put_schedule(schema: str, new: NewSchedule, *, keeps: bool) -> Statement[bool]:
-    """Stores the schedule or changes it, with or without its next tick. Whether it is new to this transaction."""
+def put_schedule(new: NewSchedule, *, keeps: bool) -> Statement[bool]:
+    """Stores the schedule or changes it; ``keeps``: its next tick stays. Answers whether it is new to this
+    transaction."""
     params = {**msgspec.structs.asdict(new), "keeps": keeps}
-    return Statement(query("schedules/put_schedule", schema), params, lambda rows: bool(rows[0][0]))
+    return _PUT_SCHEDULE.statement(params, lambda rows: one(rows).is_new)
 
 
-def pause_schedule(schema: str, schedule_id: str) -> Statement[bool]:
-    """Whether it exists."""
-    return Statement(query("schedules/pause_schedule", schema), {"schedule_id": schedule_id}, bool)
+def pause_schedule(schedule_id: str) -> Statement[bool]:
+    """Pauses it; answers whether it exists."""
+    return _PAUSE_SCHEDULE.statement({"schedule_id": schedule_id}, bool)
 
 
-def resume_schedule(schema: str, schedule_id: str) -> Statement[bool]:
-    """Whether it exists."""
-    return Statement(query("schedules/resume_schedule", schema), {"schedule_id": schedule_id}, bool)
+def resume_schedule(schedule_id: str) -> Statement[bool]:
+    """Resumes it; answers whether it exists."""
+    return _RESUME_SCHEDULE.statement({"schedule_id": schedule_id}, bool)
 
 
-def delete_schedule(schema: str, schedule_id: str) -> Statement[bool]:
-    """Whether it existed."""
-    return Statement(query("schedules/delete_schedule", schema), {"schedule_id": schedule_id}, bool)
+def delete_schedule(schedule_id: str) -> Statement[bool]:
+    """Deletes it; answers whether it existed."""
+    return _DELETE_SCHEDULE.statement({"schedule_id": schedule_id}, bool)
 
 
-def list_schedules(schema: str, schedule_id: str | None = None) -> Statement[list[StoredSchedule]]:
-    """All, or that one if it exists."""
-    return Statement(
-        query("schedules/list_schedules", schema),
-        {"schedule_id": schedule_id},
-        lambda rows: [StoredSchedule(*row) for row in rows],
-    )
+def list_schedules(schedule_id: str | None = None) -> Statement[list[StoredSchedule]]:
+    """All schedules, or the one with that id if it exists."""
+    return _LIST_SCHEDULES.statement({"schedule_id": schedule_id}, list)
 
 
-def claim_schedules(schema: str, workflows: Sequence[str], limit: int) -> Statement[list[DueSchedule]]:
+def claim_schedules(workflows: Sequence[str], limit: int) -> Statement[list[DueSchedule]]:
     """Up to ``limit`` due schedules, locked until the transaction ends."""
-    return Statement(
-        query("schedules/claim_schedules", schema),
-        {"workflows": column(workflows), "limit": limit},
-        lambda rows: [DueSchedule(*row) for row in rows],
-    )
+    return _CLAIM_SCHEDULES.statement({"workflows": column(workflows), "limit": limit}, list)
 
 
-def next_due(schema: str, workflows: Sequence[str]) -> Statement[float | None]:
+def next_due(workflows: Sequence[str]) -> Statement[float | None]:
     """Seconds until the next schedule of these workflows is due (negative: overdue), ``None`` if there is none."""
-    return Statement(query("schedules/next_due", schema), {"workflows": column(workflows)}, lambda rows: rows[0][0])
+    return _NEXT_DUE.statement({"workflows": column(workflows)}, lambda rows: one(rows).due_in)
 
 
-def begin_scheduled_runs(schema: str, workflow_name: str, runs: Sequence[ScheduledRun]) -> Statement[None]:
-    """Runs of one workflow and shard value, at least one. Those that exist are left alone."""
-    return Statement(
-        query("schedules/begin_scheduled_runs", schema),
+def begin_scheduled_runs(workflow_name: str, runs: Sequence[ScheduledRun]) -> Statement[None]:
+    """Inserts runs of one workflow and shard value, at least one. Those that exist are left alone."""
+    return _BEGIN_SCHEDULED_RUNS.statement(
         {
             "shard_value": runs[0].run_key.workflow_name_shard,
             "workflow_name": workflow_name,
@@ -171,19 +198,17 @@ def begin_scheduled_runs(schema: str, workflow_name: str, runs: Sequence[Schedul
     )
 
 
-def find_runs(schema: str, shard_values: Sequence[str], run_ids: Sequence[str]) -> Statement[dict[str, RunKey]]:
+def find_runs(shard_values: Sequence[str], run_ids: Sequence[str]) -> Statement[dict[str, RunKey]]:
     """Those of the runs that exist, by id, wherever among these shard values they are."""
-    return Statement(
-        query("schedules/find_runs", schema),
+    return _FIND_RUNS.statement(
         {"shard_values": column(shard_values), "run_ids": column(run_ids)},
-        lambda rows: {run_id: RunKey(shard, run_id) for run_id, shard in rows},
+        lambda rows: {row.run_id: RunKey(row.workflow_name_shard, row.run_id) for row in rows},
     )
 
 
-def move_schedules(schema: str, moved: Sequence[Moved]) -> Statement[None]:
+def move_schedules(moved: Sequence[Moved]) -> Statement[None]:
     """Writes where they stand now."""
-    return Statement(
-        query("schedules/move_schedules", schema),
+    return _MOVE_SCHEDULES.statement(
         {
             "schedule_ids": column([one.schedule_id for one in moved]),
             "next_ticks": column([one.next_tick for one in moved]),
@@ -196,17 +221,17 @@ def move_schedules(schema: str, moved: Sequence[Moved]) -> Statement[None]:
     )
 
 
-def rest_schedules(schema: str, problems: Sequence[tuple[str, str]]) -> Statement[None]:
-    """Lets schedules (id and reason) rest."""
-    return Statement(
-        query("schedules/rest_schedules", schema),
-        {"schedule_ids": column([one[0] for one in problems]), "problems": column([one[1] for one in problems])},
+def rest_schedules(problems: Sequence[tuple[str, str]]) -> Statement[None]:
+    """Suspends schedules that cannot be read, each given by its id and the reason."""
+    return _REST_SCHEDULES.statement(
+        {
+            "schedule_ids": column([schedule_id for schedule_id, _ in problems]),
+            "problems": column([problem for _, problem in problems]),
+        },
         nothing,
     )
 
 
-def postpone_schedule(schema: str, schedule_id: str, seconds: float) -> Statement[None]:
-    """Has a schedule looked at again in that many seconds; its next tick stays."""
-    return Statement(
-        query("schedules/postpone_schedule", schema), {"schedule_id": schedule_id, "seconds": seconds}, nothing
-    )
+def postpone_schedule(schedule_id: str, seconds: float) -> Statement[None]:
+    """Makes the schedule due again in that many seconds; its next tick stays."""
+    return _POSTPONE_SCHEDULE.statement({"schedule_id": schedule_id, "seconds": seconds}, nothing)

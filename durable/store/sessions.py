@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from durable.store.queries import query
-from durable.store.statement import Op, Statement, nothing
+from durable.store.operation import operation
+from durable.store.statement import Query, Requests, Statement, first, nothing, one
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -16,38 +16,60 @@ class Backend(msgspec.Struct, frozen=True):
     since: str | None
 
 
-def is_pooled(process_id: int) -> Op[bool]:
-    """Whether a connection that was told this process id leads to another one: to a pooler, which lends a server's
-    connection for a transaction. Nothing that belongs to a session lasts there."""
-    statement: Statement[int] = Statement(query("sessions/backend_pid", "durable"), {}, lambda rows: int(rows[0][0]))
-    return (yield from statement) != process_id
+class _ProcessId(msgspec.Struct, frozen=True):
+    process_id: int
+
+
+class _Locked(msgspec.Struct, frozen=True):
+    is_locked: bool
+
+
+class _Shared(msgspec.Struct, frozen=True):
+    pg_advisory_lock_shared: str  # a void
+
+
+class _Terminated(msgspec.Struct, frozen=True):
+    is_terminated: bool
+
+
+_BACKEND_PID = Query("sessions/backend_pid", _ProcessId)
+_HOLD_LOCK = Query("sessions/hold_lock", _Locked)
+_SHARE_LOCK = Query("sessions/share_lock", _Shared)
+_END_SESSIONS = Query("sessions/end_sessions", _Terminated)
+_END_BACKEND = Query("sessions/end_backend", _Terminated)
+_LOOK_AT_BACKEND = Query("sessions/look_at_backend", Backend)
+
+
+@operation
+def is_pooled(process_id: int) -> Requests[bool]:
+    """Whether a connection that was told this process id leads to a different one, that is, to a pooler that lends out
+    a server connection for each transaction. Nothing that belongs to a session lasts there."""
+    backend = yield from _BACKEND_PID.statement({}, one)
+    return backend.process_id != process_id
 
 
 def hold_lock(key: int) -> Statement[None]:
-    """Takes the session's lock of that key (63 bits), by which others tell that a worker lives."""
-    return Statement(query("sessions/hold_lock", "durable"), {"key": key}, nothing)
+    """Takes the session lock of that key (63 bits), by which other workers can tell that this one is alive."""
+    return _HOLD_LOCK.statement({"key": key}, nothing)
 
 
 def share_lock(key: int) -> Statement[None]:
-    """Marks a session as that worker's. The two halves of the key are a lock of their own."""
+    """Marks a session as that worker's. The two halves of the key make a lock of their own."""
     low = (key & 0xFFFFFFFF) - (1 << 32 if key & 0x80000000 else 0)
-    return Statement(query("sessions/share_lock", "durable"), {"high": key >> 32, "low": low}, nothing)
+    return _SHARE_LOCK.statement({"high": key >> 32, "low": low}, nothing)
 
 
 def end_sessions(key: int) -> Statement[None]:
-    """Ends the sessions of the worker with that lock: one that hangs may hold others in a transaction it has begun."""
-    return Statement(query("sessions/end_sessions", "durable"), {"key": key}, nothing)
+    """Ends the sessions of the worker with that lock: a worker that hangs may block others in a transaction it
+    began."""
+    return _END_SESSIONS.statement({"key": key}, nothing)
 
 
 def end_backend(process_id: int) -> Statement[None]:
     """Ends a session."""
-    return Statement(query("sessions/end_backend", "durable"), {"pid": process_id}, nothing)
+    return _END_BACKEND.statement({"pid": process_id}, nothing)
 
 
 def look_at_backend(process_id: int) -> Statement[Backend | None]:
-    """``None``: the server has no such connection any more."""
-    return Statement(
-        query("sessions/look_at_backend", "durable"),
-        {"pid": process_id},
-        lambda rows: Backend(*rows[0]) if rows else None,
-    )
+    """How the server describes a connection; ``None`` if it no longer has it."""
+    return _LOOK_AT_BACKEND.statement({"pid": process_id}, first)

@@ -6,8 +6,8 @@ import msgspec
 
 from durable.core.errors import SchemaError
 from durable.store.migrations import latest_version
-from durable.store.queries import query
-from durable.store.statement import Op, Statement
+from durable.store.operation import operation
+from durable.store.statement import Query, Requests, one
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -17,18 +17,33 @@ class Settings(msgspec.Struct, frozen=True):
     shard_count: int
 
 
-def read_settings(schema: str) -> Op[Settings]:
-    """Raises ``SchemaError`` where the schema is missing or older than this code. A newer one will do: migrations leave
-    the code of the version before them at work."""
-    if not (yield from Statement(query("settings/has_settings", schema), {}, lambda rows: bool(rows[0][0]))):
+class _Found(msgspec.Struct, frozen=True):
+    is_there: bool
+    settings_table: str
+
+    @property
+    def schema(self) -> str:
+        return self.settings_table.rpartition(".")[0].strip('"')
+
+
+_FIND_SETTINGS = Query("settings/find_settings", _Found)
+_READ_SETTINGS = Query("settings/read_settings", Settings)
+
+
+@operation
+def read_settings() -> Requests[Settings]:
+    """Raises ``SchemaError`` if the schema is missing or older than this code. A newer schema is accepted, because each
+    migration keeps the code of the version before it working."""
+    found = yield from _FIND_SETTINGS.statement({}, one)
+    if not found.is_there:
         raise SchemaError(
-            f"this database has no schema {schema!r} of durable: run `durable migrate --schema {schema}`, "
-            "or check the database and the schema that were named"
+            f"this database has no durable schema named {found.schema!r}; "
+            f"run `durable migrate --schema {found.schema}`, or check the names of the database and the schema"
         )
-    settings = yield from Statement(query("settings/read_settings", schema), {}, lambda rows: Settings(*rows[0]))
+    settings = yield from _READ_SETTINGS.statement({}, one)
     if settings.schema_version < latest_version():
         raise SchemaError(
-            f"the schema {schema!r} has version {settings.schema_version}, this code needs {latest_version()}: "
-            f"run `durable migrate --schema {schema}`"
+            f"the schema {found.schema!r} has version {settings.schema_version}, but this code needs version "
+            f"{latest_version()}; run `durable migrate --schema {found.schema}`"
         )
     return settings

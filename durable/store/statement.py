@@ -1,4 +1,9 @@
-"""A statement as a value, and the procedures made of them."""
+"""Statements and batches of them, as values.
+
+A ``Query`` is a file of SQL and the Struct that its rows are. A ``Statement`` is a query with its parameters and the
+way to read its answer. A ``Batch`` is what shares one round trip. None of them does any I/O, and none of them knows the
+name of the schema: the connection puts that in.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +12,138 @@ from typing import Any, Generic, LiteralString, TypeAlias, TypeVar
 
 import msgspec
 
+from durable.store.queries import query_text
+
 T = TypeVar("T")
+RowT = TypeVar("RowT")
 
 Row: TypeAlias = tuple[Any, ...]
-Op: TypeAlias = "Generator[Statement[Any], Sequence[Row], T]"
-"""A procedure without I/O: yields the statements it needs, is sent their rows, returns its result."""
+Rows: TypeAlias = Sequence[Row]
+Requests: TypeAlias = "Generator[Request, Any, T]"
+"""What an operation is while it runs: it yields what it needs, is sent the answer, and returns its result."""
+
+QUERIES: dict[str, Query[Any]] = {}
+"""Every query that was declared, by its name."""
+
+
+class NoRow(msgspec.Struct, frozen=True):
+    """What a statement returns that is run for its effect alone: no rows."""
+
+
+class Query(Generic[RowT]):
+    """One file of ``queries/``, declared once, beside its one caller.
+
+    ``row`` is a Struct whose fields are the columns of the result, by name and in order. A test prepares every query
+    and compares the two, so a row may be read by position and is still never misread.
+    """
+
+    __slots__ = ("_texts", "name", "row")
+
+    def __init__(self, name: str, row: type[RowT]) -> None:
+        if name in QUERIES:
+            raise ValueError(f"the query {name} is declared twice")
+        self.name = name
+        self.row = row
+        self._texts: dict[str, LiteralString] = {}
+        QUERIES[name] = self
+
+    def text(self, schema: str) -> LiteralString:
+        """The SQL for that schema."""
+        known = self._texts.get(schema)
+        if known is None:
+            known = self._texts[schema] = query_text(self.name, schema)
+        return known
+
+    def statement(self, params: Mapping[str, Any], read: Callable[[Sequence[RowT]], T]) -> Statement[T]:
+        """This query with parameters. ``read`` makes the answer out of its rows."""
+        return Statement(self, params, read)
 
 
 class Statement(msgspec.Struct, Generic[T], frozen=True):
-    """SQL with its parameters and the way to read its rows."""
+    """A query with its parameters and the way to read its rows."""
 
-    sql: LiteralString
+    query: Query[Any]
     params: Mapping[str, Any]
-    read: Callable[[Sequence[Row]], T]
+    read: Callable[[Sequence[Any]], T]
+
+    def answer(self, rows: Rows) -> T:
+        """What the rows mean, given as the driver returned them."""
+        row = self.query.row
+        return self.read([row(*columns) for columns in rows])
 
     def __repr__(self) -> str:
-        # Not the parameters: payloads shall be in no log.
-        return f"Statement({self.sql!r})"
+        # Without the parameters, because no payload may end up in a log.
+        return f"Statement({self.query.name})"
 
-    def __iter__(self) -> Op[T]:
-        rows: Sequence[Row] = yield self
-        return self.read(rows)
+    def __iter__(self) -> Requests[T]:
+        (answer,) = yield from Batch((self,))
+        return answer  # type: ignore[no-any-return]  # the one answer of this one statement
 
 
-def nothing(rows: Sequence[Row]) -> None:
-    """Reads a statement that returns nothing of interest."""
+class Batch(msgspec.Struct, frozen=True):
+    """Statements that share one round trip; ``yield from`` it returns their answers, in order."""
+
+    statements: Sequence[Statement[Any]]
+
+    @property
+    def asked(self) -> Sequence[Statement[Any]]:
+        """Every statement that is answered, in the order of the answers."""
+        return self.statements
+
+    def __iter__(self) -> Requests[list[Any]]:
+        results: Sequence[Rows] = yield self
+        return [statement.answer(rows) for statement, rows in zip(self.asked, results, strict=True)]
+
+
+class Begin(Batch, frozen=True):
+    """A batch that opens a transaction. Unless a ``Commit`` follows, the transaction is rolled back."""
+
+
+class Commit(Batch, frozen=True):
+    """The last batch of a transaction, or all of it where none was begun. ``then`` runs after the commit, in the same
+    round trip."""
+
+    then: Sequence[Statement[Any]] = ()
+
+    @property
+    def asked(self) -> Sequence[Statement[Any]]:
+        return [*self.statements, *self.then]
+
+
+class Compute(msgspec.Struct, Generic[T], frozen=True):
+    """A computation that takes long. Where there is an event loop, a thread does it."""
+
+    function: Callable[[], T]
+
+    def __iter__(self) -> Requests[T]:
+        result: T = yield self
+        return result
+
+
+Request: TypeAlias = Batch | Compute[Any]
+
+
+def nothing(rows: Sequence[object]) -> None:
+    """Reads the answer of a statement that is run for its effect alone."""
+
+
+def one(rows: Sequence[RowT]) -> RowT:
+    """Reads the answer of a statement that returns exactly one row."""
+    (row,) = rows
+    return row
+
+
+def first(rows: Sequence[RowT]) -> RowT | None:
+    """Reads the answer of a statement that returns one row or none."""
+    return rows[0] if rows else None
+
+
+class RunId(msgspec.Struct, frozen=True, gc=False):
+    """The row of statements that return the runs they are about."""
+
+    run_id: str
+
+
+def run_ids(rows: Sequence[RunId]) -> list[str]:
+    """Reads the answer of such a statement."""
+    return [row.run_id for row in rows]

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from durable.store.queries import query
-from durable.store.statement import Statement
+from collections.abc import Sequence
+
+import msgspec
+
+from durable.store.operation import operation
+from durable.store.statement import Commit, Query, Requests, RunId, Statement
+
+
+class Ownership(msgspec.Struct, frozen=True):
+    """By what right a transaction step stores its memo."""
+
+    shard_value: str
+    worker_id: str
+    run_id: str
+    epoch: int
+
+
+class _Memo(msgspec.Struct, frozen=True):
+    output: str | None
+
+
+_STORE_TRANSACTION_MEMO = Query("transaction_steps/store_transaction_memo", RunId)
+_LOCK_RUN = Query("transaction_steps/lock_run", RunId)
+_FIND_TRANSACTION_MEMO = Query("transaction_steps/find_transaction_memo", _Memo)
 
 
 def store_transaction_memo(
-    schema: str,
-    shard_value: str,
-    worker_id: str,
-    *,
-    run_id: str,
-    epoch: int,
-    step_key: str,
-    fn: str,
-    attempts: int,
-    input: str | None,
-    output: str,
+    ownership: Ownership, *, step_key: str, fn: str, attempts: int, input: str | None, output: str
 ) -> Statement[bool]:
-    """Stores the memo of a transaction step inside its own transaction. ``False``: the run is not ours any more."""
-    return Statement(
-        query("transaction_steps/store_transaction_memo", schema),
+    """Stores the memo; answers ``False`` if the run is no longer ours."""
+    return _STORE_TRANSACTION_MEMO.statement(
         {
-            "shard_value": shard_value,
-            "worker_id": worker_id,
-            "run_id": run_id,
-            "epoch": epoch,
+            **msgspec.structs.asdict(ownership),
             "step_key": step_key,
             "fn": fn,
             "attempts": attempts,
@@ -37,19 +45,24 @@ def store_transaction_memo(
     )
 
 
-def lock_run(schema: str, shard_value: str, worker_id: str, *, run_id: str, epoch: int) -> Statement[bool]:
-    """Waits for whoever writes for the run. Whether it is still ours."""
-    return Statement(
-        query("transaction_steps/lock_run", schema),
-        {"shard_value": shard_value, "worker_id": worker_id, "run_id": run_id, "epoch": epoch},
-        bool,
-    )
+class Committed(msgspec.Struct, frozen=True):
+    """Whether the run is still ours, and the encoded output of a step that was committed, ``None`` if it was not."""
+
+    is_ours: bool
+    output: str | None
 
 
-def find_transaction_memo(schema: str, shard_value: str, run_id: str, step_key: str) -> Statement[str | None]:
-    """The encoded output of a transaction step that has been committed, ``None`` if it has not."""
-    return Statement(
-        query("transaction_steps/find_transaction_memo", schema),
-        {"shard_value": shard_value, "run_id": run_id, "step_key": step_key},
-        lambda rows: rows[0][0] if rows else None,
+@operation
+def find_committed(ownership: Ownership, step_key: str) -> Requests[Committed]:
+    """What an earlier try of a transaction step has committed, whose end was not heard of. Waits for whoever writes for
+    the run: that try may still be ending."""
+
+    def output(rows: Sequence[_Memo]) -> str | None:
+        return rows[0].output if rows else None
+
+    key = {"shard_value": ownership.shard_value, "run_id": ownership.run_id, "step_key": step_key}
+    # The memo is looked for behind the lock: the snapshot of a statement that waits is older than what it waits for.
+    is_ours, memo = yield from Commit(
+        [_LOCK_RUN.statement(msgspec.structs.asdict(ownership), bool), _FIND_TRANSACTION_MEMO.statement(key, output)]
     )
+    return Committed(is_ours, memo)

@@ -1,4 +1,4 @@
-"""What workers know of each other: who lives, who shows no sign of it, and what the dead have left."""
+"""What workers know of each other: which are alive, and which show no sign of life."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from durable.store.columns import column
-from durable.store.queries import query
-from durable.store.statement import Row, Statement, nothing
+from durable.store.statement import NoRow, Query, Statement, nothing
 
 
 class Suspect(msgspec.Struct, frozen=True):
@@ -29,19 +28,25 @@ class Heard(msgspec.Struct, frozen=True):
     suspects: tuple[Suspect, ...]
 
 
+class _HeardRow(msgspec.Struct, frozen=True):
+    is_known: bool
+    shard_count: int
+    suspect_id: str | None
+    workflows: list[str] | None
+    lock_key: int | None
+    is_stale: bool | None
+
+
+_REGISTER_WORKER = Query("workers/register_worker", NoRow)
+_BEAT = Query("workers/beat", _HeardRow)
+_REMOVE_WORKER = Query("workers/remove_worker", NoRow)
+
+
 def register_worker(
-    schema: str,
-    worker_id: str,
-    *,
-    lock_key: int | None,
-    hostname: str,
-    process_id: int,
-    workflows: list[str],
-    lease: float,
+    worker_id: str, *, lock_key: int | None, hostname: str, process_id: int, workflows: list[str], lease: float
 ) -> Statement[None]:
-    """Makes the worker known to the others. ``lease`` in seconds; ``lock_key`` is ``None`` where no lock is held."""
-    return Statement(
-        query("workers/register_worker", schema),
+    """Makes the worker known to the others. ``lease`` is in seconds; ``lock_key`` is ``None`` where no lock is held."""
+    return _REGISTER_WORKER.statement(
         {
             "worker_id": worker_id,
             "lock_key": lock_key,
@@ -54,16 +59,20 @@ def register_worker(
     )
 
 
-def beat(schema: str, worker_id: str) -> Statement[Heard]:
+def beat(worker_id: str) -> Statement[Heard]:
     """A sign of life, and a look at the others."""
-
-    def read(rows: Sequence[Row]) -> Heard:
-        suspects = tuple(Suspect(str(row[2]), tuple(row[3]), row[4], row[5]) for row in rows if row[2] is not None)
-        return Heard(rows[0][0], rows[0][1], suspects)
-
-    return Statement(query("workers/beat", schema), {"worker_id": worker_id}, read)
+    return _BEAT.statement({"worker_id": worker_id}, _heard)
 
 
-def remove_worker(schema: str, worker_id: str) -> Statement[None]:
-    """Forgets a worker whose runs are all handed on."""
-    return Statement(query("workers/remove_worker", schema), {"worker_id": worker_id}, nothing)
+def _heard(rows: Sequence[_HeardRow]) -> Heard:
+    suspects = tuple(
+        Suspect(row.suspect_id, tuple(row.workflows or ()), row.lock_key, bool(row.is_stale))
+        for row in rows
+        if row.suspect_id is not None
+    )
+    return Heard(rows[0].is_known, rows[0].shard_count, suspects)
+
+
+def remove_worker(worker_id: str) -> Statement[None]:
+    """Forgets a worker whose runs have all been handed on."""
+    return _REMOVE_WORKER.statement({"worker_id": worker_id}, nothing)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import time
@@ -16,14 +15,13 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
-from durable.postgres.drive import run_async
-from durable.postgres.pipeline import run
+from durable.postgres.connection import EngineConnection
 from durable.postgres.silence import Watch, answering
+from durable.store.operation import Operation
 from durable.store.sessions import is_pooled, share_lock
+from durable.store.statement import T
 
 Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[Any]]
-
-_logger = logging.getLogger("durable.worker")
 
 _ENGINE_CONNECTIONS = 4
 _TRANSACTION_CONNECTIONS = 10
@@ -47,9 +45,11 @@ shard value before it can plan anything but the simplest statements."""
 
 
 class Database:
-    """Opens lazily, so that a worker can start before its database does."""
+    """The connections of one worker to one schema. Opens lazily, so that a worker can start before its database
+    does."""
 
-    def __init__(self, conninfo_or_pool: str | Pool) -> None:
+    def __init__(self, conninfo_or_pool: str | Pool, schema: str) -> None:
+        self.schema = schema
         if not isinstance(conninfo_or_pool, AsyncConnectionPool):
             self.conninfo = conninfo_or_pool
             self._options: dict[str, Any] = _bounded(self.conninfo, {})
@@ -65,7 +65,7 @@ class Database:
         self._own_pools = [self._engine, self._transactions] if self._owns_transactions else [self._engine]
         self.lock_key = secrets.randbits(63)
         """Of this worker's session locks: the lease holds it as one number, all other connections share it as two."""
-        self._watch = Watch(self.connect, self._renew)
+        self._watch = Watch(self.ask, self._renew)
         self._renewals: set[asyncio.Task[None]] = set()
         self._renewed_at = float("-inf")
 
@@ -74,17 +74,25 @@ class Database:
         """Keyword arguments for connections opened beside the pools."""
         return {**self._options, "autocommit": True}
 
-    async def connect(self) -> AsyncConnection[Any]:
-        """A connection beside the pools, in autocommit, for the caller to close. It prepares nothing, so that it does
-        behind a transaction pooler, too."""
+    async def connect(self) -> EngineConnection:
+        """A connection beside the pools, for the caller to close. It prepares nothing, so that it also works behind a
+        transaction pooler."""
         options: dict[str, Any] = {**self.connect_options, "prepare_threshold": None}
-        return await AsyncConnection.connect(self.conninfo, **options)
+        return EngineConnection(await AsyncConnection.connect(self.conninfo, **options), self.schema)
 
-    async def connect_as_worker(self) -> AsyncConnection[Any]:
-        """As ``connect``, and known to be this worker's: who takes over from it ends what it does there."""
+    async def ask(self, operation: Operation[T]) -> T:
+        """Runs an operation on a connection of its own. Raises what psycopg raises if no answer comes in time."""
         connection = await self.connect()
         try:
-            await self._meet_pooler(connection)
+            return await connection.answer(operation)
+        finally:
+            await connection.close()
+
+    async def connect_as_worker(self) -> EngineConnection:
+        """As ``connect``, and recognizable as this worker's: whoever takes over from it ends what it does there."""
+        connection = await self.connect()
+        try:
+            await self._meet_pooler(connection.psycopg)
         except BaseException:
             await connection.close()
             raise
@@ -105,12 +113,12 @@ class Database:
         await asyncio.gather(*(pool.close(_CLOSE_SECONDS) for pool in self._own_pools))
 
     @asynccontextmanager
-    async def engine(self) -> AsyncGenerator[AsyncConnection[Any]]:
-        """A connection in autocommit for the engine's statements."""
+    async def engine(self) -> AsyncGenerator[EngineConnection]:
+        """A connection for the engine's operations."""
         async with self._engine.connection() as connection:
             with self._watch.over(connection, is_ours=True):
                 try:
-                    yield connection
+                    yield EngineConnection(connection, self.schema)
                 except psycopg.Error as error:
                     # Its neighbours are broken as well, or lead to what is a standby by now.
                     if connection.broken or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
@@ -139,11 +147,12 @@ class Database:
         is_autocommit = connection.autocommit
         await connection.set_autocommit(True)
         with answering(connection, _CONNECT_SECONDS):
-            self._watch.is_pooled = await run_async(connection, is_pooled(connection.info.backend_pid))
+            engine = EngineConnection(connection, self.schema)
+            self._watch.is_pooled = await engine.run(is_pooled(connection.info.backend_pid))
             if self._watch.is_pooled:
                 connection.prepare_threshold = None  # the next transaction may be another session's
             else:
-                await run(connection, share_lock(self.lock_key))
+                await engine.run(share_lock(self.lock_key))
                 # The server, too, shall notice a line that is dead, and let go of what was locked over it.
                 await connection.execute("SET tcp_keepalives_idle = 10")
                 await connection.execute("SET tcp_keepalives_interval = 5")

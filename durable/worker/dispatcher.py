@@ -6,30 +6,29 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
+from durable.postgres.connection import EngineConnection
 from durable.postgres.outages import is_outage
-from durable.postgres.pipeline import commit, read_all
-from durable.store.channels import announce_ended, announce_runs
-from durable.store.children import announce_told, tell_parents
-from durable.store.routing import Routed, Unrouted, forget_failed_steps, retry_runs
-from durable.store.statement import Statement, T
-from durable.store.takeovers import TakenOver, announce_taken_over, take_over_runs
+from durable.store.channels import announce_runs
+from durable.store.statement import Batch
+from durable.store.takeovers import take_over
 from durable.worker.asides import Asides
 from durable.worker.database import Database
-from durable.worker.executions import Executor
-from durable.worker.visit import Visit
+from durable.worker.executions import Executions
+from durable.worker.visit import Visited, follow_up, visit
+
+T = TypeVar("T")
 
 _logger = logging.getLogger("durable.worker")
 
-_MOST_CLAIMED = 500
-_MOST_RETRIED = 1000
-_MOST_GIVEN_UP = 1000
+_MAX_CLAIMED = 500
+_MAX_GIVEN_UP = 1000
 _LOST_SECONDS = 1.0
 _COURTESY_SECONDS = 60.0
 """For so long after its wake a run that was set aside here is left to others, whose code may match."""
@@ -45,8 +44,7 @@ class Dispatcher:
         workflow: Workflow[Any, Any],
         shard_values: Sequence[str],
         database: Database,
-        executor: Executor,
-        schema: str,
+        executions: Executions,
         worker_id: Callable[[], str],
         *,
         poll_interval: float,
@@ -58,8 +56,7 @@ class Dispatcher:
         self._shard_values = list(shard_values)
         self._known = set(shard_values)
         self._database = database
-        self._executor = executor
-        self._schema = schema
+        self._executions = executions
         self._worker_id = worker_id
         self._poll_interval = poll_interval
         self._max_poll_interval = max_poll_interval
@@ -129,7 +126,7 @@ class Dispatcher:
         """Claims at most one run, once, and returns when it has left this worker again."""
         for shard_value in list(self._shard_values):
             if await self._visit(shard_value, most=1):
-                await self._executor.becomes_idle()
+                await self._executions.becomes_idle()
                 return True
         return False
 
@@ -153,7 +150,7 @@ class Dispatcher:
     def _is_work_known(self) -> bool:
         if self._to_route or self._to_give_up:
             return True
-        return bool(self._to_claim) and self._executor.free_places(self.workflow) > 0
+        return bool(self._to_claim) and self._executions.free_places(self.workflow) > 0
 
     async def _wait(self) -> None:
         timeout = self._interval
@@ -166,7 +163,7 @@ class Dispatcher:
             now = time.monotonic()
             due = [shard_value for shard_value, moment in self._wakes.items() if moment <= now + 0.001]
             self._to_claim.update(due)
-            if due and self._executor.free_places(self.workflow) == 0:
+            if due and self._executions.free_places(self.workflow) == 0:
                 self._to_hand_over.update(due)
                 for shard_value in due:
                     del self._wakes[shard_value]
@@ -184,7 +181,7 @@ class Dispatcher:
         # Who was first is last: a crowd must not starve the others.
         self._shard_values.append(self._shard_values.pop(0))
         for shard_value in list(self._shard_values):
-            is_to_claim = shard_value in self._to_claim and self._executor.free_places(self.workflow) > 0
+            is_to_claim = shard_value in self._to_claim and self._executions.free_places(self.workflow) > 0
             if is_to_claim or shard_value in self._to_route:
                 found |= bool(await self._each_by_itself(self._visit(shard_value), shard_value))
         return found
@@ -212,48 +209,50 @@ class Dispatcher:
         self._to_route.add(shard_value)
         self._awake.set()
 
-    async def _visit(self, shard_value: str, *, most: int = _MOST_CLAIMED) -> bool:
-        worker_id = self._worker_id()
-        limit = min(self._executor.free_places(self.workflow), most)
+    async def _visit(self, shard_value: str, *, most: int = _MAX_CLAIMED) -> bool:
+        """Returns whether runs were claimed."""
+        limit = min(self._executions.free_places(self.workflow), most)
         is_routing = shard_value in self._to_route
-        # Before asking: a hint that comes while the answer is under way tells of what the answer need not hold.
+        # Before asking, because a hint that comes while the answer is under way may be about something newer.
         self._to_route.discard(shard_value)
         if limit > 0:
             self._to_claim.discard(shard_value)
             self._wakes.pop(shard_value, None)
-        visit = Visit(
-            self._schema,
+        asked = visit(
             shard_value,
-            worker_id,
+            self._worker_id(),
             is_routing=is_routing,
             limit=limit,
             left_to_others=self._asides.run_ids(),
-            hold=self._executor.hold,
+            hold=self._executions.hold,
         )
         try:
             async with self._database.engine() as connection:
+                visited = await connection.run(asked)
                 if is_routing:
-                    await commit(connection, visit.statements(), following=[visit.follows])
-                    is_retried = await self._follow_up(connection, shard_value, visit.routed, visit.unrouted)
-                    if is_retried or (visit.routed.woken and limit == 0):
-                        self._to_claim.add(shard_value)
-                else:
-                    await read_all(connection, visit.follows(await read_all(connection, visit.statements())))
+                    await self._follow_up(connection, shard_value, visited, limit)
         except BaseException:
-            self._executor.drop(visit.held)
+            self._executions.drop_held(shard_value)
             self.run_lost(shard_value, is_strike=False)  # claimed, perhaps, and not submitted
             if is_routing:
-                self._executor.reload_inboxes(shard_value)  # routed, perhaps, and not delivered
+                self._executions.reload_inboxes(shard_value)  # routed, perhaps, and not delivered
             raise
-        if limit > 0:
-            self._note_claims(shard_value, visit.wake_in, is_more=len(visit.claimed) == limit)
-            comebacks = visit.comebacks()
-            claimed = [(run, comebacks.get(run.run_id)) for run in visit.claimed]
-            self._executor.submit(self.workflow, shard_value, claimed)
-        return bool(visit.claimed)
+        if len(visited.claimed) == limit > 0:
+            self._to_claim.add(shard_value)
+        if visited.wake_in is not None:
+            self._note_wake(shard_value, visited.wake_in)
+        self._executions.submit(self.workflow, shard_value, visited.claimed)
+        return bool(visited.claimed)
 
-    def _tell_parents(self, answers: Sequence[TakenOver]) -> list[Statement[None]]:
-        return tell_parents(self._schema, answers[0].children)
+    async def _follow_up(self, connection: EngineConnection, shard_value: str, visited: Visited, limit: int) -> None:
+        for event in visited.routed.live:
+            self._executions.deliver(event)
+        is_retried = await connection.run(follow_up(shard_value, visited.routed, is_retry=visited.unrouted.is_retry))
+        if is_retried or (visited.routed.woken and limit == 0):
+            self._to_claim.add(shard_value)
+        if visited.unrouted.is_more:
+            loop = asyncio.get_running_loop()
+            loop.call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
 
     async def _hand_over(self) -> None:
         """Runs are due, and there is no place for them here: others may have some, and need not know."""
@@ -263,54 +262,30 @@ class Dispatcher:
         self._handed_over = now
         handed_over, self._to_hand_over = sorted(self._to_hand_over), set()
         async with self._database.engine() as connection:
-            await read_all(connection, [announce_runs(self._schema, shard_value) for shard_value in handed_over])
+            await connection.run(Batch([announce_runs(shard_value) for shard_value in handed_over]))
 
     async def _give_up_lost(self, shard_value: str) -> None:
         is_strike = self._to_give_up.pop(shard_value)
         try:
             async with self._database.engine() as connection:
                 # Asked for here, between two claims: what is claimed and not yet submitted would seem lost.
-                held = self._executor.held_runs(self.workflow)
-                give_up = take_over_runs(
-                    self._schema,
-                    shard_value,
-                    self._worker_id(),
-                    _MOST_GIVEN_UP,
-                    max_strikes=self._max_strikes,
-                    held=held,
-                    is_strike=is_strike,
+                held = self._executions.held_runs(self.workflow)
+                taken = await connection.run(
+                    take_over(
+                        shard_value,
+                        self._worker_id(),
+                        _MAX_GIVEN_UP,
+                        max_strikes=self._max_strikes,
+                        held=held,
+                        is_strike=is_strike,
+                    )
                 )
-                taken, *_ = await commit(connection, [give_up], following=[self._tell_parents])
-                await read_all(connection, announce_taken_over(self._schema, taken))
         except BaseException:
             self.run_lost(shard_value, is_strike=is_strike)
             raise
         given_up = (*taken.queued, *taken.failed)
-        if len(given_up) == _MOST_GIVEN_UP:
+        if len(given_up) == _MAX_GIVEN_UP:
             self._give_up(shard_value, is_strike)
         for run_id in given_up:
             run_key = RunKey(shard_value, run_id)
             _logger.error("run %s was given up by its own worker", run_key, extra={"run_key": str(run_key)})
-
-    async def _follow_up(
-        self, connection: psycopg.AsyncConnection[Any], shard_value: str, routed: Routed, unrouted: Unrouted
-    ) -> bool:
-        """Returns whether runs that had ended were queued again."""
-        for event in routed.live:
-            self._executor.deliver(event)
-        retried: list[tuple[str, int]] = []
-        if unrouted.is_retry:
-            async with connection.transaction():
-                (retried,) = await read_all(connection, [retry_runs(self._schema, shard_value, _MOST_RETRIED)])
-                await read_all(connection, [forget_failed_steps(self._schema, shard_value, retried)])
-        ended = announce_ended(self._schema, routed.ended)
-        await read_all(connection, [*ended, *announce_told(self._schema, routed.children)])
-        if unrouted.is_more:
-            asyncio.get_running_loop().call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
-        return bool(retried)
-
-    def _note_claims(self, shard_value: str, wake_in: float | None, *, is_more: bool) -> None:
-        if is_more:
-            self._to_claim.add(shard_value)
-        if wake_in is not None:
-            self._note_wake(shard_value, wake_in)

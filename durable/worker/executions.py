@@ -16,11 +16,12 @@ from durable.core.replay.history import NO_HISTORY
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun, Comeback, Event, Wake, Written
+from durable.store.transaction_steps import Ownership
 from durable.worker.callbacks import Callbacks
 from durable.worker.database import Database
 from durable.worker.journal import Journal
 from durable.worker.run.execution import Execution
-from durable.worker.run.step_calls import Finished, Ownership, run_step, run_transaction
+from durable.worker.run.step_calls import Finished, run_step, run_transaction
 
 _logger = logging.getLogger("durable.worker")
 
@@ -38,7 +39,7 @@ class Claimer(Protocol):
         """A run is no longer executed here, and nothing of that could be recorded."""
 
 
-class Executor:
+class Executions:
     """Keeps at most ``max_resident`` parked machines; the longest parked goes first and is replayed when needed."""
 
     def __init__(
@@ -46,7 +47,6 @@ class Executor:
         database: Database,
         journal: Journal,
         callbacks: Callbacks,
-        schema: str,
         worker_id: Callable[[], str],
         *,
         codec: Codec,
@@ -61,7 +61,6 @@ class Executor:
         self._journal = journal
         self._callbacks = callbacks
         self._loop = asyncio.get_running_loop()
-        self._schema = schema
         self._worker_id = worker_id
         self._max_resident = max_resident
         self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="durable-step")
@@ -104,12 +103,11 @@ class Executor:
         self._held[claimed.run_id] = self._resident.pop(claimed.run_id)
         return True
 
-    def drop(self, run_ids: Sequence[str]) -> None:
-        """Those that were held will not be submitted."""
-        for run_id in run_ids:
-            held = self._held.pop(run_id, None)
-            if held is not None:
-                held.close()
+    def drop_held(self, shard_value: str) -> None:
+        """Drops the machines held for runs of that shard value: the runs will not be submitted."""
+        dropped = [run_id for run_id, one in self._held.items() if one.run_key.workflow_name_shard == shard_value]
+        for run_id in dropped:
+            self._held.pop(run_id).close()
 
     def submit(
         self, workflow: Workflow[Any, Any], shard_value: str, runs: Sequence[tuple[ClaimedRun, Comeback | None]]
@@ -159,9 +157,7 @@ class Executor:
     def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
         attempt, key = execution.attempt, execution.run_key
         if isinstance(call, Transact):
-            ownership = Ownership(
-                self._schema, key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch
-            )
+            ownership = Ownership(key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch)
             return self._loop.create_task(
                 run_transaction(call, attempt.codec, self._database, ownership, self._stopping)
             )

@@ -13,8 +13,7 @@ from durable.core.errors import SerializationError
 from durable.core.failures import error_info
 from durable.core.replay.endings import Settle
 from durable.postgres.outages import is_outage
-from durable.postgres.pipeline import commit
-from durable.store.flush import Flush
+from durable.store.flush import flush
 from durable.store.records import Record, Written
 from durable.worker.callbacks import Callbacks
 from durable.worker.database import Database
@@ -47,10 +46,9 @@ class Recorder(Protocol):
 class Journal:
     """One lane for each shard value: while one flush is under way the next one gathers. No timers when idle."""
 
-    def __init__(self, database: Database, callbacks: Callbacks, schema: str, worker_id: Callable[[], str]) -> None:
+    def __init__(self, database: Database, callbacks: Callbacks, worker_id: Callable[[], str]) -> None:
         self._database = database
         self._callbacks = callbacks
-        self._schema = schema
         self._worker_id = worker_id
         self.is_leaving = False
         """Whether what is left to wake has to be told to the other workers, because this one stops."""
@@ -60,9 +58,7 @@ class Journal:
         """Has the recorder's record written with the next flush."""
         lane = self._lanes.get(shard_value)
         if lane is None:
-            lane = self._lanes[shard_value] = _Lane(
-                self, self._database, self._callbacks, self._schema, shard_value, self._worker_id
-            )
+            lane = self._lanes[shard_value] = _Lane(self, self._database, self._callbacks, shard_value, self._worker_id)
         lane.mark(recorder)
 
     async def drain(self) -> None:
@@ -81,14 +77,12 @@ class _Lane:
         journal: Journal,
         database: Database,
         callbacks: Callbacks,
-        schema: str,
         shard_value: str,
         worker_id: Callable[[], str],
     ) -> None:
         self._journal = journal
         self._database = database
         self._callbacks = callbacks
-        self._schema = schema
         self._shard_value = shard_value
         self._worker_id = worker_id
         self._waiting: list[Recorder] = []
@@ -135,17 +129,16 @@ class _Lane:
                 await asyncio.sleep(delay)
 
     async def _attempt(self, records: Sequence[Record], *, is_repeat: bool) -> list[Written]:
-        flush = Flush(self._schema, self._shard_value, self._worker_id(), records)
-        relatives = [flush.relatives] if flush.has_relatives else []
-        # Announced after the commit, where it needs no disk: inside, every other that notifies would queue behind it.
-        then = flush.announcements(is_leaving=self._journal.is_leaving)
         async with self._database.engine() as connection:
-            if is_repeat:
-                # Perhaps only the answer was lost, and others have gone on with what the run left behind.
-                await commit(connection, [flush.fence()], following=[flush.ours, *relatives], then=then)
-            else:
-                await commit(connection, flush.statements(), following=relatives, then=then)
-        return [flush.written(record) for record in records]
+            return await connection.run(
+                flush(
+                    self._shard_value,
+                    self._worker_id(),
+                    records,
+                    is_repeat=is_repeat,
+                    is_leaving=self._journal.is_leaving,
+                )
+            )
 
     async def _isolate(self, records: Sequence[Record], error: Exception, *, is_repeat: bool) -> list[Written]:
         """One record spoils the batch: each half by itself, down to the culprit, whose run fails with the reason."""

@@ -17,15 +17,12 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 from uuid import uuid4
 
 import psycopg
-from psycopg import AsyncConnection
 
-from durable.postgres.drive import run_async
-from durable.postgres.pipeline import answer_of
-from durable.postgres.silence import ANSWER_SECONDS, answering
+from durable.postgres.connection import EngineConnection
+from durable.postgres.silence import ANSWER_SECONDS
 from durable.store.channels import announce_departure
 from durable.store.sessions import hold_lock, is_pooled
 from durable.store.workers import Heard, beat, register_worker
@@ -51,7 +48,6 @@ class Lease:
     def __init__(
         self,
         database: Database,
-        schema: str,
         workflows: Sequence[str],
         shard_count: int,
         *,
@@ -64,7 +60,6 @@ class Lease:
         self.worker_id = str(uuid4())
         self._next_id = str(uuid4())
         self._database = database
-        self._schema = schema
         self._workflows = list(workflows)
         self.shard_count = shard_count
         self._lease = lease
@@ -87,7 +82,6 @@ class Lease:
         self._defect: asyncio.Future[None] = self._loop.create_future()
         self._others = Takeover(
             database,
-            schema,
             workflows,
             lambda: self.shard_count,
             max_strikes=max_strikes,
@@ -176,9 +170,9 @@ class Lease:
         finally:
             await connection.close()
 
-    async def _keep(self, connection: AsyncConnection[Any]) -> None:
-        with answering(connection, self._patience):
-            self._is_lock_possible = not await run_async(connection, is_pooled(connection.info.backend_pid))
+    async def _keep(self, connection: EngineConnection) -> None:
+        backend_pid = connection.psycopg.info.backend_pid
+        self._is_lock_possible = not await connection.answer(is_pooled(backend_pid), self._patience)
         await self._lock(connection)
         if not self._registered.is_set():
             await self._register(connection, self.worker_id)
@@ -189,7 +183,7 @@ class Lease:
             self._watch_loop()
             if self._is_departure_due:
                 self._is_departure_due = False
-                await answer_of(connection, announce_departure(self._schema))
+                await connection.answer(announce_departure())
             self._others.suspect(heard.suspects)
             await self._pause(min(SECOND_LOOK_SECONDS, self._beat_seconds) if heard.suspects else self._beat_seconds)
         # What a cancelled claim left behind goes on at once, and not as an orphan.
@@ -203,13 +197,12 @@ class Lease:
 
     # the right to the own runs
 
-    async def _lock(self, connection: AsyncConnection[Any]) -> None:
+    async def _lock(self, connection: EngineConnection) -> None:
         if self._is_lock_possible:
-            await answer_of(connection, hold_lock(self._database.lock_key))
+            await connection.answer(hold_lock(self._database.lock_key))
 
-    async def _register(self, connection: AsyncConnection[Any], worker_id: str) -> None:
+    async def _register(self, connection: EngineConnection, worker_id: str) -> None:
         statement = register_worker(
-            self._schema,
             worker_id,
             lock_key=self._database.lock_key if self._is_lock_possible else None,
             hostname=socket.gethostname(),
@@ -217,11 +210,11 @@ class Lease:
             workflows=self._workflows,
             lease=self._lease,
         )
-        await answer_of(connection, statement)
+        await connection.answer(statement)
 
-    async def _beat(self, connection: AsyncConnection[Any]) -> Heard:
+    async def _beat(self, connection: EngineConnection) -> Heard:
         sent = self._own_loop.time()
-        heard = await answer_of(connection, beat(self._schema, self.worker_id), self._patience)
+        heard = await connection.answer(beat(self.worker_id), self._patience)
         if heard.is_known:
             self._renewed(sent)
         if not heard.is_known or self._has_expired:
@@ -243,7 +236,7 @@ class Lease:
         self._has_expired = True
         self._loop.call_soon_threadsafe(self._lost)
 
-    async def _take_new_identity(self, connection: AsyncConnection[Any]) -> None:
+    async def _take_new_identity(self, connection: EngineConnection) -> None:
         extra = {"worker_id": self.worker_id}
         _logger.error("worker %s lost its lease: its runs belong to others now", self.worker_id, extra=extra)
         await self._lock(connection)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
-from durable.postgres.drive import run_async
 from durable.postgres.silence import answering
 from durable.store.sessions import is_pooled
 from durable.worker.database import Database
@@ -53,16 +52,17 @@ class Listener:
     async def _listen(self) -> None:
         connection = await self._database.connect()
         try:
-            with answering(connection, _ANSWER_SECONDS):
-                if await run_async(connection, is_pooled(connection.info.backend_pid)):
-                    raise psycopg.NotSupportedError("notifications do not come through a transaction pooler")
-                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
+            line = connection.psycopg
+            if await connection.answer(is_pooled(line.info.backend_pid), _ANSWER_SECONDS):
+                raise psycopg.NotSupportedError("a transaction pooler passes no notifications on")
+            with answering(line, _ANSWER_SECONDS):
+                await line.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
             self.is_connected = True
             self._caught_up()
             while True:
-                async for notice in connection.notifies(timeout=_HEARTBEAT_SECONDS):
+                async for notice in line.notifies(timeout=_HEARTBEAT_SECONDS):
                     self._notified(notice.payload)
-                with answering(connection, _ANSWER_SECONDS):
-                    await connection.execute("SELECT 1")
+                with answering(line, _ANSWER_SECONDS):
+                    await line.execute("SELECT 1")
         finally:
             await connection.close()

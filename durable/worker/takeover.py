@@ -10,19 +10,15 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
 
 from durable.core.shards import shard_values
-from durable.postgres.pipeline import answer_of, commit, read_all
-from durable.postgres.silence import answering
+from durable.postgres.connection import EngineConnection
 from durable.store.channels import announce_departure
-from durable.store.children import tell_parents
 from durable.store.sessions import end_sessions
-from durable.store.statement import Statement
-from durable.store.takeovers import TakenOver, announce_taken_over, orphan_owners, owns_runs, take_over_runs
+from durable.store.statement import Batch
+from durable.store.takeovers import TakenOver, orphan_owners, owns_runs, take_over
 from durable.store.workers import Suspect, remove_worker
 from durable.worker.database import Database
 
@@ -34,8 +30,8 @@ _LONGEST_PAUSE_SECONDS = 20.0
 _ORPHANS_SECONDS = 20.0
 _TAKEOVER_SECONDS = 10.0
 _RECONNECT_SECONDS = 0.1
-_MOST_ASKED = 500
-_MOST_TAKEN_OVER = 1000
+_MAX_ASKED = 500
+_MAX_TAKEN_OVER = 1000
 """At once; half as many where that took too long, and more again where it did not."""
 
 
@@ -45,7 +41,6 @@ class Takeover:
     def __init__(
         self,
         database: Database,
-        schema: str,
         workflows: Sequence[str],
         shard_count: Callable[[], int],
         *,
@@ -53,12 +48,11 @@ class Takeover:
         patience: float,
     ) -> None:
         self._database = database
-        self._schema = schema
         self._workflows = list(workflows)
         self._shard_count = shard_count
         self._max_strikes = max_strikes
         self._patience = min(patience, _TAKEOVER_SECONDS)
-        self._batch = _MOST_TAKEN_OVER
+        self._batch = _MAX_TAKEN_OVER
         self._suspects: Sequence[Suspect] = ()
         self._former: list[str] = []
         self._has_work = asyncio.Event()
@@ -107,7 +101,7 @@ class Takeover:
         finally:
             await connection.close()
 
-    async def _look(self, connection: AsyncConnection[Any]) -> None:
+    async def _look(self, connection: EngineConnection) -> None:
         while self._former:
             await self._free_runs(connection, self._former[0], self._workflows, is_strike=False)
             del self._former[0]
@@ -120,7 +114,7 @@ class Takeover:
             await self._adopt_orphans(connection)
 
     async def _free_runs(
-        self, connection: AsyncConnection[Any], worker_id: str, workflows: Sequence[str], *, is_strike: bool
+        self, connection: EngineConnection, worker_id: str, workflows: Sequence[str], *, is_strike: bool
     ) -> bool:
         """Frees the runs of a worker and forgets it. Returns whether some are left, locked by a transaction that it
         began or on a node that is down: then it stays known, and suspect."""
@@ -129,27 +123,27 @@ class Takeover:
             try:
                 are_left |= await self._take_over(connection, shard_value, worker_id, is_strike=is_strike)
             except psycopg.Error as error:
-                if connection.closed:
+                if connection.is_closed:
                     raise
                 _logger.error("taking over the runs of %s failed: %s", shard_value, error)  # its node may be down
                 are_left = True
         if not are_left:
-            await answer_of(connection, remove_worker(self._schema, worker_id))
-        await answer_of(connection, announce_departure(self._schema))
+            await connection.answer(remove_worker(worker_id))
+        await connection.answer(announce_departure())
         return are_left
 
-    async def _owned(self, connection: AsyncConnection[Any], worker_id: str, workflows: Sequence[str]) -> list[str]:
+    async def _owned(self, connection: EngineConnection, worker_id: str, workflows: Sequence[str]) -> list[str]:
         """The shard values on which that worker owns runs."""
         asked = [shard for workflow in workflows for shard in shard_values(workflow, self._shard_count())]
         owned: list[str] = []
-        for first in range(0, len(asked), _MOST_ASKED):
-            shards = asked[first : first + _MOST_ASKED]
-            with answering(connection, self._patience):
-                answers = await read_all(connection, [owns_runs(self._schema, shard, worker_id) for shard in shards])
+        for first in range(0, len(asked), _MAX_ASKED):
+            shards = asked[first : first + _MAX_ASKED]
+            asking = Batch([owns_runs(shard, worker_id) for shard in shards])
+            answers = await connection.answer(asking, self._patience)
             owned += [shard for shard, is_owner in zip(shards, answers, strict=True) if is_owner]
         return owned
 
-    async def _suspect(self, connection: AsyncConnection[Any], suspect: Suspect) -> None:
+    async def _suspect(self, connection: EngineConnection, suspect: Suspect) -> None:
         seen = self._sightings.get(suspect.worker_id)
         if seen is None or suspect.worker_id in self._former:
             return  # it has shown life while others were looked after; or it was this worker itself
@@ -159,55 +153,41 @@ class Takeover:
             self._sightings[suspect.worker_id] = now
             self._pauses[suspect.worker_id] = min(2 * pause + SECOND_LOOK_SECONDS, _LONGEST_PAUSE_SECONDS)
 
-    async def _bury(self, connection: AsyncConnection[Any], dead: Suspect) -> bool:
+    async def _bury(self, connection: EngineConnection, dead: Suspect) -> bool:
         extra = {"worker_id": dead.worker_id}
         _logger.warning("worker %s is dead: its runs are taken over", dead.worker_id, extra=extra)
         if dead.lock_key not in (None, self._database.lock_key):
             try:
-                await answer_of(connection, end_sessions(dead.lock_key))
+                await connection.answer(end_sessions(dead.lock_key))
             except psycopg.errors.InsufficientPrivilege as error:
                 _logger.warning("the sessions of worker %s go on: %s", dead.worker_id, error, extra=extra)
         return await self._free_runs(connection, dead.worker_id, dead.workflows, is_strike=True)
 
-    async def _adopt_orphans(self, connection: AsyncConnection[Any]) -> None:
+    async def _adopt_orphans(self, connection: EngineConnection) -> None:
         for workflow in self._workflows:
             for shard_value in shard_values(workflow, self._shard_count()):
-                for owner in await answer_of(connection, orphan_owners(self._schema, shard_value)):
+                for owner in await connection.answer(orphan_owners(shard_value)):
                     await self._take_over(connection, shard_value, owner, is_strike=True)
 
-    async def _take_over(
-        self, connection: AsyncConnection[Any], shard_value: str, owner: str, *, is_strike: bool
-    ) -> bool:
+    async def _take_over(self, connection: EngineConnection, shard_value: str, owner: str, *, is_strike: bool) -> bool:
         """Returns whether runs are left that could not be had."""
         extra = {"worker_id": owner, "shard_value": shard_value}
         while True:
             batch = self._batch
-            taken, are_left = await self._take_over_batch(connection, shard_value, owner, is_strike=is_strike)
+            taken = await self._take_over_batch(connection, shard_value, owner, is_strike=is_strike)
             for run_id in taken.failed:
                 _logger.error("run %s:%s is failed: CrashLoop", shard_value, run_id, extra=extra)
             if taken.queued:
                 level = logging.WARNING if is_strike else logging.INFO
                 _logger.log(level, "%d runs of %s are free again", len(taken.queued), shard_value, extra=extra)
-            if len(taken.queued) + len(taken.failed) < batch:
-                return are_left
+            if taken.count < batch:
+                return taken.are_left
 
     async def _take_over_batch(
-        self, connection: AsyncConnection[Any], shard_value: str, owner: str, *, is_strike: bool
-    ) -> tuple[TakenOver, bool]:
-        statements: list[Statement[Any]] = [
-            take_over_runs(
-                self._schema, shard_value, owner, self._batch, max_strikes=self._max_strikes, is_strike=is_strike
-            ),
-            owns_runs(self._schema, shard_value, owner),
-        ]
+        self, connection: EngineConnection, shard_value: str, owner: str, *, is_strike: bool
+    ) -> TakenOver:
         before, self._batch = self._batch, max(1, self._batch // 2)  # for the next try, should this one be cut off
-        taken: TakenOver
-        with answering(connection, self._patience):
-            taken, are_left, *_ = await commit(
-                connection, statements, following=[lambda answers: tell_parents(self._schema, answers[0].children)]
-            )
-        is_full = len(taken.queued) + len(taken.failed) == before
-        self._batch = min(before + before // 8 + 1, _MOST_TAKEN_OVER) if is_full else before
-        for notice in announce_taken_over(self._schema, taken):
-            await answer_of(connection, notice)
-        return taken, are_left
+        taking = take_over(shard_value, owner, before, max_strikes=self._max_strikes, is_strike=is_strike)
+        taken = await connection.answer(taking, self._patience)
+        self._batch = min(before + before // 8 + 1, _MAX_TAKEN_OVER) if taken.count == before else before
+        return taken

@@ -1,79 +1,91 @@
-"""One look at a shard value: its events are routed, runs claimed, and those that come back loaded."""
+"""One visit to a shard value: its events are routed, its runs claimed, and those that come back are loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from durable.store.children import tell_parents
-from durable.store.claims import Load, claim_runs, next_wake
+import msgspec
+
+from durable.store.channels import announce_ended
+from durable.store.children import announce_told, tell_parents
+from durable.store.claims import claim_runs, comebacks, load, next_wake
+from durable.store.operation import operation
 from durable.store.records import ClaimedRun, Comeback
-from durable.store.routing import Routed, Unrouted, route_events, unrouted_events
-from durable.store.statement import Statement
+from durable.store.routing import Routed, Unrouted, forget_failed_steps, retry_runs, route_events, unrouted_events
+from durable.store.statement import Batch, Begin, Commit, Requests, Statement
 
-_MOST_ROUTED = 1000
+_MAX_ROUTED = 1000
+_MAX_RETRIED = 1000
+
+_ALL_ROUTED = Unrouted(is_more=False, is_retry=False)
 
 
-class Visit:
-    """First ``statements``, then what ``follows`` from their answers; where it is routing, both in one transaction.
+class Visited(msgspec.Struct, frozen=True):
+    """What a visit found. ``claimed`` runs come with what brings them back, ``None`` on their first claim; ``wake_in``
+    is the seconds until the next run wakes that was not claimed, ``None`` if none sleeps."""
 
-    ``limit`` is how many runs may be claimed, ``hold`` keeps the machine of a claimed run at hand if it is there; those
-    in ``held`` are then for the caller to take or to drop.
+    claimed: Sequence[tuple[ClaimedRun, Comeback | None]]
+    wake_in: float | None
+    routed: Routed = Routed()
+    unrouted: Unrouted = _ALL_ROUTED
+
+
+@operation
+def visit(
+    shard_value: str,
+    worker_id: str,
+    *,
+    is_routing: bool,
+    limit: int,
+    left_to_others: Sequence[str],
+    hold: Callable[[ClaimedRun], bool],
+) -> Requests[Visited]:
+    """Two round trips. What routing wakes is claimed in the same one; parents are told in the transaction that ends
+    their children.
+
+    ``limit`` is how many runs may be claimed. ``hold`` keeps the machine of a claimed run if it is here, and says so.
     """
+    routing: list[Statement[Any]] = []
+    claiming: list[Statement[Any]] = []
+    if is_routing:
+        routing.append(route_events(shard_value, worker_id, _MAX_ROUTED))
+        routing.append(unrouted_events(shard_value, worker_id))
+    if limit > 0:
+        claiming.append(claim_runs(shard_value, worker_id, limit, left_to_others))
+        claiming.append(next_wake(shard_value, left_to_others))
+    routed, unrouted = Routed(), _ALL_ROUTED
+    claimed: list[ClaimedRun] = []
+    wake_in: float | None = None
+    answers = yield from (Begin if is_routing else Batch)([*routing, *claiming])
+    if is_routing:
+        routed, unrouted = answers[:2]
+    if limit > 0:
+        claimed, wake_in = answers[-2:]
+    # A run on its first claim has nothing to bring back.
+    returning = [run for run in claimed if run.epoch > 1]
+    resident = [run.run_id for run in returning if hold(run)]
+    at_hand = set(resident)
+    replayed = [run.run_id for run in returning if run.run_id not in at_hand]
+    loading = load(shard_value, replayed, resident)
+    if is_routing:
+        telling = tell_parents(routed.children)
+        loaded = (yield from Commit([*telling, *loading]))[len(telling) :]
+    else:
+        loaded = yield from Batch(loading)
+    found = comebacks(replayed, resident, loaded)
+    return Visited([(run, found.get(run.run_id)) for run in claimed], wake_in, routed, unrouted)
 
-    def __init__(
-        self,
-        schema: str,
-        shard_value: str,
-        worker_id: str,
-        *,
-        is_routing: bool,
-        limit: int,
-        left_to_others: Sequence[str],
-        hold: Callable[[ClaimedRun], bool],
-    ) -> None:
-        self._schema = schema
-        self._shard_value = shard_value
-        self._worker_id = worker_id
-        self._limit = limit
-        self._left_to_others = left_to_others
-        self._hold = hold
-        self._load = Load(schema, shard_value, (), ())
-        self.is_routing = is_routing
-        self.routed = Routed((), 0, (), ())
-        self.unrouted = Unrouted(is_more=False, is_retry=False)
-        self.claimed: list[ClaimedRun] = []
-        self.wake_in: float | None = None
-        """Seconds until the next run wakes that was not claimed, ``None`` if none sleeps."""
-        self.held: list[str] = []
 
-    def statements(self) -> list[Statement[Any]]:
-        """What routing wakes is claimed in the same breath."""
-        schema, shard_value, worker_id = self._schema, self._shard_value, self._worker_id
-        routing: list[Statement[Any]] = []
-        claiming: list[Statement[Any]] = []
-        if self.is_routing:
-            routing.append(route_events(schema, shard_value, worker_id, _MOST_ROUTED))
-            routing.append(unrouted_events(schema, shard_value, worker_id))
-        if self._limit > 0:
-            claiming.append(claim_runs(schema, shard_value, worker_id, self._limit, self._left_to_others))
-            claiming.append(next_wake(schema, shard_value, self._left_to_others))
-        return [*routing, *claiming]
-
-    def follows(self, answers: Sequence[Any]) -> list[Statement[Any]]:
-        """Parents are told, and runs that were claimed before get back what they have; one on its first claim has
-        nothing."""
-        if self.is_routing:
-            self.routed, self.unrouted, *answers = answers
-        if self._limit > 0:
-            self.claimed, self.wake_in = answers
-        returning = [run for run in self.claimed if run.epoch > 1]
-        self.held = [run.run_id for run in returning if self._hold(run)]
-        at_hand = set(self.held)
-        replayed = [run.run_id for run in returning if run.run_id not in at_hand]
-        self._load = Load(self._schema, self._shard_value, replayed, self.held)
-        return [*tell_parents(self._schema, self.routed.children), *self._load.statements()]
-
-    def comebacks(self) -> dict[str, Comeback]:
-        """By run id, of the claimed runs that come back."""
-        return self._load.comebacks()
+@operation
+def follow_up(shard_value: str, routed: Routed, *, is_retry: bool) -> Requests[bool]:
+    """What routing leaves to do: ends are announced, and runs that are to be retried are queued. Answers whether there
+    were such runs."""
+    announcing = [*announce_ended(routed.ended), *announce_told(routed.children)]
+    if not is_retry:
+        yield from Batch(announcing)
+        return False
+    (retried,) = yield from Begin([retry_runs(shard_value, _MAX_RETRIED)])
+    runs = [(run.run_id, run.epoch) for run in retried]
+    yield from Commit([forget_failed_steps(shard_value, runs)], then=announcing)
+    return bool(retried)

@@ -22,7 +22,6 @@ from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow
 from durable.core.shards import shard_values
 from durable.postgres.conninfo import check_conninfo_or_pool
-from durable.postgres.drive import run_async
 from durable.postgres.outages import is_outage
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema
@@ -30,7 +29,7 @@ from durable.store.settings import read_settings
 from durable.worker.callbacks import Callbacks
 from durable.worker.database import Database, Pool
 from durable.worker.dispatcher import Dispatcher
-from durable.worker.executions import Executor
+from durable.worker.executions import Executions
 from durable.worker.journal import Journal
 from durable.worker.lease import Lease
 from durable.worker.listener import Listener
@@ -111,7 +110,7 @@ class Worker:
         self._lease: Lease | None = None
         self._listener: Listener | None = None
         self._scheduler: Scheduler | None = None
-        self._executor: Executor | None = None
+        self._executions: Executions | None = None
         self._dispatchers: dict[str, Dispatcher] = {}
 
     # life
@@ -183,8 +182,8 @@ class Worker:
         return WorkerStatus(
             worker_id=self._lease.worker_id if self._lease else None,
             state=self._state,
-            active_runs=self._executor.active_runs if self._executor else 0,
-            resident_runs=self._executor.resident_runs if self._executor else 0,
+            active_runs=self._executions.active_runs if self._executions else 0,
+            resident_runs=self._executions.resident_runs if self._executions else 0,
             is_listening=self._listener is not None and self._listener.is_connected,
             is_lease_held=self._lease is not None and self._lease.is_held,
         )
@@ -205,7 +204,7 @@ class Worker:
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[tuple[Database, int | None]]:
         """The database and its shard count; ``None`` if the worker was stopped before it answered."""
-        database = Database(self._conninfo_or_pool)
+        database = Database(self._conninfo_or_pool, self._schema)
         await database.open()
         try:
             yield database, await self._first_contact(database)
@@ -216,7 +215,7 @@ class Worker:
         while not self._stop.is_set():
             try:
                 async with database.engine() as connection:
-                    return (await run_async(connection, read_settings(self._schema))).shard_count
+                    return (await connection.run(read_settings())).shard_count
             except (psycopg.Error, OSError) as error:
                 if not is_outage(error):
                     raise
@@ -229,7 +228,6 @@ class Worker:
     def _assemble(self, database: Database, shard_count: int) -> _Parts:
         lease = self._lease = Lease(
             database,
-            self._schema,
             [workflow.name for workflow in self._workflows],
             shard_count,
             lease=self._lease_seconds,
@@ -243,12 +241,11 @@ class Worker:
             return lease.worker_id
 
         callbacks = Callbacks()
-        journal = Journal(database, callbacks, self._schema, worker_id)
-        executor = self._executor = Executor(
+        journal = Journal(database, callbacks, worker_id)
+        executions = self._executions = Executions(
             database,
             journal,
             callbacks,
-            self._schema,
             worker_id,
             codec=self._codec,
             max_resident=self._max_resident,
@@ -261,14 +258,13 @@ class Worker:
                 workflow,
                 shard_values(workflow.name, shard_count),
                 database,
-                executor,
-                self._schema,
+                executions,
                 worker_id,
                 poll_interval=self._poll_interval,
                 max_poll_interval=self._current_max_poll_interval,
                 max_strikes=self._max_strikes,
             )
-        return _Parts(database, lease, journal, executor)
+        return _Parts(database, lease, journal, executions)
 
     async def _work(self, parts: _Parts) -> None:
         if not await self._started(parts.lease):
@@ -278,8 +274,8 @@ class Worker:
         if self._notify:
             self._listener = Listener(parts.database, self._channel, caught_up=self._poll_all, notified=self._notified)
             duties.append(asyncio.create_task(self._listener.run()))
-        names, shard_count = list(self._dispatchers), parts.executor.shard_count
-        scheduler = self._scheduler = Scheduler(parts.database, self._schema, names, shard_count)
+        names, shard_count = list(self._dispatchers), parts.executions.shard_count
+        scheduler = self._scheduler = Scheduler(parts.database, names, shard_count)
         duties.append(asyncio.create_task(scheduler.run()))
         self._state = "running"
         self._ready.set()
@@ -315,7 +311,7 @@ class Worker:
     async def _shut_down(self, duties: list[asyncio.Task[None]], parts: _Parts) -> None:
         await cancel_and_wait(duties)
         parts.lease.announce_departure()
-        await parts.executor.drain(self._patience)
+        await parts.executions.drain(self._patience)
         flushed = asyncio.create_task(_flush(parts))
         patience = _FLUSH_SECONDS if parts.lease.is_in_touch else _OUT_OF_TOUCH_SECONDS
         _, unfinished = await asyncio.wait({flushed}, timeout=patience)
@@ -323,7 +319,7 @@ class Worker:
             await cancel_and_wait([flushed])
             _logger.error("the database did not take the last records; their runs go on elsewhere")
             await parts.journal.close()
-        asyncio.get_running_loop().call_soon(parts.executor.close)
+        asyncio.get_running_loop().call_soon(parts.executions.close)
         await asyncio.to_thread(parts.lease.stop)
 
     def _current_max_poll_interval(self) -> float:
@@ -355,8 +351,8 @@ class Worker:
             dispatcher.work_arrived(shard_value, is_event=is_event)
 
     def _lost(self) -> None:
-        if self._executor is not None:
-            self._executor.abandon_all()
+        if self._executions is not None:
+            self._executions.abandon_all()
         self._poll_all()
 
     def _raised(self, shard_count: int) -> None:
@@ -368,11 +364,11 @@ class _Parts(msgspec.Struct, frozen=True):
     database: Database
     lease: Lease
     journal: Journal
-    executor: Executor
+    executions: Executions
 
 
 async def _flush(parts: _Parts) -> None:
-    await parts.executor.becomes_idle()
+    await parts.executions.becomes_idle()
     await parts.journal.drain()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from importlib.resources import files
 from typing import LiteralString
 
@@ -30,7 +29,6 @@ def in_schema(sql: str, schema: str) -> LiteralString:
     return _QUALIFIER.sub(lambda _: f'"{schema}".', sql)  # pyright: ignore[reportReturnType]
 
 
-@cache
-def query(name: str, schema: str) -> LiteralString:
+def query_text(name: str, schema: str) -> LiteralString:
     """The text of ``queries/<name>.sql`` for that schema."""
     return in_schema(files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8"), schema)

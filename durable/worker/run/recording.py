@@ -12,14 +12,14 @@ from durable.core.runs import RunKey
 from durable.store.records import (
     AbandonedWait,
     AnsweredWait,
+    CancelMemo,
+    ChildMemo,
     ClaimedRun,
     Event,
     MetRequest,
-    NewChild,
     OpenedWait,
     OrderedStep,
     Record,
-    StepMemo,
     UnwantedChild,
 )
 from durable.worker.run.step_calls import Finished
@@ -44,22 +44,30 @@ class Recording:
         """A step finished. Of a transaction only the order is still to be written; a child is still to be begun."""
         if finished.is_stored:
             self.record.entries.append(OrderedStep(call.key, seq))
+        elif isinstance(call, StartChild) and isinstance(finished.outcome, Value):
+            self.record.entries.append(
+                ChildMemo(
+                    key=call.key,
+                    seq=seq,
+                    run_key=call.begun(finished.outcome.text),
+                    workflow_name=call.workflow.name,
+                    version=call.workflow.version,
+                    timeout=call.workflow.timeout,
+                    input=call.input,
+                )
+            )
         else:
             self.record.entries.append(finished.memo(call, seq))
-        if isinstance(call, StartChild) and isinstance(finished.outcome, Value):
-            workflow, run_key = call.workflow, call.begun(finished.outcome.text)
-            child = NewChild(run_key, workflow.name, workflow.version, workflow.timeout, call.input)
-            self.record.entries.append(child)
 
     def opened(self, call: Wait) -> None:
         """A wait began."""
         match call:
             case WaitEvent():
-                wait = OpenedWait(call.key, call.event_name, call.timeout, None)
+                wait = OpenedWait(call.key, event_name=call.event_name, wake_in=call.timeout)
             case WaitChild():
-                wait = OpenedWait(call.key, None, None, None, call.run_key.run_id)
+                wait = OpenedWait(call.key, child_run_id=call.run_key.run_id)
             case Sleep():
-                wait = OpenedWait(call.key, None, None if call.until else call.seconds, call.until)
+                wait = OpenedWait(call.key, wake_in=None if call.until else call.seconds, until=call.until)
             case _:
                 unreachable(call)
         self.record.entries.append(wait)
@@ -87,7 +95,5 @@ class Recording:
 
     def cancelled(self, cancel: Cancel, seq: int) -> None:
         """The run was cancelled."""
-        self.record.entries.append(
-            StepMemo(cancel.key, "cancel", seq, cancel.cause, 1, 0.0, input=None, output=cancel.text, error=None)
-        )
+        self.record.entries.append(CancelMemo(seq, cancel.cause, cancel.text))
         self.record.is_cancelled = True

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor as ThreadPool
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import psycopg
@@ -20,9 +20,9 @@ from durable.core.failures import error_info
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.history import Failure, Value
 from durable.postgres.outages import is_outage
-from durable.postgres.pipeline import commit, run
+from durable.postgres.pipeline import run
 from durable.store.records import StepMemo
-from durable.store.transaction_steps import find_transaction_memo, lock_run, store_transaction_memo
+from durable.store.transaction_steps import Ownership, find_committed, store_transaction_memo
 from durable.worker.database import Database
 
 _JITTER = 0.25
@@ -45,16 +45,6 @@ class Finished(msgspec.Struct, frozen=True):
         output = self.outcome.text if isinstance(self.outcome, Value) else None
         error = self.outcome.error.text if isinstance(self.outcome, Failure) else None
         return StepMemo(call.key, call.kind, seq, call.name, self.attempts, self.took, self.input, output, error)
-
-
-class Ownership(msgspec.Struct, frozen=True):
-    """By what right a transaction step stores its memo."""
-
-    schema: str
-    shard_value: str
-    worker_id: str
-    run_id: str
-    epoch: int
 
 
 class Fenced(DurableError):
@@ -102,7 +92,6 @@ def run_transaction(
 ) -> Coroutine[Any, Any, Finished]:
     """Calls the function of ``ctx.transaction`` and commits its work with its memo. Raises ``Fenced`` or
     ``Interrupted``."""
-    common = (ownership.schema, ownership.shard_value)
     in_doubt = False
 
     async def attempt(number: int, what: str) -> str:
@@ -122,10 +111,7 @@ def run_transaction(
         value = await _within(call, call.fn(connection, *call.args))
         output = codec.encode(value, what)
         store = store_transaction_memo(
-            *common,
-            ownership.worker_id,
-            run_id=ownership.run_id,
-            epoch=ownership.epoch,
+            ownership,
             step_key=call.key,
             fn=call.name,
             attempts=number,
@@ -133,7 +119,7 @@ def run_transaction(
             output=output,
         )
         in_doubt = True
-        if not await run(connection, store):
+        if not await run(connection, database.schema, store):
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
@@ -142,13 +128,11 @@ def run_transaction(
 
 async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
     """The output of an earlier try whose end was not heard of. Raises ``Fenced``."""
-    schema, shard_value, run_id = ownership.schema, ownership.shard_value, ownership.run_id
-    lock = lock_run(schema, shard_value, ownership.worker_id, run_id=run_id, epoch=ownership.epoch)
     async with database.engine() as connection:
-        is_ours, memo = await commit(connection, [lock, find_transaction_memo(schema, shard_value, run_id, call.key)])
-    if not is_ours:
-        raise Fenced(f"run {run_id} belongs to another worker")
-    return cast(str | None, memo)
+        committed = await connection.run(find_committed(ownership, call.key))
+    if not committed.is_ours:
+        raise Fenced(f"run {ownership.run_id} belongs to another worker")
+    return committed.output
 
 
 async def _with_retries(

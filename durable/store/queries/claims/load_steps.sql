@@ -1,3 +1,4 @@
-SELECT run_id::text, step_key, kind, fn, seq, carried, output::text, error::text
+-- The name of a cancel is its cause.
+SELECT run_id::text, step_key, kind, coalesce(cancel_cause, fn) AS name, seq, carried, output::text, error::text
 FROM durable.steps
 WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY(%(run_ids)s::uuid[])

@@ -1,4 +1,5 @@
--- The run leaves the worker until its first open wait ends, or its deadline comes.
+-- The run leaves the worker until its first open wait ends, or its deadline comes. Until version 5 of the schema, a
+-- wait for a child kept the child's id as the name of an event.
 UPDATE durable.runs AS run
 SET status = CASE WHEN open.names IS NULL AND open.children IS NULL THEN 'sleeping' ELSE 'waiting_event' END,
     awaits = CASE WHEN open.children IS NULL THEN open.names ELSE coalesce(open.names, '{}') END,
@@ -6,7 +7,8 @@ SET status = CASE WHEN open.names IS NULL AND open.children IS NULL THEN 'sleepi
 FROM (
     SELECT ours.run_id, ours.epoch, min(wait.wake_at) AS wake_at,
            pg_catalog.array_agg(wait.event_name) FILTER (WHERE wait.wait_type = 'event') AS names,
-           pg_catalog.array_agg(wait.event_name::uuid) FILTER (WHERE wait.wait_type = 'child_result') AS children
+           pg_catalog.array_agg(coalesce(wait.child_run_id, wait.event_name::uuid))
+               FILTER (WHERE wait.wait_type = 'child_result') AS children
     FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)
     JOIN durable.waits AS wait
       ON wait.workflow_name_shard = %(shard_value)s AND wait.run_id = ours.run_id AND wait.satisfied_at IS NULL
@@ -15,4 +17,4 @@ FROM (
 ) AS open
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = open.run_id AND run.epoch = open.epoch
   AND run.run_id = ANY (%(run_ids)s::uuid[]) AND coalesce(run.worker_id = %(worker_id)s, false)
-RETURNING run.run_id::text, extract(epoch FROM run.next_wake_at - run.updated_at)::float8
+RETURNING run.run_id::text, extract(epoch FROM run.next_wake_at - run.updated_at)::float8 AS wake_in

@@ -21,4 +21,4 @@ WITH gone AS MATERIALIZED (
 )
 DELETE FROM durable.runs
 WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (ARRAY(SELECT run_id FROM gone))
-RETURNING run_id
+RETURNING run_id::text

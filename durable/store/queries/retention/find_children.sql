@@ -1,5 +1,4 @@
--- The keys of the children that those runs have begun, as JSON.
-SELECT run_id::text, output::text
+-- The children that those runs have begun.
+SELECT run_id::text, child_shard, child_run_id::text
 FROM durable.steps
-WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (%(run_ids)s::uuid[])
-  AND kind = 'child' AND status = 'completed'
+WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (%(run_ids)s::uuid[]) AND child_run_id IS NOT NULL

@@ -1,5 +1,5 @@
 -- The first shard value after that one under which there is anything. Null: none.
-SELECT min(first.shard_value)
+SELECT min(first.shard_value) AS shard_value
 FROM (
     SELECT min(workflow_name_shard) AS shard_value FROM durable.runs WHERE workflow_name_shard > %(after)s
     UNION ALL

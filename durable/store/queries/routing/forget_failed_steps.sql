@@ -16,8 +16,7 @@ WITH mine AS MATERIALIZED (
     LEFT JOIN durable.events AS child
       ON child.workflow_name_shard = %(shard_value)s AND child.run_id = memo.run_id AND child.kind = 'child'
      AND child.run_id = ANY (%(run_ids)s::uuid[])
-     AND child.event_id = CASE WHEN memo.kind = 'child' THEN pg_catalog.right(memo.output #>> '{}'::text[], 36)::uuid END
-     AND NOT pg_catalog.starts_with(child.payload::text, '{"status":"completed"')
+     AND child.event_id = memo.child_run_id AND child.child_status <> 'completed'
     WHERE memo.status = 'failed' OR memo.kind = 'cancel' OR child.event_id IS NOT NULL
 ), ours AS MATERIALIZED (
     SELECT run_id, min(seq) AS first_failed

@@ -64,14 +64,9 @@ WITH locked AS MATERIALIZED (
       AND verdicts.verdict = 'end' AND wait.satisfied_at IS NULL
 )
 SELECT arrived.run_id::text, arrived.event_id::text, arrived.kind, arrived.name, arrived.payload::text,
-       arrived.status = 'running', became.woken, became.ended, became.errors, became.parent_shards, became.parent_run_ids
+       arrived.status = 'running' AS is_live, moved.status AS became,
+       CASE WHEN moved.status = 'cancelled' THEN moved.error::text END AS error,
+       moved.parent_shard, moved.parent_run_id::text
 FROM arrived
-CROSS JOIN (
-    SELECT count(*) FILTER (WHERE status = 'queued') AS woken,
-           pg_catalog.array_agg(run_id::text) FILTER (WHERE status = 'cancelled') AS ended,
-           pg_catalog.array_agg(error::text) FILTER (WHERE status = 'cancelled') AS errors,
-           pg_catalog.array_agg(parent_shard) FILTER (WHERE status = 'cancelled') AS parent_shards,
-           pg_catalog.array_agg(parent_run_id::text) FILTER (WHERE status = 'cancelled') AS parent_run_ids
-    FROM moved
-) AS became
+LEFT JOIN moved ON moved.run_id = arrived.run_id
 ORDER BY arrived.created_at, arrived.event_id

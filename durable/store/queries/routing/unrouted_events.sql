@@ -1,6 +1,7 @@
 -- Whether events are left that this worker could route, their runs were locked just now; and whether runs that have ended
 -- are to be retried.
-SELECT coalesce(bool_or(event.kind <> 'retry'), false), coalesce(bool_or(event.kind = 'retry'), false)
+SELECT coalesce(bool_or(event.kind <> 'retry'), false) AS is_more,
+       coalesce(bool_or(event.kind = 'retry'), false) AS is_retry
 FROM durable.events AS event
 JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
 WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL

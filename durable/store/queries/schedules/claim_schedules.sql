@@ -1,6 +1,6 @@
 -- Schedules that are due, of workflows that this worker knows; held until the transaction that moves them on commits.
 SELECT schedule_id, workflow_name, version, expression, timezone, input::text, catch_up, overlap, jitter, run_timeout,
-       starts_at, ends_at, anchor_at, next_tick_at, buffered_tick_at, last_run, now()
+       starts_at, ends_at, anchor_at, next_tick_at, buffered_tick_at, last_run, now() AS now
 FROM durable.schedules
 WHERE NOT paused AND problem IS NULL AND due_at <= now() AND workflow_name = ANY(%(workflows)s::text[])
 ORDER BY due_at

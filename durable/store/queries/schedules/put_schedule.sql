@@ -13,4 +13,4 @@ SET workflow_name = excluded.workflow_name, version = excluded.version, expressi
     anchor_at = CASE WHEN %(keeps)s::boolean THEN schedule.anchor_at ELSE excluded.anchor_at END,
     next_tick_at = CASE WHEN %(keeps)s::boolean THEN schedule.next_tick_at ELSE excluded.next_tick_at END,
     due_at = CASE WHEN %(keeps)s::boolean THEN schedule.due_at ELSE excluded.due_at END
-RETURNING created_at = updated_at
+RETURNING created_at = updated_at AS is_new

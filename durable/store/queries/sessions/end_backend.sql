@@ -1,1 +1,1 @@
-SELECT pg_catalog.pg_terminate_backend(%(pid)s)
+SELECT pg_catalog.pg_terminate_backend(%(pid)s) AS is_terminated

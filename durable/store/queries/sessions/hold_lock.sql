@@ -1,1 +1,1 @@
-SELECT pg_catalog.pg_try_advisory_lock(%(key)s::bigint)
+SELECT pg_catalog.pg_try_advisory_lock(%(key)s::bigint) AS is_locked

@@ -1,5 +1,5 @@
 -- Owners of running runs that no workers row stands for: removed by hand, or a claim that met its own removal.
-SELECT DISTINCT run.worker_id
+SELECT DISTINCT run.worker_id::text AS worker_id
 FROM durable.runs AS run
 WHERE run.workflow_name_shard = %(shard_value)s AND run.status = 'running'
   AND NOT EXISTS (SELECT 1 FROM durable.workers AS worker WHERE worker.worker_id = run.worker_id)

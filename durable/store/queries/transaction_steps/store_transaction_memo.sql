@@ -11,4 +11,4 @@ INSERT INTO durable.steps
 SELECT %(shard_value)s, ours.run_id, %(step_key)s, 'transaction', 'completed', %(fn)s, %(attempts)s,
        now(), %(input)s::json, %(output)s::json
 FROM ours
-RETURNING 1
+RETURNING run_id::text

@@ -6,8 +6,9 @@ WITH alive AS (
     WHERE worker_id = %(worker_id)s
     RETURNING worker_id
 )
-SELECT EXISTS (SELECT FROM alive), settings.shard_count, suspect.worker_id, suspect.workflows, suspect.lock_key,
-       suspect.heartbeat_at < now() - make_interval(secs => suspect.lease)
+SELECT EXISTS (SELECT FROM alive) AS is_known, settings.shard_count, suspect.worker_id::text AS suspect_id,
+       suspect.workflows, suspect.lock_key,
+       suspect.heartbeat_at < now() - make_interval(secs => suspect.lease) AS is_stale
 FROM durable.settings AS settings
 LEFT JOIN durable.workers AS suspect
   ON suspect.worker_id <> %(worker_id)s

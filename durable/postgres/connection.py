@@ -1,0 +1,38 @@
+"""A connection of the engine's own: what runs its operations, and the schema that they are about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from durable.postgres import pipeline
+from durable.postgres.silence import ANSWER_SECONDS, answering
+from durable.store.operation import Operation
+from durable.store.statement import T
+
+
+class EngineConnection:
+    """A psycopg connection in autocommit, and a schema. A worker has one schema for life, so no statement names it."""
+
+    __slots__ = ("psycopg", "schema")
+
+    def __init__(self, connection: AsyncConnection[Any], schema: str) -> None:
+        self.psycopg = connection
+        self.schema = schema
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Runs an operation to its end, however long the server takes."""
+        return await pipeline.run(self.psycopg, self.schema, operation)
+
+    async def answer(self, operation: Operation[T], seconds: float = ANSWER_SECONDS) -> T:
+        """As ``run``, and hangs up if the operation has not ended within that many seconds."""
+        with answering(self.psycopg, seconds):
+            return await self.run(operation)
+
+    @property
+    def is_closed(self) -> bool:
+        return self.psycopg.closed
+
+    async def close(self) -> None:
+        await self.psycopg.close()
