@@ -228,7 +228,7 @@ CREATE TABLE durable.workers (
     workflows    text[]           NOT NULL,
     lease        double precision NOT NULL CHECK (lease > 0),   -- seconds
     started_at   timestamptz      NOT NULL DEFAULT now(),
-    heartbeat_at timestamptz      NOT NULL DEFAULT now(),
+    heartbeat_at timestamptz      NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT workers_lease CHECK (lease <= 3155760000)        -- a century
 ) WITH (
     fillfactor = 50,

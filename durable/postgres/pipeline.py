@@ -53,8 +53,8 @@ async def _round_trip(
 async def _transaction(
     connection: AsyncConnection[Any], schema: str, running: Running[T], first: Begin | Commit
 ) -> None:
-    """Runs the operation up to its commit, and gives it the answers to that. If it ends before, the transaction is rolled
-    back."""
+    """Runs the operation up to its commit, and gives it the answers to that. If it ends before, the transaction is
+    rolled back."""
     request: Batch = first
     try:
         async with _pipeline(connection) as pipeline:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import ParamSpec, TypeAlias
+from typing import TypeAlias, TypeVarTuple
 
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 _Call: TypeAlias = tuple[Callable[..., None], tuple[object, ...]]
 
@@ -27,7 +27,7 @@ class Callbacks:
         self._calls: deque[_Call] = deque()
         self._is_on = False
 
-    def soon(self, call: Callable[P, None], *arguments: P.args, **_: P.kwargs) -> None:
+    def soon(self, call: Callable[[*Ts], None], *arguments: *Ts) -> None:
         """Calls it in one of the next turns."""
         self._calls.append((call, arguments))
         self._go_on()

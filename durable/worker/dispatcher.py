@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from durable.store.channels import announce_runs
 from durable.store.statement import Batch
 from durable.store.takeovers import take_over
 from durable.worker.asides import Asides
+from durable.worker.clock import Clock
 from durable.worker.database import Database
 from durable.worker.executions import Executions
 from durable.worker.visit import Visited, follow_up, visit
@@ -46,6 +46,7 @@ class Dispatcher:
         database: Database,
         executions: Executions,
         worker_id: Callable[[], str],
+        clock: Clock,
         *,
         poll_interval: float,
         max_poll_interval: Callable[[], float],
@@ -58,6 +59,8 @@ class Dispatcher:
         self._database = database
         self._executions = executions
         self._worker_id = worker_id
+        self._clock = clock
+        self._asides = Asides(clock)
         self._poll_interval = poll_interval
         self._max_poll_interval = max_poll_interval
         self._max_strikes = max_strikes
@@ -67,7 +70,6 @@ class Dispatcher:
         self._to_route: set[str] = set(shard_values)
         self._to_give_up: dict[str, bool] = {}
         self._wakes: dict[str, float] = {}
-        self._asides = Asides()
         self._to_hand_over: set[str] = set()
         self._handed_over = float("-inf")
 
@@ -100,14 +102,14 @@ class Dispatcher:
     def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
         """A run may be ours by its row, and is not executed here. It is given up; as a strike where that may be its own
         doing."""
-        asyncio.get_running_loop().call_later(_LOST_SECONDS, self._give_up, shard_value, is_strike)
+        self._clock.call_later(_LOST_SECONDS, self._give_up, shard_value, is_strike)
 
     def _give_up(self, shard_value: str, is_strike: bool) -> None:  # noqa: FBT001 - call_later knows no keywords
         self._to_give_up[shard_value] = is_strike or self._to_give_up.get(shard_value, False)
         self._awake.set()
 
     def _note_wake(self, shard_value: str, wake_in: float) -> None:
-        moment = time.monotonic() + wake_in
+        moment = self._clock.monotonic() + wake_in
         self._wakes[shard_value] = min(moment, self._wakes.get(shard_value, moment))
 
     def raise_shards(self, shard_values: Sequence[str]) -> None:
@@ -155,22 +157,20 @@ class Dispatcher:
     async def _wait(self) -> None:
         timeout = self._interval
         if self._wakes:
-            timeout = max(min(timeout, min(self._wakes.values()) - time.monotonic()), _SOONEST)
-        try:
-            async with asyncio.timeout(timeout):
-                await self._awake.wait()
-        except TimeoutError:
-            now = time.monotonic()
-            due = [shard_value for shard_value, moment in self._wakes.items() if moment <= now + 0.001]
-            self._to_claim.update(due)
-            if due and self._executions.free_places(self.workflow) == 0:
-                self._to_hand_over.update(due)
-                for shard_value in due:
-                    del self._wakes[shard_value]
-            if not due:
-                self._to_claim.update(self._shard_values)
-                self._to_route.update(self._shard_values)
-                self._interval = min(self._interval * 2, max(self._max_poll_interval(), self._poll_interval))
+            timeout = max(min(timeout, min(self._wakes.values()) - self._clock.monotonic()), _SOONEST)
+        if await self._clock.wait(self._awake, timeout):
+            return
+        now = self._clock.monotonic()
+        due = [shard_value for shard_value, moment in self._wakes.items() if moment <= now + 0.001]
+        self._to_claim.update(due)
+        if due and self._executions.free_places(self.workflow) == 0:
+            self._to_hand_over.update(due)
+            for shard_value in due:
+                del self._wakes[shard_value]
+        if not due:
+            self._to_claim.update(self._shard_values)
+            self._to_route.update(self._shard_values)
+            self._interval = min(self._interval * 2, max(self._max_poll_interval(), self._poll_interval))
 
     async def _pass(self) -> bool:
         found = False
@@ -195,7 +195,7 @@ class Dispatcher:
             raise
         except (psycopg.Error, OSError) as error:
             self._report(shard_value, error)
-            asyncio.get_running_loop().call_later(self._poll_interval, self._look_again, shard_value)
+            self._clock.call_later(self._poll_interval, self._look_again, shard_value)
             return None
 
     def _report(self, what: str, error: Exception) -> None:
@@ -251,12 +251,11 @@ class Dispatcher:
         if is_retried or (visited.routed.woken and limit == 0):
             self._to_claim.add(shard_value)
         if visited.unrouted.is_more:
-            loop = asyncio.get_running_loop()
-            loop.call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
+            self._clock.call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
 
     async def _hand_over(self) -> None:
         """Runs are due, and there is no place for them here: others may have some, and need not know."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now - self._handed_over < self._poll_interval:
             return
         self._handed_over = now

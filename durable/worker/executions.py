@@ -11,15 +11,17 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from durable.core.codec.json_codec import Codec
-from durable.core.replay.commands import Execute, Transact
+from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.history import NO_HISTORY
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
-from durable.store.records import ClaimedRun, Comeback, Event, Wake, Written
+from durable.store.records import ClaimedRun, Comeback, Event, Written
 from durable.store.transaction_steps import Ownership
 from durable.worker.callbacks import Callbacks
+from durable.worker.clock import Clock
 from durable.worker.database import Database
 from durable.worker.journal import Journal
+from durable.worker.run.draws import draw
 from durable.worker.run.execution import Execution
 from durable.worker.run.step_calls import Finished, run_step, run_transaction
 
@@ -47,6 +49,7 @@ class Executions:
         database: Database,
         journal: Journal,
         callbacks: Callbacks,
+        clock: Clock,
         worker_id: Callable[[], str],
         *,
         codec: Codec,
@@ -56,7 +59,8 @@ class Executions:
         shard_count: Callable[[], int],
     ) -> None:
         self.codec = codec
-        self.shard_count = shard_count
+        self.clock = clock
+        self._shard_count = shard_count
         self._database = database
         self._journal = journal
         self._callbacks = callbacks
@@ -131,11 +135,10 @@ class Executions:
                 continue
             if parked is not None:
                 parked.close()
-            execution = self._active[claimed.run_id] = Execution(self, workflow, shard_value, claimed)
             history = (comeback.history if comeback else None) or NO_HISTORY
-            wake: Wake | None = comeback.wake if comeback else None
+            execution = self._active[claimed.run_id] = Execution(self, workflow, shard_value, claimed, history)
             execution.is_draining = self._is_draining
-            self._callbacks.soon(execution.begin, history, wake)
+            self._callbacks.soon(execution.begin, comeback.wake if comeback else None)
 
     def deliver(self, event: Event) -> None:
         """Hands an event to its run, if that is being executed here."""
@@ -154,14 +157,17 @@ class Executions:
 
     # for the executions
 
+    def draw(self, execution: Execution, call: Draw | StartChild) -> Finished:
+        return draw(call, execution.attempt.codec, execution.attempt.now, self._shard_count)
+
     def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
         attempt, key = execution.attempt, execution.run_key
         if isinstance(call, Transact):
             ownership = Ownership(key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch)
             return self._loop.create_task(
-                run_transaction(call, attempt.codec, self._database, ownership, self._stopping)
+                run_transaction(call, attempt.codec, self._database, ownership, self.clock, self._stopping)
             )
-        return self._loop.create_task(run_step(call, attempt.codec, self._threads, self._stopping))
+        return self._loop.create_task(run_step(call, attempt.codec, self._threads, self.clock, self._stopping))
 
     def mark(self, execution: Execution) -> None:
         self._journal.mark(execution.run_key.workflow_name_shard, execution)

@@ -11,6 +11,7 @@ import psycopg
 from durable.postgres.connection import EngineConnection
 from durable.postgres.outages import is_outage
 from durable.store.schedules import next_due, postpone_schedule
+from durable.worker.clock import Clock
 from durable.worker.database import Database
 from durable.worker.due_schedules import TurnsFailed, take_turns
 
@@ -27,10 +28,13 @@ _RETRY_SECONDS = 0.5
 class Scheduler:
     """One in each worker, for the schedules of its workflows; any number of them share the work."""
 
-    def __init__(self, database: Database, workflows: Sequence[str], shard_count: Callable[[], int]) -> None:
+    def __init__(
+        self, database: Database, workflows: Sequence[str], shard_count: Callable[[], int], clock: Clock
+    ) -> None:
         self._database = database
         self._workflows = list(workflows)
         self._shard_count = shard_count
+        self._clock = clock
         self._awake = asyncio.Event()
 
     def wake(self) -> None:
@@ -49,11 +53,7 @@ class Scheduler:
                 else:
                     _logger.exception("looking for due schedules failed")
                 pause = _RETRY_SECONDS
-            try:
-                async with asyncio.timeout(pause):
-                    await self._awake.wait()
-            except TimeoutError:
-                pass
+            await self._clock.wait(self._awake, pause)
 
     async def _pass(self) -> float:
         """Returns the seconds until the next look."""

@@ -27,6 +27,7 @@ from durable.store.channels import work_channel
 from durable.store.queries import check_schema
 from durable.store.settings import read_settings
 from durable.worker.callbacks import Callbacks
+from durable.worker.clock import Clock
 from durable.worker.database import Database, Pool
 from durable.worker.dispatcher import Dispatcher
 from durable.worker.executions import Executions
@@ -86,6 +87,7 @@ class Worker:
         max_resident: int = 10_000,
         max_threads: int = 64,
         max_strikes: int = 5,
+        clock: Clock | None = None,
     ) -> None:
         if not isinstance(conninfo_or_pool, AsyncConnectionPool):
             check_conninfo_or_pool(conninfo_or_pool, "a Worker takes a conninfo or a psycopg_pool.AsyncConnectionPool")
@@ -95,6 +97,7 @@ class Worker:
         self._max_strikes = whole_number("max_strikes", max_strikes, 1)
         self._conninfo_or_pool = conninfo_or_pool
         self._schema = check_schema(schema)
+        self._clock = Clock() if clock is None else clock
         self._codec: Codec = JsonCodec() if codec is None else codec
         check_codec(self._codec)
         self._poll_interval = positive("poll_interval", poll_interval)
@@ -246,6 +249,7 @@ class Worker:
             database,
             journal,
             callbacks,
+            self._clock,
             worker_id,
             codec=self._codec,
             max_resident=self._max_resident,
@@ -260,6 +264,7 @@ class Worker:
                 database,
                 executions,
                 worker_id,
+                self._clock,
                 poll_interval=self._poll_interval,
                 max_poll_interval=self._current_max_poll_interval,
                 max_strikes=self._max_strikes,
@@ -274,8 +279,8 @@ class Worker:
         if self._notify:
             self._listener = Listener(parts.database, self._channel, caught_up=self._poll_all, notified=self._notified)
             duties.append(asyncio.create_task(self._listener.run()))
-        names, shard_count = list(self._dispatchers), parts.executions.shard_count
-        scheduler = self._scheduler = Scheduler(parts.database, names, shard_count)
+        names = list(self._dispatchers)
+        scheduler = self._scheduler = Scheduler(parts.database, names, lambda: parts.lease.shard_count, self._clock)
         duties.append(asyncio.create_task(scheduler.run()))
         self._state = "running"
         self._ready.set()

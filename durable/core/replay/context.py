@@ -40,6 +40,7 @@ class Context:
 
     def __init__(
         self,
+        machine: Machine,
         run_key: RunKey,
         workflow_name: str,
         version: int,
@@ -57,10 +58,6 @@ class Context:
         self.scheduled_at = scheduled_at
         """The tick of the schedule that the run was begun for, aware, in UTC; ``None`` if no schedule began it."""
         self._codec = codec or JsonCodec()  # of children whose workflow has none; not that of this workflow
-        self._machine: Machine | None = None
-
-    def attach(self, machine: Machine) -> None:
-        """Called once by the engine, before the workflow starts."""
         self._machine = machine
 
     @property
@@ -76,24 +73,16 @@ class Context:
     @property
     def is_replaying(self) -> bool:
         """Whether the code now runs through what it has already done before."""
-        return self._attached.is_replaying
-
-    @property
-    def _attached(self) -> Machine:
-        if self._machine is None:
-            raise RuntimeError("this Context belongs to no run")
-        return self._machine
+        return self._machine.is_replaying
 
     @overload
     async def execute(
-        self, step_key: str, fn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, retry: RetryPolicy | None = None
+        self, key: str, fn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, retry: RetryPolicy | None = None
     ) -> T: ...
     @overload
-    async def execute(
-        self, step_key: str, fn: Callable[[*Ts], T], /, *args: *Ts, retry: RetryPolicy | None = None
-    ) -> T: ...
+    async def execute(self, key: str, fn: Callable[[*Ts], T], /, *args: *Ts, retry: RetryPolicy | None = None) -> T: ...
     async def execute(  # type: ignore[misc]  # mypy does not see that *args takes *Ts
-        self, step_key: str, fn: Callable[..., object], /, *args: Any, retry: RetryPolicy | None = None
+        self, key: str, fn: Callable[..., object], /, *args: Any, retry: RetryPolicy | None = None
     ) -> object:
         """Runs ``fn(*args)`` at least once and, once it has returned, never again; sync functions run in a thread.
 
@@ -102,12 +91,12 @@ class Context:
         ``DuplicateKey``, ``InvalidArgument`` or ``SerializationError`` before anything is run.
         """
         signature = signature_of(fn)
-        call = Execute(check_key("step_key", step_key), fn, args, retry or _ONCE_RETRIED, signature)
-        return await self._attached.call(call)
+        call = Execute(check_key("key", key), fn, args, retry or _ONCE_RETRIED, signature)
+        return await self._machine.call(call)
 
     async def transaction(
         self,
-        step_key: str,
+        key: str,
         fn: Callable[[AsyncConnection[Any], *Ts], Awaitable[T]],
         /,
         *args: *Ts,
@@ -122,27 +111,27 @@ class Context:
             raise InvalidArgument(
                 "fn", signature.name, "a transaction step is an `async def` taking the transaction first"
             )
-        call = Transact(check_key("step_key", step_key), fn, args, retry or _ONCE_RETRIED, signature)
-        return cast(T, await self._attached.call(call))
+        call = Transact(check_key("key", key), fn, args, retry or _ONCE_RETRIED, signature)
+        return cast(T, await self._machine.call(call))
 
-    async def sleep(self, wait_key: str, duration: timedelta | float) -> None:
+    async def sleep(self, key: str, duration: timedelta | float) -> None:
         """Sleeps that long (seconds) by the database's clock, through crashes and deploys. The worker is freed."""
-        await self._attached.call(Sleep(check_key("wait_key", wait_key), seconds("duration", duration)))
+        await self._machine.call(Sleep(check_key("key", key), seconds("duration", duration)))
 
-    async def sleep_until(self, wait_key: str, moment: datetime) -> None:
+    async def sleep_until(self, key: str, moment: datetime) -> None:
         """Sleeps until an aware datetime by the database's clock; not at all if it has passed."""
-        await self._attached.call(Sleep(check_key("wait_key", wait_key), 0.0, aware("moment", moment)))
+        await self._machine.call(Sleep(check_key("key", key), 0.0, aware("moment", moment)))
 
     @overload
     async def wait_for_event(
-        self, wait_key: str, event_name: str, type: type[T], *, timeout: timedelta | float | None = None
+        self, key: str, event_name: str, type: type[T], *, timeout: timedelta | float | None = None
     ) -> T: ...
     @overload
     async def wait_for_event(
-        self, wait_key: str, event_name: str, type: Any = Any, *, timeout: timedelta | float | None = None
+        self, key: str, event_name: str, type: Any = Any, *, timeout: timedelta | float | None = None
     ) -> Any: ...
     async def wait_for_event(
-        self, wait_key: str, event_name: str, type: Any = Any, *, timeout: timedelta | float | None = None
+        self, key: str, event_name: str, type: Any = Any, *, timeout: timedelta | float | None = None
     ) -> Any:
         """Takes the oldest event of that name published to this run, also one published before the wait.
 
@@ -150,12 +139,12 @@ class Context:
         ``DeserializationError`` if the payload does not fit ``type``.
         """
         call = WaitEvent(
-            check_key("wait_key", wait_key),
+            check_key("key", key),
             check_key("event_name", event_name),
             type,
             None if timeout is None else seconds("timeout", timeout),
         )
-        return await self._attached.call(call)
+        return await self._machine.call(call)
 
     @overload
     async def run_child(self, key: str, wf: Workflow[None, OutputT], input: None = None) -> OutputT: ...
@@ -168,7 +157,7 @@ class Context:
         If this await is cancelled, so is the child. When this run fails or is terminated, the child goes on. A retry of
         this run begins a failed or cancelled child anew and keeps the result of a completed one.
         """
-        handle: ChildHandle[OutputT] = await start_child(self._attached, self._codec, key, wf, input)
+        handle: ChildHandle[OutputT] = await start_child(self._machine, self._codec, key, wf, input)
         return await handle.only_result()
 
     @overload
@@ -177,27 +166,27 @@ class Context:
     async def start_child(self, key: str, wf: Workflow[InputT, OutputT], input: InputT) -> ChildHandle[OutputT]: ...
     async def start_child(self, key: str, wf: Workflow[Any, OutputT], input: object = None) -> ChildHandle[OutputT]:
         """Begins a child once, in the transaction that records it, and does not wait for it; it goes on whatever
-        becomes of this run. ``key`` also takes ``"<key>:result"``, so it has at most 193 bytes.
+        becomes of this run. ``key`` also takes ``"<key>:result"``, so it may have at most 193 bytes.
 
         Raises ``InvalidArgument``, ``SerializationError`` or ``DuplicateKey`` before anything is stored.
         """
-        return await start_child(self._attached, self._codec, key, wf, input)
+        return await start_child(self._machine, self._codec, key, wf, input)
 
     async def random_uuid7(self, key: str) -> UUID:
         """A time-ordered UUID, the same for the same key: the idempotency key for outside effects."""
-        return cast(UUID, await self._attached.call(Draw(check_key("key", key), "random_uuid7")))
+        return cast(UUID, await self._machine.call(Draw(check_key("key", key), "random_uuid7")))
 
     async def random_uint64(self, key: str) -> int:
         """A random integer in [0, 2**64), the same for the same key, from the system's secure source."""
-        return cast(int, await self._attached.call(Draw(check_key("key", key), "random_uint64")))
+        return cast(int, await self._machine.call(Draw(check_key("key", key), "random_uint64")))
 
     async def random(self, key: str) -> float:
         """A random float in [0, 1), the same for the same key."""
-        return cast(float, await self._attached.call(Draw(check_key("key", key), "random")))
+        return cast(float, await self._machine.call(Draw(check_key("key", key), "random")))
 
     async def now(self, key: str) -> datetime:
         """The time by the database's clock, aware, in UTC, the same for the same key."""
-        return cast(datetime, await self._attached.call(Draw(check_key("key", key), "now")))
+        return cast(datetime, await self._machine.call(Draw(check_key("key", key), "now")))
 
 
 class _ReplayAwareLogger(logging.LoggerAdapter[logging.Logger]):

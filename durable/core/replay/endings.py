@@ -47,6 +47,21 @@ RELEASE = Settle(status="queued")
 """Handed back by a worker that stops."""
 
 
+def ending_when_quiet(
+    *, is_active: bool, are_steps_waiting: bool, are_waits_open: bool, is_draining: bool
+) -> Ending | None:
+    """How a run leaves that its machine has not ended; ``None``: it stays.
+
+    It stays while code of a step may be executing. With steps that are to start, or with nothing to wait for, it goes
+    on here, unless the worker is draining. With waits alone it parks.
+    """
+    if is_active:
+        return None
+    if are_steps_waiting or not are_waits_open:
+        return RELEASE if is_draining else None
+    return Park()
+
+
 def ending_of(
     decision: Complete | Fail | EndCancelled | SetAside, policy: RunRetryPolicy, *, attempts: int, set_asides: int
 ) -> Settle:

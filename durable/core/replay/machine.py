@@ -59,7 +59,7 @@ class _Answer(asyncio.Future[Any]):
 class Machine:
     """``start``, then ``resolve`` once for each answered call; both return the commands that follow.
 
-    ``main`` is the workflow's coroutine; it is run on the private loop.
+    ``output`` names the workflow's result in messages.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class Machine:
         "loop",
     )
 
-    def __init__(self, main: Coroutine[Any, Any, Any], history: History, codec: Codec, *, output: str) -> None:
+    def __init__(self, history: History, codec: Codec, *, output: str) -> None:
         self.loop = ReplayLoop()  # type: ignore[abstract]  # what it lacks is refused by name
         self._codec = codec
         self._output = output
@@ -88,15 +88,13 @@ class Machine:
         self._pending: dict[str, _Answer] = {}
         self._used: dict[str, tuple[Kind, str]] = {}
         self._history = history
-        self._known: dict[str, Memo | OpenWait] = {memo.key: memo for memo in history.memos}
-        self._known.update((wait.key, wait) for wait in history.open_waits)
-        self._replay: deque[Memo] | None = deque(history.in_order()) if history.memos else None
-        self._seq = max((memo.seq or 0 for memo in history.memos), default=0)
+        self._known: dict[str, Memo | OpenWait] = {}
+        self._replay: deque[Memo] | None = None
+        self._seq = 0
         self._loose: list[str] = []
         self._mismatch: NondeterminismError | None = None
         self._is_closed = False
         self._cancelled: Cancel | None = None
-        self._main = self.loop.create_task(main)
 
     @property
     def is_replaying(self) -> bool:
@@ -113,8 +111,15 @@ class Machine:
         """Whether the workflow has ended, or may not go on."""
         return self._is_closed or self._mismatch is not None or self._main.done()
 
-    def start(self) -> list[Command]:
-        """Runs the workflow up to its first unanswered calls, answering from the history what it can."""
+    def start(self, main: Coroutine[Any, Any, Any]) -> list[Command]:
+        """Runs the workflow, whose coroutine is ``main``, up to its first unanswered calls, and answers from the
+        history what it can."""
+        history = self._history
+        self._known.update((memo.key, memo) for memo in history.memos)
+        self._known.update((wait.key, wait) for wait in history.open_waits)
+        self._replay = deque(history.in_order()) if history.memos else None
+        self._seq = max((memo.seq or 0 for memo in history.memos), default=0)
+        self._main = self.loop.create_task(main)
         self.loop.run_until_quiet()
         self._answer_carried()
         while self._replay and self._mismatch is None:

@@ -22,15 +22,12 @@ def draw(
     call: Draw | StartChild, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]
 ) -> Finished:
     """A fresh answer. ``now`` tells the time by the database's clock."""
-    return Finished(Value(encoded(call, codec, now, shard_count)), 1, 0.0, None, is_stored=False)
-
-
-def encoded(call: Draw | StartChild, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]) -> str:
-    """The answer alone."""
     if isinstance(call, Draw):
-        return codec.encode(_drawn(call, now), str(call))
-    run_id = str(uuid7())
-    return StartChild.answer(RunKey(shard_value(call.name, run_id, shard_count()), run_id))
+        text = codec.encode(_drawn(call, now), str(call))
+    else:
+        run_id = str(uuid7())
+        text = StartChild.answer(RunKey(shard_value(call.name, run_id, shard_count()), run_id))
+    return Finished(Value(text), 1, 0.0, None, is_stored=False)
 
 
 def _drawn(call: Draw, now: Callable[[], datetime]) -> object:

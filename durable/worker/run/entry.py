@@ -17,6 +17,11 @@ class Abandonable(Protocol):
 
     run_key: RunKey
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing more of the run may happen here."""
+        ...
+
     def abandon(self) -> None:
         """Nothing more of the run happens here."""
         ...
@@ -27,16 +32,21 @@ P = ParamSpec("P")
 
 
 def entry(method: Callable[Concatenate[ExecutionT, P], None]) -> Callable[Concatenate[ExecutionT, P], None]:
-    """A callback of the event loop. What breaks in it costs this run its place, and neither the worker its life nor the
-    run its end: it is claimed anew, and fails when that goes on."""
+    """Marks a callback of the event loop. It does nothing once the execution is gone.
+
+    An exception costs this run its place here, but neither the worker its life nor the run its end: the run is claimed
+    again, and it fails only if that keeps happening.
+    """
 
     @functools.wraps(method)
     def enter(self: ExecutionT, /, *arguments: P.args, **options: P.kwargs) -> None:
+        if self.is_gone:
+            return
         try:
             method(self, *arguments, **options)
         except Exception:
             extra = {"run_key": str(self.run_key)}
-            _logger.exception("run %s broke the engine; it is given up here", self.run_key, extra=extra)
+            _logger.exception("unexpected error while executing run %s; releasing it", self.run_key, extra=extra)
             self.abandon()
 
     return enter

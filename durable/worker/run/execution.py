@@ -1,6 +1,9 @@
 """One claimed run on this worker: performs what its machine commands and feeds it the outcomes.
 
-Everything here runs in callbacks of the event loop, never inside a task (see ``ReplayLoop.run_until_quiet``).
+Everything here runs in callbacks of the event loop, never inside a task (see ``ReplayLoop.run_until_quiet``), and
+touches nothing of the world but the host. An entry (``begin``, ``resume``, ``deliver``, ``flushed``, a step that ended,
+a timer that fired …) feeds the machine, performs the commands that follow, and settles: it starts what may start, has
+written what must be written, and leaves when nothing else is left to do here.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable
+from enum import Enum
 
 from durable.core.errors import unreachable
 from durable.core.replay.commands import (
@@ -27,22 +31,30 @@ from durable.core.replay.commands import (
     WaitChild,
     WaitEvent,
 )
-from durable.core.replay.endings import RELEASE, Ending, Park, Settle, cancelled, ending_of
+from durable.core.replay.endings import RELEASE, Ending, Park, Settle, cancelled, ending_of, ending_when_quiet
 from durable.core.replay.history import ELAPSED, Cancel, History, TimedOut, Value
-from durable.core.replay.machine import Machine
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun, Event, Record, Wake, Written
 from durable.worker.run.attempt import Attempt
-from durable.worker.run.draws import draw
 from durable.worker.run.entry import entry
 from durable.worker.run.host import Host
+from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
 from durable.worker.run.step_calls import Fenced, Finished, Interrupted
-from durable.worker.run.step_tasks import RunningSteps
+from durable.worker.run.step_tasks import StepTasks
 from durable.worker.run.waits import OpenWaits
 
 _logger = logging.getLogger("durable.worker")
+
+
+class _Phase(Enum):
+    """Where an execution is on its way from the claim. A park leads back to ``RUNNING``."""
+
+    CLAIMED = "the machine has not started"
+    RUNNING = "the machine is fed"
+    LEAVING = "the journal writes how the run leaves"
+    GONE = "the run is not here any more"
 
 
 class Execution:
@@ -52,9 +64,9 @@ class Execution:
         "_ending",
         "_flushes",
         "_host",
-        "_is_ending_taken",
-        "_is_gone",
+        "_inbox",
         "_machine",
+        "_phase",
         "_recording",
         "_steps",
         "_waits",
@@ -65,21 +77,31 @@ class Execution:
     )
 
     def __init__(
-        self, host: Host[Execution], workflow: Workflow[object, object], shard_value: str, claimed: ClaimedRun
+        self,
+        host: Host[Execution],
+        workflow: Workflow[object, object],
+        shard_value: str,
+        claimed: ClaimedRun,
+        history: History,
     ) -> None:
         self._host = host
         self.workflow = workflow
         self.run_key = RunKey(shard_value, claimed.run_id)
-        self.attempt = Attempt(workflow, self.run_key, claimed, host.codec)
-        self._machine: Machine | None = None
+        self.attempt = Attempt(workflow, self.run_key, claimed, host.codec, host.clock)
+        self._machine = self.attempt.machine(history)
         self._recording = Recording(claimed)
+        self._phase = _Phase.CLAIMED
         self._ending: Ending | None = None
-        self._is_ending_taken = False
         self._flushes = 0
-        self._steps = RunningSteps()
-        self._waits = OpenWaits()
+        self._steps = StepTasks(host.clock)
+        self._waits = OpenWaits(host.clock)
+        self._inbox = Inbox()
         self.is_draining = False
-        self._is_gone = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing more of the run happens here."""
+        return self._phase is _Phase.GONE
 
     @property
     def is_parked(self) -> bool:
@@ -92,60 +114,58 @@ class Execution:
         return self._ending if isinstance(self._ending, Settle) else None
 
     @entry
-    def begin(self, history: History, wake: Wake | None) -> None:
+    def begin(self, wake: Wake | None) -> None:
         """Runs the workflow from the top. ``wake`` is ``None`` on the very first claim."""
-        machine = self._machine = self.attempt.machine(history)
-        commands = machine.start()
-        if not machine.is_mismatched:
-            self._recording.ordered(machine.unordered())
+        self._phase = _Phase.RUNNING
+        commands = self.attempt.start(self._machine)
+        if not self._machine.is_mismatched:
+            self._recording.ordered(self._machine.unordered())
         if wake is not None:
-            self._waits.inbox.load(wake.inbox)
+            self._inbox.load(wake.inbox)
         self._perform(commands)
         self._go_on(wake)
 
     @entry
     def resume(self, claimed: ClaimedRun, wake: Wake) -> None:
         """Goes on in place after a park."""
-        self.attempt = Attempt(self.workflow, self.run_key, claimed, self._host.codec)
+        self._phase = _Phase.RUNNING
+        self.attempt = Attempt(self.workflow, self.run_key, claimed, self._host.codec, self._host.clock)
         self._recording = Recording(claimed)
         self._ending = None
-        self._is_ending_taken = False
-        self._waits.inbox.load(wake.inbox)
+        self._inbox.load(wake.inbox)
         self._go_on(wake)
 
     @entry
     def deliver(self, event: Event) -> None:
         """An event or a request arrived while the run is executing. One that meets a park is found by the park's own
         flush."""
-        if not self._is_gone and self._ending is None:
-            self._waits.inbox.add(event)
-            if self._machine is not None:
+        if self._ending is None:
+            self._inbox.add(event)
+            if self._phase is _Phase.RUNNING:
                 self._take_inbox()
                 self._settle()
 
     @entry
     def reload_inbox(self) -> None:
-        """Events may have been lost on their way here: none is taken until all were read anew."""
-        if not self._is_gone and self._ending is None:
-            self._waits.inbox.is_known = False
+        """Events may have been lost on their way here: none is taken until all have been read again."""
+        if self._ending is None:
+            self._inbox.is_known = False
             self._recording.record.wants_inbox = True
             self._settle()
 
     @entry
     def flushed(self, written: Written) -> None:
         """The journal has written, or refused, a record of this run."""
-        if self._is_gone:
-            return
         self._flushes -= 1
         if not written.is_ours:
             self.abandon()
             return
-        if self._is_ending_taken:
+        if self._phase is _Phase.LEAVING:
             self._leave(written)
             return
         if written.inbox is not None and self._ending is None:
-            self._waits.inbox.is_known = True
-            self._waits.inbox.load(written.inbox)
+            self._inbox.is_known = True
+            self._inbox.load(written.inbox)
             self._take_inbox()
             for key in self._waits.overdue():
                 self._elapse(key)
@@ -153,23 +173,22 @@ class Execution:
 
     @entry
     def drain(self) -> None:
-        """The worker stops: no new step starts; the run is handed back once those under way have finished."""
+        """The worker stops: no new step starts, and the run is handed back once those under way have finished."""
         self.is_draining = True
-        if not self._is_gone:
-            self._settle()
+        self._settle()
 
     @entry
     def interrupt(self) -> None:
-        """The worker's patience is over: steps under way are cancelled and will run again elsewhere."""
-        if not self._is_gone and self._ending is None:
+        """The worker waits no longer: steps under way are cancelled and will run again elsewhere."""
+        if self._ending is None:
             self._ending = RELEASE
             self._settle()
 
     def abandon(self) -> None:
         """The run belongs to somebody else: nothing more of it happens here."""
-        if self._is_gone:
+        if self.is_gone:
             return
-        self._is_gone = True
+        self._phase = _Phase.GONE
         self._steps.cancel()
         self._waits.stop_timers()
         self.close()
@@ -177,14 +196,14 @@ class Execution:
 
     def close(self) -> None:
         """Drops the machine."""
-        if self._machine is not None:
-            self._machine.close()
+        self._machine.close()
 
     # for the journal
 
     def take_record(self) -> Record:
         """What is to be written now."""
-        self._is_ending_taken = self._ending is not None
+        if self._ending is not None and not self.is_gone:
+            self._phase = _Phase.LEAVING
         self._waits.inbox_is_asked_for()
         return self._recording.take(self._ending)
 
@@ -195,7 +214,7 @@ class Execution:
         while queue:
             command = queue.popleft()
             match command:
-                case Execute():  # of them Transact
+                case Execute():  # a Transact is one too
                     self._steps.defer(command)
                 case Draw() | StartChild():
                     queue.extend(self._draw(command))
@@ -213,11 +232,9 @@ class Execution:
                 queue.extend(self._next_answer())  # last: the code may have given up the wait in the same turn
 
     def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
-        drawn = draw(call, self.attempt.codec, self.attempt.now, self._host.shard_count)
-        return self._answer_step(call, drawn)
+        return self._answer_step(call, self._host.draw(self, call))
 
     def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
-        assert self._machine is not None
         seq, commands = self._machine.resolve(call.key, finished.outcome)
         if seq is not None:
             self._recording.step(call, finished, seq)
@@ -227,10 +244,9 @@ class Execution:
         self._recording.opened(call)
         self._waits.open(call)
         if not isinstance(call, Sleep):
-            self._recording.record.wants_inbox |= not self._waits.inbox.is_known
+            self._recording.record.wants_inbox |= not self._inbox.is_known
 
     def _answer_wait(self, call: Wait, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
-        assert self._machine is not None
         self._waits.close(call.key)
         seq, commands = self._machine.resolve(call.key, outcome)
         if seq is not None:
@@ -263,7 +279,7 @@ class Execution:
     def _step_ended(self, call: Execute, task: asyncio.Task[Finished]) -> None:
         if not self._steps.has_finished(call, task):
             self._let_go(task)
-        elif not self._is_gone:
+        else:
             self._answer(call, task)
 
     def _answer(self, call: Execute, task: asyncio.Task[Finished]) -> None:
@@ -278,10 +294,9 @@ class Execution:
         self._settle()
 
     def _take_requests(self) -> None:
-        assert self._machine is not None
         if self._ending is not None:
             return  # of a run that is set aside they stay unmet, until code that matches can clean up
-        for request in self._waits.inbox.take_requests():
+        for request in self._inbox.take_requests():
             self._recording.met(request)
             cancel = Cancel.requested(request.payload)
             if request.kind == "terminate":
@@ -290,7 +305,6 @@ class Execution:
                 self._cancel(cancel)
 
     def _cancel(self, cancel: Cancel) -> None:
-        assert self._machine is not None
         seq, commands = self._machine.cancel(cancel)
         if seq is None:
             return
@@ -307,13 +321,13 @@ class Execution:
 
     @entry
     def _deadline_passed(self) -> None:
-        if not self._is_gone and self._ending is None:
+        if self._ending is None:
             self._cancel(Cancel("deadline"))
             self._settle()
 
     @entry
     def _let_go(self, task: asyncio.Task[Finished]) -> None:
-        if self._steps.let_go(task) and not self._is_gone and not self.is_parked:
+        if self._steps.let_go(task) and not self.is_parked:
             self._settle()
 
     def _go_on(self, wake: Wake | None) -> None:
@@ -324,7 +338,7 @@ class Execution:
         self._settle()
 
     def _take_wake(self, wake: Wake) -> None:
-        self._waits.inbox.is_known = True
+        self._inbox.is_known = True
         self._recording.record.wants_inbox = False
         self._take_inbox()
         for key in wake.due:
@@ -341,7 +355,7 @@ class Execution:
 
     def _next_answer(self) -> list[Command]:
         """What follows from the first event in the inbox that a wait is open for."""
-        while arrival := self._waits.next_arrival():
+        while arrival := self._waits.next_arrival(self._inbox):
             call, event = arrival
             commands = self._answer_wait(call, Value(event.payload), event.event_id)
             if commands:
@@ -356,14 +370,17 @@ class Execution:
     # what follows
 
     def _settle(self) -> None:
-        """After each entry: start what may start, write what must be written, park when nothing else is left."""
-        if self._is_gone or self._is_ending_taken:
+        """After each entry: starts what may start, has written what must be written, and leaves when nothing is
+        left."""
+        if self._phase in (_Phase.LEAVING, _Phase.GONE):
             return
-        if self._ending is None and not self._steps.is_active:
-            if self._steps.is_waiting or not self._waits:
-                self._ending = RELEASE if self.is_draining else None
-            else:
-                self._ending = Park()
+        if self._ending is None:
+            self._ending = ending_when_quiet(
+                is_active=self._steps.is_active,
+                are_steps_waiting=self._steps.is_waiting,
+                are_waits_open=bool(self._waits),
+                is_draining=self.is_draining,
+            )
         is_empty = self._recording.record.is_empty
         if self._ending is not None:
             self._waits.stop_timers()
@@ -371,7 +388,7 @@ class Execution:
         elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
             self._steps.start_deferred(self._start, self._step_ended)
         elif not is_empty and self._waits:
-            # While steps keep the run here, its own waits end by a local clock started when they were opened.
+            # While steps keep the run here, its own waits end by a local clock that was started when they were opened.
             self._waits.start_timers(self._recording.record.entries, self.attempt.now(), self._timer_fired)
         if self._flushes == 0 and (self._ending is not None or not is_empty):
             self._flushes = 1
@@ -382,8 +399,6 @@ class Execution:
 
     @entry
     def _timer_fired(self, key: str) -> None:
-        if self._is_gone:
-            return
         if isinstance(self._waits.get(key), WaitEvent):
             self._waits.await_inbox(key)
             self._recording.record.wants_inbox = True
@@ -393,8 +408,8 @@ class Execution:
 
     def _leave(self, written: Written) -> None:
         if isinstance(self._ending, Settle):
-            self._is_gone = True
+            self._phase = _Phase.GONE
             self.close()
         else:
-            self._waits.inbox.clear()
+            self._inbox.clear()
         self._host.left(self, written)

@@ -6,20 +6,23 @@ import asyncio
 from typing import Protocol, TypeVar
 
 from durable.core.codec.json_codec import Codec
-from durable.core.replay.commands import Execute
+from durable.core.replay.commands import Draw, Execute, StartChild
 from durable.store.records import Written
+from durable.worker.clock import Clock
 from durable.worker.run.step_calls import Finished
 
 ExecutionT_contra = TypeVar("ExecutionT_contra", contravariant=True)
 
 
 class Host(Protocol[ExecutionT_contra]):
-    """What an execution needs of the worker around it. Generic over the execution, so that it need not import it."""
+    """Everything that an execution needs of the world: it touches nothing else. Generic over the execution, so that
+    this module need not import it."""
 
     codec: Codec
+    clock: Clock
 
-    def shard_count(self) -> int:
-        """How many shard values each workflow has."""
+    def draw(self, execution: ExecutionT_contra, call: Draw | StartChild) -> Finished:
+        """Draws a fresh value for a call that has no memo."""
         ...
 
     def run_step(self, execution: ExecutionT_contra, call: Execute) -> asyncio.Task[Finished]:
@@ -31,5 +34,5 @@ class Host(Protocol[ExecutionT_contra]):
         ...
 
     def left(self, execution: ExecutionT_contra, written: Written | None) -> None:
-        """The execution holds its run no more. ``written`` is ``None`` where it was taken from us."""
+        """The execution no longer holds its run. ``written`` is ``None`` if the run was taken from it."""
         ...

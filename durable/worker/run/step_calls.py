@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor as ThreadPool
 from typing import Any
@@ -23,11 +22,12 @@ from durable.postgres.outages import is_outage
 from durable.postgres.pipeline import run
 from durable.store.records import StepMemo
 from durable.store.transaction_steps import Ownership, find_committed, store_transaction_memo
+from durable.worker.clock import Clock
 from durable.worker.database import Database
 
 _JITTER = 0.25
 _AWAY_SECONDS = 0.5
-_MOST_EXCUSED = 50
+_MAX_EXCUSED = 50
 """Conflicts and shortages in a row that use up no retry. A transaction that can never succeed must end all the same."""
 
 
@@ -60,7 +60,7 @@ class _DatabaseAway(Exception):
 
 
 def run_step(
-    call: Execute, codec: Codec, threads: ThreadPool, stopping: asyncio.Event
+    call: Execute, codec: Codec, threads: ThreadPool, clock: Clock, stopping: asyncio.Event
 ) -> Coroutine[Any, Any, Finished]:
     """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up. Raises ``Interrupted``."""
 
@@ -76,7 +76,7 @@ def run_step(
                 value = await _within(call, value)
         return codec.encode(value, what)
 
-    return _with_retries(call, codec, attempt, stopping, is_stored=False)
+    return _with_retries(call, codec, attempt, clock, stopping, is_stored=False)
 
 
 def _call(call: Execute) -> Any:
@@ -88,7 +88,7 @@ def _call(call: Execute) -> Any:
 
 
 def run_transaction(
-    call: Transact, codec: Codec, database: Database, ownership: Ownership, stopping: asyncio.Event
+    call: Transact, codec: Codec, database: Database, ownership: Ownership, clock: Clock, stopping: asyncio.Event
 ) -> Coroutine[Any, Any, Finished]:
     """Calls the function of ``ctx.transaction`` and commits its work with its memo. Raises ``Fenced`` or
     ``Interrupted``."""
@@ -123,7 +123,7 @@ def run_transaction(
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
-    return _with_retries(call, codec, attempt, stopping, is_stored=True)
+    return _with_retries(call, codec, attempt, clock, stopping, is_stored=True)
 
 
 async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
@@ -139,11 +139,12 @@ async def _with_retries(
     call: Execute,
     codec: Codec,
     attempt: Callable[[int, str], Awaitable[str]],
+    clock: Clock,
     stopping: asyncio.Event,
     *,
     is_stored: bool,
 ) -> Finished:
-    started = time.monotonic()
+    started = clock.monotonic()
     failures = excused = 0
     what = f"the output of {call}"
     try:
@@ -153,7 +154,7 @@ async def _with_retries(
     while True:
         try:
             text = await attempt(failures + 1, what)
-            took = time.monotonic() - started
+            took = clock.monotonic() - started
             return Finished(Value(text), failures + 1, took, _input(call, codec), is_stored)
         except Fenced:
             raise
@@ -161,26 +162,22 @@ async def _with_retries(
             task = asyncio.current_task()
             if isinstance(error, KeyboardInterrupt) or (task is not None and task.cancelling()):
                 raise
-            if isinstance(error, _DatabaseAway) or (is_stored and excused < _MOST_EXCUSED and _is_excused(error)):
+            if isinstance(error, _DatabaseAway) or (is_stored and excused < _MAX_EXCUSED and _is_excused(error)):
                 excused += not isinstance(error, _DatabaseAway)
-                await _pause(_AWAY_SECONDS * random.random(), stopping)
+                await _pause(_AWAY_SECONDS * random.random(), clock, stopping)
                 continue
             failures += 1
             # Of a GeneratorExit it cannot be told whether the step raised it or the loop is being closed.
             delay = None if isinstance(error, GeneratorExit) else call.retry.next_delay(failures, error)
             if delay is None:
-                took = time.monotonic() - started
+                took = clock.monotonic() - started
                 return Finished(Failure(error_info(error), error), failures, took, _input(call, codec), is_stored=False)
-            await _pause(delay * random.uniform(1 - _JITTER, 1 + _JITTER), stopping)
+            await _pause(delay * random.uniform(1 - _JITTER, 1 + _JITTER), clock, stopping)
 
 
-async def _pause(delay: float, stopping: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(delay):
-            await stopping.wait()
-    except TimeoutError:
-        return
-    raise Interrupted("the worker stops")
+async def _pause(delay: float, clock: Clock, stopping: asyncio.Event) -> None:
+    if await clock.wait(stopping, delay):
+        raise Interrupted("the worker stops")
 
 
 def _is_excused(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from durable.core.replay.commands import Execute
+from durable.worker.clock import Clock
 from durable.worker.run.step_calls import Finished
 
 _logger = logging.getLogger("durable.worker")
@@ -18,13 +19,14 @@ _UNWIND_SECONDS = 10.0
 _NONE: frozenset[asyncio.Task[Finished]] = frozenset()
 
 
-class RunningSteps:
-    """Knows nothing of the run that they belong to: a reference back would be a cycle, and left to the garbage
-    collector when the run ends."""
+class StepTasks:
+    """Knows nothing of the run that they belong to: a reference back would be a cycle, left to the garbage collector
+    when the run ends."""
 
-    __slots__ = ("_deferred", "_running", "_unwinding")
+    __slots__ = ("_clock", "_deferred", "_running", "_unwinding")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._deferred: list[Execute] = []
         self._running: dict[str, asyncio.Task[Finished]] = {}
         self._unwinding: frozenset[asyncio.Task[Finished]] = _NONE
@@ -63,25 +65,24 @@ class RunningSteps:
         task = self._running.pop(key, None)
         if task is not None:
             task.cancel()
+            task.add_done_callback(_retrieve)
             self._unwinding |= {task}
-            asyncio.get_running_loop().call_later(_UNWIND_SECONDS, let_go, task)
+            self._clock.call_later(_UNWIND_SECONDS, let_go, task)
 
     def cancel(self) -> None:
         """Ends them all, and waits for none."""
         for task in self._running.values():
             task.cancel()
+            task.add_done_callback(_retrieve)
         self._running.clear()
         self._unwinding = _NONE
 
     def has_finished(self, call: Execute, task: asyncio.Task[Finished]) -> bool:
         """Whether the step, which has ended, did so by itself and is waited for."""
-        if task.cancelled():
+        if task.cancelled() or self._running.get(call.key) is not task:
             return False
-        if self._running.get(call.key) is task:
-            del self._running[call.key]
-            return True
-        task.exception()  # retrieved: nobody waits for it any more
-        return False
+        del self._running[call.key]
+        return True
 
     def let_go(self, task: asyncio.Task[Finished]) -> bool:
         """Waits for a cancelled step no longer. Returns whether it was waited for."""
@@ -91,3 +92,9 @@ class RunningSteps:
         if not task.done():
             _logger.warning("%r was cancelled and goes on; its run does not wait for it any longer", task)
         return True
+
+
+def _retrieve(task: asyncio.Task[Finished]) -> None:
+    """Nobody waits for the task any more; asyncio would log an exception that nobody has asked for."""
+    if not task.cancelled():
+        task.exception()

@@ -1,29 +1,29 @@
-"""The open waits of a run that is being executed, with the events and timers that may end them; and its deadline."""
+"""The open waits of a run that is being executed, the timers that may end them, and the run's deadline."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from durable.core.errors import unreachable
 from durable.core.replay.commands import Sleep, Wait, WaitChild, WaitEvent
 from durable.store.records import Entry, Event, OpenedWait
+from durable.worker.clock import Clock, Timer
 from durable.worker.run.inbox import Inbox
 
 
 class OpenWaits:
-    """A parked run has no timers: it is woken. As with the steps, nothing here leads back to the run."""
+    """A parked run has no timers: it is woken. As with the steps, nothing here refers back to the run."""
 
-    __slots__ = ("_deadline", "_looked_for", "_open", "_overdue", "_timers", "inbox")
+    __slots__ = ("_clock", "_deadline", "_looked_for", "_open", "_overdue", "_timers")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._open: dict[str, Wait] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._deadline: asyncio.TimerHandle | None = None
+        self._timers: dict[str, Timer] = {}
+        self._deadline: Timer | None = None
         self._overdue: tuple[str, ...] = ()
         self._looked_for: tuple[str, ...] = ()
-        self.inbox = Inbox()
 
     def __bool__(self) -> bool:
         return bool(self._open)
@@ -36,38 +36,26 @@ class OpenWaits:
         """The open wait of that key."""
         return self._open.get(key)
 
-    def close(self, key: str) -> bool:
-        """Ends a wait. Returns whether it was open."""
+    def close(self, key: str) -> None:
+        """Ends a wait, if it is open."""
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
-        return self._open.pop(key, None) is not None
+        self._open.pop(key, None)
 
-    def next_arrival(self) -> tuple[Wait, Event] | None:
-        """An open wait whose event is in the inbox, the wait that was opened first."""
+    def next_arrival(self, inbox: Inbox) -> tuple[Wait, Event] | None:
+        """An open wait whose event is in the inbox, and that event, which is taken from there; of several waits the one
+        that was opened first."""
         for call in self._open.values():
-            event = self.arrival(call)
+            event = _arrival(call, inbox)
             if event is not None:
                 return call, event
         return None
 
-    def arrival(self, call: Wait) -> Event | None:
-        """What ends that wait, taken from the inbox; ``None`` if it is not there."""
-        match call:
-            case WaitEvent():
-                event = self.inbox.take(call.event_name)
-            case WaitChild():
-                event = self.inbox.take_end(call.run_key.run_id)
-            case Sleep():
-                event = None
-            case _:
-                unreachable(call)
-        return event
-
     def start_timer(self, key: str, delay: float, fired: Callable[[str], None]) -> None:
         """Calls ``fired`` with the wait's key after that many seconds by the local clock, unless it has a timer."""
         if key in self._open and key not in self._timers:
-            self._timers[key] = asyncio.get_running_loop().call_later(max(delay, 0.0), fired, key)
+            self._timers[key] = self._clock.call_later(max(delay, 0.0), fired, key)
 
     def start_timers(self, opened: Iterable[Entry], now: datetime, fired: Callable[[str], None]) -> None:
         """As ``start_timer`` for the waits among the entries, which have just begun."""
@@ -93,7 +81,7 @@ class OpenWaits:
 
     def set_deadline(self, delay: float, passed: Callable[[], None]) -> None:
         """Calls ``passed`` after that many seconds, unless the timers are stopped before."""
-        self._deadline = asyncio.get_running_loop().call_later(delay, passed)
+        self._deadline = self._clock.call_later(delay, passed)
 
     def stop_timers(self) -> None:
         """Leaves the waits open."""
@@ -103,3 +91,14 @@ class OpenWaits:
         self._timers.clear()
         if self._deadline is not None:
             self._deadline.cancel()
+
+
+def _arrival(call: Wait, inbox: Inbox) -> Event | None:
+    match call:
+        case WaitEvent():
+            return inbox.take(call.event_name)
+        case WaitChild():
+            return inbox.take_end(call.run_key.run_id)
+        case Sleep():
+            return None
+    unreachable(call)

@@ -1,18 +1,19 @@
+-- By the real clock, which a test kit that skips time leaves alone: a skip must not make workers look dead.
 -- A sign of life, and the other workers whose lock is gone, or whose heartbeat is older than their lease. It tells the
 -- shard count too, which may be raised while workers live. One row at least; false in it: this one was declared dead.
 WITH alive AS (
     UPDATE durable.workers
-    SET heartbeat_at = now()
+    SET heartbeat_at = pg_catalog.now()
     WHERE worker_id = %(worker_id)s
     RETURNING worker_id
 )
 SELECT EXISTS (SELECT FROM alive) AS is_known, settings.shard_count, suspect.worker_id::text AS suspect_id,
        suspect.workflows, suspect.lock_key,
-       suspect.heartbeat_at < now() - make_interval(secs => suspect.lease) AS is_stale
+       suspect.heartbeat_at < pg_catalog.now() - make_interval(secs => suspect.lease) AS is_stale
 FROM durable.settings AS settings
 LEFT JOIN durable.workers AS suspect
   ON suspect.worker_id <> %(worker_id)s
-  AND (suspect.heartbeat_at < now() - make_interval(secs => suspect.lease)
+  AND (suspect.heartbeat_at < pg_catalog.now() - make_interval(secs => suspect.lease)
        OR suspect.lock_key IS NOT NULL AND NOT EXISTS (
             SELECT 1 FROM pg_catalog.pg_locks AS held
             WHERE held.locktype = 'advisory' AND held.granted
