@@ -96,9 +96,11 @@ class OpenWaits:
 def _arrival(call: Wait, inbox: Inbox) -> Event | None:
     match call:
         case WaitEvent():
-            return inbox.take(call.event_name)
+            event = inbox.take(call.event_name)
         case WaitChild():
-            return inbox.take_end(call.run_key.run_id)
+            event = inbox.take_end(call.run_key.run_id)
         case Sleep():
-            return None
-    unreachable(call)
+            event = None
+        case _:
+            unreachable(call)
+    return event
