@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-TEXT = (HERE / "README.md").read_text()
+TEXT = (HERE / "heritage.md").read_text()
 SCENARIOS, _, BEHAVIOURS = TEXT.partition("\n## Behaviours\n")
 
 FAMILIES = {"C": 12, "S": 6, "R": 12, "E": 10, "L": 7, "N": 2, "A": 7, "K": 16, "W": 15, "F": 4, "D": 4}
@@ -64,7 +64,7 @@ def test_every_test_of_the_tables_exists(table: str, least: int) -> None:
 def test_every_test_of_a_behaviour_is_linked() -> None:
     written = {
         (file.name, test)
-        for file in HERE.glob("test_behaviours_*.py")
+        for file in HERE.glob("ancestor/test_behaviours_*.py")
         for test in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
     }
     assert written <= {(name, test) for name, test, _ in re.findall(LINK, BEHAVIOURS)}
