@@ -28,7 +28,7 @@ from durable.core.replay.commands import Complete, Execute
 from durable.core.replay.history import History, Memo, Value
 from durable.store import ids as ids_module
 from tests.ancestor.flows import reached, rows, until
-from tests.unit.programs import machine_of
+from tests.laws.programs import machine_of
 
 # C3
 

@@ -12,7 +12,7 @@ import pytest
 from durable import Context
 from durable.core.replay.commands import Complete
 from durable.core.replay.history import History
-from tests.unit.programs import machine_of
+from tests.laws.programs import machine_of
 
 
 async def through_wait(ctx: Context) -> list[str]:

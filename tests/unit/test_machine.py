@@ -12,7 +12,7 @@ from durable import Context, DuplicateKey, InvalidArgument, NondeterminismError,
 from durable.core.failures import ErrorInfo
 from durable.core.replay.commands import Abandon, Complete, Execute, Fail, SetAside
 from durable.core.replay.history import ELAPSED, Failure, History, Memo, OpenWait, Value
-from tests.unit.programs import Main, machine_of
+from tests.laws.programs import Main, machine_of
 
 
 async def charge(amount: int) -> int:

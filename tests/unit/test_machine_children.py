@@ -24,7 +24,7 @@ from durable.core.replay.commands import (
 )
 from durable.core.replay.history import Cancel, ChildEnd, History, Memo, Value
 from durable.core.replay.machine import Machine
-from tests.unit.programs import Main, machine_of
+from tests.laws.programs import Main, machine_of
 
 CHILD = RunKey("grow_0", "01890000-0000-7000-8000-000000000001")
 STARTED = Value(StartChild.answer(CHILD))

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 
-from tests.unit import laws
-from tests.unit.case import Case
-from tests.unit.hard_programs import HARD_PROGRAMS, hard_cases
-from tests.unit.laws import cases, confluent_cases, edits
-from tests.unit.programs import Node
-from tests.unit.world import quiet
+from tests.laws import laws
+from tests.laws.case import Case
+from tests.laws.hard_programs import HARD_PROGRAMS, hard_cases
+from tests.laws.laws import cases, confluent_cases, edits
+from tests.laws.programs import Node
+from tests.laws.world import quiet
 
 FEW: dict[str, Any] = {
     "deadline": None,

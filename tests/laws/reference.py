@@ -15,7 +15,7 @@ from durable import RunCancelled, RunFailed, RunKey, StepFailed, Workflow
 from durable.core.errors import EventTimeout
 from durable.core.failures import ErrorInfo
 from durable.core.replay.history import Failure, History, Memo, OpenWait, Outcome, Value
-from tests.unit.programs import Interpreter, Node, Receipt, Trace
+from tests.laws.programs import Interpreter, Node, Receipt, Trace
 
 _TYPES: dict[str, Any] = {"random_uuid7": UUID, "random_uint64": int, "random": float, "now": datetime}
 

@@ -1,4 +1,4 @@
-"""The laws of replay at length: ``python -m tests.unit.replay_campaign --examples 1000000``."""
+"""The laws of replay at length: ``python -m tests.laws.replay_campaign --examples 1000000``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, Verbosity, given, seed, settings
 
-from tests.unit import laws
-from tests.unit.laws import cases, confluent_cases, edits
+from tests.laws import laws
+from tests.laws.laws import cases, confluent_cases, edits
 
 LAWS: dict[str, tuple[Any, Callable[[Any], object], float]] = {
     "random crashes": (cases(), laws.a_run_is_what_its_history_says, 0.7),

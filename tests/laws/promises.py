@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.unit.programs import Node, Trace, leaf_at
-from tests.unit.tables import Tables
+from tests.laws.programs import Node, Trace, leaf_at
+from tests.laws.tables import Tables
 
 
 def check_the_end(tables: Tables, trace: Trace, program: Node, *, is_retried: bool) -> None:

@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from durable.core.replay.commands import Call, SetAside
 from durable.core.replay.history import History
-from tests.unit.case import Case
-from tests.unit.programs import Block, Interpreter, Leaf, Node, Trace, confluent_programs, machine_of, programs
-from tests.unit.promises import was_terminated
-from tests.unit.reference import judge
-from tests.unit.tables import Tables
-from tests.unit.world import World
+from tests.laws.case import Case
+from tests.laws.programs import Block, Interpreter, Leaf, Node, Trace, confluent_programs, machine_of, programs
+from tests.laws.promises import was_terminated
+from tests.laws.reference import judge
+from tests.laws.tables import Tables
+from tests.laws.world import World
 
 moments = st.frozensets(st.integers(1, 60), max_size=6)
 

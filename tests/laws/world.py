@@ -30,11 +30,11 @@ from durable.core.replay.history import ChildEnd, Failure, History, Value
 from durable.store.records import Record, Written
 from durable.worker.run.execution import Execution
 from durable.worker.run.step_calls import Finished, Interrupted
-from tests.unit.case import Case
-from tests.unit.programs import EPOCH, SHARED, Interpreter, Trace, leaf_at, leaves_of
-from tests.unit.promises import check_the_end
-from tests.unit.tables import Tables
-from tests.unit.virtual_loop import VirtualLoop
+from tests.laws.case import Case
+from tests.laws.programs import EPOCH, SHARED, Interpreter, Trace, leaf_at, leaves_of
+from tests.laws.promises import check_the_end
+from tests.laws.tables import Tables
+from tests.laws.virtual_loop import VirtualLoop
 
 _MOST_MOVES = 3000
 

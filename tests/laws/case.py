@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tests.unit.programs import Node
+from tests.laws.programs import Node
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from tests.unit.case import Case
-from tests.unit.programs import Block, Leaf, Node
+from tests.laws.case import Case
+from tests.laws.programs import Block, Leaf, Node
 
 HARD_PROGRAMS: dict[str, Node] = {
     "a wait given up in the turn that begins it": Block(

@@ -38,7 +38,7 @@ from durable.store.records import (
     Wake,
     Written,
 )
-from tests.unit.programs import EPOCH, SHARED
+from tests.laws.programs import EPOCH, SHARED
 
 _WRITTEN = [
     StepMemo,
