@@ -13,7 +13,7 @@ from durable.admin.migrate import migrate
 from durable.core.errors import InvalidArgument, RunNotFound
 from durable.store.channels import work_channel
 from tests.client.colours import rows
-from tests.transactions.libraries import open_transaction
+from tests.contrib.libraries import open_transaction
 
 MISSING = RunKey("greet_0", "00000000-0000-7000-8000-000000000000")
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CHECKED = ROOT / "tests" / "transactions" / "annotations.py"
+CHECKED = ROOT / "tests" / "contrib" / "annotations.py"
 REFUSED = "  # type: ignore[arg-type]"
 
 

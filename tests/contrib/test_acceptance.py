@@ -18,7 +18,7 @@ from sqlalchemy.orm import sessionmaker
 from durable.client.async_client import AsyncClient
 from durable.client.client import Client
 from tests.client.workflows import greet
-from tests.transactions.libraries import open_transaction
+from tests.contrib.libraries import open_transaction
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = "postgresql://nowhere.invalid/none"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.transactions.libraries import ASYNC, SYNC
+from tests.contrib.libraries import ASYNC, SYNC
 
 
 @pytest.fixture(params=[*SYNC, *ASYNC])

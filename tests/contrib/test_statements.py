@@ -19,7 +19,7 @@ from durable.store.queries import query
 from durable.store.statement import Statement, nothing
 from tests.client.colours import rows
 from tests.client.workflows import greet
-from tests.transactions.libraries import Asyncpg, open_transaction
+from tests.contrib.libraries import Asyncpg, open_transaction
 
 QUERIES = {
     *(
