@@ -20,7 +20,7 @@ from durable import AsyncClient, Context, RetryPolicy, RunFailed, RunNotFound, R
 from durable.admin.prune import prune
 from durable.postgres.outages import is_outage
 from tests.ancestor.flows import rows, until
-from tests.engine.proxy import Proxy
+from tests.proxy import Proxy
 
 
 async def echo(name: str) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg
 
 from durable import AsyncClient, Context, RunKey, Worker, workflow
-from tests.engine.processes import ROOT
 from tests.faults.server import Server
+from tests.worker.processes import ROOT
 
 ROUNDS = 3
 STEPS = 1000
@@ -46,7 +46,7 @@ async def begin_for_ever(dsn: str, begun: list[RunKey]) -> None:
 async def crash(server: Server, dsn: str, notes: Path) -> tuple[Counter[str], set[str]]:
     """The memos acknowledged of each run, and the runs acknowledged; nobody has written since."""
     environment = {**os.environ, "TEST_NOTES": str(notes), "PYTHONPATH": ROOT}
-    command = [sys.executable, "-m", "tests.engine.test_acknowledged", dsn]
+    command = [sys.executable, "-m", "tests.worker.test_acknowledged", dsn]
     with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL) as worker:
         begun: list[RunKey] = []
         beginning = asyncio.create_task(begin_for_ever(dsn, begun))

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from durable import Client
-from tests.engine.processes import WorkerProcess, crashing_child, entries, one_child, prepare, until
+from tests.worker.processes import WorkerProcess, crashing_child, entries, one_child, prepare, until
 
 ALL = ["prepare", "first", "second", "third", "finish"]
 

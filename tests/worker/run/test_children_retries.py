@@ -21,7 +21,7 @@ from durable import (
     Workflow,
     workflow,
 )
-from tests.engine.family import (
+from tests.worker.run.family import (
     children_of,
     linger,
     only_child,

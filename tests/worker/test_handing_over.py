@@ -13,7 +13,7 @@ from psycopg import sql
 
 from durable import AsyncClient, Client, Context, Worker, Workflow, workflow
 from durable.store.channels import work_channel
-from tests.engine.processes import WorkerProcess, napping, prepare, until
+from tests.worker.processes import WorkerProcess, napping, prepare, until
 
 SELDOM = 60.0
 IN_TIME = 20.0

@@ -10,7 +10,7 @@ import pytest
 
 from durable import AsyncClient, Context, InvalidArgument, RunFailed, RunKey, Worker, Workflow, workflow
 from durable.admin.migrate import migrate
-from tests.engine.family import (
+from tests.worker.run.family import (
     Faulty,
     Plant,
     Reversing,

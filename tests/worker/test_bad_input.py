@@ -27,7 +27,7 @@ from durable import (
     workflow,
 )
 from durable.admin.migrate import migrate
-from tests.engine.proxy import Proxy
+from tests.proxy import Proxy
 
 
 @workflow

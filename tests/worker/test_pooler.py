@@ -15,8 +15,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from durable import AsyncClient, Client, Context, Every, RunCancelled, Worker, workflow
 from durable.admin.migrate import migrate
 from tests.conftest import new_database
-from tests.engine.processes import LEASE, WorkerProcess, entries, prepare, three_steps, until
 from tests.pooler import find_pgbouncer, pooled_server
+from tests.worker.processes import LEASE, WorkerProcess, entries, prepare, three_steps, until
 
 pytestmark = pytest.mark.skipif(find_pgbouncer() is None, reason="there is no pgbouncer here")
 

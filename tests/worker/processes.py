@@ -137,7 +137,7 @@ class WorkerProcess:
             "TEST_POLL": str(poll),
             "PYTHONPATH": ROOT,
         }
-        self.process = subprocess.Popen([sys.executable, "-m", "tests.engine.processes"], env=environment, cwd=ROOT)
+        self.process = subprocess.Popen([sys.executable, "-m", "tests.worker.processes"], env=environment, cwd=ROOT)
 
     def __enter__(self) -> Self:
         return self

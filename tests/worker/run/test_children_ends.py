@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from durable import AsyncClient, AsyncHandle, Context, RunCancelled, RunFailed, Worker, workflow
-from tests.engine.family import (
+from tests.worker.run.family import (
     Faulty,
     children_of,
     linger,

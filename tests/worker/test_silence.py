@@ -13,7 +13,7 @@ import pytest
 from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
 from durable.worker import listener
 from durable.worker.database import Database
-from tests.engine.proxy import Proxy
+from tests.proxy import Proxy
 
 GRACE = 0.5
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import psycopg
 
 from durable import Client, Every, RunFailed
-from tests.engine.processes import (
+from tests.worker.processes import (
     LEASE,
     WorkerProcess,
     booking,
