@@ -1,4 +1,4 @@
-"""Catalogue D3: all that can be done, at the same time, and nobody meets in a deadlock."""
+"""Failure modes D3: all that can be done, at the same time, and nobody meets in a deadlock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from durable import (
 )
 from durable.store.takeovers import take_over_runs
 from tests.ancestor.flows import rows, until
-from tests.catalogue.test_d_database import setting
+from tests.failure_modes.test_database import setting
 
 SECONDS = 4.0
 SESSIONS = 8

@@ -1,4 +1,4 @@
-"""Catalogue A: wake-ups, notifications, listeners."""
+"""Failure modes A: wake-ups, notifications, listeners."""
 
 from __future__ import annotations
 

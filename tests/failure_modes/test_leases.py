@@ -1,4 +1,4 @@
-"""Catalogue B2, B6, B7: what holds a lease up, and what must not."""
+"""Failure modes B2, B6, B7: what holds a lease up, and what must not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Catalogue F: clocks, time zones, schedules."""
+"""Failure modes F: clocks, time zones, schedules."""
 
 from __future__ import annotations
 

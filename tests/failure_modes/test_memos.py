@@ -1,4 +1,4 @@
-"""Catalogue C3: a memo is not found missing because it could not be had."""
+"""Failure modes C3: a memo is not found missing because it could not be had."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Catalogue E: data that nobody expects, through the front door and by SQL behind its back."""
+"""Failure modes E: data that nobody expects, through the front door and by SQL behind its back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Catalogue B: ownership, leases, zombies."""
+"""Failure modes B: ownership, leases, zombies."""
 
 from __future__ import annotations
 

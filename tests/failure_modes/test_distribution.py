@@ -1,4 +1,4 @@
-"""Catalogue G: a node that dies, as far as one server can show it: a shard value on which every write fails."""
+"""Failure modes G: a node that dies, as far as one server can show it: a shard value on which every write fails."""
 
 from __future__ import annotations
 

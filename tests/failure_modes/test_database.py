@@ -1,4 +1,4 @@
-"""Catalogue D: what a database does to those who use it."""
+"""Failure modes D: what a database does to those who use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Catalogue C: replay, control flow, concurrency."""
+"""Failure modes C: replay, control flow, concurrency."""
 
 from __future__ import annotations
 
