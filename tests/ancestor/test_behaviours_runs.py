@@ -20,7 +20,8 @@ from durable import (
     exponential,
     workflow,
 )
-from tests.ancestor.flows import awaiting, greeting, napping, process_all, process_until_there_is_one, rows
+from tests.watching import rows
+from tests.worker.flows import awaiting, greeting, napping, process_all, process_until_there_is_one
 
 
 class Panic(BaseException):

@@ -10,7 +10,8 @@ import pytest
 
 from durable import AsyncClient, Context, Cron, Every, InvalidArgument, ScheduleNotFound, Worker, workflow
 from durable.store.channels import work_channel
-from tests.ancestor.flows import process_all, rows
+from tests.watching import rows
+from tests.worker.flows import process_all
 
 YEARLY = Cron("0 0 1 1 *")
 

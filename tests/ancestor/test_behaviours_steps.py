@@ -15,7 +15,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from durable import AsyncClient, Context, RetryPolicy, RunCancelled, Worker, exponential, workflow
-from tests.ancestor.flows import greeting, process_all, reached, rows, until
+from tests.watching import reached, rows, until
+from tests.worker.flows import greeting, process_all
 
 WORKER = "the worker"
 CONNECTIONS = "SELECT state FROM pg_stat_activity WHERE application_name = %s"

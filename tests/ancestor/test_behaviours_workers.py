@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, InvalidArgument, JsonCodec, Worker, workflow
-from tests.ancestor.flows import greeting, process_until_there_is_one, rows, until
+from tests.watching import rows, until
+from tests.worker.flows import greeting, process_until_there_is_one
 
 
 async def test_a_worker_returns_when_it_is_stopped_and_raises_when_it_is_cancelled(database: str) -> None:

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from durable import AsyncClient, Context, RunCancelled, RunNotCancellable, Worker, workflow
-from tests.ancestor.flows import greeting, napping, process_all, rows
+from tests.watching import rows
+from tests.worker.flows import greeting, napping, process_all
 
 
 async def test_26_a_sleeping_run_is_cancelled_once_a_worker_looks(database: str) -> None:

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RetryPolicy, RunNotCancellable, Worker, workflow
-from tests.ancestor.flows import greeting, process_all, reached, rows
+from tests.watching import reached, rows
+from tests.worker.flows import greeting, process_all
 
 
 class Panic(BaseException):

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from durable import AsyncClient, AsyncHandle, Context, RetryPolicy, RunFailed, StepFailed, Worker, workflow
-from tests.ancestor.flows import process_all, process_until_there_is_one, rows, until
+from tests.watching import rows, until
+from tests.worker.flows import process_all, process_until_there_is_one
 
 
 async def until_completed(worker: Worker, handle: AsyncHandle[Any]) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from durable import AsyncClient, Context, Worker, workflow
-from tests.ancestor.flows import greeting, rows, until
+from tests.watching import rows, until
+from tests.worker.flows import greeting
 
 
 class Stubborn:

@@ -13,7 +13,8 @@ from psycopg.conninfo import make_conninfo
 from durable import AsyncClient, Context, RunCancelled, RunRetryPolicy, Worker, workflow
 from durable.admin.migrate import migrate
 from durable.store.channels import work_channel
-from tests.ancestor.flows import awaiting, greeting, reached, rows, until
+from tests.watching import reached, rows, until
+from tests.worker.flows import awaiting, greeting
 
 
 async def test_while_a_step_runs_the_run_is_seen_running_and_takes_events_and_a_cancel(database: str) -> None:

@@ -18,7 +18,8 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from durable import AsyncClient, Context, Worker, workflow
-from tests.ancestor.flows import greeting, until
+from tests.watching import until
+from tests.worker.flows import greeting
 
 LOOK = "COMMIT"
 

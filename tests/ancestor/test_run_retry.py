@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RetryPolicy, RunRetryPolicy, Terminal, Worker, Workflow, exponential, workflow
-from tests.ancestor.flows import process_all
+from tests.worker.flows import process_all
 
 
 class Unlucky(RuntimeError):

@@ -12,7 +12,8 @@ import pytest
 
 from durable import AsyncClient, Context, Worker, workflow
 from durable.admin.migrate import migrate
-from tests.ancestor.flows import awaiting, greeting, reached, rows, until
+from tests.watching import reached, rows, until
+from tests.worker.flows import awaiting, greeting
 
 
 async def test_05_a_notification_wakes_a_worker_long_before_its_poll(database: str) -> None:

@@ -19,7 +19,7 @@ from durable import (
     Worker,
     workflow,
 )
-from tests.ancestor.flows import rows, until
+from tests.watching import rows, until
 
 
 @workflow

@@ -10,7 +10,8 @@ import msgspec
 import psycopg
 
 from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
-from tests.ancestor.flows import awaiting, napping, process_all, process_until_there_is_one, reached, rows
+from tests.watching import reached, rows
+from tests.worker.flows import awaiting, napping, process_all, process_until_there_is_one
 
 
 async def test_03_sleep_and_wake(database: str) -> None:

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RetryPolicy, RunNotCompleted, StepFailed, Worker, workflow
-from tests.ancestor.flows import arithmetic, flaky, greeting, process_until_there_is_one, rows, status_of
+from tests.watching import rows, status_of
+from tests.worker.flows import arithmetic, flaky, greeting, process_until_there_is_one
 
 
 async def test_01_a_run_is_begun_in_a_transaction_and_processed(database: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from durable import AsyncClient, Context, Worker, Workflow, workflow
-from tests.ancestor.flows import greeting, napping, process_all, rows, until
+from tests.watching import rows, until
+from tests.worker.flows import greeting, napping, process_all
 
 STATUSES = "SELECT status, count(*)::int FROM durable.runs GROUP BY status"
 

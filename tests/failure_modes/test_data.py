@@ -11,7 +11,7 @@ import pytest
 
 from durable import AsyncClient, Context, RunFailed, SerializationError, Worker, workflow
 from durable.store.queries import query
-from tests.ancestor.flows import rows, until
+from tests.watching import rows, until
 
 
 def nested(levels: int) -> Any:

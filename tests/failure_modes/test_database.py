@@ -19,8 +19,8 @@ from psycopg_pool import AsyncConnectionPool
 from durable import AsyncClient, Context, RetryPolicy, RunFailed, RunNotFound, RunRetryPolicy, Worker, workflow
 from durable.admin.prune import prune
 from durable.postgres.outages import is_outage
-from tests.ancestor.flows import rows, until
 from tests.proxy import Proxy
+from tests.watching import rows, until
 
 
 async def echo(name: str) -> str:

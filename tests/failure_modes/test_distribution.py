@@ -15,7 +15,7 @@ from durable import AsyncClient, Context, Every, Worker, workflow
 from durable.admin.migrate import migrate
 from durable.core.schedules.timetable import run_id_of
 from durable.core.shards import shard_value
-from tests.ancestor.flows import rows, until
+from tests.watching import rows, until
 
 DEAD = "placed_0"
 

@@ -14,7 +14,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from durable import AsyncClient, Context, Worker, workflow
-from tests.ancestor.flows import until
+from tests.watching import until
 
 LEASE = 0.6
 

@@ -26,8 +26,8 @@ from durable import (
     workflow,
 )
 from durable.store.takeovers import take_over_runs
-from tests.ancestor.flows import rows, until
 from tests.failure_modes.test_database import setting
+from tests.watching import rows, until
 
 SECONDS = 4.0
 SESSIONS = 8

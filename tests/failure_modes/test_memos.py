@@ -11,7 +11,7 @@ import pytest
 from durable import AsyncClient, Context, Worker, workflow
 from durable.postgres.pipeline import commit
 from durable.worker import dispatcher as dispatcher_module
-from tests.ancestor.flows import reached, until
+from tests.watching import reached, until
 
 
 async def test_c3_a_run_whose_machine_is_put_away_while_it_is_claimed_is_replayed_and_not_begun_anew(

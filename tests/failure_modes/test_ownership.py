@@ -25,7 +25,7 @@ from durable.store.statement import Statement, T
 from durable.store.takeovers import take_over_runs
 from durable.store.transaction_steps import store_transaction_memo
 from durable.worker import takeover as takeover_module
-from tests.ancestor.flows import reached, rows, until
+from tests.watching import reached, rows, until
 
 LEASE = 0.6
 

@@ -27,8 +27,8 @@ from durable import (
 from durable.core.replay.commands import Complete, Execute
 from durable.core.replay.history import History, Memo, Value
 from durable.store import ids as ids_module
-from tests.ancestor.flows import reached, rows, until
 from tests.laws.programs import machine_of
+from tests.watching import reached, rows, until
 
 # C3
 

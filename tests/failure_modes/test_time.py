@@ -20,7 +20,7 @@ import durable
 from durable import AsyncClient, Context, Cron, Every, InvalidArgument, ScheduleNotFound, Worker, workflow
 from durable.core.schedules.timetable import Timetable
 from durable.store import ids
-from tests.ancestor.flows import rows, until
+from tests.watching import rows, until
 
 MINUTE = timedelta(minutes=1)
 

@@ -25,7 +25,7 @@ from durable.worker import scheduler as scheduler_module
 from durable.worker import visit as visit_module
 from durable.worker.database import Database
 from durable.worker.listener import Listener
-from tests.ancestor.flows import reached, rows, until
+from tests.watching import reached, rows, until
 
 NEVER = 3600.0
 STRANDED = """

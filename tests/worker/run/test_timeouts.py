@@ -7,7 +7,7 @@ import asyncio
 import psycopg
 
 from durable import AsyncClient, Context, EventTimeout, Worker, workflow
-from tests.ancestor.flows import rows, until
+from tests.watching import rows, until
 
 _TIMEOUT = 0.1
 _STUCK = """
