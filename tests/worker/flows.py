@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
-from durable import Context, RetryPolicy, Worker, Workflow, workflow
+from durable import (
+    AsyncClient,
+    Context,
+    RetryPolicy,
+    Worker,
+    Workflow,
+    workflow,
+)
 from tests.watching import until
 
 
@@ -98,3 +108,9 @@ def flaky(calls: Counter[str]) -> Workflow[int, int]:
         return await ctx.execute("flaky_step", flaky_step, failures, retry=RetryPolicy(max_retries=5, backoff=0.01))
 
     return retry
+
+
+@asynccontextmanager
+async def running(dsn: str, *workflows: Workflow[Any, Any], **options: Any) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(dsn) as client, Worker(dsn, workflows, **options):
+        yield client

@@ -14,9 +14,6 @@ import pytest
 from durable import AsyncClient, Context, RetryPolicy, RunFailed, Worker, workflow
 from durable.core.codec.json_codec import JsonCodec
 from durable.worker.database import Database
-from durable.worker.run import step_calls as steps_module
-
-ONCE = RetryPolicy(max_retries=0)
 
 
 async def echo(value: str) -> str:
@@ -109,84 +106,6 @@ async def test_a_run_that_always_breaks_the_engine_fails_in_the_end(database: st
         with pytest.raises(RunFailed, match="CrashLoop"):
             await (await client.begin(drawing)).result(timeout=20)
         assert breaking.healthy()
-
-
-async def test_a_connection_lost_inside_a_transaction_step_uses_up_no_retry(database: str) -> None:
-    pids: list[int] = []
-
-    async def suicidal(tx: psycopg.AsyncConnection[Any]) -> int:
-        await tx.execute("INSERT INTO ledger VALUES (1)")
-        pids.append(tx.info.backend_pid)
-        if len(pids) == 1:
-            await tx.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-        return len(pids)
-
-    @workflow
-    async def booking(ctx: Context) -> int:
-        return await ctx.transaction("book", suicidal, retry=ONCE)
-
-    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        await connection.execute("CREATE TABLE ledger (entry int)")
-        async with AsyncClient(database) as client, Worker(database, [booking]):
-            assert await (await client.begin(booking)).result(timeout=20) == 2
-        cursor = await connection.execute("SELECT count(*) FROM ledger")
-        assert await cursor.fetchone() == (1,)
-
-
-async def test_two_transaction_steps_in_a_deadlock_both_succeed(database: str) -> None:
-    both_hold_one = asyncio.Barrier(2)
-    calls: list[str] = []
-
-    async def cross(tx: psycopg.AsyncConnection[Any], first: int, second: int) -> str:
-        calls.append(f"{first}{second}")
-        await tx.execute("UPDATE accounts SET balance = balance + 1 WHERE id = %s", (first,))
-        if len(calls) <= 2:
-            await both_hold_one.wait()
-        await tx.execute("UPDATE accounts SET balance = balance + 1 WHERE id = %s", (second,))
-        return "crossed"
-
-    @workflow
-    async def crossing(ctx: Context, order: tuple[int, int]) -> str:
-        return await ctx.transaction("cross", cross, *order, retry=ONCE)
-
-    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        await connection.execute("CREATE TABLE accounts AS SELECT id, 0 AS balance FROM generate_series(1, 2) AS id")
-        async with AsyncClient(database) as client, Worker(database, [crossing]):
-            handles = [await client.begin(crossing, order) for order in ((1, 2), (2, 1))]
-            assert [await handle.result(timeout=20) for handle in handles] == ["crossed", "crossed"]
-        cursor = await connection.execute("SELECT sum(balance) FROM accounts")
-        assert await cursor.fetchone() == (4,)
-    assert len(calls) == 3
-
-
-@pytest.mark.parametrize(
-    ("error", "calls"),
-    [
-        (psycopg.errors.SerializationFailure("always"), 1 + 2),
-        (psycopg.errors.QueryCanceled("its own time limit"), 1),
-        (psycopg.OperationalError("another database is away"), 1),
-        (ConnectionRefusedError("another service is away"), 1),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
-)
-async def test_a_transaction_step_that_can_never_succeed_ends(
-    database: str, monkeypatch: pytest.MonkeyPatch, error: Exception, calls: int
-) -> None:
-    monkeypatch.setattr(steps_module, "_MOST_EXCUSED", 2)
-    called: list[None] = []
-
-    async def hopeless(tx: psycopg.AsyncConnection[Any]) -> None:
-        called.append(None)
-        raise error
-
-    @workflow
-    async def trying(ctx: Context) -> None:
-        await ctx.transaction("try", hopeless, retry=ONCE)
-
-    async with AsyncClient(database) as client, Worker(database, [trying]):
-        with pytest.raises(RunFailed, match=type(error).__name__):
-            await (await client.begin(trying)).result(timeout=20)
-    assert len(called) == calls
 
 
 async def test_a_stopping_worker_does_not_wait_for_the_next_try_of_a_step(database: str) -> None:

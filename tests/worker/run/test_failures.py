@@ -1,19 +1,27 @@
-"""The ancestor's scenarios 28 to 31 and 42: what raises, hangs or breaks, and whom it does not harm."""
+"""What raises, or cannot be stored, and whom it does not harm."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import time
 from collections import Counter
 from typing import Any
 
-import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunNotCancellable, Worker, workflow
+from durable import (
+    AsyncClient,
+    Context,
+    RetryPolicy,
+    RunFailed,
+    RunNotCancellable,
+    Worker,
+    exponential,
+    workflow,
+)
 from tests.watching import reached, rows
-from tests.worker.flows import greeting, process_all
+from tests.worker.flows import greeting, running
+
+AT_ONCE = RetryPolicy(max_retries=3, backoff=exponential(0.001, 0.001))
 
 
 class Panic(BaseException):
@@ -95,64 +103,87 @@ async def test_30_sys_exit_in_a_workflow_is_an_error_of_its_run(database: str) -
         assert (await handle.status()).status == "failed"
 
 
-async def test_31_a_step_that_takes_too_long_is_cut_off_and_retried(database: str) -> None:
-    calls: Counter[str] = Counter()
-
-    async def hang() -> None:
-        calls["started"] += 1
-        await asyncio.sleep(5)
-        calls["finished"] += 1
-
-    @workflow
-    async def hanging(ctx: Context) -> None:
-        await ctx.execute("hang", hang, retry=RetryPolicy(max_retries=1, backoff=0, timeout=0.05))
-
-    async with AsyncClient(database) as client:
-        handle = await client.begin(hanging)
-        began = time.monotonic()
-        assert await Worker(database, [hanging]).process_one()
-        assert time.monotonic() - began < 4
-        status = await handle.status()
-    assert status.error is not None
-    assert status.status == "failed"
-    assert "did not finish within 0.05 s" in status.error.message
-    assert calls == {"started": 2}
+class Odd(BaseException):
+    """No Exception."""
 
 
-async def test_42_a_failing_statement_costs_one_step_and_neither_the_memos_nor_the_others(database: str) -> None:
-    calls: Counter[str] = Counter()
-    simple = greeting(calls)
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, Odd, RecursionError])
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "thread"])
+async def test_whatever_a_step_raises_the_run_ends_and_the_worker_lives(
+    database: str,
+    error: type[BaseException],
+    is_async: bool,  # noqa: FBT001
+) -> None:
+    async def broken() -> None:
+        raise error
 
-    async def spoil(tx: psycopg.AsyncConnection[Any]) -> None:
-        await tx.execute("SELECT no_such_column FROM no_such_table")
-
-    async def count() -> int:
-        calls["counted"] += 1
-        return calls["counted"]
+    def broken_in_a_thread() -> None:
+        raise error
 
     @workflow
-    async def spoiling(ctx: Context) -> None:
-        await ctx.execute("count", count)
-        await ctx.transaction("spoil", spoil, retry=RetryPolicy(max_retries=0))
+    async def failing(ctx: Context) -> None:
+        await ctx.execute("broken", broken if is_async else broken_in_a_thread, retry=AT_ONCE)
 
-    worker = Worker(database, [spoiling, simple], poll_interval=0.05)
-    task = asyncio.create_task(worker.run())
-    async with AsyncClient(database) as client:
-        spoiled = await client.begin(spoiling)
-        assert await (await client.begin(simple, "World")).result(timeout=10) == "Hello, World!"
-        await reached(client, spoiled.run_key, "failed")
-        status = await spoiled.status()
-        assert status.error is not None
-        assert "no_such_table" in status.error.message
+    async with running(database, failing) as client:
+        with pytest.raises(RunFailed, match=error.__name__):
+            await (await client.begin(failing)).result(timeout=10)
 
-        # Whoever polls meanwhile does not claim it again.
-        for _ in range(3):
-            assert await (await client.begin(simple, "again")).result(timeout=10) == "Hello, again!"
-        assert await rows(database, "SELECT epoch FROM durable.runs WHERE workflow_name = 'spoiling'") == [(1,)]
-        task.cancel()
-        async with asyncio.timeout(5):
-            await asyncio.wait({task})
-    memos = await rows(database, "SELECT step_key, status FROM durable.steps WHERE step_key <> 'greet' ORDER BY seq")
-    assert memos == [("count", "completed"), ("spoil", "failed")]
-    assert calls["counted"] == 1
-    assert not await process_all(Worker(database, [spoiling, simple]))
+
+async def test_a_context_used_inside_a_step_is_not_tried_again(database: str) -> None:
+    calls: Counter[str] = Counter()
+
+    @workflow
+    async def nesting(ctx: Context) -> None:
+        async def nested() -> None:
+            calls["nested"] += 1
+            await ctx.sleep("inside", 1)
+
+        await ctx.execute("outside", nested, retry=AT_ONCE)
+
+    async with running(database, nesting) as client:
+        with pytest.raises(RunFailed, match="inside a step"):
+            await (await client.begin(nesting)).result(timeout=10)
+    assert calls["nested"] == 1
+
+
+async def test_an_output_that_cannot_be_stored_fails_the_step_without_a_retry(database: str) -> None:
+    calls: Counter[str] = Counter()
+
+    async def unstorable() -> Any:
+        calls["unstorable"] += 1
+        return {"items": [1, {"price": float("nan")}]}
+
+    @workflow
+    async def failing(ctx: Context) -> None:
+        await ctx.execute("unstorable", unstorable, retry=AT_ONCE)
+
+    async with running(database, failing) as client:
+        with pytest.raises(RunFailed) as failed:
+            await (await client.begin(failing)).result(timeout=10)
+    assert calls["unstorable"] == 1
+    assert "$.items[1].price" in str(failed.value)
+
+
+async def test_an_error_with_an_unstorable_message_is_stored_all_the_same(database: str) -> None:
+    @workflow
+    async def failing(ctx: Context) -> None:
+        raise ValueError("NUL \0 and a lone \ud800 surrogate")
+
+    async with running(database, failing) as client:
+        with pytest.raises(RunFailed, match="NUL"):
+            await (await client.begin(failing)).result(timeout=10)
+
+
+async def test_the_traceback_of_a_failed_step_is_kept(database: str) -> None:
+    def where_it_breaks() -> None:
+        raise RuntimeError("panic")
+
+    @workflow
+    async def panicking(ctx: Context) -> None:
+        await ctx.execute("panic", where_it_breaks, retry=RetryPolicy(max_retries=1, backoff=0))
+
+    async with AsyncClient(database) as client, Worker(database, [panicking]):
+        await reached(client, (await client.begin(panicking)).run_key, "failed")
+    assert await rows(database, "SELECT error ->> 'traceback' LIKE '%%where_it_breaks%%' FROM durable.steps") == [
+        (True,)
+    ]

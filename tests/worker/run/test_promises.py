@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import psycopg
 import pytest
 
@@ -23,54 +20,14 @@ from durable import (
     RunRetryPolicy,
     StepFailed,
     Terminal,
-    Worker,
-    Workflow,
     exponential,
     workflow,
 )
+from tests.watching import reached, rows
+from tests.worker.flows import running
 
 AT_ONCE = RetryPolicy(max_retries=3, backoff=exponential(0.001, 0.001))
 NEVER = RetryPolicy(max_retries=0)
-
-
-@asynccontextmanager
-async def running(dsn: str, *workflows: Workflow[Any, Any], **options: Any) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(dsn) as client, Worker(dsn, workflows, **options):
-        yield client
-
-
-async def rows(dsn: str, sql: Any) -> list[tuple[Any, ...]]:
-    async with await psycopg.AsyncConnection.connect(dsn) as connection:
-        return await (await connection.execute(sql)).fetchall()
-
-
-async def reached(client: AsyncClient, run_key: Any, status: str) -> None:
-    async with asyncio.timeout(20):
-        while (await client.get_run_status(run_key)).status != status:
-            await asyncio.sleep(0.01)
-
-
-class Money(msgspec.Struct):
-    amount: int
-    currency: str
-
-
-async def price(amount: int) -> Money:
-    return Money(amount, "EUR")
-
-
-@workflow
-async def typed(ctx: Context, amount: int) -> Money:
-    money = await ctx.execute("price", price, amount)
-    assert isinstance(money, Money)
-    return money
-
-
-async def test_a_result_comes_back_in_its_type(database: str) -> None:
-    async with running(database, typed) as client:
-        handle = await client.begin(typed, 3)
-        assert await handle.result(timeout=10) == Money(3, "EUR")
-        assert (await handle.status()).status == "completed"
 
 
 async def test_a_replay_returns_equal_values_without_calling_anything_again(database: str) -> None:
@@ -130,230 +87,10 @@ async def test_a_resident_run_goes_on_in_place(database: str) -> None:
         assert await (await client.begin(resident)).result(timeout=10) == 1
 
 
-async def test_steps_of_a_gather_run_side_by_side(database: str) -> None:
-    barrier = asyncio.Barrier(3)
-
-    async def meet(index: int) -> int:
-        async with asyncio.timeout(10):
-            await barrier.wait()
-        return index
-
-    @workflow
-    async def meeting(ctx: Context) -> list[int]:
-        return list(await asyncio.gather(*(ctx.execute(f"meet {i}", meet, i) for i in range(3))))
-
-    async with running(database, meeting) as client:
-        assert await (await client.begin(meeting)).result(timeout=10) == [0, 1, 2]
-
-
 # steps that fail
 
 
-async def test_a_failing_step_is_retried_and_then_the_same_failure_for_ever(database: str) -> None:
-    calls: Counter[str] = Counter()
-    caught: list[StepFailed] = []
-
-    async def broken() -> None:
-        calls["broken"] += 1
-        raise LookupError("nothing here")
-
-    @workflow
-    async def catching(ctx: Context) -> str:
-        try:
-            await ctx.execute("broken", broken, retry=AT_ONCE)
-        except StepFailed as error:
-            caught.append(error)
-        return await ctx.wait_for_event("go", "go", str)
-
-    async with running(database, catching) as client:
-        handle = await client.begin(catching)
-        await reached(client, handle.run_key, "waiting_event")
-    async with running(database, catching) as client:
-        handle = client.handle(handle.run_key, catching)
-        await client.publish_event(handle.run_key, "go", "on")
-        assert await handle.result(timeout=10) == "on"
-
-    first, second = caught
-    assert calls["broken"] == 4
-    assert isinstance(first.__cause__, LookupError)
-    assert second.__cause__ is None
-    assert str(first) == str(second)
-    assert (second.step_key, second.error_type, second.message) == ("broken", "LookupError", "nothing here")
-    assert "nothing here" in (second.traceback or "")
-
-
-@pytest.mark.parametrize("error", [Terminal("no"), KeyError("listed")])
-async def test_some_errors_are_not_worth_a_retry(database: str, error: Exception) -> None:
-    calls: Counter[str] = Counter()
-
-    async def broken() -> None:
-        calls["broken"] += 1
-        raise error
-
-    @workflow
-    async def failing(ctx: Context) -> None:
-        await ctx.execute("broken", broken, retry=RetryPolicy(max_retries=5, give_up_on=(KeyError,)))
-
-    async with running(database, failing) as client:
-        with pytest.raises(RunFailed):
-            await (await client.begin(failing)).result(timeout=10)
-    assert calls["broken"] == 1
-
-
-class Odd(BaseException):
-    """No Exception."""
-
-
-@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, GeneratorExit, SystemExit, Odd, RecursionError])
-@pytest.mark.parametrize("is_async", [True, False], ids=["async", "thread"])
-async def test_whatever_a_step_raises_the_run_ends_and_the_worker_lives(
-    database: str,
-    error: type[BaseException],
-    is_async: bool,  # noqa: FBT001
-) -> None:
-    async def broken() -> None:
-        raise error
-
-    def broken_in_a_thread() -> None:
-        raise error
-
-    @workflow
-    async def failing(ctx: Context) -> None:
-        await ctx.execute("broken", broken if is_async else broken_in_a_thread, retry=AT_ONCE)
-
-    async with running(database, failing) as client:
-        with pytest.raises(RunFailed, match=error.__name__):
-            await (await client.begin(failing)).result(timeout=10)
-
-
-async def test_a_context_used_inside_a_step_is_not_tried_again(database: str) -> None:
-    calls: Counter[str] = Counter()
-
-    @workflow
-    async def nesting(ctx: Context) -> None:
-        async def nested() -> None:
-            calls["nested"] += 1
-            await ctx.sleep("inside", 1)
-
-        await ctx.execute("outside", nested, retry=AT_ONCE)
-
-    async with running(database, nesting) as client:
-        with pytest.raises(RunFailed, match="inside a step"):
-            await (await client.begin(nesting)).result(timeout=10)
-    assert calls["nested"] == 1
-
-
-async def test_a_step_that_hangs_is_cut_off_and_retried(database: str) -> None:
-    calls: Counter[str] = Counter()
-
-    async def slow() -> str:
-        calls["slow"] += 1
-        if calls["slow"] == 1:
-            await asyncio.sleep(600)
-        return "at last"
-
-    @workflow
-    async def patient(ctx: Context) -> str:
-        policy = RetryPolicy(max_retries=1, backoff=0, timeout=0.05)
-        return await ctx.execute("slow", slow, retry=policy)
-
-    async with running(database, patient) as client:
-        assert await (await client.begin(patient)).result(timeout=10) == "at last"
-
-
-async def test_an_output_that_cannot_be_stored_fails_the_step_without_a_retry(database: str) -> None:
-    calls: Counter[str] = Counter()
-
-    async def unstorable() -> Any:
-        calls["unstorable"] += 1
-        return {"items": [1, {"price": float("nan")}]}
-
-    @workflow
-    async def failing(ctx: Context) -> None:
-        await ctx.execute("unstorable", unstorable, retry=AT_ONCE)
-
-    async with running(database, failing) as client:
-        with pytest.raises(RunFailed) as failed:
-            await (await client.begin(failing)).result(timeout=10)
-    assert calls["unstorable"] == 1
-    assert "$.items[1].price" in str(failed.value)
-
-
-@pytest.mark.parametrize("value", ["a\0b", "\ud800", float("inf"), object(), "x" * 2_000_000])
-async def test_whatever_a_step_returns_the_run_ends_and_the_worker_lives(database: str, value: Any) -> None:
-    async def strange() -> Any:
-        return value
-
-    @workflow
-    async def failing(ctx: Context) -> None:
-        await ctx.execute("strange", strange)
-
-    async with running(database, failing, typed) as client:
-        with pytest.raises(RunFailed, match="SerializationError"):
-            await (await client.begin(failing)).result(timeout=10)
-        assert await (await client.begin(typed, 1)).result(timeout=10) == Money(1, "EUR")
-
-
-async def test_an_error_with_an_unstorable_message_is_stored_all_the_same(database: str) -> None:
-    @workflow
-    async def failing(ctx: Context) -> None:
-        raise ValueError("NUL \0 and a lone \ud800 surrogate")
-
-    async with running(database, failing) as client:
-        with pytest.raises(RunFailed, match="NUL"):
-            await (await client.begin(failing)).result(timeout=10)
-
-
 # transactions
-
-
-async def test_a_transaction_step_commits_its_work_and_its_memo_together(database: str) -> None:
-    async def book(tx: psycopg.AsyncConnection[Any], amount: int) -> int:
-        await tx.execute("INSERT INTO bookings VALUES (%s)", (amount,))
-        return amount
-
-    async def fail(tx: psycopg.AsyncConnection[Any], amount: int) -> None:
-        await book(tx, amount)
-        raise Terminal("undone")
-
-    @workflow
-    async def booking(ctx: Context) -> int:
-        try:
-            await ctx.transaction("fail", fail, 1)
-        except StepFailed:
-            return await ctx.transaction("book", book, 2)
-        return 0
-
-    await rows_of_new_table(database, "bookings (amount int)")
-    async with running(database, booking) as client:
-        assert await (await client.begin(booking)).result(timeout=10) == 2
-    assert await rows(database, "SELECT amount FROM bookings") == [(2,)]
-    assert await rows(database, "SELECT step_key, status, seq FROM durable.steps ORDER BY seq") == [
-        ("fail", "failed", 1),
-        ("book", "completed", 2),
-    ]
-
-
-async def rows_of_new_table(dsn: str, definition: str) -> None:
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute(f"CREATE TABLE {definition}")  # type: ignore[arg-type]
-
-
-async def test_a_statement_that_fails_inside_a_transaction_step_can_be_retried(database: str) -> None:
-    calls: Counter[str] = Counter()
-
-    async def flaky(tx: psycopg.AsyncConnection[Any]) -> str:
-        calls["flaky"] += 1
-        if calls["flaky"] == 1:
-            await tx.execute("SELECT 1 / 0")
-        return "fine"
-
-    @workflow
-    async def retried(ctx: Context) -> str:
-        return await ctx.transaction("flaky", flaky, retry=AT_ONCE)
-
-    async with running(database, retried) as client:
-        assert await (await client.begin(retried)).result(timeout=10) == "fine"
 
 
 # waits

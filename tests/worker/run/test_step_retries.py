@@ -1,12 +1,9 @@
-"""Behaviours of the ancestor that its tests leave out: C (context and memos) and S (retries of a step)."""
+"""Steps that are tried again, and steps that are not."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
 
@@ -14,51 +11,23 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from durable import AsyncClient, Context, RetryPolicy, RunCancelled, Worker, exponential, workflow
+from durable import (
+    AsyncClient,
+    Context,
+    RetryPolicy,
+    RunCancelled,
+    RunFailed,
+    StepFailed,
+    Terminal,
+    Worker,
+    exponential,
+    workflow,
+)
 from tests.watching import reached, rows, until
-from tests.worker.flows import greeting, process_all
+from tests.worker.flows import flaky, greeting, running
 
 WORKER = "the worker"
 CONNECTIONS = "SELECT state FROM pg_stat_activity WHERE application_name = %s"
-
-
-async def one() -> int:
-    return 1
-
-
-async def one_in_a_transaction(tx: psycopg.AsyncConnection[Any]) -> int:
-    return 1
-
-
-EMPTY: dict[str, Callable[[Context], Awaitable[Any]]] = {
-    "execute": lambda ctx: ctx.execute("", one),
-    "transaction": lambda ctx: ctx.transaction("", one_in_a_transaction),
-    "sleep": lambda ctx: ctx.sleep("", 0),
-    "wait": lambda ctx: ctx.wait_for_event("", "news"),
-    "event": lambda ctx: ctx.wait_for_event("wait", ""),
-    "uuid": lambda ctx: ctx.random_uuid7(""),
-    "uint": lambda ctx: ctx.random_uint64(""),
-    "random": lambda ctx: ctx.random(""),
-    "now": lambda ctx: ctx.now(""),
-}
-
-
-@pytest.mark.parametrize("call", EMPTY.values(), ids=EMPTY)
-async def test_an_empty_key_or_name_fails_the_run_and_nothing_is_done(
-    database: str, call: Callable[[Context], Awaitable[Any]]
-) -> None:
-    @workflow
-    async def nameless(ctx: Context) -> None:
-        await call(ctx)
-
-    async with AsyncClient(database) as client:
-        handle = await client.begin(nameless)
-        assert await process_all(Worker(database, [nameless])) == 1
-        status = await handle.status()
-    assert status.error is not None
-    assert (status.status, status.error.type) == ("failed", "InvalidArgument")
-    assert "=''" in status.error.message
-    assert await rows(database, "SELECT step_key FROM durable.steps UNION SELECT wait_key FROM durable.waits") == []
 
 
 async def test_a_cancel_is_obeyed_before_the_next_try_of_a_step(database: str) -> None:
@@ -79,41 +48,6 @@ async def test_a_cancel_is_obeyed_before_the_next_try_of_a_step(database: str) -
         with pytest.raises(RunCancelled, match="no more of it"):
             await handle.result(timeout=15)
     assert calls == {"broken": 1}
-
-
-async def test_arguments_that_cannot_be_stored_are_left_out_and_fail_nothing(database: str) -> None:
-    lock = threading.Lock()
-
-    async def is_free(given: threading.Lock) -> bool:
-        return given is lock and not given.locked()
-
-    @workflow
-    async def locking(ctx: Context) -> bool:
-        return await ctx.execute("lock", is_free, lock)
-
-    async with AsyncClient(database) as client:
-        handle = await client.begin(locking)
-        assert await Worker(database, [locking]).process_one()
-        assert await handle.result(timeout=0)
-    assert await rows(database, "SELECT input, output FROM durable.steps") == [(None, True)]
-
-
-async def test_the_context_tells_which_run_it_is_of(database: str) -> None:
-    @workflow(name="known by its name", version=3)
-    async def told(ctx: Context) -> list[Any]:
-        return [str(ctx.run_key), ctx.run_id, ctx.workflow_name, ctx.version, ctx.attempt, ctx.scheduled_at]
-
-    async with AsyncClient(database) as client:
-        handle = await client.begin(told)
-        assert await Worker(database, [told]).process_one()
-        key = handle.run_key
-        assert await handle.result(timeout=0) == [str(key), key.run_id, "known by its name", 3, 1, None]
-
-
-def test_each_primitive_has_one_name() -> None:
-    primitives = [member for name, member in vars(Context).items() if not name.startswith("_") and callable(member)]
-    assert len(primitives) > 5
-    assert len(set(primitives)) == len(primitives)
 
 
 async def test_a_step_waits_longer_between_its_tries_and_not_after_the_last(database: str) -> None:
@@ -176,64 +110,81 @@ async def test_steps_between_their_tries_hold_neither_a_connection_nor_a_transac
     ]
 
 
-async def test_an_async_step_that_ignores_its_timeout_is_waited_for_and_counts(database: str) -> None:
+async def test_07_a_step_is_retried_until_it_succeeds(database: str) -> None:
     calls: Counter[str] = Counter()
-
-    async def deaf() -> str:
-        calls["deaf"] += 1
-        try:
-            await asyncio.sleep(600)
-        except asyncio.CancelledError:
-            calls["ignored"] += 1
-        return "late"
-
-    @workflow
-    async def hanging(ctx: Context) -> str:
-        return await ctx.execute("deaf", deaf, retry=RetryPolicy(max_retries=3, backoff=0, timeout=0.05))
-
+    retry = flaky(calls)
     async with AsyncClient(database) as client:
-        handle = await client.begin(hanging)
-        assert await Worker(database, [hanging]).process_one()
-        assert await handle.result(timeout=0) == "late"
-    assert calls == {"deaf": 1, "ignored": 1}
+        handle = await client.begin(retry, 3)
+        assert await Worker(database, [retry]).process_one()
+
+        assert await handle.result(timeout=0) == 4
+    assert await rows(database, "SELECT status, attempts FROM durable.steps") == [("completed", 4)]
 
 
-async def test_a_sync_step_that_takes_too_long_is_given_up_while_its_thread_goes_on(database: str) -> None:
+async def test_08_a_step_that_always_fails_fails_the_run_which_names_it(database: str) -> None:
     calls: Counter[str] = Counter()
-    may_end = threading.Event()
+    retry = flaky(calls)
+    async with AsyncClient(database) as client:
+        handle = await client.begin(retry, 100)
+        assert await Worker(database, [retry]).process_one()
 
-    def hang() -> str:
-        calls["hang"] += 1
-        if calls["hang"] == 1:
-            may_end.wait(30)
-            calls["went on"] += 1
-        return "in time"
-
-    @workflow
-    async def hanging(ctx: Context) -> str:
-        return await ctx.execute("hang", hang, retry=RetryPolicy(max_retries=1, backoff=0, timeout=0.1))
-
-    try:
-        async with AsyncClient(database) as client, Worker(database, [hanging]):
-            handle = await client.begin(hanging)
-            assert await handle.result(timeout=10) == "in time"
-            assert calls == {"hang": 2}
-    finally:
-        may_end.set()
-    await until(lambda: calls["went on"])
-    assert await rows(database, "SELECT attempts FROM durable.steps") == [(2,)]
+        status = await handle.status()
+        assert status.error is not None
+        assert (status.status, status.error.type) == ("failed", "StepFailed")
+        assert status.error.message == "step 'flaky_step' failed: ConnectionError: persistent error"
+    assert calls == {"flaky_step": 6}
+    assert await rows(database, "SELECT error ->> 'message', attempts FROM durable.steps") == [("persistent error", 6)]
 
 
-async def test_the_traceback_of_a_failed_step_is_kept(database: str) -> None:
-    def where_it_breaks() -> None:
-        raise RuntimeError("panic")
+AT_ONCE = RetryPolicy(max_retries=3, backoff=exponential(0.001, 0.001))
+
+
+async def test_a_failing_step_is_retried_and_then_the_same_failure_for_ever(database: str) -> None:
+    calls: Counter[str] = Counter()
+    caught: list[StepFailed] = []
+
+    async def broken() -> None:
+        calls["broken"] += 1
+        raise LookupError("nothing here")
 
     @workflow
-    async def panicking(ctx: Context) -> None:
-        await ctx.execute("panic", where_it_breaks, retry=RetryPolicy(max_retries=1, backoff=0))
+    async def catching(ctx: Context) -> str:
+        try:
+            await ctx.execute("broken", broken, retry=AT_ONCE)
+        except StepFailed as error:
+            caught.append(error)
+        return await ctx.wait_for_event("go", "go", str)
 
-    async with AsyncClient(database) as client, Worker(database, [panicking]):
-        await reached(client, (await client.begin(panicking)).run_key, "failed")
-    assert await rows(database, "SELECT error ->> 'traceback' LIKE '%%where_it_breaks%%' FROM durable.steps") == [
-        (True,)
-    ]
+    async with running(database, catching) as client:
+        handle = await client.begin(catching)
+        await reached(client, handle.run_key, "waiting_event")
+    async with running(database, catching) as client:
+        handle = client.handle(handle.run_key, catching)
+        await client.publish_event(handle.run_key, "go", "on")
+        assert await handle.result(timeout=10) == "on"
+
+    first, second = caught
+    assert calls["broken"] == 4
+    assert isinstance(first.__cause__, LookupError)
+    assert second.__cause__ is None
+    assert str(first) == str(second)
+    assert (second.step_key, second.error_type, second.message) == ("broken", "LookupError", "nothing here")
+    assert "nothing here" in (second.traceback or "")
+
+
+@pytest.mark.parametrize("error", [Terminal("no"), KeyError("listed")])
+async def test_some_errors_are_not_worth_a_retry(database: str, error: Exception) -> None:
+    calls: Counter[str] = Counter()
+
+    async def broken() -> None:
+        calls["broken"] += 1
+        raise error
+
+    @workflow
+    async def failing(ctx: Context) -> None:
+        await ctx.execute("broken", broken, retry=RetryPolicy(max_retries=5, give_up_on=(KeyError,)))
+
+    async with running(database, failing) as client:
+        with pytest.raises(RunFailed):
+            await (await client.begin(failing)).result(timeout=10)
+    assert calls["broken"] == 1

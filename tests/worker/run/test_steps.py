@@ -1,18 +1,29 @@
-"""The ancestor's scenarios 1, 2, 7 to 10, 15, 20, 25 and 32: steps, their memos, what can be seen of a run."""
+"""Steps, their memos, and what can be seen of a run."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import uuid
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunNotCompleted, StepFailed, Worker, workflow
+from durable import (
+    AsyncClient,
+    Context,
+    RunFailed,
+    RunNotCompleted,
+    Worker,
+    workflow,
+)
 from tests.watching import rows, status_of
-from tests.worker.flows import arithmetic, flaky, greeting, process_until_there_is_one
+from tests.worker.flows import arithmetic, greeting, process_all, process_until_there_is_one, running
 
 
 async def test_01_a_run_is_begun_in_a_transaction_and_processed(database: str) -> None:
@@ -63,78 +74,6 @@ async def test_02_each_step_is_called_once_also_when_the_run_is_executed_three_t
             await process_until_there_is_one(worker)
         assert await handle.result(timeout=0) == [1, 1, 1]
     assert calls == {"executions": 4, "step 0": 1, "step 1": 1, "step 2": 1}
-
-
-async def test_07_a_step_is_retried_until_it_succeeds(database: str) -> None:
-    calls: Counter[str] = Counter()
-    retry = flaky(calls)
-    async with AsyncClient(database) as client:
-        handle = await client.begin(retry, 3)
-        assert await Worker(database, [retry]).process_one()
-
-        assert await handle.result(timeout=0) == 4
-    assert await rows(database, "SELECT status, attempts FROM durable.steps") == [("completed", 4)]
-
-
-async def test_08_a_step_that_always_fails_fails_the_run_which_names_it(database: str) -> None:
-    calls: Counter[str] = Counter()
-    retry = flaky(calls)
-    async with AsyncClient(database) as client:
-        handle = await client.begin(retry, 100)
-        assert await Worker(database, [retry]).process_one()
-
-        status = await handle.status()
-        assert status.error is not None
-        assert (status.status, status.error.type) == ("failed", "StepFailed")
-        assert status.error.message == "step 'flaky_step' failed: ConnectionError: persistent error"
-    assert calls == {"flaky_step": 6}
-    assert await rows(database, "SELECT error ->> 'message', attempts FROM durable.steps") == [("persistent error", 6)]
-
-
-async def remember(tx: psycopg.AsyncConnection[Any], key: str, value: str) -> None:
-    await tx.execute("CREATE TABLE IF NOT EXISTS kept (key text PRIMARY KEY, value text)")
-    await tx.execute(
-        "INSERT INTO kept VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
-    )
-
-
-async def test_09_a_transaction_step_commits_at_once_and_not_only_with_the_attempt(database: str) -> None:
-    seen: list[Any] = []
-
-    async def look() -> None:
-        seen.extend(await rows(database, "SELECT value, step_key FROM kept, durable.steps"))
-
-    @workflow
-    async def keeping(ctx: Context) -> None:
-        await ctx.transaction("remember", remember, "test_key", "test_value")
-        await ctx.execute("look", look)
-
-    async with AsyncClient(database) as client:
-        handle = await client.begin(keeping)
-        assert await Worker(database, [keeping]).process_one()
-        assert (await handle.status()).status == "completed"
-    assert seen == [("test_value", "remember")]
-
-
-async def test_09_a_transaction_step_that_raises_leaves_no_row_and_harms_no_other(database: str) -> None:
-    async def refuse(tx: psycopg.AsyncConnection[Any]) -> None:
-        await remember(tx, "test_key", "never")
-        raise ValueError("refused")
-
-    @workflow
-    async def keeping(ctx: Context) -> str:
-        await ctx.transaction("remember", remember, "other_key", "kept")
-        try:
-            await ctx.transaction("refuse", refuse, retry=RetryPolicy(max_retries=1, backoff=0))
-        except StepFailed as error:
-            return error.message
-        return ""
-
-    async with AsyncClient(database) as client:
-        handle = await client.begin(keeping)
-        assert await Worker(database, [keeping]).process_one()
-        assert await handle.result(timeout=0) == "refused"
-    assert await rows(database, "SELECT * FROM kept") == [("other_key", "kept")]
 
 
 async def test_10_what_was_drawn_is_stored_and_the_same_on_replay(database: str) -> None:
@@ -212,3 +151,131 @@ async def test_32_a_run_has_an_output_once_it_is_completed(database: str) -> Non
 
         assert await Worker(database, [simple]).process_one()
         assert await client.get_run_output(handle.run_key, str) == "Hello, OutputTest!"
+
+
+class Money(msgspec.Struct):
+    amount: int
+    currency: str
+
+
+async def price(amount: int) -> Money:
+    return Money(amount, "EUR")
+
+
+@workflow
+async def typed(ctx: Context, amount: int) -> Money:
+    money = await ctx.execute("price", price, amount)
+    assert isinstance(money, Money)
+    return money
+
+
+async def test_a_result_comes_back_in_its_type(database: str) -> None:
+    async with running(database, typed) as client:
+        handle = await client.begin(typed, 3)
+        assert await handle.result(timeout=10) == Money(3, "EUR")
+        assert (await handle.status()).status == "completed"
+
+
+async def test_steps_of_a_gather_run_side_by_side(database: str) -> None:
+    barrier = asyncio.Barrier(3)
+
+    async def meet(index: int) -> int:
+        async with asyncio.timeout(10):
+            await barrier.wait()
+        return index
+
+    @workflow
+    async def meeting(ctx: Context) -> list[int]:
+        return list(await asyncio.gather(*(ctx.execute(f"meet {i}", meet, i) for i in range(3))))
+
+    async with running(database, meeting) as client:
+        assert await (await client.begin(meeting)).result(timeout=10) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", float("inf"), object(), "x" * 2_000_000])
+async def test_whatever_a_step_returns_the_run_ends_and_the_worker_lives(database: str, value: Any) -> None:
+    async def strange() -> Any:
+        return value
+
+    @workflow
+    async def failing(ctx: Context) -> None:
+        await ctx.execute("strange", strange)
+
+    async with running(database, failing, typed) as client:
+        with pytest.raises(RunFailed, match="SerializationError"):
+            await (await client.begin(failing)).result(timeout=10)
+        assert await (await client.begin(typed, 1)).result(timeout=10) == Money(1, "EUR")
+
+
+async def one() -> int:
+    return 1
+
+
+async def one_in_a_transaction(tx: psycopg.AsyncConnection[Any]) -> int:
+    return 1
+
+
+EMPTY: dict[str, Callable[[Context], Awaitable[Any]]] = {
+    "execute": lambda ctx: ctx.execute("", one),
+    "transaction": lambda ctx: ctx.transaction("", one_in_a_transaction),
+    "sleep": lambda ctx: ctx.sleep("", 0),
+    "wait": lambda ctx: ctx.wait_for_event("", "news"),
+    "event": lambda ctx: ctx.wait_for_event("wait", ""),
+    "uuid": lambda ctx: ctx.random_uuid7(""),
+    "uint": lambda ctx: ctx.random_uint64(""),
+    "random": lambda ctx: ctx.random(""),
+    "now": lambda ctx: ctx.now(""),
+}
+
+
+@pytest.mark.parametrize("call", EMPTY.values(), ids=EMPTY)
+async def test_an_empty_key_or_name_fails_the_run_and_nothing_is_done(
+    database: str, call: Callable[[Context], Awaitable[Any]]
+) -> None:
+    @workflow
+    async def nameless(ctx: Context) -> None:
+        await call(ctx)
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(nameless)
+        assert await process_all(Worker(database, [nameless])) == 1
+        status = await handle.status()
+    assert status.error is not None
+    assert (status.status, status.error.type) == ("failed", "InvalidArgument")
+    assert "=''" in status.error.message
+    assert await rows(database, "SELECT step_key FROM durable.steps UNION SELECT wait_key FROM durable.waits") == []
+
+
+async def test_arguments_that_cannot_be_stored_are_left_out_and_fail_nothing(database: str) -> None:
+    lock = threading.Lock()
+
+    async def is_free(given: threading.Lock) -> bool:
+        return given is lock and not given.locked()
+
+    @workflow
+    async def locking(ctx: Context) -> bool:
+        return await ctx.execute("lock", is_free, lock)
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(locking)
+        assert await Worker(database, [locking]).process_one()
+        assert await handle.result(timeout=0)
+    assert await rows(database, "SELECT input, output FROM durable.steps") == [(None, True)]
+
+
+async def test_the_context_tells_which_run_it_is_of(database: str) -> None:
+    @workflow(name="known by its name", version=3)
+    async def told(ctx: Context) -> list[Any]:
+        return [str(ctx.run_key), ctx.run_id, ctx.workflow_name, ctx.version, ctx.attempt, ctx.scheduled_at]
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(told)
+        assert await Worker(database, [told]).process_one()
+        key = handle.run_key
+        assert await handle.result(timeout=0) == [str(key), key.run_id, "known by its name", 3, 1, None]
+
+
+def test_each_primitive_has_one_name() -> None:
+    primitives = [member for name, member in vars(Context).items() if not name.startswith("_") and callable(member)]
+    assert len(primitives) > 5
+    assert len(set(primitives)) == len(primitives)
