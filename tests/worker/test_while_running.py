@@ -17,38 +17,6 @@ from tests.watching import reached, rows, until
 from tests.worker.flows import awaiting, greeting
 
 
-async def test_while_a_step_runs_the_run_is_seen_running_and_takes_events_and_a_cancel(database: str) -> None:
-    started, finish = asyncio.Event(), asyncio.Event()
-    heard: list[int] = []
-
-    def in_thread() -> None:  # a sync step cannot be interrupted
-        loop.call_soon_threadsafe(started.set)
-        asyncio.run_coroutine_threadsafe(finish.wait(), loop).result()
-
-    @workflow
-    async def busy(ctx: Context) -> None:
-        await ctx.execute("step", in_thread)
-        heard.append(await ctx.wait_for_event("first", "news", int))
-        heard.append(await ctx.wait_for_event("second", "news", int))
-        await ctx.sleep("long", 3600)
-
-    loop = asyncio.get_running_loop()
-    async with AsyncClient(database) as client, Worker(database, [busy]):
-        handle = await client.begin(busy)
-        await started.wait()
-        async with asyncio.timeout(10):
-            assert (await handle.status()).status == "running"
-            await handle.publish("news", 1)
-            await handle.publish("news", 2)
-            assert (await handle.status()).status == "running"
-        finish.set()
-        await reached(client, handle.run_key, "sleeping")
-        assert heard == [1, 2]
-        await handle.cancel()
-        with pytest.raises(RunCancelled):
-            await handle.result(timeout=10)
-
-
 async def test_a_cancel_of_a_busy_run_returns_at_once_and_stops_it_at_the_next_call(database: str) -> None:
     started, finish = asyncio.Event(), asyncio.Event()
     calls: Counter[str] = Counter()

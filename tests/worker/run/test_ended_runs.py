@@ -115,62 +115,6 @@ def test_a_backoff_from_nothing_is_nothing() -> None:
     assert {exponential(0, 60).delay(failures) for failures in (1, 2, 50, 10_000)} == {0.0}
 
 
-async def test_parked_runs_leave_their_wait_and_free_their_place(database: str) -> None:
-    @workflow(concurrency=1)
-    async def parking(ctx: Context, how: str) -> str:
-        if how == "waits":
-            return await ctx.wait_for_event("parked", "news", str)
-        if how == "sleeps":
-            await ctx.sleep("parked", 3600)
-        return "went through"
-
-    async with AsyncClient(database) as client, Worker(database, [parking]):
-        handles = [await client.begin(parking, how) for how in ("waits", "sleeps", "goes")]
-        assert await handles[-1].result(timeout=10) == "went through"
-        waiting, sleeping = [await handle.status() for handle in handles[:2]]
-    assert (waiting.status, waiting.next_wake_at, sleeping.status) == ("waiting_event", None, "sleeping")
-    assert await rows(
-        database, "SELECT wait_type, wait_key, event_name, satisfied_at FROM durable.waits ORDER BY wait_type"
-    ) == [("event", "parked", "news", None), ("sleep", "parked", None, None)]
-
-
-async def test_a_sleep_is_set_and_judged_by_the_clock_of_the_database(database: str) -> None:
-    calls: Counter[str] = Counter()
-    sleep = napping(calls, 3600)
-    worker = Worker(database, [sleep])
-    async with AsyncClient(database) as client:
-        handle = await client.begin(sleep)
-        assert await worker.process_one()
-        slept = "SELECT extract(epoch FROM wait.wake_at - wait.created_at)::float8, wait.wake_at = run.next_wake_at"
-        assert await rows(database, f"{slept} FROM durable.waits AS wait, durable.runs AS run") == [(3600.0, True)]
-        assert not await worker.process_one()
-
-        # An hour passes, for the database alone.
-        await rows(database, "UPDATE durable.waits SET wake_at = wake_at - interval '1 h'")
-        await rows(database, "UPDATE durable.runs SET next_wake_at = next_wake_at - interval '1 h'")
-        await process_until_there_is_one(worker)
-        assert (await handle.status()).status == "completed"
-    assert calls == {"before": 1, "after": 1}
-    assert await rows(database, "SELECT satisfied_at >= wake_at FROM durable.waits") == [(True,)]
-
-
-@pytest.mark.parametrize("payload", ["text", {"amount": "many"}, None, [1]], ids=str)
-async def test_a_payload_that_cannot_be_read_is_an_error_where_it_is_awaited(database: str, payload: Any) -> None:
-    @workflow
-    async def reading(ctx: Context) -> str:
-        try:
-            await ctx.wait_for_event("wait", "news", int)
-        except Exception as error:
-            return type(error).__name__
-        return "read"
-
-    async with AsyncClient(database) as client:
-        handle = await client.begin(reading)
-        await handle.publish("news", payload)
-        await process_all(Worker(database, [reading]))
-        assert await handle.result(timeout=0) == "DeserializationError"
-
-
 async def ended(client: AsyncClient, dsn: str, how: str) -> AsyncHandle[Any]:
     """A run that has come to that end."""
 

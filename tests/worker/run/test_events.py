@@ -1,34 +1,26 @@
-"""The ancestor's scenarios 3, 4, 12, 14, 16 to 19 and 41: runs that sleep or wait, driven one step at a time."""
+"""Runs that wait for events."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
 from collections import Counter
+from typing import Any
 
 import msgspec
 import psycopg
+import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
+from durable import (
+    AsyncClient,
+    Context,
+    RetryPolicy,
+    RunCancelled,
+    Worker,
+    workflow,
+)
 from tests.watching import reached, rows
-from tests.worker.flows import awaiting, napping, process_all, process_until_there_is_one
-
-
-async def test_03_sleep_and_wake(database: str) -> None:
-    calls: Counter[str] = Counter()
-    sleep = napping(calls, 0.5)
-    worker = Worker(database, [sleep])
-    async with AsyncClient(database) as client:
-        handle = await client.begin(sleep)
-        assert await worker.process_one()
-        assert (await handle.status()).status == "sleeping"
-        assert calls == {"before": 1}
-
-        assert not await worker.process_one()
-
-        await process_until_there_is_one(worker)
-        assert (await handle.status()).status == "completed"
-    assert calls == {"before": 1, "after": 1}
+from tests.worker.flows import awaiting, process_all, running
 
 
 async def test_04_an_event_wakes_the_run_that_waits_for_it(database: str) -> None:
@@ -73,22 +65,6 @@ async def test_12_an_event_published_before_the_wait_is_there(database: str) -> 
         assert await client.get_run_output(run_key, str) == "early"
 
 
-async def test_14_each_sleep_parks_the_run_once(database: str) -> None:
-    @workflow
-    async def twice(ctx: Context) -> None:
-        await ctx.sleep("first", 0.05)
-        await ctx.sleep("second", 0.05)
-
-    worker = Worker(database, [twice])
-    async with AsyncClient(database) as client:
-        handle = await client.begin(twice)
-        seen: list[str] = []
-        for _ in range(3):
-            await process_until_there_is_one(worker)
-            seen.append((await handle.status()).status)
-    assert seen == ["sleeping", "sleeping", "completed"]
-
-
 class Confirmation(msgspec.Struct):
     confirmed: bool
 
@@ -126,28 +102,6 @@ async def test_16_an_order_is_processed(database: str) -> None:
     drawn = await rows(database, "SELECT output #>> '{}' FROM durable.steps WHERE kind = 'random_uuid7'")
     assert drawn == [(tracking,)]
     assert uuid.UUID(tracking).version == 7
-
-
-async def test_17_a_loop_of_steps_and_sleeps_comes_to_its_end(database: str) -> None:
-    executed: list[int] = []
-
-    async def execute(index: int) -> None:
-        executed.append(index)
-
-    @workflow
-    async def scheduled(ctx: Context) -> None:
-        for index in range(3):
-            await ctx.execute(f"task {index}", execute, index)
-            if index < 2:
-                await ctx.sleep(f"pause {index}", 0.03)
-
-    worker = Worker(database, [scheduled])
-    async with AsyncClient(database) as client:
-        handle = await client.begin(scheduled)
-        for _ in range(3):
-            await process_until_there_is_one(worker)
-        assert (await handle.status()).status == "completed"
-    assert executed == [0, 1, 2]
 
 
 class Approval(msgspec.Struct):
@@ -214,3 +168,89 @@ async def test_41_a_running_worker_finds_it_with_its_poll(database: str) -> None
         await reached(client, handle.run_key, "waiting_event")
         await rows(database, INSERT_EVENT, handle.run_key.workflow_name_shard, handle.run_key.run_id)
         assert await handle.result(timeout=10) == "raced"
+
+
+async def test_an_event_is_kept_from_its_commit_until_a_wait_consumes_it_in_order(database: str) -> None:
+    @workflow
+    async def reading(ctx: Context) -> list[int]:
+        return [await ctx.wait_for_event(f"wait {index}", "number", int) for index in range(4)]
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(reading)
+        for number in (1, 2):
+            await client.publish_event(handle.run_key, "number", number)
+        async with running(database, reading):
+            await reached(client, handle.run_key, "waiting_event")
+            for number in (3, 4):
+                await client.publish_event(handle.run_key, "number", number)
+            assert await handle.result(timeout=10) == [1, 2, 3, 4]
+
+
+async def test_an_event_that_arrives_while_a_step_runs_is_not_lost(database: str) -> None:
+    started = asyncio.Event()
+    finish = asyncio.Event()
+
+    async def step() -> None:
+        started.set()
+        await finish.wait()
+
+    @workflow
+    async def busy(ctx: Context) -> str:
+        _, news = await asyncio.gather(ctx.execute("step", step), ctx.wait_for_event("wait", "news", str))
+        return news
+
+    async with running(database, busy) as client:
+        handle = await client.begin(busy)
+        await started.wait()
+        await client.publish_event(handle.run_key, "news", "heard")
+        finish.set()
+        assert await handle.result(timeout=10) == "heard"
+
+
+@pytest.mark.parametrize("payload", ["text", {"amount": "many"}, None, [1]], ids=str)
+async def test_a_payload_that_cannot_be_read_is_an_error_where_it_is_awaited(database: str, payload: Any) -> None:
+    @workflow
+    async def reading(ctx: Context) -> str:
+        try:
+            await ctx.wait_for_event("wait", "news", int)
+        except Exception as error:
+            return type(error).__name__
+        return "read"
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(reading)
+        await handle.publish("news", payload)
+        await process_all(Worker(database, [reading]))
+        assert await handle.result(timeout=0) == "DeserializationError"
+
+
+async def test_while_a_step_runs_the_run_is_seen_running_and_takes_events_and_a_cancel(database: str) -> None:
+    started, finish = asyncio.Event(), asyncio.Event()
+    heard: list[int] = []
+
+    def in_thread() -> None:  # a sync step cannot be interrupted
+        loop.call_soon_threadsafe(started.set)
+        asyncio.run_coroutine_threadsafe(finish.wait(), loop).result()
+
+    @workflow
+    async def busy(ctx: Context) -> None:
+        await ctx.execute("step", in_thread)
+        heard.append(await ctx.wait_for_event("first", "news", int))
+        heard.append(await ctx.wait_for_event("second", "news", int))
+        await ctx.sleep("long", 3600)
+
+    loop = asyncio.get_running_loop()
+    async with AsyncClient(database) as client, Worker(database, [busy]):
+        handle = await client.begin(busy)
+        await started.wait()
+        async with asyncio.timeout(10):
+            assert (await handle.status()).status == "running"
+            await handle.publish("news", 1)
+            await handle.publish("news", 2)
+            assert (await handle.status()).status == "running"
+        finish.set()
+        await reached(client, handle.run_key, "sleeping")
+        assert heard == [1, 2]
+        await handle.cancel()
+        with pytest.raises(RunCancelled):
+            await handle.result(timeout=10)

@@ -1,17 +1,28 @@
-"""What the ancestor's tests lack: keys used twice, code that changed, primitives in odd places."""
+"""What a replay gives again; keys used twice, primitives in odd places."""
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from durable import AsyncClient, AsyncHandle, Context, RetryPolicy, RunFailed, StepFailed, Worker, workflow
-from tests.watching import rows, until
-from tests.worker.flows import process_all, process_until_there_is_one
+from durable import (
+    AsyncClient,
+    AsyncHandle,
+    Context,
+    RetryPolicy,
+    RunFailed,
+    StepFailed,
+    Worker,
+    workflow,
+)
+from tests.watching import reached, rows, until
+from tests.worker.flows import process_all, process_until_there_is_one, running
 
 
 async def until_completed(worker: Worker, handle: AsyncHandle[Any]) -> None:
@@ -62,36 +73,6 @@ async def test_a_key_used_twice_fails_the_run_and_names_both_uses(
         await process_all(Worker(database, [doubled]))
         with pytest.raises(RunFailed, match="DuplicateKey: the key 'key' is used twice"):
             await handle.result(timeout=0)
-
-
-async def test_steps_in_changed_order_set_the_run_aside_until_the_old_code_is_back(database: str) -> None:
-    calls: Counter[str] = Counter()
-    order = ["first", "second"]
-
-    async def call(name: str) -> str:
-        calls[name] += 1
-        return name
-
-    @workflow
-    async def ordered(ctx: Context) -> list[str]:
-        results = [await ctx.execute(name, call, name) for name in order]
-        await ctx.sleep("nap", 0)
-        return results
-
-    worker = Worker(database, [ordered])
-    async with AsyncClient(database) as client:
-        handle = await client.begin(ordered)
-        assert await worker.process_one()
-        order.reverse()
-        await process_until_there_is_one(worker)
-        status = await handle.status()
-        assert status.error is not None
-        assert (status.status, status.error.type, status.attempts) == ("sleeping", "NondeterminismError", 0)
-
-        order.reverse()
-        await process_until_there_is_one(worker)
-        assert await handle.result(timeout=0) == ["first", "second"]
-    assert calls == {"first": 1, "second": 1}
 
 
 @pytest.mark.parametrize("primitive", ["sleep", "wait_for_event", "random", "execute"])
@@ -201,3 +182,82 @@ async def test_an_event_is_the_same_on_replay_and_two_waits_take_two(database: s
         await until_completed(worker, handle)
     assert len(seen) >= 2
     assert all(each == [{"amount": 1e16}, {"amount": 0.1}] for each in seen)
+
+
+async def test_10_what_was_drawn_is_stored_and_the_same_on_replay(database: str) -> None:
+    drawn: list[tuple[uuid.UUID, int]] = []
+
+    @workflow
+    async def drawing(ctx: Context) -> None:
+        drawn.append((await ctx.random_uuid7("my_uuid"), await ctx.random_uint64("my_number")))
+        await ctx.sleep("nap", 0)
+
+    async with AsyncClient(database) as client:
+        await client.begin(drawing)
+        worker = Worker(database, [drawing])
+        assert await worker.process_one()
+        await process_until_there_is_one(worker)
+
+    first, second = drawn
+    assert first == second
+    assert first[0].version == 7
+    stored = await rows(database, "SELECT step_key, output #>> '{}' FROM durable.steps ORDER BY seq")
+    assert stored == [("my_uuid", str(first[0])), ("my_number", str(first[1]))]
+    assert len(stored[0][1]) == 36
+
+
+async def test_a_replay_returns_equal_values_without_calling_anything_again(database: str) -> None:
+    calls: Counter[str] = Counter()
+    seen: list[list[Any]] = []
+
+    async def float_step() -> float:
+        calls["float"] += 1
+        return 1e16
+
+    def sync_step() -> tuple[int, str]:
+        calls["sync"] += 1
+        return (1, "a")
+
+    @workflow
+    async def replayed(ctx: Context) -> None:
+        seen.append(
+            [
+                await ctx.execute("float", float_step),
+                await ctx.execute("sync", sync_step),
+                await ctx.random_uuid7("uuid"),
+                await ctx.random_uint64("uint"),
+                await ctx.random("random"),
+                await ctx.now("now"),
+            ]
+        )
+        await ctx.wait_for_event("go", "go")
+
+    async with running(database, replayed) as client:
+        handle = await client.begin(replayed)
+        await reached(client, handle.run_key, "waiting_event")
+    async with running(database, replayed) as client:
+        handle = client.handle(handle.run_key, replayed)
+        await client.publish_event(handle.run_key, "go")
+        await handle.result(timeout=10)
+
+    first, second = seen
+    assert first == second
+    assert [type(value) for value in first] == [type(value) for value in second]
+    assert isinstance(first[2], uuid.UUID)
+    assert 0 <= first[3] < 2**64
+    assert abs(first[5] - datetime.now(UTC)) < timedelta(minutes=1)
+    assert calls == {"float": 1, "sync": 1}
+
+
+async def test_a_resident_run_goes_on_in_place(database: str) -> None:
+    passes: list[int] = []
+
+    @workflow
+    async def resident(ctx: Context) -> int:
+        passes.append(1)
+        for index in range(5):
+            await ctx.sleep(f"nap {index}", 0.01)
+        return len(passes)
+
+    async with running(database, resident) as client:
+        assert await (await client.begin(resident)).result(timeout=10) == 1

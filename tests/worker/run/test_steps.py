@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -74,28 +73,6 @@ async def test_02_each_step_is_called_once_also_when_the_run_is_executed_three_t
             await process_until_there_is_one(worker)
         assert await handle.result(timeout=0) == [1, 1, 1]
     assert calls == {"executions": 4, "step 0": 1, "step 1": 1, "step 2": 1}
-
-
-async def test_10_what_was_drawn_is_stored_and_the_same_on_replay(database: str) -> None:
-    drawn: list[tuple[uuid.UUID, int]] = []
-
-    @workflow
-    async def drawing(ctx: Context) -> None:
-        drawn.append((await ctx.random_uuid7("my_uuid"), await ctx.random_uint64("my_number")))
-        await ctx.sleep("nap", 0)
-
-    async with AsyncClient(database) as client:
-        await client.begin(drawing)
-        worker = Worker(database, [drawing])
-        assert await worker.process_one()
-        await process_until_there_is_one(worker)
-
-    first, second = drawn
-    assert first == second
-    assert first[0].version == 7
-    stored = await rows(database, "SELECT step_key, output #>> '{}' FROM durable.steps ORDER BY seq")
-    assert stored == [("my_uuid", str(first[0])), ("my_number", str(first[1]))]
-    assert len(stored[0][1]) == 36
 
 
 async def test_15_input_and_output_of_each_step_are_stored(database: str) -> None:

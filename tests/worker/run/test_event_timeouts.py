@@ -6,8 +6,15 @@ import asyncio
 
 import psycopg
 
-from durable import AsyncClient, Context, EventTimeout, Worker, workflow
-from tests.watching import rows, until
+from durable import (
+    AsyncClient,
+    Context,
+    EventTimeout,
+    Worker,
+    workflow,
+)
+from tests.watching import reached, rows, until
+from tests.worker.flows import running
 
 _TIMEOUT = 0.1
 _STUCK = """
@@ -75,3 +82,42 @@ async def test_an_event_that_nobody_has_announced_is_received_when_the_timeout_c
         await is_waiting.wait()
         await handle.publish("news", "published")
         assert await handle.result(timeout=10) == "published"
+
+
+async def test_a_timeout_that_came_first_stays_first(database: str) -> None:
+    outcomes: list[str] = []
+
+    @workflow
+    async def waiting(ctx: Context) -> str:
+        try:
+            await ctx.wait_for_event("wait", "news", timeout=0.05)
+        except EventTimeout:
+            outcomes.append("timeout")
+        return await ctx.wait_for_event("again", "news", str)
+
+    async with running(database, waiting) as client:
+        handle = await client.begin(waiting)
+        async with asyncio.timeout(10):
+            while not outcomes:
+                await asyncio.sleep(0.01)
+        await reached(client, handle.run_key, "waiting_event")
+    async with running(database, waiting) as client:
+        handle = client.handle(handle.run_key, waiting)
+        await client.publish_event(handle.run_key, "news", "late")
+        assert await handle.result(timeout=10) == "late"
+    assert outcomes == ["timeout", "timeout"]
+
+
+async def test_a_wait_that_lost_a_race_wakes_nobody(database: str) -> None:
+    @workflow
+    async def racing(ctx: Context) -> str:
+        news = asyncio.ensure_future(ctx.wait_for_event("news", "news", str))
+        nap = asyncio.ensure_future(ctx.sleep("nap", 0.05))
+        done, pending = await asyncio.wait({news, nap}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        return "nap" if nap in done else "news"
+
+    async with running(database, racing) as client:
+        assert await (await client.begin(racing)).result(timeout=10) == "nap"
+    assert await rows(database, "SELECT wait_key FROM durable.waits") == [("nap",)]
