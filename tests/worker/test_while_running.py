@@ -2,73 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import Counter
 
 import psycopg
-import pytest
 from psycopg.conninfo import make_conninfo
 
-from durable import AsyncClient, Context, RunCancelled, RunRetryPolicy, Worker, workflow
+from durable import AsyncClient, Worker
 from durable.admin.migrate import migrate
 from durable.store.channels import work_channel
 from tests.watching import reached, rows, until
 from tests.worker.flows import awaiting, greeting
-
-
-async def test_a_cancel_of_a_busy_run_returns_at_once_and_stops_it_at_the_next_call(database: str) -> None:
-    started, finish = asyncio.Event(), asyncio.Event()
-    calls: Counter[str] = Counter()
-
-    def in_thread() -> None:
-        loop.call_soon_threadsafe(started.set)
-        asyncio.run_coroutine_threadsafe(finish.wait(), loop).result()
-
-    async def never() -> None:
-        calls["never"] += 1
-
-    @workflow
-    async def busy(ctx: Context) -> None:
-        await ctx.execute("step", in_thread)
-        await ctx.execute("never", never)
-
-    @workflow
-    async def idle(ctx: Context) -> None: ...
-
-    async def is_routed() -> bool:
-        return not await rows(database, "SELECT 1 FROM durable.events WHERE routed_at IS NULL")
-
-    loop = asyncio.get_running_loop()
-    async with AsyncClient(database) as client, Worker(database, [busy, idle]):
-        handle = await client.begin(busy)
-        await started.wait()
-        async with asyncio.timeout(10):
-            await handle.cancel("enough")
-            assert (await handle.status()).status == "running"
-        await until(is_routed)
-        await (await client.begin(idle)).result(timeout=20)  # by now the worker has heard of the cancel, too
-        finish.set()
-        with pytest.raises(RunCancelled, match="enough"):
-            await handle.result(timeout=20)
-    assert not calls
-
-
-async def test_a_run_is_tried_anew_on_time_and_not_at_the_next_poll(database: str) -> None:
-    calls: Counter[str] = Counter()
-
-    @workflow(retry=RunRetryPolicy(max_attempts=2, backoff=0.3))
-    async def stubborn(ctx: Context) -> int:
-        calls["body"] += 1
-        if calls["body"] == 1:
-            raise ConnectionError("not yet")
-        return calls["body"]
-
-    async with AsyncClient(database) as client, Worker(database, [stubborn], poll_interval=30):
-        began = time.monotonic()
-        assert await (await client.begin(stubborn)).result(timeout=15) == 2
-        assert time.monotonic() - began < 15
-
 
 LISTENERS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'the worker' AND query LIKE 'LISTEN %%'"
 

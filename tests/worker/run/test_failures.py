@@ -13,7 +13,6 @@ from durable import (
     Context,
     RetryPolicy,
     RunFailed,
-    RunNotCancellable,
     Worker,
     exponential,
     workflow,
@@ -29,16 +28,6 @@ class Panic(BaseException):
 
 
 PANICS = [RuntimeError("panic"), ZeroDivisionError("panic"), SystemExit("panic"), Panic("panic"), MemoryError("panic")]
-
-
-async def test_28_a_completed_run_cannot_be_cancelled(database: str) -> None:
-    simple = greeting(Counter())
-    async with AsyncClient(database) as client:
-        handle = await client.begin(simple, "World")
-        assert await Worker(database, [simple]).process_one()
-        with pytest.raises(RunNotCancellable, match="completed"):
-            await handle.cancel()
-        assert await handle.result(timeout=0) == "Hello, World!"
 
 
 @pytest.mark.parametrize("place", ["in the loop", "in a thread"])

@@ -1,7 +1,8 @@
-"""The ancestor's scenarios 47 to 52: a run that failed is tried anew; what it had finished is kept."""
+"""A run that failed is tried anew; what it had finished is kept."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,8 +10,23 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunRetryPolicy, Terminal, Worker, Workflow, exponential, workflow
-from tests.worker.flows import process_all
+from durable import (
+    AsyncClient,
+    Context,
+    RetryPolicy,
+    RunFailed,
+    RunRetryPolicy,
+    StepFailed,
+    Terminal,
+    Worker,
+    Workflow,
+    exponential,
+    workflow,
+)
+from tests.watching import rows
+from tests.worker.flows import process_all, process_until_there_is_one, running
+
+NEVER = RetryPolicy(max_retries=0)
 
 
 class Unlucky(RuntimeError):
@@ -150,3 +166,157 @@ async def test_51_a_failing_statement_of_one_attempt_harms_neither_its_memos_nor
 def test_52_exponential_delays_double_up_to_the_maximum() -> None:
     backoff = exponential(timedelta(milliseconds=100), 1)
     assert [backoff.delay(failures) for failures in range(1, 7)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+
+async def test_a_run_that_is_tried_anew_keeps_its_finished_steps_and_forgets_the_failed(database: str) -> None:
+    calls: Counter[str] = Counter()
+
+    async def steady() -> str:
+        calls["steady"] += 1
+        return "steady"
+
+    async def flaky() -> str:
+        calls["flaky"] += 1
+        if calls["flaky"] < 3:
+            raise ConnectionError("not yet")
+        return "there"
+
+    async def tidy() -> str:
+        calls["tidy"] += 1
+        return "tidy"
+
+    @workflow(retry=RunRetryPolicy(max_attempts=5, backoff=exponential(0.01, 0.01)))
+    async def stubborn(ctx: Context) -> list[Any]:
+        steady_value = await ctx.execute("steady", steady)
+        try:
+            flaky_value = await ctx.execute("flaky", flaky, retry=NEVER)
+        except StepFailed:
+            await ctx.execute("tidy", tidy)
+            raise
+        return [steady_value, flaky_value, ctx.attempt]
+
+    async with running(database, stubborn) as client:
+        handle = await client.begin(stubborn)
+        assert await handle.result(timeout=10) == ["steady", "there", 3]
+        assert (await handle.status()).attempts == 2
+    assert calls == {"steady": 1, "flaky": 3, "tidy": 1}
+
+
+@pytest.mark.parametrize(("error", "attempts"), [(Terminal("no"), 1), (ValueError("again"), 3)])
+async def test_a_run_fails_after_its_last_attempt_or_at_once(database: str, error: Exception, attempts: int) -> None:
+    @workflow(retry=RunRetryPolicy(max_attempts=3, backoff=0))
+    async def failing(ctx: Context) -> None:
+        raise error
+
+    async with running(database, failing) as client:
+        handle = await client.begin(failing)
+        with pytest.raises(RunFailed, match=str(error)):
+            await handle.result(timeout=10)
+        assert (await handle.status()).attempts == attempts
+
+
+class Panic(BaseException):
+    """Not an ``Exception``: what catches only those lets it through."""
+
+
+@pytest.mark.parametrize("error", [Panic("panic"), SystemExit("panic")], ids=lambda error: type(error).__name__)
+async def test_a_panic_of_the_workflow_is_tried_anew_like_any_error(database: str, error: BaseException) -> None:
+    calls: Counter[str] = Counter()
+
+    @workflow(retry=RunRetryPolicy(max_attempts=3, backoff=0))
+    async def panicking(ctx: Context) -> int:
+        calls["body"] += 1
+        if calls["body"] < 3:
+            raise error
+        return ctx.attempt
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(panicking)
+        assert await process_all(Worker(database, [panicking])) == 3
+        assert await handle.result(timeout=0) == 3
+        assert (await handle.status()).attempts == 2
+
+
+async def test_an_input_that_cannot_be_read_is_an_error_of_its_run_and_tried_anew(database: str) -> None:
+    calls: Counter[str] = Counter()
+
+    @workflow(retry=RunRetryPolicy(max_attempts=3, backoff=0))
+    async def counting(ctx: Context, number: int) -> int:
+        calls["body"] += 1
+        return number
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(counting, 1)
+        await rows(database, "UPDATE durable.runs SET input = '\"text\"'")
+        assert await process_all(Worker(database, [counting])) == 3
+        status = await handle.status()
+    assert status.error is not None
+    assert (status.status, status.attempts, status.error.type) == ("failed", 3, "DeserializationError")
+    assert not calls
+
+
+async def test_parks_are_no_attempts(database: str) -> None:
+    attempts: list[int] = []
+
+    @workflow(retry=RunRetryPolicy(max_attempts=1))
+    async def parking(ctx: Context) -> str:
+        attempts.append(ctx.attempt)
+        for index in range(3):
+            await ctx.sleep(f"nap {index}", 0)
+        return await ctx.wait_for_event("wait", "news", str)
+
+    worker = Worker(database, [parking])
+    async with AsyncClient(database) as client:
+        handle = await client.begin(parking)
+        for _ in range(4):
+            await process_until_there_is_one(worker)
+        await handle.publish("news", "heard")
+        await process_all(worker)
+        assert await handle.result(timeout=0) == "heard"
+        assert (await handle.status()).attempts == 0
+    assert set(attempts) == {1}
+    assert len(attempts) >= 5
+
+
+async def test_the_backoff_of_a_run_counts_from_its_failure_by_the_clock_of_the_database(database: str) -> None:
+    @workflow(retry=RunRetryPolicy(max_attempts=9, backoff=exponential(600, 3600)))
+    async def failing(ctx: Context) -> None:
+        raise ConnectionError(f"attempt {ctx.attempt}")
+
+    worker = Worker(database, [failing])
+    told: list[Any] = []
+    async with AsyncClient(database) as client:
+        handle = await client.begin(failing)
+        for _ in range(4):
+            assert await process_all(worker) == 1
+            told += await rows(
+                database,
+                "SELECT status, attempts, error ->> 'message', extract(epoch FROM next_wake_at - updated_at)::int"
+                " FROM durable.runs",
+            )
+            await rows(database, "UPDATE durable.runs SET next_wake_at = now()")
+        assert (await handle.status()).status == "sleeping"
+    assert told == [
+        ("sleeping", number, f"attempt {number}", seconds)
+        for number, seconds in ((1, 600), (2, 1200), (3, 2400), (4, 3600))
+    ]
+
+
+def test_a_backoff_from_nothing_is_nothing() -> None:
+    assert {exponential(0, 60).delay(failures) for failures in (1, 2, 50, 10_000)} == {0.0}
+
+
+async def test_a_run_is_tried_anew_on_time_and_not_at_the_next_poll(database: str) -> None:
+    calls: Counter[str] = Counter()
+
+    @workflow(retry=RunRetryPolicy(max_attempts=2, backoff=0.3))
+    async def stubborn(ctx: Context) -> int:
+        calls["body"] += 1
+        if calls["body"] == 1:
+            raise ConnectionError("not yet")
+        return calls["body"]
+
+    async with AsyncClient(database) as client, Worker(database, [stubborn], poll_interval=30):
+        began = time.monotonic()
+        assert await (await client.begin(stubborn)).result(timeout=15) == 2
+        assert time.monotonic() - began < 15

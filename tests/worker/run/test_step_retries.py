@@ -15,7 +15,6 @@ from durable import (
     AsyncClient,
     Context,
     RetryPolicy,
-    RunCancelled,
     RunFailed,
     StepFailed,
     Terminal,
@@ -28,26 +27,6 @@ from tests.worker.flows import flaky, greeting, running
 
 WORKER = "the worker"
 CONNECTIONS = "SELECT state FROM pg_stat_activity WHERE application_name = %s"
-
-
-async def test_a_cancel_is_obeyed_before_the_next_try_of_a_step(database: str) -> None:
-    calls: Counter[str] = Counter()
-
-    async def broken() -> None:
-        calls["broken"] += 1
-        raise ConnectionError("not yet")
-
-    @workflow
-    async def patient(ctx: Context) -> None:
-        await ctx.execute("broken", broken, retry=RetryPolicy(max_retries=5, backoff=3600))
-
-    async with AsyncClient(database) as client, Worker(database, [patient]):
-        handle = await client.begin(patient)
-        await until(lambda: calls["broken"])
-        await handle.cancel("no more of it")
-        with pytest.raises(RunCancelled, match="no more of it"):
-            await handle.result(timeout=15)
-    assert calls == {"broken": 1}
 
 
 async def test_a_step_waits_longer_between_its_tries_and_not_after_the_last(database: str) -> None:
