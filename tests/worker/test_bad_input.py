@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,22 +21,16 @@ from durable import (
     RunKey,
     SchemaError,
     Worker,
-    Workflow,
     workflow,
 )
 from durable.admin.migrate import migrate
 from tests.proxy import Proxy
+from tests.worker.flows import running
 
 
 @workflow
 async def double(ctx: Context, number: int) -> int:
     return number * 2
-
-
-@asynccontextmanager
-async def running(dsn: str, *workflows: Workflow[Any, Any], **options: Any) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(dsn) as client, Worker(dsn, workflows, **options):
-        yield client
 
 
 async def insert_run(dsn: str, input: str, workflow_name: str = "double") -> RunKey:
@@ -263,3 +255,10 @@ async def test_killed_backends_lose_nothing(database: str, caplog: pytest.LogCap
                 )
             results = [await client.handle(key, double).result(timeout=20) for key in keys]
             assert results == [2 * number for number in range(100)]
+
+
+def test_a_workflow_without_a_name_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="name="):
+
+        @workflow(name="")
+        async def nameless(ctx: Context) -> None: ...

@@ -1,32 +1,15 @@
-"""Behaviours of the ancestor that its tests leave out: W (workers) and D (codecs)."""
+"""Which runs a worker claims, and how many at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any
 
 import psycopg
-import pytest
 
-from durable import AsyncClient, Context, InvalidArgument, JsonCodec, Worker, workflow
+from durable import AsyncClient, Context, Worker, workflow
 from tests.watching import rows, until
 from tests.worker.flows import greeting, process_until_there_is_one
-
-
-async def test_a_worker_returns_when_it_is_stopped_and_raises_when_it_is_cancelled(database: str) -> None:
-    simple = greeting(Counter())
-    stopped, cancelled = Worker(database, [simple]), Worker(database, [simple])
-    async with asyncio.timeout(20):
-        task, other = asyncio.create_task(stopped.run()), asyncio.create_task(cancelled.run())
-        await until(lambda: stopped.ready() and cancelled.ready())
-        assert not task.done()
-        stopped.stop()
-        other.cancel()
-        await task
-        with pytest.raises(asyncio.CancelledError):
-            await other
-    assert (stopped.status().state, cancelled.status().state) == ("stopped", "stopped")
 
 
 async def test_no_more_runs_of_a_workflow_are_executed_at_once_than_it_allows(database: str) -> None:
@@ -99,82 +82,3 @@ async def test_a_run_that_somebody_holds_is_passed_over(database: str) -> None:
         await holder.rollback()
         assert await worker.process_one()
         assert await held.result(timeout=0) == "Hello, held!"
-
-
-def test_a_workflow_without_a_name_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="name="):
-
-        @workflow(name="")
-        async def nameless(ctx: Context) -> None: ...
-
-
-async def test_a_worker_without_patience_hands_back_what_it_executes_and_fails_nothing(database: str) -> None:
-    calls: Counter[str] = Counter()
-    started = asyncio.Event()
-
-    async def first() -> str:
-        calls["first"] += 1
-        return "first"
-
-    async def hang() -> str:
-        calls["hang"] += 1
-        started.set()
-        if calls["hang"] == 1:
-            await asyncio.sleep(600)
-        return "second"
-
-    @workflow
-    async def two(ctx: Context) -> list[str]:
-        return [await ctx.execute("first", first), await ctx.execute("hang", hang)]
-
-    async with AsyncClient(database) as client:
-        async with asyncio.timeout(15):
-            async with Worker(database, [two], graceful_shutdown_timeout=0):
-                handle = await client.begin(two)
-                await started.wait()
-        status = await handle.status()
-        assert (status.status, status.attempts, status.takeovers, status.error) == ("queued", 0, 0, None)
-        assert await Worker(database, [two]).process_one()
-        assert await handle.result(timeout=0) == ["first", "second"]
-    assert calls == {"first": 1, "hang": 2}
-
-
-class Reversed(JsonCodec):
-    """What it stores nobody reads by accident."""
-
-    def encode(self, value: object, what: str) -> str:
-        return super().encode(super().encode(value, what)[::-1], what)
-
-    def decode(self, text: str, type: Any, what: str) -> Any:
-        return super().decode(super().decode(text, str, what)[::-1], type, what)
-
-
-@pytest.mark.parametrize("whose", ["the workflow", "client and worker"])
-async def test_a_codec_of_a_workflow_or_of_client_and_worker_encodes_all_that_is_stored(
-    database: str, whose: str
-) -> None:
-    both = {} if whose == "the workflow" else {"codec": Reversed()}
-
-    async def append(text: str) -> str:
-        return text + "step, "
-
-    @workflow(codec=Reversed() if whose == "the workflow" else None)
-    async def secret(ctx: Context, text: str) -> str:
-        text = await ctx.execute("append", append, text)
-        return text + await ctx.wait_for_event("wait", "news", str)
-
-    worker = Worker(database, [secret], **both)
-    async with AsyncClient(database, **both) as client:
-        handle = await client.begin(secret, "input, ")
-        assert await worker.process_one()
-        await handle.publish("news", "event")
-        await process_until_there_is_one(worker)
-        assert await handle.result(timeout=0) == "input, step, event"
-    stored = await rows(
-        database,
-        "SELECT run.input::text, run.output::text, step.input::text, step.output::text, event.payload::text"
-        " FROM durable.runs AS run, durable.steps AS step, durable.events AS event",
-    )
-    for text in stored[0]:
-        assert not any(word in text for word in ("input", "step", "event"))
-        assert any(word[::-1] in text for word in ("input", "step", "event"))

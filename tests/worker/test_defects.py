@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunFailed, Worker, workflow
+from durable import AsyncClient, Context, RunFailed, Worker, workflow
 from durable.core.codec.json_codec import JsonCodec
 from durable.worker.database import Database
 
@@ -106,35 +106,6 @@ async def test_a_run_that_always_breaks_the_engine_fails_in_the_end(database: st
         with pytest.raises(RunFailed, match="CrashLoop"):
             await (await client.begin(drawing)).result(timeout=20)
         assert breaking.healthy()
-
-
-async def test_a_stopping_worker_does_not_wait_for_the_next_try_of_a_step(database: str) -> None:
-    tried = asyncio.Event()
-    let_go = asyncio.Event()
-
-    async def flaky() -> None:
-        tried.set()
-        raise ValueError("not now")
-
-    async def slow() -> str:
-        await let_go.wait()
-        return "finished"
-
-    @workflow
-    async def trying(ctx: Context) -> None:
-        patient = RetryPolicy(max_retries=5, backoff=3600)
-        await asyncio.gather(ctx.execute("flaky", flaky, retry=patient), ctx.execute("slow", slow))
-
-    async with AsyncClient(database) as client:
-        async with Worker(database, [trying], graceful_shutdown_timeout=3600) as worker:
-            handle = await client.begin(trying)
-            await asyncio.wait_for(tried.wait(), 10)
-            worker.stop()
-            let_go.set()
-        assert (await handle.status()).status == "queued"
-        async with await psycopg.AsyncConnection.connect(database) as connection:
-            cursor = await connection.execute("SELECT step_key, output::text FROM durable.steps")
-            assert await cursor.fetchall() == [("slow", '"finished"')]
 
 
 class Failing:

@@ -1,17 +1,18 @@
-"""The ancestor's scenarios 5, 6, 33, 43 and 46: workers that run, with and without notifications."""
+"""Workers that run, with and without notifications."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import Counter
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from durable import AsyncClient, Context, Worker, workflow
+from durable import AsyncClient, Worker
 from durable.admin.migrate import migrate
+from durable.store.channels import work_channel
 from tests.watching import reached, rows, until
 from tests.worker.flows import awaiting, greeting
 
@@ -75,56 +76,58 @@ async def test_43_one_transaction_wakes_the_dispatchers_of_all_its_workflows(dat
         assert await client.handle(second, event).result(timeout=15) == "went"
 
 
-@pytest.mark.parametrize("how", ["stop", "cancel"])
-async def test_46_a_stopping_worker_completes_the_run_whose_step_is_in_flight(database: str, how: str) -> None:
-    started, finish = asyncio.Event(), asyncio.Event()
-
-    async def slow() -> str:
-        started.set()
-        await finish.wait()
-        return "finished"
-
-    @workflow
-    async def stopping(ctx: Context) -> str:
-        return await ctx.execute("slow", slow)
-
-    worker = Worker(database, [stopping], graceful_shutdown_timeout=10)
-    task = asyncio.create_task(worker.run())
-    async with AsyncClient(database) as client:
-        handle = await client.begin(stopping)
-        await started.wait()
-        worker.stop() if how == "stop" else task.cancel()
-        await until(lambda: not worker.ready())
-        finish.set()
-        async with asyncio.timeout(8):
-            await asyncio.wait({task})
-        assert await handle.result(timeout=0) == "finished"
-        assert (await handle.status()).takeovers == 0
+LISTENERS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'the worker' AND query LIKE 'LISTEN %%'"
 
 
-async def test_46_a_stopping_worker_starts_no_further_step(database: str) -> None:
-    started, finish = asyncio.Event(), asyncio.Event()
-    calls: list[str] = []
+async def test_work_of_the_time_without_a_listening_connection_is_found_after_the_reconnection(database: str) -> None:
+    simple, event = greeting(Counter()), awaiting(Counter())
+    worker = Worker(make_conninfo(database, application_name="the worker"), [simple, event], poll_interval=30)
+    async with AsyncClient(database) as client, worker:
+        waiting = await client.begin(event, "go")
+        await reached(client, waiting.run_key, "waiting_event")
+        (listener,) = await until(lambda: rows(database, LISTENERS))
+        async with await psycopg.AsyncConnection.connect(database) as tx:
+            run_key = await client.begin_tx(tx, simple, "World")
+            await client.publish_event_tx(tx, waiting.run_key, "go", "went")
+            await rows(database, "SELECT pg_terminate_backend(%s)", *listener)
+            await until(lambda: not worker.status().is_listening)
+        assert await client.handle(run_key, simple).result(timeout=20) == "Hello, World!"
+        assert await waiting.result(timeout=20) == "went"
+        await until(lambda: worker.status().is_listening)
 
-    async def step(name: str) -> str:
-        calls.append(name)
-        started.set()
-        await finish.wait()
-        return name
 
-    @workflow
-    async def two(ctx: Context) -> list[str]:
-        return [await ctx.execute(name, step, name) for name in ("first", "second")]
+async def test_a_channel_with_capitals_and_blanks_is_heard(database: str) -> None:
+    simple = greeting(Counter())
+    worker = Worker(database, [simple], poll_interval=30, notify_channel='My "Work" Channel')
+    async with worker:
+        await until(lambda: worker.status().is_listening)
+        await rows(
+            database,
+            "WITH begun AS (INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, input)"
+            """ VALUES ('simple_0', gen_random_uuid(), 'simple', '"World"') RETURNING 1)"""
+            """ SELECT pg_notify('My "Work" Channel', 'run:simple_0') FROM begun""",
+        )
 
-    async with AsyncClient(database) as client:
-        async with Worker(database, [two]) as worker:
-            handle = await client.begin(two)
-            await started.wait()
-            worker.stop()
-            await until(lambda: not worker.ready())
-            finish.set()
-        assert calls == ["first"]
-        assert (await handle.status()).status == "queued"
-        assert await Worker(database, [two]).process_one()
-        assert await handle.result(timeout=0) == ["first", "second"]
-    assert calls == ["first", "second"]
+        async def is_completed() -> bool:
+            return await rows(database, "SELECT status FROM durable.runs") == [("completed",)]
+
+        await until(is_completed, 15)
+
+
+async def test_what_is_rolled_back_leaves_nothing_and_is_not_announced(database: str) -> None:
+    simple, event = greeting(Counter()), awaiting(Counter())
+    async with AsyncClient(database) as client, await psycopg.AsyncConnection.connect(database) as tx:
+        run_key = (await client.begin(event, "go")).run_key
+        listener = await psycopg.AsyncConnection.connect(database, autocommit=True)
+        await listener.execute(f"LISTEN {work_channel('durable')}".encode())
+        await client.begin_tx(tx, simple, "World")
+        await client.publish_event_tx(tx, run_key, "go", "went")
+        await client.cancel_run_tx(tx, run_key)
+        await client.terminate_run_tx(tx, run_key)
+        await tx.rollback()
+        await rows(database, "SELECT pg_notify(%s, 'the end')", work_channel("durable"))
+        heard = [notice.payload async for notice in listener.notifies(timeout=10, stop_after=1)]
+        await listener.close()
+    assert heard == ["the end"]
+    assert await rows(database, "SELECT workflow_name FROM durable.runs") == [("event",)]
+    assert await rows(database, "SELECT * FROM durable.events") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,8 @@ from durable import AsyncClient, AsyncHandle, Context, Worker, workflow
 from durable.admin.migrate import migrate
 from durable.store.channels import work_channel
 from durable.worker.database import Database
+from tests.watching import reached
+from tests.worker.flows import awaiting
 
 SHARDS = 4
 
@@ -150,3 +153,21 @@ async def test_a_hint_is_not_lost_that_comes_while_an_answer_is_under_way(databa
             while not begun:
                 await asyncio.sleep(0.01)
             await begun[0].result()
+
+
+async def test_a_raise_of_the_shard_count_strands_no_run_in_flight(database: str) -> None:
+    event = awaiting(Counter())
+    async with AsyncClient(database) as early, Worker(database, [event], poll_interval=0.1):
+        before = await early.begin_many(event, ["go"] * 8)
+        for run_key in before:
+            await reached(early, run_key, "waiting_event")
+        migrate(database, shard_count=4)
+        async with AsyncClient(database) as late:
+            after = await late.begin_many(event, ["go"] * 16)
+            stale = await early.begin_many(event, ["go"] * 8)  # of a client that has not heard of it
+            for run_key in (*before, *after, *stale):
+                await late.publish_event(run_key, "go", "went")
+            for run_key in (*before, *after, *stale):
+                assert await late.handle(run_key, event).result(timeout=20) == "went"
+    assert len({run_key.workflow_name_shard for run_key in after}) > 1
+    assert {run_key.workflow_name_shard for run_key in (*before, *stale)} == {"event_0"}

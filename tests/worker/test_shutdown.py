@@ -1,4 +1,4 @@
-"""What the ancestor's tests lack: stopping a worker that is busy, stubborn, claiming, or stopped already."""
+"""Stopping a worker that is busy, stubborn, claiming, or stopped already."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 
-from durable import AsyncClient, Context, Worker, workflow
+from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
 from tests.watching import rows, until
 from tests.worker.flows import greeting
 
@@ -108,3 +109,133 @@ async def test_a_worker_may_be_stopped_twice_and_before_it_runs(database: str) -
         await early.run()
     assert early.status().state == "stopped"
     assert await rows(database, "SELECT * FROM durable.workers") == []
+
+
+@pytest.mark.parametrize("how", ["stop", "cancel"])
+async def test_46_a_stopping_worker_completes_the_run_whose_step_is_in_flight(database: str, how: str) -> None:
+    started, finish = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> str:
+        started.set()
+        await finish.wait()
+        return "finished"
+
+    @workflow
+    async def stopping(ctx: Context) -> str:
+        return await ctx.execute("slow", slow)
+
+    worker = Worker(database, [stopping], graceful_shutdown_timeout=10)
+    task = asyncio.create_task(worker.run())
+    async with AsyncClient(database) as client:
+        handle = await client.begin(stopping)
+        await started.wait()
+        worker.stop() if how == "stop" else task.cancel()
+        await until(lambda: not worker.ready())
+        finish.set()
+        async with asyncio.timeout(8):
+            await asyncio.wait({task})
+        assert await handle.result(timeout=0) == "finished"
+        assert (await handle.status()).takeovers == 0
+
+
+async def test_46_a_stopping_worker_starts_no_further_step(database: str) -> None:
+    started, finish = asyncio.Event(), asyncio.Event()
+    calls: list[str] = []
+
+    async def step(name: str) -> str:
+        calls.append(name)
+        started.set()
+        await finish.wait()
+        return name
+
+    @workflow
+    async def two(ctx: Context) -> list[str]:
+        return [await ctx.execute(name, step, name) for name in ("first", "second")]
+
+    async with AsyncClient(database) as client:
+        async with Worker(database, [two]) as worker:
+            handle = await client.begin(two)
+            await started.wait()
+            worker.stop()
+            await until(lambda: not worker.ready())
+            finish.set()
+        assert calls == ["first"]
+        assert (await handle.status()).status == "queued"
+        assert await Worker(database, [two]).process_one()
+        assert await handle.result(timeout=0) == ["first", "second"]
+    assert calls == ["first", "second"]
+
+
+async def test_a_worker_returns_when_it_is_stopped_and_raises_when_it_is_cancelled(database: str) -> None:
+    simple = greeting(Counter())
+    stopped, cancelled = Worker(database, [simple]), Worker(database, [simple])
+    async with asyncio.timeout(20):
+        task, other = asyncio.create_task(stopped.run()), asyncio.create_task(cancelled.run())
+        await until(lambda: stopped.ready() and cancelled.ready())
+        assert not task.done()
+        stopped.stop()
+        other.cancel()
+        await task
+        with pytest.raises(asyncio.CancelledError):
+            await other
+    assert (stopped.status().state, cancelled.status().state) == ("stopped", "stopped")
+
+
+async def test_a_worker_without_patience_hands_back_what_it_executes_and_fails_nothing(database: str) -> None:
+    calls: Counter[str] = Counter()
+    started = asyncio.Event()
+
+    async def first() -> str:
+        calls["first"] += 1
+        return "first"
+
+    async def hang() -> str:
+        calls["hang"] += 1
+        started.set()
+        if calls["hang"] == 1:
+            await asyncio.sleep(600)
+        return "second"
+
+    @workflow
+    async def two(ctx: Context) -> list[str]:
+        return [await ctx.execute("first", first), await ctx.execute("hang", hang)]
+
+    async with AsyncClient(database) as client:
+        async with asyncio.timeout(15):
+            async with Worker(database, [two], graceful_shutdown_timeout=0):
+                handle = await client.begin(two)
+                await started.wait()
+        status = await handle.status()
+        assert (status.status, status.attempts, status.takeovers, status.error) == ("queued", 0, 0, None)
+        assert await Worker(database, [two]).process_one()
+        assert await handle.result(timeout=0) == ["first", "second"]
+    assert calls == {"first": 1, "hang": 2}
+
+
+async def test_a_stopping_worker_does_not_wait_for_the_next_try_of_a_step(database: str) -> None:
+    tried = asyncio.Event()
+    let_go = asyncio.Event()
+
+    async def flaky() -> None:
+        tried.set()
+        raise ValueError("not now")
+
+    async def slow() -> str:
+        await let_go.wait()
+        return "finished"
+
+    @workflow
+    async def trying(ctx: Context) -> None:
+        patient = RetryPolicy(max_retries=5, backoff=3600)
+        await asyncio.gather(ctx.execute("flaky", flaky, retry=patient), ctx.execute("slow", slow))
+
+    async with AsyncClient(database) as client:
+        async with Worker(database, [trying], graceful_shutdown_timeout=3600) as worker:
+            handle = await client.begin(trying)
+            await asyncio.wait_for(tried.wait(), 10)
+            worker.stop()
+            let_go.set()
+        assert (await handle.status()).status == "queued"
+        async with await psycopg.AsyncConnection.connect(database) as connection:
+            cursor = await connection.execute("SELECT step_key, output::text FROM durable.steps")
+            assert await cursor.fetchall() == [("slow", '"finished"')]
