@@ -1,4 +1,4 @@
-"""Behaviours of the ancestor that its tests leave out: K (schedules)."""
+"""Schedules as clients make and change them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, Cron, Every, InvalidArgument, ScheduleNotFound, Worker, workflow
+from durable import (
+    AsyncClient,
+    Client,
+    Context,
+    Cron,
+    Every,
+    InvalidArgument,
+    ScheduleNotFound,
+    Worker,
+    workflow,
+)
 from durable.store.channels import work_channel
 from tests.watching import rows
 from tests.worker.flows import process_all
@@ -114,3 +124,20 @@ async def test_workers_are_told_of_whatever_may_bring_a_tick_nearer(database: st
     kinds = [payload.partition(":")[0] for payload in heard]
     # Who looked because of a pause or a deletion would find nothing to do.
     assert kinds == ["schedule", "new", "schedule", "changed", "paused", "schedule", "resumed", "deleted"]
+
+
+def test_a_transaction_that_rolls_back_schedules_nothing(database: str) -> None:
+    with Client(database) as client, psycopg.connect(database) as tx:
+        client.schedule_tx(tx, report, "x", "s", Every(60), run_now=True)
+        assert [one.schedule_id for one in client.list_schedules_tx(tx)] == ["s"]
+        client.pause_schedule_tx(tx, "s")
+        client.resume_schedule_tx(tx, "s")
+        client.trigger_tx(tx, "s")
+        tx.rollback()
+        assert client.list_schedules() == []
+        assert client.list_runs() == []
+        client.schedule_tx(tx, report, "x", "s", Every(60))
+        tx.commit()
+        client.delete_schedule_tx(tx, "s")
+        tx.rollback()
+        assert len(client.list_schedules()) == 1

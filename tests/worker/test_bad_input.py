@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from durable import (
     AsyncClient,
-    Client,
     Context,
     InvalidArgument,
     RunFailed,
@@ -24,7 +20,6 @@ from durable import (
     workflow,
 )
 from durable.admin.migrate import migrate
-from tests.proxy import Proxy
 from tests.worker.flows import running
 
 
@@ -187,74 +182,6 @@ async def test_a_schema_name_with_capitals_works(bare_database: str) -> None:
         keys = await client.begin_many(double, range(20))
         assert [await client.handle(key, double).result(timeout=10) for key in keys] == [2 * n for n in range(20)]
         assert len({key.workflow_name_shard for key in keys}) == 3
-
-
-# a database that is away
-
-
-async def test_a_worker_waits_for_a_database_that_is_down_at_its_start(
-    database: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with Client(database) as client:
-        run_key = client.begin(double, 4).run_key
-    async with Proxy(database) as proxy:
-        proxy.refuse()
-        task = asyncio.create_task(Worker(proxy.conninfo, [double], poll_interval=0.05).run())
-        async with asyncio.timeout(20):
-            while "waiting for the database" not in caplog.text:
-                await asyncio.sleep(0.01)
-        proxy.accept()
-        async with AsyncClient(database) as client:
-            assert await client.handle(run_key, double).result(timeout=20) == 8
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_a_worker_survives_a_database_that_goes_away_and_comes_back(
-    database: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.CRITICAL)
-    calls: list[int] = []
-
-    async def step(index: int) -> int:
-        calls.append(index)
-        return index
-
-    @workflow
-    async def long(ctx: Context) -> list[int]:
-        results: list[int] = []
-        for index in range(20):
-            results.append(await ctx.execute(f"step {index}", step, index))
-            await ctx.sleep(f"nap {index}", 0.02)
-        return results
-
-    async with Proxy(database) as proxy, AsyncClient(database) as client:
-        async with Worker(proxy.conninfo, [long], poll_interval=0.1):
-            handle = await client.begin(long)
-            for _ in range(3):
-                seen = len(calls)
-                async with asyncio.timeout(20):
-                    while len(calls) < seen + 3:
-                        await asyncio.sleep(0.005)
-                proxy.cut()
-            assert await handle.result(timeout=30) == list(range(20))
-    async with await psycopg.AsyncConnection.connect(database) as connection:
-        cursor = await connection.execute("SELECT count(*) FROM durable.steps")
-        assert await cursor.fetchone() == (20,)
-
-
-async def test_killed_backends_lose_nothing(database: str, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.CRITICAL)
-    worker_dsn = make_conninfo(database, application_name="the worker")
-    async with AsyncClient(database) as client, Worker(worker_dsn, [double], poll_interval=0.1):
-        for _ in range(5):
-            keys = await client.begin_many(double, range(100))
-            async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-                await connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'the worker'"
-                )
-            results = [await client.handle(key, double).result(timeout=20) for key in keys]
-            assert results == [2 * number for number in range(100)]
 
 
 def test_a_workflow_without_a_name_is_refused() -> None:

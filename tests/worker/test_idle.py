@@ -1,4 +1,4 @@
-"""The ancestor's scenarios 80 to 82: how often an idle worker asks, as Postgres sees it.
+"""How often an idle worker asks, as Postgres sees it.
 
 A look is a transaction, the only one that an idle worker begins; `pg_stat_activity` tells when it was last committed.
 Waits can be longer than they should, on a busy machine, but never shorter: so what is asserted is the least that lies

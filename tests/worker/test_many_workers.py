@@ -1,4 +1,4 @@
-"""The ancestor's scenarios 11, 13 and 21 to 24: many workers, each run once."""
+"""Many workers, each run once."""
 
 from __future__ import annotations
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 
 import psycopg
-import pytest
 from psycopg.conninfo import make_conninfo
 
 from durable import AsyncClient, Worker
-from durable.admin.migrate import migrate
 from durable.store.channels import work_channel
 from tests.watching import reached, rows, until
 from tests.worker.flows import awaiting, greeting
@@ -42,25 +39,6 @@ async def test_06_without_notifications_the_poll_makes_progress(database: str) -
         assert await handle.result(timeout=15) == "approved!"
         assert not worker.status().is_listening
     assert calls == {"before": 1, "after": 1}
-
-
-async def test_33_a_worker_survives_the_loss_of_its_schema(
-    bare_database: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.ERROR)
-    simple = greeting(Counter())
-    migrate(bare_database)
-    async with Worker(bare_database, [simple], poll_interval=0.05, notify=False) as worker:
-        async with AsyncClient(bare_database) as client:
-            assert await (await client.begin(simple, "before")).result(timeout=10) == "Hello, before!"
-        await rows(bare_database, "DROP SCHEMA durable CASCADE")
-        await until(lambda: "claiming runs of simple_0 failed" in caplog.text)
-        assert worker.ready()
-
-        migrate(bare_database)
-        async with AsyncClient(bare_database) as client:
-            assert await (await client.begin(simple, "after")).result(timeout=20) == "Hello, after!"
-            await until(worker.healthy)
 
 
 async def test_43_one_transaction_wakes_the_dispatchers_of_all_its_workflows(database: str) -> None:

@@ -1,23 +1,36 @@
-"""A database that answers, but not as it should: as a standby, for some shard values only, or too slowly."""
+"""A database that is away, or answers as it should not: as a standby, for some shard values only, or too slowly."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections import Counter
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
-from durable import AsyncClient, Context, Worker, workflow
+from durable import (
+    AsyncClient,
+    Client,
+    Context,
+    Worker,
+    workflow,
+)
 from durable.admin.migrate import migrate
 from durable.core.shards import shard_value
-from durable.postgres.outages import is_outage
-from durable.postgres.pipeline import commit, read_all
-from durable.store.statement import Statement, nothing
 from durable.store.takeovers import take_over_runs
 from durable.worker import takeover
+from tests.proxy import Proxy
+from tests.watching import rows, until
+from tests.worker.flows import greeting
+
+
+@workflow
+async def double(ctx: Context, number: int) -> int:
+    return number * 2
 
 
 @workflow
@@ -112,52 +125,85 @@ async def test_a_takeover_that_takes_too_long_is_tried_with_fewer_runs(
     assert min(asked) < 16
 
 
-async def test_a_commit_that_fails_at_the_end_of_a_pipeline_is_taken_for_an_outage(database: str) -> None:
-    insert = Statement("INSERT INTO later VALUES (1, 2)", {}, nothing)
-    async with await _with_late_constraint(database) as connection:
-        with pytest.raises(psycopg.errors.ForeignKeyViolation):
-            await commit(connection, [insert])
-    async with await _with_late_constraint(database) as connection:
-        with pytest.raises(psycopg.OperationalError) as raised:
-            await read_all(connection, [insert])
-        assert is_outage(raised.value)
-        assert connection.closed
-
-
-async def test_what_a_failed_pipeline_has_skipped_is_not_taken_for_prepared(database: str) -> None:
-    late = Statement("INSERT INTO later VALUES (1, 2)", {}, nothing)
-    soon = Statement("SELECT 1 / 0", {}, nothing)
-    count = Statement("SELECT count(*) FROM later", {}, list)
-    for number in range(8):  # psycopg prepares what it has met five times
-        async with await _with_late_constraint(database) as connection:
-            for _ in range(number):
-                await read_all(connection, [count])
-            for failing in (commit(connection, [late], then=[count]), read_all(connection, [soon, count])):
-                with pytest.raises(psycopg.Error):
-                    await failing
-                assert await read_all(connection, [count]) == [[(0,)]]
-
-
-@pytest.mark.parametrize("run", [commit, read_all])
-async def test_whoever_is_cancelled_in_a_pipeline_is_cancelled(database: str, run: Callable[..., Any]) -> None:
-    statements = [Statement("SELECT pg_sleep(60)", {}, nothing), Statement("SELECT 1", {}, nothing)]
-    async with (
-        await psycopg.AsyncConnection.connect(database, autocommit=True) as connection,
-        await psycopg.AsyncConnection.connect(database, autocommit=True) as look,
-    ):
-        task = asyncio.create_task(run(connection, statements))
-        asked = "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s"
-        while await (await look.execute(asked, [connection.info.backend_pid])).fetchone() != (True,):
-            await asyncio.sleep(0.01)
+async def test_a_worker_waits_for_a_database_that_is_down_at_its_start(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Client(database) as client:
+        run_key = client.begin(double, 4).run_key
+    async with Proxy(database) as proxy:
+        proxy.refuse()
+        task = asyncio.create_task(Worker(proxy.conninfo, [double], poll_interval=0.05).run())
+        async with asyncio.timeout(20):
+            while "waiting for the database" not in caplog.text:
+                await asyncio.sleep(0.01)
+        proxy.accept()
+        async with AsyncClient(database) as client:
+            assert await client.handle(run_key, double).result(timeout=20) == 8
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert connection.closed or await read_all(connection, [Statement("SELECT 1", {}, list)]) == [[(1,)]]
+        await asyncio.gather(task, return_exceptions=True)
 
 
-async def _with_late_constraint(database: str) -> psycopg.AsyncConnection[Any]:
-    connection = await psycopg.AsyncConnection.connect(database, autocommit=True)
-    await connection.execute(
-        "CREATE TABLE IF NOT EXISTS later (a int PRIMARY KEY, b int REFERENCES later DEFERRABLE INITIALLY DEFERRED)"
-    )
-    return connection
+async def test_a_worker_survives_a_database_that_goes_away_and_comes_back(
+    database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    calls: list[int] = []
+
+    async def step(index: int) -> int:
+        calls.append(index)
+        return index
+
+    @workflow
+    async def long(ctx: Context) -> list[int]:
+        results: list[int] = []
+        for index in range(20):
+            results.append(await ctx.execute(f"step {index}", step, index))
+            await ctx.sleep(f"nap {index}", 0.02)
+        return results
+
+    async with Proxy(database) as proxy, AsyncClient(database) as client:
+        async with Worker(proxy.conninfo, [long], poll_interval=0.1):
+            handle = await client.begin(long)
+            for _ in range(3):
+                seen = len(calls)
+                async with asyncio.timeout(20):
+                    while len(calls) < seen + 3:
+                        await asyncio.sleep(0.005)
+                proxy.cut()
+            assert await handle.result(timeout=30) == list(range(20))
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        cursor = await connection.execute("SELECT count(*) FROM durable.steps")
+        assert await cursor.fetchone() == (20,)
+
+
+async def test_killed_backends_lose_nothing(database: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    worker_dsn = make_conninfo(database, application_name="the worker")
+    async with AsyncClient(database) as client, Worker(worker_dsn, [double], poll_interval=0.1):
+        for _ in range(5):
+            keys = await client.begin_many(double, range(100))
+            async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'the worker'"
+                )
+            results = [await client.handle(key, double).result(timeout=20) for key in keys]
+            assert results == [2 * number for number in range(100)]
+
+
+async def test_33_a_worker_survives_the_loss_of_its_schema(
+    bare_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    simple = greeting(Counter())
+    migrate(bare_database)
+    async with Worker(bare_database, [simple], poll_interval=0.05, notify=False) as worker:
+        async with AsyncClient(bare_database) as client:
+            assert await (await client.begin(simple, "before")).result(timeout=10) == "Hello, before!"
+        await rows(bare_database, "DROP SCHEMA durable CASCADE")
+        await until(lambda: "claiming runs of simple_0 failed" in caplog.text)
+        assert worker.ready()
+
+        migrate(bare_database)
+        async with AsyncClient(bare_database) as client:
+            assert await (await client.begin(simple, "after")).result(timeout=20) == "Hello, after!"
+            await until(worker.healthy)

@@ -1,4 +1,4 @@
-"""The ancestor's scenarios 34 to 40, 44 and 45: runs begun by the clock."""
+"""Runs begun by the clock."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ import pytest
 
 from durable import (
     AsyncClient,
-    Client,
     Context,
     Cron,
     Every,
@@ -359,20 +358,3 @@ async def test_a_schedule_that_is_not_there_is_not_found(database: str) -> None:
         ):
             with pytest.raises(ScheduleNotFound):
                 await call
-
-
-def test_a_transaction_that_rolls_back_schedules_nothing(database: str) -> None:
-    with Client(database) as client, psycopg.connect(database) as tx:
-        client.schedule_tx(tx, report, "x", "s", Every(60), run_now=True)
-        assert [one.schedule_id for one in client.list_schedules_tx(tx)] == ["s"]
-        client.pause_schedule_tx(tx, "s")
-        client.resume_schedule_tx(tx, "s")
-        client.trigger_tx(tx, "s")
-        tx.rollback()
-        assert client.list_schedules() == []
-        assert client.list_runs() == []
-        client.schedule_tx(tx, report, "x", "s", Every(60))
-        tx.commit()
-        client.delete_schedule_tx(tx, "s")
-        tx.rollback()
-        assert len(client.list_schedules()) == 1

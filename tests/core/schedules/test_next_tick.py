@@ -1,4 +1,4 @@
-"""The ancestor's scenarios 58 to 74, 78 and 79: when a schedule fires next.
+"""When a schedule fires next.
 
 All in UTC, on Thursday 2026-03-12 unless said.
 """
