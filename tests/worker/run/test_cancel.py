@@ -1,4 +1,4 @@
-"""Cancel, terminate, retry, deadlines: what becomes of runs that are to end before their time."""
+"""Cancelling: what becomes of runs that are to end before their time."""
 
 from __future__ import annotations
 
@@ -12,45 +12,17 @@ import pytest
 
 from durable import (
     AsyncClient,
-    AsyncHandle,
     Context,
-    RetryPolicy,
     RunCancelled,
-    RunFailed,
     RunNotCancellable,
     RunNotFound,
-    RunNotRetryable,
     RunRetryPolicy,
     Worker,
     workflow,
 )
+from tests.worker.run.notes import Notes, until_status
 
 NOWHERE = "lingering_0:01920000-0000-7000-8000-000000000000"
-
-
-class Notes(list[str]):
-    """What steps noted, and a way to wait for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._arrived = asyncio.Event()
-
-    async def note(self, text: str) -> str:
-        self.append(text)
-        self._arrived.set()
-        return text
-
-    async def until(self, text: str) -> None:
-        async with asyncio.timeout(10):
-            while text not in self:
-                self._arrived.clear()
-                await self._arrived.wait()
-
-
-async def until_status(handle: AsyncHandle[Any], *statuses: str) -> None:
-    async with asyncio.timeout(10):
-        while (await handle.status()).status not in statuses:
-            await asyncio.sleep(0.01)
 
 
 @workflow
@@ -212,122 +184,6 @@ async def test_a_gather_is_cancelled_as_a_whole(database: str) -> None:
     assert sorted(notes) == ["left", "right"]
 
 
-@pytest.mark.parametrize("is_running", [True, False], ids=["running", "sleeping"])
-async def test_a_terminated_run_executes_nothing_more(database: str, is_running: bool) -> None:  # noqa: FBT001
-    notes = Notes()
-
-    async def hang() -> None:
-        await notes.note("hanging")
-        await asyncio.sleep(600)
-
-    @workflow
-    async def stubborn(ctx: Context) -> None:
-        try:
-            if is_running:
-                await ctx.execute("hang", hang)
-            await ctx.sleep("pause", timedelta(days=1))
-        finally:
-            await ctx.execute("cleanup", notes.note, "cleaned up")
-
-    async with AsyncClient(database) as client, Worker(database, [stubborn]):
-        handle = await client.begin(stubborn)
-        await (notes.until("hanging") if is_running else until_status(handle, "sleeping"))
-        await handle.terminate("by force")
-        with pytest.raises(RunCancelled, match="by force"):
-            await handle.result(timeout=10)
-        with pytest.raises(RunNotCancellable):
-            await handle.terminate()
-    assert "cleaned up" not in notes
-
-
-async def test_a_failed_run_goes_on_from_its_memos(database: str) -> None:
-    notes = Notes()
-    broken = True
-
-    async def fragile() -> str:
-        await notes.note("tried")
-        if broken:
-            raise ValueError("broken")
-        return "mended"
-
-    @workflow
-    async def mending(ctx: Context) -> str:
-        await ctx.execute("first", notes.note, "first")
-        return await ctx.execute("fragile", fragile, retry=RetryPolicy(max_retries=0))
-
-    async with AsyncClient(database) as client, Worker(database, [mending]):
-        handle = await client.begin(mending)
-        with pytest.raises(RunFailed):
-            await handle.result(timeout=10)
-        broken = False
-        await handle.retry()
-        await until_status(handle, "completed")
-        assert await handle.result(timeout=10) == "mended"
-        with pytest.raises(RunNotRetryable, match="completed"):
-            await handle.retry()
-    assert notes == ["first", "tried", "tried"]
-
-
-async def test_a_cancelled_run_can_be_retried_and_forgets_the_cancel(database: str) -> None:
-    notes = Notes()
-
-    @workflow
-    async def waiting(ctx: Context) -> str:
-        await ctx.execute("first", notes.note, "first")
-        return await ctx.wait_for_event("wait", "go", str)
-
-    async with AsyncClient(database) as client, Worker(database, [waiting]):
-        handle = await client.begin(waiting)
-        await until_status(handle, "waiting_event")
-        await handle.cancel()
-        with pytest.raises(RunCancelled):
-            await handle.result(timeout=10)
-        await handle.retry()
-        await until_status(handle, "waiting_event")
-        await handle.publish("go", "now")
-        assert await handle.result(timeout=10) == "now"
-    assert notes == ["first"]
-
-
-async def test_a_run_that_takes_too_long_fails_after_its_clean_up(database: str) -> None:
-    notes = Notes()
-
-    @workflow(timeout=0.2, retry=RunRetryPolicy(max_attempts=5))
-    async def slow(ctx: Context, how: str) -> None:
-        try:
-            if how == "asleep":
-                await ctx.sleep("pause", timedelta(days=1))
-            elif how == "waiting":
-                await ctx.wait_for_event("wait", "never")
-            else:
-                await ctx.execute("hang", asyncio.sleep, 600)
-        finally:
-            await ctx.sleep("grace", 0.3)
-            await ctx.execute("cleanup", notes.note, how)
-
-    hows = ["asleep", "waiting", "running"]
-    async with AsyncClient(database) as client, Worker(database, [slow]):
-        handles = [await client.begin(slow, how) for how in hows]
-        for handle in handles:
-            with pytest.raises(RunFailed, match="RunTimeout"):
-                await handle.result(timeout=10)
-    assert sorted(notes) == sorted(hows)
-
-
-async def test_a_deadline_is_kept_while_no_worker_lives(database: str) -> None:
-    @workflow(timeout=0.05)
-    async def late(ctx: Context) -> None:
-        await ctx.sleep("pause", 0.1)
-
-    async with AsyncClient(database) as client:
-        handles = [await client.begin(late), client.handle((await client.begin_many(late, [None]))[0], late)]
-        await asyncio.sleep(0.1)
-        async with Worker(database, [late]):
-            for handle in handles:
-                with pytest.raises(RunFailed, match="RunTimeout"):
-                    await handle.result(timeout=10)
-
-
 async def test_a_request_in_a_transaction_that_rolls_back_has_no_effect(database: str) -> None:
     async with AsyncClient(database) as client, Worker(database, [lingering]):
         handle = await client.begin(lingering)
@@ -372,14 +228,3 @@ async def test_a_reason_written_by_sql_leaves_an_error_that_postgres_can_read(
         ((message,),) = await cursor.fetchall()
         assert message[:3] in ("a\N{REPLACEMENT CHARACTER}b", "xxx", "no ")
         assert len(message) <= 8192
-
-
-async def test_a_terminated_run_shows_the_reason_whatever_characters_it_has(database: str) -> None:
-    reason = r"\u0000 \ud800 \\u0000 is text" + "\x01" * 1900 + "\U0010ffff"
-    async with AsyncClient(database) as client, Worker(database, [lingering], poll_interval=0.05):
-        handle = await client.begin(lingering)
-        await until_status(handle, "sleeping")
-        await client.terminate_run(handle.run_key, reason)
-        with pytest.raises(RunCancelled) as caught:
-            await handle.result(timeout=10)
-    assert caught.value.reason == reason
