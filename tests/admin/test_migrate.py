@@ -222,3 +222,14 @@ def test_a_newer_database_is_left_alone(bare_database: str) -> None:
 
     assert migrate(bare_database) == []
     assert settings(bare_database)[0] == 99
+
+
+TABLES = ["events", "runs", "schedules", "settings", "steps", "waits", "workers"]
+
+
+def test_83_the_schema_is_printed_under_any_name_and_needs_no_migration(bare_database: str) -> None:
+    with psycopg.connect(bare_database, autocommit=True) as connection:
+        connection.execute(schema_sql("Elsewhere").encode())
+        assert migrate(bare_database, schema="Elsewhere") == []
+        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'Elsewhere' ORDER BY 1")
+        assert set(TABLES) <= {name for (name,) in found.fetchall()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from durable.core.runs import RunKey
 from durable.core.shards import shard_value
 from durable.store.channels import work_channel
 from durable.store.columns import column
-from durable.store.ids import uuid7
 from durable.store.queries import query
 from durable.store.statement import Op, Row, T
 
@@ -179,14 +177,3 @@ def test_any_text_is_a_run_key_or_an_invalid_argument(text: str) -> None:
     for candidate in (text, f"{text}_0:{RUN_KEY.run_id}"):
         with suppress(InvalidArgument):
             assert str(check_run_key("run_key", candidate)) == candidate
-
-
-def test_ids_are_version_7_ascend_and_keep_to_the_clock() -> None:
-    before = datetime.now(UTC).timestamp()
-    ids = [uuid7() for _ in range(10_000)]
-    after = datetime.now(UTC).timestamp()
-
-    assert ids == sorted(set(ids))
-    assert {(made.version, made.variant) for made in ids} == {(7, "specified in RFC 4122")}
-    times = [(made.int >> 80) / 1000 for made in (ids[0], ids[-1])]
-    assert before - 0.002 <= times[0] <= times[1] <= after + 0.002
