@@ -1,9 +1,10 @@
-"""Failure modes F: clocks, time zones, schedules."""
+"""Failure modes C15, F: clocks, time zones, schedules."""
 
 from __future__ import annotations
 
 import ast
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -17,9 +18,19 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import durable
-from durable import AsyncClient, Context, Cron, Every, InvalidArgument, ScheduleNotFound, Worker, workflow
+from durable import (
+    AsyncClient,
+    Context,
+    Cron,
+    Every,
+    InvalidArgument,
+    ScheduleNotFound,
+    Worker,
+    workflow,
+)
 from durable.core.schedules.timetable import Timetable
 from durable.store import ids
+from durable.store import ids as ids_module
 from tests.watching import rows, until
 
 MINUTE = timedelta(minutes=1)
@@ -296,3 +307,41 @@ async def test_f9_no_change_of_a_schedule_is_lost_while_it_fires(database: str) 
         for status in await client.list_schedules():
             assert (status.schedule, status.problem) == ("@every 0.024s", None)
     assert await rows(database, "SELECT 1 FROM durable.runs WHERE schedule_id IS NULL") == []
+
+
+# C15
+
+
+def test_c15_ids_ascend_also_while_the_clock_is_set_back_by_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time_ns()
+    ticks = itertools.chain([now], itertools.count(now - 3_600_000_000_000, 1000))
+    monkeypatch.setattr(time, "time_ns", lambda: next(ticks))
+    ids = [ids_module.uuid7() for _ in range(10_000)]
+    assert ids == sorted(set(ids))
+
+
+async def test_c15_events_are_read_in_the_order_of_their_commits_whatever_their_ids(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @workflow
+    async def reading(ctx: Context) -> list[int]:
+        return [await ctx.wait_for_event(f"wait {index}", "number", int) for index in range(3)]
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(reading)
+        for number in range(3):  # each published by a process whose clock is an hour behind that of the one before
+            monkeypatch.setattr(ids_module, "_clock", Behind(number))
+            await handle.publish("number", number)
+        ids = await rows(database, "SELECT event_id FROM durable.events ORDER BY created_at")
+        assert ids == sorted(ids, reverse=True)
+        async with Worker(database, [reading]):
+            assert await handle.result(timeout=10) == [0, 1, 2]
+
+
+class Behind(ids_module._Clock):
+    def __init__(self, hours: int) -> None:
+        super().__init__()
+        self._hours = hours
+
+    def tick(self) -> int:
+        return super().tick() - (self._hours * 3_600_000 << 12)
