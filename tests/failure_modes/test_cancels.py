@@ -10,16 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    RetryPolicy,
-    RunCancelled,
-    RunNotCancellable,
-    Worker,
-    exponential,
-    workflow,
-)
+from durable import AsyncClient, Context, RetryPolicy, RunCancelled, RunNotCancellable, Worker, exponential, workflow
 from tests.watching import rows, until
 
 

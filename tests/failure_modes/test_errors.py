@@ -8,14 +8,7 @@ from collections import Counter
 import psycopg
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    RetryPolicy,
-    RunFailed,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, RetryPolicy, RunFailed, Worker, workflow
 from tests.watching import rows
 
 

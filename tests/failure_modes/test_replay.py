@@ -7,13 +7,7 @@ import random
 from collections import Counter
 from typing import Any
 
-from durable import (
-    AsyncClient,
-    Context,
-    RetryPolicy,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
 from durable.core.replay.commands import Complete, Execute
 from durable.core.replay.history import History, Memo, Value
 from tests.laws.programs import machine_of

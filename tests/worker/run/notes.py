@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from durable import (
-    AsyncHandle,
-)
+from durable import AsyncHandle
 
 
 class Notes(list[str]):

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    RetryPolicy,
-    RunCancelled,
-    RunFailed,
-    RunNotRetryable,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, RetryPolicy, RunCancelled, RunFailed, RunNotRetryable, Worker, workflow
 from tests.worker.run.notes import Notes, until_status
 
 

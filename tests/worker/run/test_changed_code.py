@@ -6,12 +6,7 @@ from collections import Counter
 
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, Worker, workflow
 from tests.watching import reached
 from tests.worker.flows import process_until_there_is_one, running
 

@@ -7,14 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    RunFailed,
-    RunRetryPolicy,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, RunFailed, RunRetryPolicy, Worker, workflow
 from tests.worker.run.notes import Notes
 
 

@@ -8,16 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable import (
-    AsyncClient,
-    AsyncHandle,
-    Context,
-    RunNotCancellable,
-    RunNotCompleted,
-    RunTerminal,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, AsyncHandle, Context, RunNotCancellable, RunNotCompleted, RunTerminal, Worker, workflow
 from tests.watching import rows
 from tests.worker.flows import awaiting, greeting, napping, process_all
 

@@ -8,15 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    RetryPolicy,
-    RunFailed,
-    Worker,
-    exponential,
-    workflow,
-)
+from durable import AsyncClient, Context, RetryPolicy, RunFailed, Worker, exponential, workflow
 from tests.watching import reached, rows
 from tests.worker.flows import greeting, running
 

@@ -7,12 +7,7 @@ from collections import Counter
 
 import psycopg
 
-from durable import (
-    AsyncClient,
-    Context,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, Worker, workflow
 from tests.watching import reached, rows
 from tests.worker.flows import napping, process_until_there_is_one, running
 

@@ -11,17 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from durable import (
-    AsyncClient,
-    Context,
-    RetryPolicy,
-    RunFailed,
-    StepFailed,
-    Terminal,
-    Worker,
-    exponential,
-    workflow,
-)
+from durable import AsyncClient, Context, RetryPolicy, RunFailed, StepFailed, Terminal, Worker, exponential, workflow
 from tests.watching import reached, rows, until
 from tests.worker.flows import flaky, greeting, running
 

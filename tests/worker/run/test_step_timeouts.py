@@ -7,13 +7,7 @@ import threading
 import time
 from collections import Counter
 
-from durable import (
-    AsyncClient,
-    Context,
-    RetryPolicy,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
 from tests.watching import rows, until
 from tests.worker.flows import running
 

@@ -13,14 +13,7 @@ import msgspec
 import psycopg
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    RunFailed,
-    RunNotCompleted,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, RunFailed, RunNotCompleted, Worker, workflow
 from tests.watching import rows, status_of
 from tests.worker.flows import arithmetic, greeting, process_all, process_until_there_is_one, running
 

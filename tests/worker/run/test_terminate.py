@@ -7,14 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    RunCancelled,
-    RunNotCancellable,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, RunCancelled, RunNotCancellable, Worker, workflow
 from tests.worker.run.notes import Notes, until_status
 
 

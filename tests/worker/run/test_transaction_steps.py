@@ -9,17 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    RetryPolicy,
-    RunFailed,
-    StepFailed,
-    Terminal,
-    Worker,
-    exponential,
-    workflow,
-)
+from durable import AsyncClient, Context, RetryPolicy, RunFailed, StepFailed, Terminal, Worker, exponential, workflow
 from durable.worker.run import step_calls as steps_module
 from tests.watching import reached, rows
 from tests.worker.flows import greeting, process_all, running
