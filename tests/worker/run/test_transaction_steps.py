@@ -15,13 +15,11 @@ from tests.watching import reached, rows
 from tests.worker.flows import greeting, process_all, running
 
 ONCE = RetryPolicy(max_retries=0)
-
-
 AT_ONCE = RetryPolicy(max_retries=3, backoff=exponential(0.001, 0.001))
+KEPT = "kept (key text PRIMARY KEY, value text)"
 
 
 async def remember(tx: psycopg.AsyncConnection[Any], key: str, value: str) -> None:
-    await tx.execute("CREATE TABLE IF NOT EXISTS kept (key text PRIMARY KEY, value text)")
     await tx.execute(
         "INSERT INTO kept VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
     )
@@ -38,6 +36,7 @@ async def test_09_a_transaction_step_commits_at_once_and_not_only_with_the_attem
         await ctx.transaction("remember", remember, "test_key", "test_value")
         await ctx.execute("look", look)
 
+    await rows_of_new_table(database, KEPT)
     async with AsyncClient(database) as client:
         handle = await client.begin(keeping)
         assert await Worker(database, [keeping]).process_one()
@@ -59,6 +58,7 @@ async def test_09_a_transaction_step_that_raises_leaves_no_row_and_harms_no_othe
             return error.message
         return ""
 
+    await rows_of_new_table(database, KEPT)
     async with AsyncClient(database) as client:
         handle = await client.begin(keeping)
         assert await Worker(database, [keeping]).process_one()
