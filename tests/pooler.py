@@ -1,5 +1,5 @@
 """PgBouncer in transaction mode before a server; as a program it runs a command on an embedded server behind one:
-`python -m tests.pooler pytest tests/engine`, which finds it in DURABLE_TEST_DSN."""
+`python -m tests.pooler pytest tests/worker`, which finds it in DURABLE_TEST_DSN."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 from durable import Client
 from durable.cli import main
 from durable.store.migrations import latest_version
-from tests.engine.processes import until
+from tests.worker.processes import until
 
 ROOT = Path(__file__).parents[2]
 LATEST = latest_version()
@@ -72,7 +72,7 @@ def test_a_bad_schema_name_is_refused(bare_database: str, schema: str) -> None:
 
 
 def test_a_worker_on_a_database_without_our_schema_says_so_at_once(bare_database: str) -> None:
-    refused = durable("worker", "tests.engine.processes:three_steps", dsn=bare_database)
+    refused = durable("worker", "tests.worker.processes:three_steps", dsn=bare_database)
     assert refused.returncode == 1
     assert "durable migrate" in refused.stderr
 
@@ -80,7 +80,7 @@ def test_a_worker_on_a_database_without_our_schema_says_so_at_once(bare_database
 def test_a_worker_runs_until_it_is_told_to_stop(database: str) -> None:
     command = [sys.executable, "-c", "from durable.cli import main; raise SystemExit(main())"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DURABLE_DATABASE_URL": database, "TEST_DSN": database}
-    with subprocess.Popen([*command, "worker", "tests.engine.processes:WORKFLOWS"], env=environment) as worker:
+    with subprocess.Popen([*command, "worker", "tests.worker.processes:WORKFLOWS"], env=environment) as worker:
         try:
             with psycopg.connect(database, autocommit=True) as connection:
                 until(lambda: connection.execute("SELECT 1 FROM durable.workers").fetchone())
@@ -91,7 +91,7 @@ def test_a_worker_runs_until_it_is_told_to_stop(database: str) -> None:
         assert worker.wait(20) == 0
 
 
-@pytest.mark.parametrize("name", ["nowhere:workflow", "os:path", "tests.engine.processes:nothing", "plain"])
+@pytest.mark.parametrize("name", ["nowhere:workflow", "os:path", "tests.worker.processes:nothing", "plain"])
 def test_a_worker_that_cannot_find_its_workflows_says_which(
     name: str, database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psycopg
 
 from durable import Client
-from tests.engine.processes import ROOT, prepare, three_steps, until
+from tests.worker.processes import ROOT, prepare, three_steps, until
 
 SECONDS = 20.0
 
@@ -44,7 +44,7 @@ def is_alive(pid: int) -> bool:
 
 def test_several_processes_share_the_work_and_stop_together(database: str) -> None:
     prepare(database)
-    with supervisor(database, "tests.engine.processes:WORKFLOWS", "--processes", "2") as process:
+    with supervisor(database, "tests.worker.processes:WORKFLOWS", "--processes", "2") as process:
         until(lambda: len(pids(database)) == 2)
         with Client(database) as client:
             assert client.begin(three_steps, "").result(timeout=SECONDS) == ["first", "second", "third"]
@@ -55,7 +55,7 @@ def test_several_processes_share_the_work_and_stop_together(database: str) -> No
 
 def test_a_process_that_was_killed_is_replaced(database: str) -> None:
     prepare(database)
-    with supervisor(database, "tests.engine.processes:three_steps", "--processes", "2") as process:
+    with supervisor(database, "tests.worker.processes:three_steps", "--processes", "2") as process:
         first = until(lambda: len(found := pids(database)) == 2 and found)
         victim = min(first)
         os.kill(victim, signal.SIGKILL)
@@ -66,7 +66,7 @@ def test_a_process_that_was_killed_is_replaced(database: str) -> None:
 
 
 def test_processes_stop_when_the_one_above_them_is_killed(database: str) -> None:
-    with supervisor(database, "tests.engine.processes:three_steps", "--processes", "2") as process:
+    with supervisor(database, "tests.worker.processes:three_steps", "--processes", "2") as process:
         children = until(lambda: len(found := pids(database)) == 2 and found)
         process.kill()
         until(lambda: not any(is_alive(pid) for pid in children))
@@ -74,7 +74,7 @@ def test_processes_stop_when_the_one_above_them_is_killed(database: str) -> None
 
 
 def test_what_is_refused_is_said_once_by_each_and_not_tried_again(bare_database: str) -> None:
-    with supervisor(bare_database, "tests.engine.processes:three_steps", "--processes", "2") as process:
+    with supervisor(bare_database, "tests.worker.processes:three_steps", "--processes", "2") as process:
         _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 1
     assert "durable migrate" in said
@@ -82,7 +82,7 @@ def test_what_is_refused_is_said_once_by_each_and_not_tried_again(bare_database:
 
 
 def test_a_number_of_processes_that_cannot_be_meant_is_refused(database: str) -> None:
-    with supervisor(database, "tests.engine.processes:three_steps", "--processes", "0") as process:
+    with supervisor(database, "tests.worker.processes:three_steps", "--processes", "0") as process:
         _, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 1
     assert "at least 1" in said

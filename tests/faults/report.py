@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.catalogue.lines import catalogue_table
+from tests.failure_modes.lines import failure_modes_table
 from tests.faults.play import Result, quantile
 from tests.faults.stage import Size, Violation, load_faults
 
@@ -168,9 +168,9 @@ def page(figures: Figures) -> str:
             "## The table\n",
             "Recovery is in seconds: the median and the 99th percentile. Numbers are those of the matrix of faults.\n",
             _table(figures),
-            "## Catalogue\n",
+            "## Failure modes\n",
             "What goes wrong in systems like this one, and what holds each line here.\n",
-            catalogue_table(),
+            failure_modes_table(),
         ]
     )
 

@@ -7,9 +7,9 @@ import asyncio
 import msgspec
 from psycopg import AsyncConnection, OperationalError
 
-from tests.engine.proxy import Proxy
 from tests.faults.fleet import Member
 from tests.faults.stage import Stage
+from tests.proxy import Proxy
 
 _PATIENCE_SECONDS = 30.0
 

@@ -28,7 +28,7 @@ from durable.core.replay.history import History
 from durable.core.replay.machine import failure_of
 from durable.core.schedules import turns
 from durable.core.schedules.timetable import Timetable, run_id_of
-from tests.unit.programs import do, machine_of
+from tests.laws.programs import do, machine_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

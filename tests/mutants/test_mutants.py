@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
+from tests.laws import laws
+from tests.laws.hard_programs import HARD_PROGRAMS, hard_cases
+from tests.laws.world import quiet
 from tests.mutants import properties
 from tests.mutants.planted import CLOSING, CODE, CODEC, CRASHES, ENDINGS, KEYS, MUTANTS, RETRIES, SHARDS, TICKS
 from tests.mutants.planting import Mutant
-from tests.unit import laws
-from tests.unit.hard_programs import HARD_PROGRAMS, hard_cases
-from tests.unit.world import quiet
 
 small = st.integers(0, 5)
 

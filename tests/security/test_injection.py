@@ -122,7 +122,7 @@ def test_what_is_no_name_is_refused_before_anything_is_stored(
         ["schema"],
         ["schema", "--roles"],
         ["schema", "--citus"],
-        ["worker", "tests.engine.processes:three_steps"],
+        ["worker", "tests.worker.processes:three_steps"],
     ],
 )
 def test_no_command_takes_a_schema_that_is_no_plain_name(

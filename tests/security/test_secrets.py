@@ -27,7 +27,7 @@ from durable.embedded import EmbeddedPostgres
 from durable.postgres.conninfo import without_password
 from durable.store.runs import begin_run
 from durable.worker.database import Database
-from tests.engine.processes import until
+from tests.worker.processes import until
 
 PASSWORD = "geheim-4711"
 PAYLOAD = "vertraulich-0815"
@@ -201,7 +201,7 @@ def test_a_connection_string_that_cannot_be_read_is_not_repeated(
         with pytest.raises(InvalidArgument) as refused:
             refuse()
         assert PASSWORD not in "".join(traceback.format_exception(refused.value)) + repr(vars(refused.value))
-    for verb in (["migrate"], ["demo"], ["worker", "tests.engine.processes:three_steps"]):
+    for verb in (["migrate"], ["demo"], ["worker", "tests.worker.processes:three_steps"]):
         assert main([*verb, "--dsn", conninfo]) == 1
     if "\0" not in conninfo:
         monkeypatch.setenv("DURABLE_DATABASE_URL", conninfo)
@@ -248,7 +248,7 @@ def test_a_worker_s_command_line_needs_no_password(database: str) -> None:
     code = "from durable.cli import main; raise SystemExit(main())"
     root = Path(__file__).parents[2]
     environment = {"PYTHONPATH": str(root), "DURABLE_DATABASE_URL": with_password(database), "TEST_DSN": database}
-    command = [sys.executable, "-c", code, "worker", "tests.engine.processes:three_steps"]
+    command = [sys.executable, "-c", code, "worker", "tests.worker.processes:three_steps"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, cwd=root) as process:
         try:
             with psycopg.connect(database, autocommit=True) as connection:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 import msgspec
 
 from durable import AsyncClient, Cron, ResultTimeout, ScheduleNotFound
-from tests.engine.proxy import Proxy
 from tests.faults.doubt import STATEMENTS, Doubt, doubting
 from tests.faults.failpoints import evidence
 from tests.faults.families import FAMILIES
@@ -21,6 +20,7 @@ from tests.faults.model import JUDGES, completed
 from tests.faults.stage import Stage, fault
 from tests.faults.workload import ticking
 from tests.faults.workloads.lingering import Lingering, lingering
+from tests.proxy import Proxy
 
 _DOUBTFUL = 4
 _AT_ONCE = 6

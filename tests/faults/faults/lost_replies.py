@@ -7,10 +7,10 @@ import contextlib
 import itertools
 
 from durable import Cron, ScheduleNotFound
-from tests.engine.proxy import Proxy
 from tests.faults.stage import Stage, fault
 from tests.faults.wires import spawn_wired
 from tests.faults.workload import ticking
+from tests.proxy import Proxy
 
 _WIRED = 3
 _PAUSE_SECONDS = 0.15

@@ -82,7 +82,7 @@ class Dose(msgspec.Struct, frozen=True):
 
 @fault(
     row=16,
-    how=f"{len(POISONS)} values of catalogue E1 to E6 written by SQL as {', '.join(_PLACES)}",
+    how=f"{len(POISONS)} values of failure modes E1 to E6 written by SQL as {', '.join(_PLACES)}",
     target="100 % ended or set aside with a reason, 0 worker exits",
     sizes={"smoke": 60, "campaign": 2000, "soak": 20_000},
     workers=3,

@@ -1,0 +1,24 @@
+"""What is drawn for one simulated run."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tests.laws.programs import Node
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """A program and all that happens to it. Moments are counted from 1; at each the worker may crash or be stopped."""
+
+    program: Node
+    seed: int
+    crashes: frozenset[int] = frozenset()
+    stops: frozenset[int] = frozenset()
+    request_at: int | None = None
+    request: str = "cancel"
+    deadline: float | None = None
+    max_attempts: int = 1
+    events: int | None = None
+    """How many are published unasked; else a random number."""
+    drawn_from: int | None = None
+    """Makes what is drawn a function of this and the key, instead of new in every world."""

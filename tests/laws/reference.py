@@ -1,0 +1,219 @@
+"""What must come of a history, told by another judge: the same program on a stock asyncio loop, answered in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from durable import RunCancelled, RunFailed, RunKey, StepFailed, Workflow
+from durable.core.errors import EventTimeout
+from durable.core.failures import ErrorInfo
+from durable.core.replay.history import Failure, History, Memo, OpenWait, Outcome, Value
+from tests.laws.programs import Interpreter, Node, Receipt, Trace
+
+_TYPES: dict[str, Any] = {"random_uuid7": UUID, "random_uint64": int, "random": float, "now": datetime}
+
+
+class Mismatch(Exception):
+    """The program does not call what was recorded."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """``ending`` is the status with the output or the error, ``None`` where the program waits for ``asked``."""
+
+    ending: tuple[str, str] | None
+    asked: tuple[str, ...]
+    trace: Trace
+
+
+def judge(program: Node, history: History, *, may_differ: bool = False) -> Verdict | None:
+    """What the program does with that history; ``None`` where it does not match, which only changed code may do."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # what nobody awaits any more may raise
+    numbers = count()
+    loop.set_task_factory(lambda loop, coro, **options: _Counted(coro, next(numbers), loop, **options))
+    reference = _Reference(loop, program, history)
+    try:
+        return reference.judge()
+    except Mismatch:
+        if not may_differ:
+            raise
+        return None
+    finally:
+        reference.unwind()
+        loop.close()
+
+
+class _Counted(asyncio.Task[Any]):
+    """Has the same place in a set on every loop."""
+
+    def __init__(self, coro: Any, number: int, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        self._number = number
+        super().__init__(coro, loop=loop, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _Child:
+    def __init__(self, end: Callable[[], asyncio.Future[Any]]) -> None:
+        self.end = end
+
+    async def result(self) -> Any:
+        return await asyncio.shield(self.end())
+
+
+class _Reference:
+    """Has the methods of ``Context`` that programs call."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, program: Node, history: History) -> None:
+        self._loop = loop
+        self._history = history
+        self._known: dict[str, Memo | OpenWait] = {memo.key: memo for memo in history.memos}
+        self._known.update((wait.key, wait) for wait in history.open_waits)
+        self._calls: dict[str, tuple[asyncio.Future[Any], Any]] = {}
+        self._mismatch: str | None = None
+        self._cancel: Memo | None = None
+        self._trace: Trace = []
+        self._asked: list[str] = []
+        self._main = loop.create_task(Interpreter(self, self._trace).run(program))
+
+    # what programs call
+
+    def execute(self, key: str, fn: Callable[..., Any], *_: Any) -> asyncio.Future[Any]:
+        returns = tuple[Receipt, ...] if fn.__name__ == "do_typed" else str
+        return self._call("execute", key, fn.__name__, returns)
+
+    def transaction(self, key: str, fn: Callable[..., Any], *_: Any) -> asyncio.Future[Any]:
+        return self._call("transaction", key, fn.__name__, str)
+
+    def sleep(self, key: str, *_: Any) -> asyncio.Future[Any]:
+        return self._call("sleep", key, "", None)
+
+    sleep_until = sleep
+
+    def wait_for_event(self, key: str, name: str, **_: Any) -> asyncio.Future[Any]:
+        return self._call("event", key, name, Any)
+
+    async def run_child(self, key: str, wf: Workflow[Any, Any], _: object) -> Any:
+        return await (await self.start_child(key, wf, _)).end()
+
+    async def start_child(self, key: str, wf: Workflow[Any, Any], _: object) -> _Child:
+        run_key = RunKey.parse(await self._call("child", key, wf.name, str))
+        return _Child(lambda: self._call("child_result", f"{key}:result", run_key.run_id, run_key))
+
+    def __getattr__(self, source: str) -> Callable[[str], asyncio.Future[Any]]:
+        return lambda key: self._call(source, key, "", _TYPES[source])
+
+    def _call(self, kind: str, key: str, name: str, type: Any) -> asyncio.Future[Any]:
+        known = self._known.get(key)
+        if known is not None and (known.kind, known.name) != (kind, name):
+            self._mismatch = self._mismatch or f"{known} is called as {kind} {name}"
+        future = self._loop.create_future()
+        self._calls[key] = future, type
+        self._asked.append(key)
+        return future
+
+    # the judgement
+
+    def judge(self) -> Verdict:
+        self._run()
+        replayed = sorted(
+            (memo for memo in self._history.memos if not memo.carried),
+            key=lambda memo: (memo.seq or float("inf"), memo.key),
+        )
+        for memo in replayed:
+            if memo.kind == "cancel":
+                self._cancel = memo
+                self._main.cancel(_reason(memo))
+            elif memo.key not in self._calls:
+                raise Mismatch(f"{memo} is not called")
+            else:
+                self._answer(memo)
+            self._run()
+        for wait in self._history.open_waits:
+            if wait.key not in self._calls:
+                raise Mismatch(f"{wait} is not called")
+        ending = self._ending() if self._main.done() else None
+        asked = tuple(key for key in self._asked if not self._calls[key][0].done())
+        return Verdict(ending, () if ending else asked, list(self._trace))
+
+    def unwind(self) -> None:
+        """Ends what is left of the program."""
+        while unfinished := asyncio.all_tasks(self._loop):
+            for task in unfinished:
+                task.cancel()
+            self._loop.call_soon(self._loop.stop)
+            self._loop.run_forever()
+
+    def _run(self) -> None:
+        """To quiescence, also through what a retry has kept."""
+        while True:
+            while self._loop._ready:  # type: ignore[attr-defined]  # nothing public tells whether a loop is quiet
+                self._loop.call_soon(self._loop.stop)
+                self._loop.run_forever()
+            if self._mismatch is not None:
+                raise Mismatch(self._mismatch)
+            known = [self._known.get(key) for key in self._asked if not self._calls[key][0].done()]
+            carried = [memo for memo in known if isinstance(memo, Memo) and memo.carried]
+            if not carried:
+                return
+            self._answer(carried[0])
+
+    def _answer(self, memo: Memo) -> None:
+        future, type = self._calls[memo.key]
+        if not future.done():
+            _settle(future, memo, memo.outcome, type)
+
+    def _ending(self) -> tuple[str, str]:
+        error: BaseException | None = None
+        output: Any = None
+        try:
+            output = self._main.result()
+        except asyncio.CancelledError as cancelled:
+            error = None if self._cancel else cancelled
+        except Exception as raised:
+            error = raised
+        if self._cancel is not None:
+            is_late = self._cancel.name == "deadline"
+            told = "it did not end before its deadline" if is_late else _reason(self._cancel) or "no reason was given"
+            cleanup = f"; its clean-up raised {type(error).__name__}: {error}" if error is not None else ""
+            status, name = ("failed", "RunTimeout") if is_late else ("cancelled", "RunCancelled")
+            return status, f"{name}: {told}{cleanup}"
+        if error is None:
+            return "completed", msgspec.json.encode(output).decode()
+        message = "the workflow cancelled itself" if isinstance(error, asyncio.CancelledError) else str(error)
+        return "failed", f"{type(error).__name__}: {message}"
+
+
+def _settle(future: asyncio.Future[Any], memo: Memo, outcome: Outcome, type: Any) -> None:
+    match outcome:
+        case Value(text) if isinstance(type, RunKey):
+            _settle_child(future, type, msgspec.json.decode(text))
+        case Value(text):
+            future.set_result(msgspec.json.decode(text, type=type))
+        case Failure(error):
+            future.set_exception(StepFailed(memo.key, ErrorInfo(error.type, error.message)))
+        case _:
+            future.set_exception(EventTimeout(memo.key, memo.name))
+
+
+def _settle_child(future: asyncio.Future[Any], run_key: RunKey, end: dict[str, Any]) -> None:
+    match end["status"]:
+        case "completed":
+            future.set_result(end["output"])
+        case "failed":
+            future.set_exception(RunFailed(run_key, ErrorInfo(end["error"]["type"], end["error"]["message"])))
+        case _:
+            future.set_exception(RunCancelled(run_key, end["error"]["message"]))
+
+
+def _reason(memo: Memo) -> str | None:
+    assert isinstance(memo.outcome, Value)
+    return msgspec.json.decode(memo.outcome.text, type=str | None)

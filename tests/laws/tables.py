@@ -1,0 +1,291 @@
+"""One run's rows in memory, with a commit as the only atom; written like the statements in `store/queries`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+from durable.core.failures import ErrorInfo
+from durable.core.replay.endings import Park, Settle
+from durable.core.replay.history import (
+    ELAPSED,
+    ChildEnd,
+    Failure,
+    History,
+    Kind,
+    Memo,
+    OpenWait,
+    Outcome,
+    TimedOut,
+    Value,
+)
+from durable.core.runs import TERMINAL, RunKey
+from durable.store.records import (
+    AbandonedWait,
+    AnsweredWait,
+    ClaimedRun,
+    Entry,
+    Event,
+    EventKind,
+    MetRequest,
+    NewChild,
+    OpenedWait,
+    OrderedStep,
+    Record,
+    StepMemo,
+    UnwantedChild,
+    Wake,
+    Written,
+)
+from tests.laws.programs import EPOCH, SHARED
+
+_WRITTEN = [
+    StepMemo,
+    OrderedStep,
+    OpenedWait,
+    AnsweredWait,
+    MetRequest,
+    AbandonedWait,
+    NewChild,
+    UnwantedChild,
+]
+"""In this order the statements of a flush write."""
+
+RUN_ID = "00000000-0000-7000-8000-000000000000"
+
+
+class Wait(msgspec.Struct, frozen=True):
+    open: OpenWait
+    wake_at: float | None
+
+
+class Arrival(msgspec.Struct):
+    event: Event
+    is_routed: bool = False
+    consumed_by: str | None = None
+
+
+class Child(msgspec.Struct):
+    begun: NewChild
+    end: ChildEnd | None = None
+    is_unwanted: bool = False
+
+
+class Tables:
+    """``now`` and all that follows from it are in seconds."""
+
+    def __init__(self, deadline: float | None) -> None:
+        self.status = "queued"
+        self.epoch = self.attempts = self.set_asides = 0
+        self.deadline = deadline
+        self.wake_at: float | None = None
+        self.output: str | None = None
+        self.error: ErrorInfo | None = None
+        self.memos: dict[str, Memo] = {}
+        self.waits: dict[str, Wait] = {}
+        self.events: dict[str, Arrival] = {}
+        self.children: dict[str, Child] = {}
+        self.consumed: list[tuple[str, str]] = []
+        """Waits and the events they took, as they were committed."""
+        self.forgotten: list[str] = []
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status in TERMINAL
+
+    def history(self) -> History:
+        return History(tuple(self.memos.values()), tuple(wait.open for wait in self.waits.values()))
+
+    def unconsumed(self) -> list[Event]:
+        return [arrival.event for arrival in self.events.values() if arrival.consumed_by is None]
+
+    # what applications do
+
+    def publish(self, name: str, kind: EventKind = "event", payload: str = "null") -> None:
+        event_id = f"{len(self.events):04}"
+        if kind == "event":
+            payload = f'"{name} {event_id}"' if name == SHARED else f'"{name}"'
+        self.events[event_id] = Arrival(Event(RUN_ID, event_id, kind, name, payload))
+
+    def end_child(self, run_id: str, end: ChildEnd) -> None:
+        self.children[run_id].end = end
+        self.events[run_id] = Arrival(Event(RUN_ID, run_id, "child", run_id, end.text))
+
+    # what the dispatcher does
+
+    def is_claimable(self, now: float) -> bool:
+        return self.status == "queued" or (
+            self.status in ("sleeping", "waiting_event") and self.wake_at is not None and self.wake_at <= now
+        )
+
+    def claim(self, now: float) -> ClaimedRun:
+        self.status, self.wake_at = "running", None
+        self.epoch += 1
+        deadline_in = None if self.deadline is None else self.deadline - now
+        claimed_at = EPOCH + timedelta(seconds=now)
+        return ClaimedRun(RUN_ID, self.epoch, 1, self.attempts, self.set_asides, "null", claimed_at, deadline_in, None)
+
+    def wake(self, now: float) -> Wake:
+        due = tuple(key for key, wait in self.waits.items() if wait.wake_at is not None and wait.wake_at <= now)
+        remaining = {
+            key: None if wait.wake_at is None else wait.wake_at - now
+            for key, wait in self.waits.items()
+            if key not in due
+        }
+        return Wake(due, remaining, tuple(self.unconsumed()))
+
+    def take_over(self) -> None:
+        """The worker is dead."""
+        if self.status == "running":
+            self.status = "queued"
+            self.epoch += 1
+
+    def route(self) -> list[Event]:
+        """Returns what is for the run where it executes."""
+        arrived = [arrival for arrival in self.events.values() if not arrival.is_routed]
+        for arrival in arrived:
+            arrival.is_routed = True
+        if self.is_ended:
+            return []
+        if self.status == "running":
+            return [arrival.event for arrival in arrived]
+        kinds = {arrival.event.kind for arrival in arrived}
+        if "terminate" in kinds or ("cancel" in kinds and self.epoch == 0):
+            self.status, self.error = "cancelled", ErrorInfo("RunCancelled", "enough")
+            self.waits.clear()
+        elif any(self._wakes(arrival.event) for arrival in arrived):
+            self.status, self.wake_at = "queued", None
+        return []
+
+    def _wakes(self, event: Event) -> bool:
+        if event.kind in ("cancel", "terminate"):
+            return True
+        kind = "child_result" if event.kind == "child" else "event"
+        return any(wait.open.kind == kind and wait.open.name == event.name for wait in self.waits.values())
+
+    # what the worker that owns the run does
+
+    def store_transaction(self, key: str, fn: str, text: str, epoch: int) -> None:
+        assert (self.status, self.epoch) == ("running", epoch)
+        self._remember(key, "transaction", fn, None, Value(text))
+
+    def commit(self, record: Record, now: float) -> Written:
+        if (self.status, self.epoch) != ("running", record.epoch):
+            return Written(is_ours=False)
+        self._record(record, now)
+        if isinstance(record.ending, Settle):
+            self._settle(record.ending, now)
+            return Written(is_ours=True)
+        requeued = isinstance(record.ending, Park) and self._park()
+        wake_in = None if self.wake_at is None else self.wake_at - now
+        inbox = tuple(self.unconsumed()) if record.wants_inbox and record.ending is None else None
+        return Written(True, wake_in, requeued, inbox)
+
+    def _record(self, record: Record, now: float) -> None:
+        for entry in sorted(record.entries, key=lambda entry: _WRITTEN.index(type(entry))):
+            self._enter(entry, now)
+        if record.is_cancelled:
+            self.deadline = None
+
+    def _enter(self, entry: Entry, now: float) -> None:
+        match entry:
+            case StepMemo():
+                outcome: Outcome = Value(entry.output or "")
+                if entry.error is not None:
+                    outcome = Failure(msgspec.json.decode(entry.error, type=ErrorInfo))
+                self._remember(entry.key, entry.kind, entry.fn, entry.seq, outcome)
+            case OrderedStep(key, seq):
+                assert self.memos[key].kind == "transaction"
+                self.memos[key] = msgspec.structs.replace(self.memos[key], seq=seq)
+            case OpenedWait():
+                self._open(entry, now)
+            case AnsweredWait():
+                self._answer(entry)
+            case MetRequest(event_id):
+                self._consume(event_id, "")
+            case AbandonedWait(key):
+                self.waits.pop(key, None)
+            case NewChild():
+                assert entry.run_key.run_id not in self.children
+                self.children[entry.run_key.run_id] = Child(entry)
+            case UnwantedChild(run_key):
+                self.children[run_key.run_id].is_unwanted = True
+
+    def _answer(self, answer: AnsweredWait) -> None:
+        wait = self.waits.pop(answer.key).open
+        value = ELAPSED if answer.payload is None else Value(answer.payload)
+        self._remember(wait.key, wait.kind, wait.name, answer.seq, TimedOut() if answer.timed_out else value)
+        assert wait.kind == "sleep" or answer.timed_out != (answer.event_id is not None), f"{answer} breaks a CHECK"
+        if answer.event_id is not None:
+            self._consume(answer.event_id, answer.key)
+            self.consumed.append((answer.key, answer.event_id))
+
+    def _remember(self, key: str, kind: Kind, name: str, seq: int | None, outcome: Outcome) -> None:
+        assert key not in self.memos, f"{key} was recorded twice"
+        self.memos[key] = Memo(key, kind, name, seq, False, outcome)
+
+    def _open(self, opened: OpenedWait, now: float) -> None:
+        assert opened.key not in self.memos, f"{opened.key} has its answer and is opened again"
+        at = now + opened.wake_in if opened.wake_in is not None else None
+        if opened.until is not None:
+            at = (opened.until - EPOCH).total_seconds()
+        kind: Kind = "child_result" if opened.child else "event" if opened.event_name else "sleep"
+        self.waits.setdefault(opened.key, Wait(OpenWait(opened.key, kind, opened.child or opened.event_name or ""), at))
+
+    def _consume(self, event_id: str, key: str) -> None:
+        arrival = self.events[event_id]
+        assert arrival.consumed_by is None, f"event {event_id} was consumed twice"
+        arrival.consumed_by, arrival.is_routed = key, True
+
+    def _park(self) -> bool:
+        assert self.waits, "the run parks and waits for nothing"
+        names = any(wait.open.name for wait in self.waits.values())
+        self.status, self.set_asides = "waiting_event" if names else "sleeping", 0
+        moments = [wait.wake_at for wait in self.waits.values()] + [self.deadline]
+        self.wake_at = min((moment for moment in moments if moment is not None), default=None)
+        if any(self._wakes(event) for event in self.unconsumed()):
+            self.status, self.wake_at = "queued", None
+            return True
+        return False
+
+    def _settle(self, ending: Settle, now: float) -> None:
+        self.status, self.output = ending.status, ending.output
+        self.error = None if ending.error is None else msgspec.json.decode(ending.error, type=ErrorInfo)
+        self.attempts += ending.failed_attempts
+        self.set_asides = ending.set_asides
+        if ending.status == "sleeping":
+            assert ending.wake_in is not None
+            self.wake_at = min(now + ending.wake_in, self.deadline or float("inf"))
+        if ending.is_retry:
+            self._forget_failed()
+        if ending.is_retry or ending.is_terminal:
+            self.waits.clear()
+
+    def _forget_failed(self) -> None:
+        failed = [memo for memo in self.memos.values() if self._is_failed(memo)]
+        if not failed:
+            return
+        first = min(memo.seq or 0 for memo in failed)
+        for memo in failed:
+            self.forgotten.append(memo.key)
+            del self.memos[memo.key]
+            if memo.kind == "child":
+                self.memos.pop(f"{memo.key}:result", None)
+                arrival = self.events[self.child_of(memo)]
+                arrival.is_routed, arrival.consumed_by = True, arrival.consumed_by or ""
+        for memo in list(self.memos.values()):
+            if memo.seq is None or memo.seq > first:
+                self.memos[memo.key] = msgspec.structs.replace(memo, seq=None, carried=True)
+
+    def _is_failed(self, memo: Memo) -> bool:
+        if memo.kind == "child":
+            end = self.children[self.child_of(memo)].end
+            return end is not None and end.status != "completed"
+        return isinstance(memo.outcome, Failure) or memo.kind == "cancel"
+
+    @staticmethod
+    def child_of(memo: Memo) -> str:
+        """The run id of the child that it began."""
+        assert isinstance(memo.outcome, Value)
+        return str(RunKey.parse(msgspec.json.decode(memo.outcome.text)).run_id)

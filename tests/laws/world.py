@@ -1,0 +1,393 @@
+"""A worker and its database, simulated: one real ``Execution`` over rows in memory, crashing when told to.
+
+Every choice (which step ends next, when a flush commits, when an event comes) is drawn from one seed. The world itself
+checks what durable promises while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+import msgspec
+
+from durable import Context, RunKey, RunRetryPolicy, Workflow, workflow
+from durable.core.codec.json_codec import Codec, JsonCodec
+from durable.core.failures import ErrorInfo
+from durable.core.replay.commands import Draw, Execute, StartChild, Transact
+from durable.core.replay.history import ChildEnd, Failure, History, Value
+from durable.store.records import Record, Written
+from durable.worker.run.execution import Execution
+from durable.worker.run.step_calls import Finished, Interrupted
+from tests.laws.case import Case
+from tests.laws.programs import EPOCH, SHARED, Interpreter, Trace, leaf_at, leaves_of
+from tests.laws.promises import check_the_end
+from tests.laws.tables import Tables
+from tests.laws.virtual_loop import VirtualLoop
+
+_MOST_MOVES = 3000
+
+
+@workflow(name="program")
+async def _program(ctx: Context) -> Any:
+    raise NotImplementedError
+
+
+class Crash(BaseException):
+    """The worker is gone, with all that it held in memory."""
+
+
+class World:
+    """``run`` takes the run from its begin to its end. It is the host of the execution, too."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.codec: Codec = JsonCodec()
+        self.tables = Tables(case.deadline)
+        self.trace: Trace = []
+        self.moments = 0
+        self.started: Counter[str] = Counter()
+        self.committed: Counter[str] = Counter()
+        self.clock = 0.0
+        self._names = [f"to {path}" for path, _ in leaves_of(case.program)]
+        self._random = random.Random(case.seed)
+        self._excused: Counter[str] = Counter()
+        self._told: dict[str, str] = {}
+        self._events_left = self._random.randrange(5) if case.events is None else case.events
+        self._workflow = self._make_workflow()
+        self._restart()
+
+    def _make_workflow(self) -> Workflow[Any, Any]:
+        async def program(ctx: Context) -> Any:
+            self.trace = []
+            return await Interpreter(ctx, self.trace).run(self.case.program)
+
+        made = copy(_program)  # to read a signature thousands of times is slow
+        made.function, made.retry = program, RunRetryPolicy(max_attempts=self.case.max_attempts, backoff=1)
+        return made
+
+    def _restart(self) -> None:
+        self._loop = VirtualLoop()  # type: ignore[abstract]  # as ReplayLoop
+        self._loop.now = self.clock
+        self._execution: Execution | None = None
+        self._resident: Execution | None = None
+        self._is_marked = False
+        self._in_flight: Record | None = None
+        self._reply: Written | None = None
+        self._gates: dict[str, tuple[Execute, asyncio.Future[Finished]]] = {}
+        self._unwinding: list[asyncio.Future[None]] = []
+        self._is_stopping = False
+        self._broken: BaseException | None = None
+
+    # the course of things
+
+    def run(self) -> Tables:
+        with quiet(), patch("durable.worker.run.draws.encoded", self._draw):
+            try:
+                for _ in range(_MOST_MOVES):
+                    if self.tables.is_ended:
+                        self._check_counts()
+                        check_the_end(self.tables, self.trace, self.case.program, is_retried=self.case.max_attempts > 1)
+                        return self.tables
+                    self._move()
+            finally:
+                self._drop()
+        raise AssertionError(f"no end after {_MOST_MOVES} moves; the run is {self.tables.status}")
+
+    def count_moments(self) -> int:
+        """How many moments there are until the end."""
+        self.run()
+        return self.moments
+
+    def history_at(self, moment: int) -> History:
+        """What is durable at that moment, or at the end."""
+        with quiet(), patch("durable.worker.run.draws.encoded", self._draw):
+            try:
+                while self.moments < moment and not self.tables.is_ended:
+                    self._move()
+            finally:
+                self._drop()
+        return self.tables.history()
+
+    def _move(self) -> None:
+        try:
+            self._pass_moment()
+            self._random.choice(list(self._moves()))()
+        except Crash:
+            self._drop()
+            self._excuse()
+            self._restart()
+            self.tables.take_over()
+        if self._broken is not None:
+            raise AssertionError("the engine broke") from self._broken
+        assert not self.tables.set_asides, f"set aside: {self.tables.error}"
+
+    def _pass_moment(self) -> None:
+        self.moments += 1
+        if self.moments == self.case.request_at:
+            self.tables.publish("", "terminate" if self.case.request == "terminate" else "cancel", '"enough"')
+        if self.moments in self.case.crashes:
+            raise Crash
+        if self.moments in self.case.stops and self._execution is not None:
+            end = self._execution.interrupt if self._is_stopping else self._execution.drain
+            self._is_stopping = True
+            self._do(end)
+
+    def _moves(self) -> Iterator[Callable[[], None]]:
+        """What may happen next; at least one thing."""
+        found = False
+        for move in self._inner_moves():
+            found = True
+            yield move
+        if self._events_left:
+            yield self._publish
+        if self._random.random() < 0.2 or not found:
+            yield self._let_time_pass
+
+    def _inner_moves(self) -> Iterator[Callable[[], None]]:
+        if any(not arrival.is_routed for arrival in self.tables.events.values()):
+            yield self._route
+        if self._execution is None and self.tables.is_claimable(self.clock):
+            yield self._claim
+        if self._is_marked:
+            yield self._write
+        if self._in_flight is not None:
+            yield self._commit if self._reply is None else self._answer
+        for key in list(self._gates):
+            yield partial(self._finish, key)
+        for run_id, child in self.tables.children.items():
+            if child.end is None:
+                yield partial(self._end_child, run_id)
+        for gate in self._unwinding:
+            yield partial(self._do, gate.set_result, None)
+
+    def _do(self, callback: Callable[..., object], *arguments: Any) -> None:
+        self._loop.call_soon(callback, *arguments)
+        self._loop.run_until_quiet()
+        self._unwinding = [gate for gate in self._unwinding if not gate.done()]
+        self._check_trace()
+
+    def _drop(self) -> None:
+        for execution in (self._execution, self._resident):
+            if execution is not None:
+                execution.close()
+        self._loop.discard()
+
+    def _excuse(self) -> None:
+        """What has started and has no memo may start once more."""
+        for key in self.started:
+            if key not in self.tables.memos:
+                self._excused[key] = self.started[key]
+
+    def _let_time_pass(self) -> None:
+        moments = [self._loop.next_timer(), self.tables.wake_at if self._execution is None else None]
+        later = [moment for moment in moments if moment is not None]
+        if later:
+            self.clock = self._loop.now = max(self.clock, min(later))
+            self._loop.fire_due()
+            self._check_trace()
+        elif self.tables.status == "waiting_event" and all(
+            arrival.is_routed for arrival in self.tables.events.values()
+        ):
+            awaited = {wait.open.name for wait in self.tables.waits.values()} - {""}
+            lost = [event for event in self.tables.unconsumed() if event.name in awaited]
+            assert not lost, f"these events woke nobody: {lost}"
+            names = {wait.open.name for wait in self.tables.waits.values() if wait.open.kind == "event"}
+            if names:
+                self.tables.publish(self._random.choice(sorted(names)))
+
+    # what comes from outside
+
+    def _publish(self) -> None:
+        self._events_left -= 1
+        self.tables.publish(self._random.choice([SHARED] * (1 + len(self._names)) + self._names))
+
+    def _end_child(self, run_id: str) -> None:
+        child = self.tables.children[run_id]
+        key = msgspec.json.decode(child.begun.input)
+        if child.is_unwanted and self._random.random() < 0.8:
+            end = ChildEnd("cancelled", error=ErrorInfo("RunCancelled", "enough"))
+        elif self._is_to_fail(key):
+            end = ChildEnd("failed", error=ErrorInfo("Refused", key))
+        else:
+            end = ChildEnd("completed", msgspec.Raw(f'"{key}"'.encode()))
+        self.tables.end_child(run_id, end)
+
+    def _is_to_fail(self, key: str) -> bool:
+        return self.tables.attempts < leaf_at(self.case.program, key).fails
+
+    def _route(self) -> None:
+        for event in self.tables.route():
+            if self._execution is not None:
+                self._do(self._execution.deliver, event)
+
+    def _claim(self) -> None:
+        resident, self._resident = self._resident, None
+        claimed = self.tables.claim(self.clock)
+        is_first = claimed.epoch == 1
+        if resident is not None and resident.attempt.claimed.epoch == claimed.epoch - 1 and self._random.random() < 0.7:
+            self._execution = resident
+            self._do(resident.resume, claimed, self.tables.wake(self.clock))
+            return
+        if resident is not None:
+            resident.close()
+        self._excuse()
+        self._execution = Execution(self, self._workflow, "program_0", claimed)
+        wake = None if is_first else self.tables.wake(self.clock)
+        self._do(self._execution.begin, self.tables.history(), wake)
+
+    # the journal
+
+    def mark(self, execution: Execution) -> None:
+        self._is_marked = True
+
+    def _write(self) -> None:
+        assert self._execution is not None
+        self._is_marked = False
+        self._in_flight = self._execution.take_record()
+
+    def _commit(self) -> None:
+        assert self._in_flight is not None
+        self._reply = self.tables.commit(self._in_flight, self.clock)
+
+    def _answer(self) -> None:
+        written, self._in_flight, self._reply = self._reply, None, None
+        assert self._execution is not None
+        self._do(self._execution.flushed, written)
+        if not self._is_marked and not self.tables.is_ended:
+            for key, shown in self.trace:
+                assert shown != "cancelled" or key not in self.tables.waits, f"{key} was given up and is still open"
+
+    def left(self, execution: Execution, written: Written | None) -> None:
+        if written is None:
+            self._broken = sys.exception() or AssertionError("the run was given up")
+        self._execution = None
+        if execution.is_parked and not self._is_stopping:
+            self._resident = execution
+        else:
+            execution.close()
+        self._is_stopping = False
+
+    # the steps
+
+    def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
+        assert not self._is_stopping, f"{call} was started while the worker stops"
+        assert call.key not in self.tables.memos, f"{call} has its memo and was started again"
+        for key, _ in self.trace:
+            assert self._is_durable(key), f"{call} was started before the memo of {key} was durable"
+        self.started[call.key] += 1
+        return self._loop.create_task(self._step(call))
+
+    def _is_durable(self, key: str) -> bool:
+        if dict(self.trace)[key] == "cancelled":
+            return True
+        memo = self.tables.memos.get(key)
+        if memo is not None and memo.kind == "child":
+            memo = self.tables.memos.get(f"{key}:result")
+        return memo is not None and (memo.seq is not None or memo.carried)
+
+    async def _step(self, call: Execute) -> Finished:
+        gate: asyncio.Future[Finished] = self._loop.create_future()
+        self._gates[call.key] = call, gate
+        try:
+            return await gate
+        except asyncio.CancelledError:
+            self._gates.pop(call.key, None)
+            if isinstance(call, Transact) and self._random.random() < 0.3:
+                self._store(call)  # the cancel met the commit
+                raise
+            if self._random.random() < 0.3:
+                slow: asyncio.Future[None] = self._loop.create_future()
+                self._unwinding.append(slow)
+                await slow
+            raise
+
+    def _finish(self, key: str) -> None:
+        call, gate = self._gates.pop(key)
+        if self._is_stopping and self._random.random() < 0.5:
+            self._excused[key] = self.started[key]
+            self._do(gate.set_exception, Interrupted("the worker stops"))
+            return
+        if self._is_to_fail(key):
+            failure = Failure(ErrorInfo("Refused", key))
+            self._do(gate.set_result, Finished(failure, 1, 0.0, None, is_stored=False))
+            return
+        text = _typed(key) if call.name == "do_typed" else f'"{key}"'
+        if isinstance(call, Transact):
+            self._store(call)
+            self._pass_moment()
+        if not gate.done():
+            self._do(gate.set_result, Finished(Value(text), 1, 0.0, None, isinstance(call, Transact)))
+
+    def _store(self, call: Transact) -> None:
+        """The transaction commits, with its memo."""
+        assert self._execution is not None
+        self.tables.store_transaction(call.key, call.name, f'"{call.key}"', self._execution.attempt.claimed.epoch)
+        self.committed[call.key] += 1
+
+    def shard_count(self) -> int:
+        return 1
+
+    def _draw(self, call: Draw | StartChild, *_: object) -> str:
+        assert call.key not in self.tables.memos, f"{call} is drawn again"
+        source = self._random if self.case.drawn_from is None else random.Random(f"{self.case.drawn_from} {call.key}")
+        uuid = UUID(int=source.getrandbits(128))
+        if isinstance(call, StartChild):
+            return StartChild.answer(RunKey("child_0", str(uuid)))
+        match call.source:
+            case "random_uuid7":
+                return f'"{uuid}"'
+            case "random_uint64":
+                return str(uuid.int % 2**64)
+            case "random":
+                return repr(source.random())
+            case "now":
+                return f'"{(EPOCH + timedelta(seconds=uuid.int % 10**6)).isoformat()}"'
+
+    # what is promised
+
+    def _check_trace(self) -> None:
+        """An answer that was once durable is the same for ever."""
+        for key in self.tables.forgotten:
+            self._told.pop(key, None)
+            self._excused[key] = self.started[key]
+        self.tables.forgotten.clear()
+        for key, shown in self.trace:
+            if key in self.tables.memos and shown != "cancelled":
+                told = self._told.setdefault(key, shown)
+                assert told == shown, f"{key} was {told} and is {shown} now"
+
+    def _check_counts(self) -> None:
+        for key, times in self.started.items():
+            assert times <= 1 + self._excused[key], f"{key} ran {times} times"
+        for key, memo in self.tables.memos.items():
+            if memo.kind == "transaction" and isinstance(memo.outcome, Value):
+                assert self.committed[key] == 1, f"{key} was committed {self.committed[key]} times"
+            if memo.kind == "execute":
+                assert self.started[key] >= 1
+
+
+def _typed(key: str) -> str:
+    return f'[{{"amount":"{len(key)}.50","at":"2026-01-01T00:00:00Z"}}]'
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Failures of runs are logged; here there are thousands on purpose."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,169 @@
+"""Worker processes that can be killed, and the workflows they run. Run as a module it is such a process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import psycopg
+
+from durable import Context, RetryPolicy, RunFailed, Worker, Workflow, workflow
+from tests import roles
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LEASE = 3.0
+
+
+async def note(text: str) -> None:
+    """Tells the test, on a connection of its own, that a step body has begun."""
+    async with await psycopg.AsyncConnection.connect(os.environ["TEST_DSN"], autocommit=True) as journal:
+        await journal.execute("INSERT INTO journal (entry, process_id) VALUES (%s, %s)", (text, os.getpid()))
+
+
+async def quick(name: str) -> str:
+    await note(name)
+    return name
+
+
+async def hang(name: str) -> str:
+    await note(name)
+    if os.environ.get("TEST_HANGS"):
+        await asyncio.sleep(600)
+    return name
+
+
+async def book(tx: psycopg.AsyncConnection[Any], name: str) -> str:
+    await note(name)
+    await tx.execute("INSERT INTO ledger (entry) VALUES (%s)", (name,))
+    if os.environ.get("TEST_HANGS"):
+        await asyncio.sleep(600)
+    return name
+
+
+@workflow
+async def three_steps(ctx: Context, hanging: str) -> list[str]:
+    results: list[str] = []
+    for name in ("first", "second", "third"):
+        step = hang if name == hanging else quick
+        results.append(await ctx.execute(name, quick if step is quick else hang, name))
+    return results
+
+
+@workflow
+async def booking(ctx: Context) -> list[str]:
+    before = await ctx.execute("before", quick, "before")
+    return [before, await ctx.transaction("book", book, "booked", retry=RetryPolicy(max_retries=0))]
+
+
+@workflow
+async def crashing(ctx: Context) -> None:
+    await ctx.execute("crash", crash)
+
+
+async def crash() -> None:
+    await note("crash")
+    os._exit(1)
+
+
+@workflow
+async def ticking(ctx: Context) -> None: ...
+
+
+@workflow
+async def one_child(ctx: Context, hanging: str) -> list[str]:
+    before = await ctx.execute("prepare", hang if hanging == "prepare" else quick, "prepare")
+    child = await ctx.run_child("child", three_steps, hanging)
+    return [before, *child, await ctx.execute("finish", hang if hanging == "finish" else quick, "finish")]
+
+
+@workflow
+async def crashing_child(ctx: Context) -> str:
+    try:
+        await ctx.run_child("child", crashing)
+    except RunFailed as error:
+        return error.error.type
+    return "it lives"
+
+
+@workflow
+async def napping(ctx: Context, seconds: float) -> None:
+    await ctx.execute("lie down", quick, "lie down")
+    await ctx.sleep("nap", seconds)
+
+
+WORKFLOWS: list[Workflow[Any, Any]] = [three_steps, booking, crashing, ticking, one_child, crashing_child, napping]
+
+
+def prepare(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE journal (entry text, process_id int, at timestamptz DEFAULT clock_timestamp())"
+        )
+        connection.execute("CREATE TABLE ledger (entry text)")
+
+
+def entries(dsn: str, table: str = "journal") -> list[str]:
+    with psycopg.connect(dsn) as connection:
+        return [row[0] for row in connection.execute(f"SELECT entry FROM {table}").fetchall()]  # type: ignore[arg-type]
+
+
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """The first true answer; fails when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := condition():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+class WorkerProcess:
+    """A worker in a process of its own; killed at the end of the block whatever happens."""
+
+    def __init__(self, dsn: str, *, hangs: bool = False, lease: float = LEASE, poll: float = 0.5) -> None:
+        environment = {
+            **os.environ,
+            "TEST_DSN": dsn,
+            "TEST_WORKER_DSN": roles.limited_to("durable_worker", dsn),
+            "TEST_HANGS": "yes" if hangs else "",
+            "TEST_LEASE": str(lease),
+            "TEST_POLL": str(poll),
+            "PYTHONPATH": ROOT,
+        }
+        self.process = subprocess.Popen([sys.executable, "-m", "tests.worker.processes"], env=environment, cwd=ROOT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+
+async def _main() -> None:
+    lease = float(os.environ["TEST_LEASE"])
+    await Worker(
+        os.environ["TEST_WORKER_DSN"],
+        WORKFLOWS,
+        lease=lease,
+        poll_interval=float(os.environ["TEST_POLL"]),
+        graceful_shutdown_timeout=1,
+        max_strikes=3,
+    ).run()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)
+    asyncio.run(_main())

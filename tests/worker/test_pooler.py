@@ -1,0 +1,120 @@
+"""Behind PgBouncer in transaction mode: no session state, no notification, no lock; all the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from durable import AsyncClient, Client, Context, Every, RunCancelled, Worker, workflow
+from durable.admin.migrate import migrate
+from tests.conftest import new_database
+from tests.pooler import find_pgbouncer, pooled_server
+from tests.worker.processes import LEASE, WorkerProcess, entries, prepare, three_steps, until
+
+pytestmark = pytest.mark.skipif(find_pgbouncer() is None, reason="there is no pgbouncer here")
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[str, str]]:
+    with pooled_server() as conninfos:
+        yield conninfos
+
+
+@pytest.fixture
+def direct(servers: tuple[str, str]) -> Iterator[str]:
+    """A migrated database, as it is."""
+    with new_database(servers[0]) as conninfo:
+        migrate(conninfo)
+        yield conninfo
+
+
+@pytest.fixture
+def pooled(servers: tuple[str, str], direct: str) -> str:
+    """The same database, seen through the pooler."""
+    return make_conninfo(servers[1], dbname=str(conninfo_to_dict(direct)["dbname"]))
+
+
+async def word(text: str) -> str:
+    return text
+
+
+async def count(tx: psycopg.AsyncConnection[Any]) -> int:
+    cursor = await tx.execute("SELECT count(*) FROM durable.runs")
+    return int((await cursor.fetchall())[0][0])
+
+
+@workflow
+async def everything(ctx: Context, number: int) -> list[str]:
+    words = [await ctx.execute("step", word, f"step {number}")]
+    words.append(str(await ctx.transaction("count", count) > 0))
+    await ctx.sleep("nap", 0.05)
+    words.append(await ctx.wait_for_event("wait", "news", str))
+    return words
+
+
+@workflow
+async def waiting(ctx: Context) -> None:
+    await ctx.wait_for_event("wait", "never")
+
+
+@workflow
+async def ticking(ctx: Context) -> None: ...
+
+
+async def test_every_primitive_works_many_times_over(pooled: str) -> None:
+    async with AsyncClient(pooled) as client, Worker(pooled, [everything], poll_interval=0.05):
+        handles = [await client.begin(everything, number) for number in range(20)]
+        for handle in handles:
+            await handle.publish("news", "good")
+        results = await asyncio.gather(*(handle.result(timeout=60) for handle in handles))
+        assert results == [[f"step {number}", "True", "good"] for number in range(20)]
+
+
+async def test_cancels_and_schedules_work(pooled: str) -> None:
+    async with AsyncClient(pooled) as client, Worker(pooled, [waiting, ticking], poll_interval=0.05):
+        handle = await client.begin(waiting)
+        await handle.cancel("enough")
+        with pytest.raises(RunCancelled, match="enough"):
+            await handle.result(timeout=30)
+        await client.schedule(ticking, None, "often", Every(timedelta(seconds=0.2)))
+        async with asyncio.timeout(30):
+            while len(await client.list_runs(workflow="ticking")) < 3:
+                await asyncio.sleep(0.02)
+
+
+async def test_nothing_of_the_worker_is_left_in_the_sessions_of_others(pooled: str, direct: str) -> None:
+    async with AsyncClient(pooled) as client, Worker(pooled, [everything], poll_interval=0.05):
+        handle = await client.begin(everything, 1)
+        await handle.publish("news", "good")
+        await handle.result(timeout=30)
+        async with await psycopg.AsyncConnection.connect(direct) as connection:
+            cursor = await connection.execute("SELECT lock_key FROM durable.workers")
+            assert await cursor.fetchall() == [(None,)]
+            cursor = await connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+            assert await cursor.fetchall() == [(0,)]
+        async with await psycopg.AsyncConnection.connect(pooled, autocommit=True, prepare_threshold=None) as other:
+            for _ in range(20):
+                cursor = await other.execute(
+                    "SELECT current_setting('plan_cache_mode'), (SELECT count(*) FROM pg_prepared_statements),"
+                    " (SELECT count(*) FROM pg_listening_channels())"
+                )
+                assert await cursor.fetchall() == [("auto", 0, 0)]
+
+
+def test_a_killed_workers_runs_move_after_its_lease(pooled: str, direct: str) -> None:
+    prepare(direct)
+    with Client(pooled) as client, WorkerProcess(pooled, hangs=True, lease=LEASE) as victim:
+        handle = client.begin(three_steps, "second")
+        until(lambda: "second" in entries(direct))
+        victim.signal(signal.SIGKILL)
+        with WorkerProcess(pooled, lease=LEASE):
+            assert handle.result(timeout=LEASE + 30) == ["first", "second", "third"]
+        assert handle.status().takeovers == 1
+    assert entries(direct) == ["first", "second", "second", "third"]
