@@ -4,7 +4,7 @@ from durable.client.async_client import AsyncClient
 from durable.client.client import Client
 from durable.client.handles import AsyncHandle, Handle
 from durable.client.operations import BeginOptions
-from durable.client.schedules import ScheduleOptions, ScheduleStatus
+from durable.client.schedules import ScheduleInfo, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.errors import (
     DeserializationError,
@@ -35,7 +35,7 @@ from durable.core.replay.context import Context
 from durable.core.replay.decorator import workflow
 from durable.core.replay.workflow import Workflow
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
-from durable.core.runs import Run, RunKey, RunStatus
+from durable.core.runs import Run, RunInfo, RunKey
 from durable.core.schedules.expressions import Cron, Every
 from durable.worker.worker import Worker, WorkerStatus
 
@@ -52,14 +52,14 @@ __all__ = [
     "WorkerStatus",
     "RunKey",
     "Run",
-    "RunStatus",
+    "RunInfo",
     "RetryPolicy",
     "RunRetryPolicy",
     "Backoff",
     "exponential",
     "Cron",
     "Every",
-    "ScheduleStatus",
+    "ScheduleInfo",
     "ScheduleOptions",
     "BeginOptions",
     "Codec",

@@ -19,19 +19,19 @@ from durable.core.runs import TERMINAL, RunKey
 from durable.postgres.drive import run, run_async
 from durable.postgres.silence import answering
 from durable.store.channels import done_channel
-from durable.store.inspection import Outcome
+from durable.store.inspection import RunOutcome
 from durable.store.sessions import is_pooled
 
 _logger = logging.getLogger("durable.client")
 
 _FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
+_MAX_PAUSE = 1.0
 _RECONNECT_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 30.0
 _ANSWER_SECONDS = 5.0
 
 
-class Outcomes:
+class Results:
     """Waits in the caller's thread, on a connection of the pool while there are enough, else by asking alone."""
 
     def __init__(self, connections: Connections, operations: Operations) -> None:
@@ -39,7 +39,7 @@ class Outcomes:
         self.operations = operations
         self._channel = sql.Identifier(done_channel(connections.schema))
 
-    def outcome(self, run_key: RunKey, timeout: float | None) -> Outcome:
+    def outcome(self, run_key: RunKey, timeout: float | None) -> RunOutcome:
         """How the run ended. Raises ``RunNotFound``, and ``ResultTimeout`` after that many seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         pauses = _pauses()
@@ -53,7 +53,9 @@ class Outcomes:
                 _logger.warning("waiting for %s goes on after a lost connection: %s", run_key, error)
                 time.sleep(min(next(pauses), remaining))
 
-    def _wait(self, run_key: RunKey, timeout: float | None, deadline: float | None, pauses: Iterator[float]) -> Outcome:
+    def _wait(
+        self, run_key: RunKey, timeout: float | None, deadline: float | None, pauses: Iterator[float]
+    ) -> RunOutcome:
         if self.connections.may_listen and self.connections.listeners.acquire(blocking=False):
             try:
                 with self.connections.connection() as connection:
@@ -73,7 +75,7 @@ class Outcomes:
         timeout: float | None,
         deadline: float | None,
         pauses: Iterator[float],
-    ) -> Outcome:
+    ) -> RunOutcome:
         connection.execute(sql.SQL("LISTEN {}").format(self._channel))
         try:
             while True:
@@ -96,14 +98,14 @@ class Outcomes:
 class _Waiter:
     __slots__ = ("due", "future", "pauses", "run_key")
 
-    def __init__(self, run_key: RunKey, future: asyncio.Future[Outcome]) -> None:
+    def __init__(self, run_key: RunKey, future: asyncio.Future[RunOutcome]) -> None:
         self.run_key = run_key
         self.future = future
         self.pauses = _pauses()
         self.due = 0.0
 
 
-class AsyncOutcomes:
+class AsyncResults:
     """One listening connection and one asking task, started with the first waiter, serve them all."""
 
     def __init__(self, connections: AsyncConnections, operations: Operations) -> None:
@@ -115,8 +117,8 @@ class AsyncOutcomes:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def outcome(self, run_key: RunKey, timeout: float | None) -> Outcome:
-        """As ``Outcomes.outcome``."""
+    async def outcome(self, run_key: RunKey, timeout: float | None) -> RunOutcome:
+        """As ``Results.outcome``."""
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._ask_for_ever()), asyncio.create_task(self._listen_for_ever())]
         waiter = _Waiter(run_key, asyncio.get_running_loop().create_future())
@@ -238,14 +240,14 @@ def _pauses() -> Iterator[float]:
     pause = _FIRST_PAUSE
     while True:
         yield pause
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(2 * pause, _MAX_PAUSE)
 
 
 def _remaining(deadline: float | None) -> float:
     return float("inf") if deadline is None else deadline - time.monotonic()
 
 
-def _check_deadline(run_key: RunKey, timeout: float | None, deadline: float | None, outcome: Outcome) -> float:
+def _check_deadline(run_key: RunKey, timeout: float | None, deadline: float | None, outcome: RunOutcome) -> float:
     remaining = _remaining(deadline)
     if remaining <= 0:
         raise ResultTimeout(run_key, timeout or 0.0, outcome.status)

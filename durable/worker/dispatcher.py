@@ -32,7 +32,7 @@ _MAX_GIVEN_UP = 1000
 _LOST_SECONDS = 1.0
 _COURTESY_SECONDS = 60.0
 """For so long after its wake a run that was set aside here is left to others, whose code may match."""
-_SOONEST = 0.005
+_MIN_SECONDS = 0.005
 """Seconds: a wake that is due but locked by another worker is not asked for more often than this."""
 
 
@@ -157,7 +157,7 @@ class Dispatcher:
     async def _wait(self) -> None:
         timeout = self._interval
         if self._wakes:
-            timeout = max(min(timeout, min(self._wakes.values()) - self._clock.monotonic()), _SOONEST)
+            timeout = max(min(timeout, min(self._wakes.values()) - self._clock.monotonic()), _MIN_SECONDS)
         if await self._clock.wait(self._awake, timeout):
             return
         now = self._clock.monotonic()
@@ -251,7 +251,7 @@ class Dispatcher:
         if is_retried or (visited.routed.woken and limit == 0):
             self._to_claim.add(shard_value)
         if visited.unrouted.is_more:
-            self._clock.call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
+            self._clock.call_later(_MIN_SECONDS, lambda: self.work_arrived(shard_value, is_event=True))
 
     async def _hand_over(self) -> None:
         """Runs are due, and there is no place for them here: others may have some, and need not know."""
