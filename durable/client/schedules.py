@@ -228,14 +228,7 @@ class ScheduleOperations:
         now = yield from schedules.read_clock()
         if not start <= end <= now:
             raise InvalidArgument("end", end, "neither before the start nor in the future")
-        timetable = Timetable(
-            schedule=parse_schedule(stored.expression),
-            anchor=stored.anchor_at,
-            timezone=stored.timezone,
-            start=stored.starts_at,
-            end=stored.ends_at,
-        )
-        ticks = timetable.ticks(start.astimezone(UTC) - _MOMENT, end, _MAX_TICKS + 1)
+        ticks = stored.timetable().ticks(start.astimezone(UTC) - _MOMENT, end, _MAX_TICKS + 1)
         if len(ticks) > _MAX_TICKS:
             raise InvalidArgument("start", start, f"at most {_MAX_TICKS:,} ticks before the end (backfill in parts)")
         wanted = {run_id_of(schedule_id, tick): tick for tick in ticks}

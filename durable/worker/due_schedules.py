@@ -11,8 +11,7 @@ import msgspec
 
 from durable.core.errors import InvalidArgument
 from durable.core.runs import TERMINAL, RunKey
-from durable.core.schedules.expressions import parse_schedule
-from durable.core.schedules.timetable import Timetable, run_id_of
+from durable.core.schedules.timetable import run_id_of
 from durable.core.schedules.turns import Scheduled, Turn, turn_of
 from durable.core.shards import shard_value
 from durable.store.channels import announce_event, announce_runs
@@ -172,13 +171,7 @@ def _turn(schedule: DueSchedule, *, is_previous_active: bool) -> _Taken:
     try:
         scheduled = Scheduled(
             schedule_id=schedule.schedule_id,
-            timetable=Timetable(
-                schedule=parse_schedule(schedule.expression),
-                anchor=schedule.anchor_at,
-                timezone=schedule.timezone,
-                start=schedule.starts_at,
-                end=schedule.ends_at,
-            ),
+            timetable=schedule.timetable(),
             catch_up=schedule.catch_up,
             overlap=schedule.overlap,
             jitter=schedule.jitter,

@@ -211,8 +211,8 @@ def _refused(field: _Field, item: str, expression: str) -> InvalidArgument:
     return InvalidArgument(
         "schedule",
         expression,
-        f"valid in the field {field.name}, which takes '*' or a list of numbers from {field.low} to {field.most}{names}, "
-        f"ascending ranges (low-high) and steps (*/n, n not 0) but not {item!r}",
+        f"valid in the field {field.name}, which takes '*' or a list of numbers from {field.low} to {field.most}"
+        f"{names}, ascending ranges (low-high) and steps (*/n, n not 0) but not {item!r}",
     )
 
 
