@@ -82,7 +82,7 @@ def test_f1_no_module_reads_the_wall_clock_of_its_machine_but_the_one_that_makes
                     readers.add(path.relative_to(root).as_posix())
                 case ast.Attribute(value=ast.Name(id="datetime" | "date"), attr="now" | "utcnow" | "today"):
                     readers.add(path.relative_to(root).as_posix())
-    assert {path for path in readers if not path.startswith(("cli/", "embedded/"))} == {"ids.py"}
+    assert {path for path in readers if not path.startswith(("cli/", "embedded/"))} == {"store/ids.py"}
 
 
 @pytest.mark.parametrize("skew", [-600, 600], ids=["ten minutes slow", "ten minutes fast"])
