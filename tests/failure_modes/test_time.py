@@ -18,18 +18,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import durable
-from durable import (
-    AsyncClient,
-    Context,
-    Cron,
-    Every,
-    InvalidArgument,
-    ScheduleNotFound,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, Cron, Every, InvalidArgument, ScheduleNotFound, Worker, workflow
 from durable.core.schedules.timetable import Timetable
-from durable.store import ids
 from durable.store import ids as ids_module
 from tests.watching import rows, until
 
@@ -92,7 +82,7 @@ async def test_f1_a_worker_whose_clock_is_wrong_fires_and_wakes_by_that_of_the_d
     right, right_ns = time.time, time.time_ns
     monkeypatch.setattr(time, "time", lambda: right() + skew)
     monkeypatch.setattr(time, "time_ns", lambda: right_ns() + int(skew * 1e9))
-    monkeypatch.setattr(ids, "_clock", ids._Clock())  # that of the other tests shall not run ahead
+    monkeypatch.setattr(ids_module, "_clock", ids_module._Clock())  # that of the other tests shall not run ahead
     async with AsyncClient(database) as client, Worker(database, [ticked, napping], max_resident=1):
         naps = [await client.begin(napping, 0.3) for _ in range(3)]
         await client.schedule(ticked, "x", "often", Every(0.1))
