@@ -3,7 +3,7 @@
 What a run should do next, when a step is tried again, whether a schedule fires, which shard a run belongs to, and what
 can be stored at all are decisions. They are made here, given everything they depend on, and returned as frozen Structs.
 The other packages ask for a decision and carry it out; none of them decides for itself. That is why this package can be
-tested with a thousand random programs a second, and why a replay is a function of what was recorded.
+tested with random programs and no database, and why a replay is a function of what was recorded.
 
 - ``replay/`` is the idea of the library: memos in, commands out.
 - ``codec/`` turns values into JSON text and back, and refuses what could not be read back unchanged.

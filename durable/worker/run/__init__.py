@@ -15,7 +15,7 @@ Invariants
     Everything here runs in callbacks of the event loop, one at a time, and never inside a task.
 
     Nothing that belongs to a run refers back to it. A run that ends is freed at once, and the garbage collector has
-    nothing to find; with hundreds of thousands of runs, that was a third of the time.
+    nothing to find.
 
     Events are handed to waits only while the inbox is known to be complete, so that a later event never overtakes an
     earlier one.
