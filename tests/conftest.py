@@ -21,6 +21,7 @@ from durable.admin.migrate import migrate
 from durable.embedded import EmbeddedPostgres
 from durable.store.migrations import latest_version
 from tests import roles
+from tests.states import refuse_other_transitions
 
 _numbers = count(1)
 
@@ -66,6 +67,7 @@ class _Reused:
             self._connection = self._opened.enter_context(
                 psycopg.connect(self._conninfo, autocommit=True, application_name="fixture")
             )
+            refuse_other_transitions(self._connection)
             self._catalog = self._read_catalog(self._connection)
         if roles.is_asked_for:
             roles.limit(self._conninfo)
