@@ -16,11 +16,12 @@ import psycopg
 
 from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema
 from durable.core.replay.endings import Settle
-from durable.postgres.drive import run
+from durable.postgres.transactions import sync_execute
 from durable.store.claims import claim_runs
-from durable.store.flush import Flush
-from durable.store.records import ClaimedRun, Record, StepMemo
-from durable.store.statement import Op, Statement
+from durable.store.flush import flush
+from durable.store.operation import Operation, Running
+from durable.store.records import Record, StepMemo
+from durable.store.statement import Batch, T
 from durable.worker.database import PLANS
 
 _FINISHED, _SLEEPING, _QUEUED = 10_000_000, 1_000_000, 100_000
@@ -93,7 +94,7 @@ def _claim_and_flush(dsn: str, schema: str) -> tuple[float, float]:
         connection.execute(PLANS)
         connection.prepare_threshold = 0
         started = time.perf_counter()
-        claimed: list[ClaimedRun] = run(connection, _op([claim_runs(schema, "steps_0", _WORKER, _BATCH)]))[0]
+        claimed = _execute(connection, schema, claim_runs("steps_0", _WORKER, _BATCH))
         claiming = time.perf_counter() - started
         assert len(claimed) == _BATCH
         records = [
@@ -105,21 +106,21 @@ def _claim_and_flush(dsn: str, schema: str) -> tuple[float, float]:
             )
             for each in claimed
         ]
-        flush = Flush(schema, "steps_0", _WORKER, records)
         started = time.perf_counter()
-        run(connection, _op(flush.statements()))
+        written = _execute(connection, schema, flush("steps_0", _WORKER, records, is_repeat=False, is_leaving=False))
         flushing = time.perf_counter() - started
-        assert all(flush.written(record).is_ours for record in records)
+        assert all(each.is_ours for each in written)
         connection.rollback()
     return claiming, flushing
 
 
-def _op(statements: Sequence[Statement[Any]]) -> Op[list[Any]]:
-    answers: list[Any] = []
-    for statement in statements:
-        rows = yield statement
-        answers.append(statement.read(rows))
-    return answers
+def _execute(connection: psycopg.Connection[Any], schema: str, operation: Operation[T]) -> T:
+    """As the engine would, statement by statement in the open transaction; nothing is committed."""
+    execute = sync_execute(connection)
+    running = Running(operation)
+    while isinstance(running.request, Batch):
+        running.answer([execute(asked.query.text(schema), asked.params) for asked in running.request.asked])
+    return running.result
 
 
 def _bytes_a_run(look: psycopg.Connection[Any], schema: str) -> list[Figure]:

@@ -14,6 +14,7 @@ from durable import RunKey
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay.history import History, Memo, Value
 from durable.store.records import ClaimedRun
+from durable.worker.clock import Clock
 from durable.worker.run.attempt import Attempt
 
 _LENGTHS = (10, 100, 1000)
@@ -37,11 +38,12 @@ def _round(length: int, runs: int) -> float:
     history = History(memos)
     run_id = str(uuid4())
     claimed = ClaimedRun(run_id, 2, 1, 0, 0, str(length + 1), datetime.now(UTC), None, None)
-    codec = JsonCodec()
+    codec, clock = JsonCodec(), Clock()
     started = time.perf_counter()
     for _ in range(runs):
-        machine = Attempt(steps, RunKey("steps_0", run_id), claimed, codec).machine(history)
-        (command,) = machine.start()
+        attempt = Attempt(steps, RunKey("steps_0", run_id), claimed, codec, clock)
+        machine = attempt.machine(history)
+        (command,) = attempt.start(machine)
         assert machine.is_replaying is False
         machine.close()
     assert getattr(command, "key", None) == f"step {length}", command

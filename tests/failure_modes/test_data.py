@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RunFailed, SerializationError, Worker, workflow
-from durable.store.queries import query
+from durable.store.queries import query_text
 from tests.watching import rows, until
 
 
@@ -175,7 +175,7 @@ async def until_failed(dsn: str, *, count: int) -> None:
 
 
 async def test_e5_no_list_reads_a_payload(database: str) -> None:
-    listed = query("inspection/list_runs", "durable").split("FROM", 1)[0]
+    listed = query_text("inspection/list_runs", "durable").split("FROM", 1)[0]
     assert not {"input", "output", "error", "payload", "*"} & set(listed.replace(",", " ").split())
     huge = json.dumps("x" * 1000)
     await rows(

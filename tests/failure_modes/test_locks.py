@@ -25,6 +25,7 @@ from durable import (
     Worker,
     workflow,
 )
+from durable.postgres.pipeline import run
 from durable.store.takeovers import take_over_runs
 from tests.failure_modes.test_database import setting
 from tests.watching import rows, until
@@ -142,9 +143,8 @@ class Session:
         """As one does who takes a living worker for dead."""
         found = await rows(self._dsn, "SELECT worker_id::text FROM durable.workers ORDER BY random() LIMIT 1")
         for (owner,) in found:
-            statement = take_over_runs("durable", "busy_0", owner, 5, max_strikes=1000)
             async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
-                await connection.execute(statement.sql, statement.params)
+                await run(connection, "durable", take_over_runs("busy_0", owner, 5, max_strikes=1000))
 
 
 async def deadlocks(dsn: str) -> int:

@@ -9,9 +9,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, Worker, workflow
-from durable.postgres.pipeline import commit
-from durable.worker import dispatcher as dispatcher_module
+from durable import (
+    AsyncClient,
+    Context,
+    Worker,
+    workflow,
+)
+from durable.postgres.connection import EngineConnection
+from durable.store.operation import Operation
+from durable.worker.visit import Visited
 from tests.watching import reached, rows, until
 
 
@@ -39,14 +45,16 @@ async def test_c3_a_run_whose_machine_is_put_away_while_it_is_claimed_is_replaye
         second = await client.begin(paying, "second")
         await until(lambda: calls["second"])
 
-        async def commit_while_the_second_parks(connection: Any, statements: Any, **options: Any) -> Any:
-            answers = await commit(connection, statements, **options)
-            if any(isinstance(answer, list) and answer for answer in answers):  # of runs that were claimed
+        run = EngineConnection.run
+
+        async def claim_while_the_second_parks(connection: EngineConnection, asked: Operation[Any]) -> Any:
+            result = await run(connection, asked)
+            if isinstance(result, Visited) and result.claimed:
                 let_go.set()
                 await until(lambda: worker.status().active_runs == 0)
-            return answers
+            return result
 
-        monkeypatch.setattr(dispatcher_module, "commit", commit_while_the_second_parks)
+        monkeypatch.setattr(EngineConnection, "run", claim_while_the_second_parks)
         await first.publish("go", "on")
         assert await first.result(timeout=10) == "first"
         await second.publish("go", "on")

@@ -15,24 +15,37 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RunFailed, Worker, workflow
+from durable import AsyncClient, Context, RunFailed, RunKey, Worker, workflow
 from durable.core.replay.endings import Park, Settle
 from durable.core.replay.history import Cancel
+from durable.postgres.pipeline import run
+from durable.store import takeovers
 from durable.store.claims import claim_runs
-from durable.store.flush import Flush
-from durable.store.records import AbandonedWait, AnsweredWait, MetRequest, OpenedWait, OrderedStep, Record, StepMemo
-from durable.store.statement import Statement, T
+from durable.store.flush import flush
+from durable.store.operation import Operation
+from durable.store.records import (
+    AbandonedWait,
+    AnsweredWait,
+    CancelMemo,
+    ChildMemo,
+    MetRequest,
+    OpenedWait,
+    OrderedStep,
+    Record,
+    StepMemo,
+    UnwantedChild,
+)
+from durable.store.statement import T
 from durable.store.takeovers import take_over_runs
-from durable.store.transaction_steps import store_transaction_memo
+from durable.store.transaction_steps import Ownership, store_transaction_memo
 from durable.worker import takeover as takeover_module
 from tests.watching import reached, rows, until
 
 LEASE = 0.6
 
 
-async def execute(connection: psycopg.AsyncConnection[Any], statement: Statement[T]) -> T:
-    cursor = await connection.execute(statement.sql, statement.params)
-    return statement.read(await cursor.fetchall() if cursor.description else [])
+async def execute(connection: psycopg.AsyncConnection[Any], asked: Operation[T]) -> T:
+    return await run(connection, "durable", asked)
 
 
 @asynccontextmanager
@@ -49,7 +62,7 @@ async def owner_of(dsn: str) -> str:
 async def take_over(dsn: str, owner: str, shard_value: str, *, max_strikes: int = 5) -> Any:
     """What another worker does with the runs of one that it takes for dead."""
     async with connected(dsn) as connection:
-        return await execute(connection, take_over_runs("durable", shard_value, owner, 1000, max_strikes=max_strikes))
+        return await execute(connection, take_over_runs(shard_value, owner, 1000, max_strikes=max_strikes))
 
 
 # B3, B4
@@ -58,17 +71,22 @@ async def take_over(dsn: str, owner: str, shard_value: str, *, max_strikes: int 
 def everything(run_id: str, epoch: int) -> list[Record]:
     """Records that write all that a run can write, each with an end of its own."""
     memo = StepMemo("step", "execute", 1, "fn", 1, 0.0, input=None, output="1", error=None)
+    child, other_child = (RunKey("idle_0", str(uuid.UUID(int=number))) for number in (3, 4))
     parked = Record(
         run_id,
         epoch,
         entries=[
             memo,
+            CancelMemo(4, "request", '"why"'),
+            ChildMemo("child", 5, child, "idle", 1, None, "null"),
             OrderedStep("stored", 2),
-            OpenedWait("nap", None, 60.0, None),
-            OpenedWait("news", "news", None, None),
+            OpenedWait("nap", wake_in=60.0),
+            OpenedWait("news", event_name="news"),
+            OpenedWait("end", child_run_id=child.run_id),
             AnsweredWait("open", 3, False, str(uuid.UUID(int=1)), '"heard"'),
             AbandonedWait("left"),
             MetRequest(str(uuid.UUID(int=2))),
+            UnwantedChild(other_child),
         ],
         is_cancelled=True,
         ending=Park(),
@@ -97,7 +115,7 @@ async def test_b3_every_write_with_an_epoch_that_is_over_changes_nothing(databas
     zombie, heir = str(uuid.uuid4()), str(uuid.uuid4())
     async with AsyncClient(database) as client, connected(database) as connection:
         run_id = (await client.begin(idle)).run_key.run_id
-        (claimed,) = await execute(connection, claim_runs("durable", "idle_0", zombie, 10))
+        (claimed,) = await execute(connection, claim_runs("idle_0", zombie, 10))
         for kind, key, satisfied in (("event", "open", "NULL"), ("event", "left", "NULL")):
             await connection.execute(
                 "INSERT INTO durable.waits (workflow_name_shard, run_id, wait_key, wait_type, event_name, satisfied_at)"
@@ -115,21 +133,16 @@ async def test_b3_every_write_with_an_epoch_that_is_over_changes_nothing(databas
             (run_id,),
         )
         await take_over(database, zombie, "idle_0")
-        await execute(connection, claim_runs("durable", "idle_0", heir, 10))
+        await execute(connection, claim_runs("idle_0", heir, 10))
         before = await state_of(database)
 
         for record in everything(run_id, claimed.epoch):
-            flush = Flush("durable", "idle_0", zombie, [record])
-            async with connection.transaction():
-                for statement in flush.statements():
-                    await execute(connection, statement)
-            assert not flush.written(record).is_ours
+            for is_repeat in (False, True):
+                writing = flush("idle_0", zombie, [record], is_repeat=is_repeat, is_leaving=False)
+                (written,) = await execute(connection, writing)
+                assert not written.is_ours
         memo = store_transaction_memo(
-            "durable",
-            "idle_0",
-            zombie,
-            run_id=run_id,
-            epoch=claimed.epoch,
+            Ownership("idle_0", zombie, run_id, claimed.epoch),
             step_key="transaction",
             fn="fn",
             attempts=1,
@@ -165,14 +178,10 @@ async def test_b4_a_takeover_that_comes_while_the_memo_commits_finds_the_run_loc
     owner = str(uuid.uuid4())
     async with AsyncClient(database) as client, connected(database) as worker:
         run_id = (await client.begin(idle)).run_key.run_id
-        (claimed,) = await execute(worker, claim_runs("durable", "idle_0", owner, 10))
+        (claimed,) = await execute(worker, claim_runs("idle_0", owner, 10))
         async with worker.transaction():
             memo = store_transaction_memo(
-                "durable",
-                "idle_0",
-                owner,
-                run_id=run_id,
-                epoch=claimed.epoch,
+                Ownership("idle_0", owner, run_id, claimed.epoch),
                 step_key="book",
                 fn="fn",
                 attempts=1,
@@ -201,7 +210,7 @@ async def test_b5_a_worker_of_the_same_host_and_process_id_does_not_own_what_its
     predecessor = str(uuid.uuid4())
     async with AsyncClient(database) as client, connected(database) as connection:
         handle = await client.begin(left)
-        await execute(connection, claim_runs("durable", "left_0", predecessor, 10))
+        await execute(connection, claim_runs("left_0", predecessor, 10))
         await connection.execute(
             "INSERT INTO durable.workers (worker_id, lock_key, hostname, process_id, workflows, lease)"
             " VALUES (%s, 1, %s, %s, '{left}', 3600)",
@@ -232,7 +241,7 @@ async def test_b8_a_crash_looping_run_is_visible_and_can_be_retried_by_hand(data
         async with connected(database) as connection:
             for _ in range(3):  # three workers claim it and die with it
                 worker_id = str(uuid.uuid4())
-                await execute(connection, claim_runs("durable", "looping_0", worker_id, 10))
+                await execute(connection, claim_runs("looping_0", worker_id, 10))
                 await take_over(database, worker_id, "looping_0", max_strikes=3)
         status = await handle.status()
         assert status.error is not None
@@ -250,13 +259,12 @@ async def test_b9_ten_thousand_runs_of_a_dead_worker_are_swept_in_batches_and_no
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[int] = []
-    take = take_over_runs
 
-    def counted(schema: str, shard_value: str, owner: str, limit: int, **options: Any) -> Any:
+    def counted(shard_value: str, owner: str, limit: int, **options: Any) -> Any:
         batches.append(limit)
-        return take(schema, shard_value, owner, limit, **options)
+        return takeovers.take_over(shard_value, owner, limit, **options)
 
-    monkeypatch.setattr(takeover_module, "take_over_runs", counted)
+    monkeypatch.setattr(takeover_module, "take_over", counted)
     monkeypatch.setattr(takeover_module, "_ORPHANS_SECONDS", 0.5)
     dead, many = str(uuid.uuid4()), 10_000
     async with connected(database) as connection:

@@ -7,10 +7,11 @@ import random
 from collections import Counter
 from typing import Any
 
-from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
-from durable.core.replay.commands import Complete, Execute
+from durable import AsyncClient, Context, RetryPolicy, RunKey, Worker, workflow
+from durable.core.codec.json_codec import JsonCodec
+from durable.core.replay.commands import Command, Complete, Execute
 from durable.core.replay.history import History, Memo, Value
-from tests.laws.programs import machine_of
+from durable.core.replay.machine import Machine
 from tests.watching import reached, rows, until
 
 # C4
@@ -65,6 +66,12 @@ async def work(name: str) -> str:
     return name
 
 
+def started(main: Any, history: History) -> tuple[Machine, list[Command]]:
+    machine = Machine(history, JsonCodec(), output="the output")
+    ctx = Context(machine, RunKey("main_0", "00000000-0000-7000-8000-000000000000"), "main", 1, 1)
+    return machine, machine.start(main(ctx))
+
+
 def test_c5_the_order_in_which_gathered_steps_finish_changes_neither_keys_nor_result() -> None:
     async def main(ctx: Context) -> Any:
         async def branch(index: int) -> list[str]:
@@ -77,8 +84,8 @@ def test_c5_the_order_in_which_gathered_steps_finish_changes_neither_keys_nor_re
     outputs: set[str] = set()
     keys: set[frozenset[str]] = set()
     for _ in range(300):
-        machine = machine_of(main, History())
-        open_keys = {command.key for command in machine.start() if isinstance(command, Execute)}
+        machine, commands = started(main, History())
+        open_keys = {command.key for command in commands if isinstance(command, Execute)}
         order: list[str] = []
         while open_keys:
             key = chance.choice(sorted(open_keys))
@@ -91,7 +98,7 @@ def test_c5_the_order_in_which_gathered_steps_finish_changes_neither_keys_nor_re
         memos = tuple(
             Memo(key, "execute", work.__qualname__, seq, False, Value(f'"{key}"')) for seq, key in enumerate(order, 1)
         )
-        assert machine_of(main, History(memos)).start() == [ending]
+        assert started(main, History(memos))[1] == [ending]
         outputs.add(ending.output)
         keys.add(frozenset(order))
     assert len(outputs) == len(keys) == 1

@@ -85,7 +85,7 @@ async def test_f1_a_worker_whose_clock_is_wrong_fires_and_wakes_by_that_of_the_d
     monkeypatch.setattr(ids_module, "_clock", ids_module._Clock())  # that of the other tests shall not run ahead
     async with AsyncClient(database) as client, Worker(database, [ticked, napping], max_resident=1):
         naps = [await client.begin(napping, 0.3) for _ in range(3)]
-        await client.schedule(ticked, "x", "often", Every(0.1))
+        await client.schedule(ticked, "x", "often", Every(0.1), catch_up="all")
         slept = [await nap.result(timeout=10) for nap in naps]
         await until(lambda: more_ticks_than(database, "often", 8))
     assert all(0.3 <= seconds < 5 for seconds in slept)

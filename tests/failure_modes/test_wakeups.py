@@ -108,7 +108,7 @@ async def test_a2_the_catch_up_begins_only_once_listening_is_active(database: st
         with psycopg.connect(database, autocommit=True) as other:  # what is committed while the catch-up begins
             other.execute("SELECT pg_notify('catching_up', 'committed meanwhile')")
 
-    listener = Listener(Database(database), "catching_up", caught_up=caught_up, notified=heard.put_nowait)
+    listener = Listener(Database(database, "durable"), "catching_up", caught_up=caught_up, notified=heard.put_nowait)
     listening = asyncio.create_task(listener.run())
     try:
         assert await asyncio.wait_for(heard.get(), 10) == "committed meanwhile"
@@ -163,7 +163,7 @@ async def noticing(ctx: Context) -> str:
 async def test_a5_a_worker_that_hears_nothing_finds_everything_by_its_poll(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler_module, "_LONGEST_SECONDS", 0.1)
+    monkeypatch.setattr(scheduler_module, "_MAX_PAUSE_SECONDS", 0.1)
     # It listens, and nobody speaks there: as behind a pooler that swallows notifications.
     deaf = Worker(database, [quick, noticing], notify_channel="nobody", poll_interval=0.05, max_poll_interval=0.2)
     async with AsyncClient(database) as client, deaf:
@@ -271,11 +271,10 @@ async def test_a8_fifty_workers_look_at_most_twice_each_for_one_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: Counter[str] = Counter()
-    claim = claim_runs
 
-    def counted(schema: str, shard_value: str, worker_id: str, limit: int, left_to_others: Sequence[str]) -> Any:
+    def counted(shard_value: str, worker_id: str, limit: int, left_to_others: Sequence[str]) -> Any:
         looks[worker_id] += 1
-        return claim(schema, shard_value, worker_id, limit, left_to_others)
+        return claim_runs(shard_value, worker_id, limit, left_to_others)
 
     monkeypatch.setattr(visit_module, "claim_runs", counted)
     monkeypatch.setitem(server_module._SETTINGS, "max_connections", "400")

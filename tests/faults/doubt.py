@@ -18,25 +18,14 @@ from psycopg import AsyncConnection, AsyncCursor
 
 import durable.store.queries
 from durable.postgres.silence import hang_up
-from durable.store.queries import query
+from durable.store.queries import query_text
 
 _FOLDER = Path(durable.store.queries.__file__).parent
-_FOLDER = Path(durable.store.queries.__file__).parent
 _ALL = frozenset(path.relative_to(_FOLDER).with_suffix("").as_posix() for path in _FOLDER.rglob("*.sql"))
-_OF_PRUNE = frozenset(
-    (
-        "retention/delete_orphans",
-        "retention/delete_runs",
-        "retention/find_children",
-        "retention/find_kept_parents",
-        "retention/find_old_runs",
-        "retention/find_young_runs",
-        "retention/next_shard_value",
-    )
-)
+_OF_PRUNE = frozenset(name for name in _ALL if name.startswith("retention/"))
 """Asked by no worker and no client, but by whoever prunes; and he, if the answer was lost, prunes again."""
 STATEMENTS = tuple(sorted(_ALL - _OF_PRUNE))
-_NAMES = {query(name, "durable"): name for name in STATEMENTS}
+_NAMES = {query_text(name, "durable"): name for name in STATEMENTS}
 
 _Connection = AsyncConnection[Any]
 

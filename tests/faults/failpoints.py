@@ -19,11 +19,17 @@ import durable.store.workers
 import durable.worker.executions
 import durable.worker.lease
 import durable.worker.run.step_calls
-from durable.store.queries import query
+from durable.store.operation import Operation, operation
+from durable.store.statement import Batch, Begin, Commit, Request, Requests, T
+from tests.mediating import mediated, names_of, overheard
 
 DIE_AT = ("after-effect", "before-commit", "after-commit", "before-memo", "after-memo", "mid-claim", "mid-renew")
-"""Where a worker can die: after a step's function, within and after the flush of the journal, before and after a
-transaction step is committed with its memo, with runs claimed and not yet begun, and about to beat."""
+"""Where a worker can die: after a step's function, within and after a transaction of the engine's, most of which are
+flushes of the journal, before and after a transaction step is committed with its memo, with runs claimed and not yet
+begun, and about to beat."""
+
+_STORE_MEMO = "transaction_steps/store_transaction_memo"
+_CLAIM_RUNS = "claims/claim_runs"
 
 
 class Failpoint(msgspec.Struct, frozen=True):
@@ -60,17 +66,11 @@ def install(failpoint: Failpoint, conninfo: str) -> None:
         return
     wrapped: dict[str, tuple[Any, Callable[[Any], Any]]] = {
         "after-effect": (durable.worker.run.step_calls.run_step, lambda original: _after(original, counter)),
-        "before-commit": (durable.postgres.pipeline.commit, lambda _: _within_commit(counter)),
-        "after-commit": (durable.postgres.pipeline.commit, lambda original: _after(original, counter)),
-        "before-memo": (
-            durable.postgres.pipeline.run,
-            lambda original: _after(original, counter, "transaction_steps/store_transaction_memo"),
-        ),
+        "before-commit": _running(lambda asked: _before_commit(asked, counter)),
+        "after-commit": _running(lambda asked: _after_commit(asked, counter)),
+        "before-memo": _running(lambda asked: _after_answer(asked, _STORE_MEMO, counter)),
         "after-memo": (durable.worker.run.step_calls.run_transaction, lambda original: _after(original, counter)),
-        "mid-claim": (
-            durable.postgres.pipeline.read_all,
-            lambda original: _after(original, counter, "claims/claim_runs"),
-        ),
+        "mid-claim": _running(lambda asked: _at_its_end(asked, _CLAIM_RUNS, counter)),
     }
     _wrap(*wrapped[failpoint.point])
 
@@ -91,31 +91,11 @@ def _wrap(original: Any, make: Callable[[Any], Any]) -> None:
         setattr(module, name, wrapper)
 
 
-def _after(
-    original: Callable[..., Awaitable[Any]], counter: _Counter, statement: str | None = None
-) -> Callable[..., Awaitable[Any]]:
-    text = None if statement is None else query(statement, "durable")
-
+def _after(original: Callable[..., Awaitable[Any]], counter: _Counter) -> Callable[..., Awaitable[Any]]:
     async def wrapper(*args: Any, **options: Any) -> Any:
         result = await original(*args, **options)
-        if text is None or text in _texts(args):
-            counter.passed()
+        counter.passed()
         return result
-
-    return wrapper
-
-
-def _within_commit(counter: _Counter) -> Callable[..., Awaitable[Any]]:
-    """Dies with all statements of the transaction executed, and not committed."""
-
-    async def wrapper(connection: Any, statements: Any, *, following: Any = (), then: Any = ()) -> list[Any]:
-        async with connection.transaction():
-            answers = last = [await durable.postgres.pipeline.run(connection, statement) for statement in statements]
-            for stage in following:
-                last = [await durable.postgres.pipeline.run(connection, statement) for statement in stage(last)]
-                answers = [*answers, *last]
-            counter.passed()
-        return [*answers, *[await durable.postgres.pipeline.run(connection, statement) for statement in then]]
 
     return wrapper
 
@@ -128,6 +108,59 @@ def _sync_before(original: Callable[..., Any], counter: _Counter) -> Callable[..
     return wrapper
 
 
-def _texts(args: tuple[Any, ...]) -> list[str]:
-    statements = args[1] if isinstance(args[1], list | tuple) else [args[1]]
-    return [statement.sql for statement in statements]
+def _running(change: Callable[[Operation[Any]], Operation[Any]]) -> tuple[Any, Callable[[Any], Any]]:
+    """What runs the operations of a worker, to be given others in their place."""
+
+    def make(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def run(connection: Any, schema: str, asked: Operation[Any]) -> Any:
+            return await original(connection, schema, change(asked))
+
+        return run
+
+    return durable.postgres.pipeline.run, make
+
+
+@operation
+def _before_commit(asked: Operation[T], counter: _Counter) -> Requests[T]:
+    """Dies with all statements of the transaction executed, and not committed."""
+    is_begun = False
+
+    def ask(request: Request) -> Requests[Any]:
+        nonlocal is_begun
+        if not isinstance(request, Commit):
+            is_begun |= isinstance(request, Begin)
+            return (yield request)
+        answers = yield (Batch if is_begun else Begin)(request.statements)
+        counter.passed()
+        is_begun = False
+        return [*answers, *(yield Commit((), then=request.then))]
+
+    return (yield from mediated(asked, ask))
+
+
+def _after_commit(asked: Operation[T], counter: _Counter) -> Operation[T]:
+    """Dies before the operation learns that it has committed."""
+
+    def answered(request: Request) -> None:
+        if isinstance(request, Commit):
+            counter.passed()
+
+    return overheard(asked, answered)
+
+
+def _after_answer(asked: Operation[T], statement: str, counter: _Counter) -> Operation[T]:
+    def answered(request: Request) -> None:
+        if statement in names_of(request):
+            counter.passed()
+
+    return overheard(asked, answered)
+
+
+@operation
+def _at_its_end(asked: Operation[T], statement: str, counter: _Counter) -> Requests[T]:
+    """Dies when an operation that has asked this statement is over, and nobody has its result."""
+    names: list[str] = []
+    result = yield from overheard(asked, lambda request: names.extend(names_of(request)))
+    if statement in names:
+        counter.passed()
+    return result

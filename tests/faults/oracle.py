@@ -170,7 +170,7 @@ async def _events(rows: Rows) -> list[Violation]:
                        row_number() OVER (PARTITION BY run_id, event_name ORDER BY wait.seq) AS taken,
                        row_number() OVER (PARTITION BY run_id, event_name ORDER BY event.created_at, event_id) AS sent
                 FROM durable.waits AS wait JOIN durable.events AS event USING (workflow_name_shard, run_id, event_id)
-                WHERE wait.seq IS NOT NULL) AS heard
+                WHERE wait.seq IS NOT NULL AND wait.event_name IS NOT NULL) AS heard
             WHERE taken <> sent""",
         ),
         *await _each(
@@ -245,11 +245,12 @@ async def _children(rows: Rows) -> list[Violation]:
             "of run {0} the memo says that child {1} was begun, the runs have child {2}",
             """
             SELECT coalesce(memo.run_id, child.parent_run_id), memo.begun, child.run_key
-            FROM (SELECT run_id, output #>> '{}' AS begun FROM durable.steps WHERE kind = 'child') AS memo
+            FROM (SELECT run_id, output #>> '{}' AS begun, child_shard || ':' || child_run_id AS noted
+                  FROM durable.steps WHERE kind = 'child') AS memo
             FULL JOIN (SELECT parent_run_id, workflow_name_shard || ':' || run_id AS run_key FROM durable.runs
                        WHERE parent_run_id IS NOT NULL) AS child
               ON child.parent_run_id = memo.run_id AND child.run_key = memo.begun
-            WHERE memo.begun IS NULL OR child.run_key IS NULL""",
+            WHERE memo.begun IS NULL OR child.run_key IS NULL OR memo.noted IS DISTINCT FROM memo.begun""",
         ),
         *await _each(
             rows,
@@ -261,7 +262,8 @@ async def _children(rows: Rows) -> list[Violation]:
             LEFT JOIN durable.events AS told ON told.workflow_name_shard = child.parent_shard
              AND told.run_id = child.parent_run_id AND told.event_id = child.run_id AND told.kind = 'child'
             WHERE child.parent_run_id IS NOT NULL AND child.completed_at IS NOT NULL
-              AND told.payload ->> 'status' IS DISTINCT FROM child.status""",
+              AND (told.payload ->> 'status' IS DISTINCT FROM child.status
+                   OR told.child_status IS DISTINCT FROM child.status)""",
         ),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -11,14 +11,34 @@ from psycopg import AsyncConnection
 
 from durable import Worker
 from durable.admin.migrate import migrate
-from durable.postgres.pipeline import commit, run
+from durable.postgres.pipeline import run
+from durable.store.operation import operation
 from durable.store.schedules import read_clock
-from durable.store.statement import Statement, nothing
+from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests, nothing
 from tests.faults.doubt import STATEMENTS, Doubt, doubting
 from tests.faults.stage import load_faults
 from tests.faults.workload import WORKFLOWS
 
-_INSERT = Statement[None]("INSERT INTO seen VALUES (1)", {}, nothing)
+
+class Written(Query[NoRow]):
+    """A query of the test's own."""
+
+    def __init__(self, sql: LiteralString) -> None:
+        self.row = NoRow
+        self.sql = sql
+
+    def text(self, schema: str) -> LiteralString:
+        return self.sql
+
+
+_INSERT = Written("INSERT INTO seen VALUES (1)").statement({}, nothing)
+
+
+@operation
+def in_stages() -> Requests[None]:
+    yield from Begin([read_clock()])
+    yield from Batch([_INSERT])
+    yield from Commit([_INSERT], then=[_INSERT])
 
 
 @pytest.fixture
@@ -44,18 +64,15 @@ async def loses(connection: AsyncConnection[Any], doing: Any) -> list[str]:
 
 async def test_a_commit_whose_answer_is_lost_has_happened_with_all_of_its_stages(seen: str) -> None:
     async with await AsyncConnection.connect(seen, autocommit=True) as connection:
-        doing = commit(
-            connection, [read_clock("durable")], following=[lambda _: [_INSERT], lambda _: [_INSERT]], then=[_INSERT]
-        )
-        assert await loses(connection, doing) == ["schedules/read_clock"]
+        assert await loses(connection, run(connection, "durable", in_stages())) == ["schedules/read_clock"]
     assert await count(seen) == 3
 
 
 async def test_in_an_open_transaction_the_answer_that_is_lost_is_that_of_the_commit(seen: str) -> None:
     async def act(connection: AsyncConnection[Any]) -> None:
         async with connection.transaction():
-            await run(connection, read_clock("durable"))
-            await run(connection, _INSERT)
+            await run(connection, "durable", read_clock())
+            await run(connection, "durable", _INSERT)
 
     async with await AsyncConnection.connect(seen, autocommit=True) as connection:
         assert await loses(connection, act(connection)) == ["schedules/read_clock"]
@@ -64,14 +81,14 @@ async def test_in_an_open_transaction_the_answer_that_is_lost_is_that_of_the_com
 
 async def test_nothing_is_lost_of_what_fails_of_itself(seen: str) -> None:
     lost: list[str] = []
-    broken = Statement[None]("SELECT 1 / 0", {}, nothing)
+    broken = Written("SELECT 1 / 0").statement({}, nothing)
     async with await AsyncConnection.connect(seen, autocommit=True) as connection:
         with doubting(Doubt({"schedules/read_clock": 1}, seed=1), lost.append):
             with pytest.raises(psycopg.errors.DivisionByZero):
-                await commit(connection, [read_clock("durable"), broken])
+                await run(connection, "durable", Commit([read_clock(), broken]))
             assert lost == []
             with pytest.raises(psycopg.OperationalError):
-                await run(connection, read_clock("durable"))
+                await run(connection, "durable", read_clock())
         assert lost == ["schedules/read_clock"]
 
 

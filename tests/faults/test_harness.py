@@ -171,7 +171,9 @@ _ANY_RUN = "(SELECT run_id FROM durable.runs WHERE workflow_name = 'transfer' OR
                 " WHERE kind = 'child' AND output #>> '{}' LIKE 'leaf%'"
             ),
         ),
+        ("I2", "UPDATE durable.steps SET child_run_id = gen_random_uuid() WHERE kind = 'child'"),
         ("I4", "DELETE FROM durable.events WHERE kind = 'child'"),
+        ("I4", "UPDATE durable.events SET child_status = 'failed' WHERE kind = 'child'"),
         ("I4", "UPDATE durable.events SET payload = '{\"status\": \"lost\"}' WHERE kind = 'child'"),
         ("I5", "UPDATE accounts SET balance = balance + 1 WHERE account = 1"),
         (

@@ -97,7 +97,7 @@ async def test_a_run_that_broke_the_engine_is_executed_anew(database: str, caplo
     async with AsyncClient(database) as client, Worker(database, [drawing], codec=Breaking(1)):
         assert await (await client.begin(drawing)).result(timeout=20) == "drawn"
 
-    assert "broke the engine" in caplog.text
+    assert "unexpected error while executing run" in caplog.text
 
 
 async def test_a_run_that_always_breaks_the_engine_fails_in_the_end(database: str) -> None:

@@ -10,13 +10,13 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-import durable.worker.lease as lease_module
 from durable import Context, Worker, workflow
 from durable.admin.migrate import migrate
 from durable.core.runs import RunKey
-from durable.postgres.pipeline import commit
-from durable.store.flush import Flush
-from durable.store.records import NewChild, Record, StepMemo
+from durable.postgres.connection import EngineConnection
+from durable.store.flush import flush
+from durable.store.operation import Operation
+from durable.store.records import ChildMemo, Record
 from durable.store.statement import Statement
 
 
@@ -34,11 +34,10 @@ async def test_a_flush_under_another_identity_stores_nothing_of_a_run_of_the_sam
             " VALUES ('p_0', %s, 'p', 'null', 'running', %s, 1)",
             (parent, former),
         )
-        memo = StepMemo("c", "child", 1, "q", 1, 0.0, None, f'"q_0:{child}"', None)
-        record = Record(parent, 1, entries=[memo, NewChild(RunKey("q_0", child), "q", 1, None, "null")])
-        flush = Flush("durable", "p_0", present, [record])
-        await commit(connection, flush.statements(), following=[flush.relatives])
-        assert not flush.written(record).is_ours
+        record = Record(parent, 1, entries=[ChildMemo("c", 1, RunKey("q_0", child), "q", 1, None, "null")])
+        writing = flush("p_0", present, [record], is_repeat=False, is_leaving=False)
+        (written,) = await EngineConnection(connection, "durable").run(writing)
+        assert not written.is_ours
         memos = await (await connection.execute("SELECT step_key FROM durable.steps")).fetchall()
         runs = await (
             await connection.execute("SELECT workflow_name FROM durable.runs WHERE workflow_name = 'q'")
@@ -51,19 +50,19 @@ async def test_a_worker_takes_a_new_name_once_the_others_know_it_and_only_one(
 ) -> None:
     """What is claimed under a name registered nowhere is an orphan's. Here the answer to the registration is lost."""
     migrate(database)
-    answer_of, registered, names = lease_module.answer_of, 0, list[str | None]()
+    original, registered, names = EngineConnection.answer, 0, list[str | None]()
 
-    async def losing(connection: AsyncConnection[Any], statement: Statement[Any], *seconds: float) -> Any:
+    async def losing(connection: EngineConnection, asked: Operation[Any], *seconds: float) -> Any:
         nonlocal registered
-        answer = await answer_of(connection, statement, *seconds)
-        if "INSERT INTO durable.workers" in statement.sql:
+        answer = await original(connection, asked, *seconds)
+        if isinstance(asked, Statement) and asked.query.name == "workers/register_worker":
             registered += 1
             names.append(worker.status().worker_id)
             if registered == 2:
                 raise psycopg.OperationalError("the answer is lost")
         return answer
 
-    monkeypatch.setattr(lease_module, "answer_of", losing)
+    monkeypatch.setattr(EngineConnection, "answer", losing)
     worker = Worker(database, [idle])
     async with worker, await AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute("DELETE FROM durable.workers")

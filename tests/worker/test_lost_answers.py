@@ -5,36 +5,38 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
 import pytest
 
-import durable.postgres.pipeline
 from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
-from durable.store.queries import query
+from durable.postgres.connection import EngineConnection
+from durable.store.operation import Operation
+from durable.store.routing import Routed
+from durable.worker.visit import follow_up
+from tests.mediating import names_of, overheard
 
 Injection = Callable[[list[str], Any], Awaitable[None]]
+"""Given the statements that were asked, and the result."""
 
 
 @pytest.fixture
-def after_commit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Injection], None]]:
+def after_commit(monkeypatch: pytest.MonkeyPatch) -> Callable[[Injection], None]:
     """Has something happen between a commit of a worker and its own knowledge of it."""
-    original = durable.postgres.pipeline.commit
+    original = EngineConnection.run
 
     def arm(injection: Injection) -> None:
-        async def commit(connection: Any, statements: Any, **options: Any) -> Any:
-            answers = await original(connection, statements, **options)
-            await injection([statement.sql for statement in statements], answers)
-            return answers
+        async def run(connection: EngineConnection, asked: Operation[Any]) -> Any:
+            names: list[str] = []
+            result = await original(connection, overheard(asked, lambda request: names.extend(names_of(request))))
+            await injection(names, result)
+            return result
 
-        for name, module in list(sys.modules.items()):
-            if name.startswith("durable") and getattr(module, "commit", None) is original:
-                monkeypatch.setattr(module, "commit", commit)
+        monkeypatch.setattr(EngineConnection, "run", run)
 
-    yield arm
+    return arm
 
 
 class Gate:
@@ -79,8 +81,8 @@ async def test_an_event_whose_routing_was_not_confirmed_is_not_overtaken_by_the_
 
     lost: list[str] = []
 
-    async def lose_the_first_delivery(statements: list[str], answers: Any) -> None:
-        if query("routing/route_events", "durable") in statements and answers[0].live and not lost:
+    async def lose_the_first_delivery(statements: list[str], visited: Any) -> None:
+        if "routing/route_events" in statements and visited.routed.live and not lost:
             lost.append("delivery")
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
@@ -130,18 +132,13 @@ async def test_a_flush_that_is_repeated_after_the_run_was_retried_does_not_undo_
         reopened = asyncio.Event()
 
         async def retry_before_the_worker_learns_of_its_commit(statements: list[str], _: Any) -> None:
-            if query("flush/settle_runs", "durable") in statements and not retried:
+            if "flush/settle_runs" in statements and not retried:
                 retried.append("run")
                 await client.retry_run(handle.run_key)
                 # Another worker, of another workflow's code, meets the request: here by hand.
-                async with await psycopg.AsyncConnection.connect(database) as other:
-                    shard = handle.run_key.workflow_name_shard
-                    found = await other.execute(
-                        query("routing/retry_runs", "durable"), {"shard_value": shard, "limit": 10}
-                    )
-                    runs = await found.fetchall()
-                    ids = {"run_ids": [row[0] for row in runs], "epochs": [row[1] for row in runs]}
-                    await other.execute(query("routing/forget_failed_steps", "durable"), {"shard_value": shard, **ids})
+                async with await psycopg.AsyncConnection.connect(database, autocommit=True) as other:
+                    routed, shard = Routed(), handle.run_key.workflow_name_shard
+                    await EngineConnection(other, "durable").run(follow_up(shard, routed, is_retry=True))
                 assert await is_reopened()
                 reopened.set()
                 raise psycopg.OperationalError("server closed the connection unexpectedly")

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from durable import AsyncClient, Client, Context, Worker, workflow
 from durable.admin.migrate import migrate
 from durable.core.shards import shard_value
-from durable.store.takeovers import take_over_runs
+from durable.store.takeovers import take_over
 from durable.worker import takeover
 from tests.proxy import Proxy
 from tests.watching import rows, until
@@ -90,14 +90,14 @@ async def test_a_takeover_that_takes_too_long_is_tried_with_fewer_runs(
 ) -> None:
     asked: list[int] = []
 
-    def counted(schema: str, shard: str, owner: str, limit: int, **options: Any) -> Any:
+    def counted(shard: str, owner: str, limit: int, **options: Any) -> Any:
         asked.append(limit)
-        return take_over_runs(schema, shard, owner, limit, **options)
+        return take_over(shard, owner, limit, **options)
 
-    monkeypatch.setattr(takeover, "take_over_runs", counted)
+    monkeypatch.setattr(takeover, "take_over", counted)
     monkeypatch.setattr(takeover, "_TAKEOVER_SECONDS", 0.5)
     monkeypatch.setattr(takeover, "_ORPHANS_SECONDS", 0.1)
-    monkeypatch.setattr(takeover, "_MOST_TAKEN_OVER", 32)
+    monkeypatch.setattr(takeover, "_MAX_TAKEN_OVER", 32)
     async with (
         await psycopg.AsyncConnection.connect(database, autocommit=True) as admin,
         AsyncClient(database) as client,

@@ -179,7 +179,7 @@ async def test_a_silent_listener_is_replaced_within_its_heartbeat_and_two_second
     caught_up: list[float] = []
     async with Proxy(database) as proxy:
         listening = listener.Listener(
-            Database(proxy.conninfo),
+            Database(proxy.conninfo, "durable"),
             "news",
             caught_up=lambda: caught_up.append(time.monotonic()),
             notified=heard.append,

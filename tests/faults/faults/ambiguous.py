@@ -41,7 +41,7 @@ _AFTER = {"transaction_steps/find_transaction_memo": "transaction_steps/store_tr
 """What is asked only where the answer to another was lost."""
 _BY_COMING_AND_GOING = frozenset(
     (
-        "settings/has_settings",
+        "settings/find_settings",
         "settings/read_settings",
         "sessions/hold_lock",
         "workers/register_worker",

@@ -22,9 +22,11 @@ from durable import (
 )
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay.commands import Complete, EndCancelled
-from durable.postgres.pipeline import read_all
-from durable.store.claims import Load
+from durable.postgres.pipeline import run
+from durable.store.claims import comebacks, load
 from durable.store.records import ClaimedRun
+from durable.store.statement import Batch
+from durable.worker.clock import Clock
 from durable.worker.run.attempt import Attempt
 
 RUNS = 120
@@ -44,20 +46,20 @@ async def contested(ctx: Context) -> list[str]:
 
 async def replayed(connection: psycopg.AsyncConnection[Any], run_key: RunKey) -> str:
     """How the run ends if it is executed again from what is recorded, with nothing new to happen."""
-    load = Load("durable", run_key.workflow_name_shard, [run_key.run_id], [])
-    await read_all(connection, load.statements())
-    history = load.comebacks()[run_key.run_id].history
+    loaded = await run(connection, "durable", Batch(load(run_key.workflow_name_shard, [run_key.run_id], [])))
+    history = comebacks([run_key.run_id], [], loaded)[run_key.run_id].history
     assert history is not None
     cursor = await connection.execute("SELECT now()")
     (now,) = await cursor.fetchone() or (None,)
     claimed = ClaimedRun(run_key.run_id, 9, 1, 0, 0, "null", now, None, None)
-    machine = Attempt(contested, run_key, claimed, JsonCodec()).machine(history)
+    attempt = Attempt(contested, run_key, claimed, JsonCodec(), Clock())
+    machine = attempt.machine(history)
     ends: list[str] = []
     loop = asyncio.get_running_loop()
     done = loop.create_future()
 
     def replay() -> None:  # in a callback, as the engine does: no machine may step inside a task
-        endings = [command for command in machine.start() if isinstance(command, Complete | EndCancelled)]
+        endings = [command for command in attempt.start(machine) if isinstance(command, Complete | EndCancelled)]
         ends.extend(ending.output if isinstance(ending, Complete) else "cancelled" for ending in endings)
         machine.close()
         done.set_result(None)

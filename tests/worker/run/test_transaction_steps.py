@@ -215,7 +215,7 @@ async def test_two_transaction_steps_in_a_deadlock_both_succeed(database: str) -
 async def test_a_transaction_step_that_can_never_succeed_ends(
     database: str, monkeypatch: pytest.MonkeyPatch, error: Exception, calls: int
 ) -> None:
-    monkeypatch.setattr(steps_module, "_MOST_EXCUSED", 2)
+    monkeypatch.setattr(steps_module, "_MAX_EXCUSED", 2)
     called: list[None] = []
 
     async def hopeless(tx: psycopg.AsyncConnection[Any]) -> None:
