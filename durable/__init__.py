@@ -1,10 +1,8 @@
 """Durable execution for Python on Postgres: plain async functions that survive anything."""
 
-from durable.client.async_client import AsyncClient
-from durable.client.client import Client
-from durable.client.handles import AsyncHandle, Handle
+from durable.client import AsyncClient, AsyncHandle, Client, Handle
 from durable.client.operations import BeginOptions
-from durable.client.schedules import ScheduleOptions, ScheduleStatus
+from durable.client.schedules import ScheduleInfo, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.errors import (
     DeserializationError,
@@ -32,15 +30,16 @@ from durable.core.errors import (
 from durable.core.failures import ErrorInfo
 from durable.core.replay.child import ChildHandle
 from durable.core.replay.context import Context
-from durable.core.replay.decorator import workflow
+from durable.core.replay.decorator import WorkflowOptions, workflow
 from durable.core.replay.workflow import Workflow
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
-from durable.core.runs import Run, RunKey, RunStatus
+from durable.core.runs import Run, RunInfo, RunKey, Status, StatusReason
 from durable.core.schedules.expressions import Cron, Every
-from durable.worker.worker import Worker, WorkerStatus
+from durable.worker import Worker, WorkerStatus
 
 __all__ = [
     "workflow",
+    "WorkflowOptions",
     "Workflow",
     "Context",
     "ChildHandle",
@@ -52,14 +51,16 @@ __all__ = [
     "WorkerStatus",
     "RunKey",
     "Run",
-    "RunStatus",
+    "RunInfo",
+    "Status",
+    "StatusReason",
     "RetryPolicy",
     "RunRetryPolicy",
     "Backoff",
     "exponential",
     "Cron",
     "Every",
-    "ScheduleStatus",
+    "ScheduleInfo",
     "ScheduleOptions",
     "BeginOptions",
     "Codec",

@@ -16,12 +16,12 @@ from durable.admin.owner import act_as_owner
 from durable.core.errors import InvalidArgument, SchemaError
 from durable.postgres.conninfo import check_conninfo
 from durable.store.migrations import Migration, citus_schema, current_schema, migrations, roles_script
-from durable.store.queries import check_schema, in_schema
+from durable.store.queries import check_schema_name, in_schema
 
 _logger = logging.getLogger("durable.admin")
 
-_MOST_SHARDS = 4096
-_MOST_NAME = 63
+_MAX_SHARDS = 4096
+_MAX_NAME = 63
 _BETWEEN_SECONDS = 0.5
 # Where our own scripts name the schema itself, and its roles; what is put there is checked and quoted.
 _SCHEMA = re.compile(r"\bSCHEMA (IF NOT EXISTS )?durable\b")
@@ -44,11 +44,11 @@ def migrate(
     Raises ``InvalidArgument``, and ``SchemaError`` where the database has no Citus to distribute over.
     """
     check_conninfo("conninfo", conninfo)
-    check_schema(schema)
+    check_schema_name(schema)
     if shard_count is not None and (
-        isinstance(shard_count, bool) or not isinstance(shard_count, int) or not 1 <= shard_count <= _MOST_SHARDS
+        isinstance(shard_count, bool) or not isinstance(shard_count, int) or not 1 <= shard_count <= _MAX_SHARDS
     ):
-        raise InvalidArgument("shard_count", shard_count, f"a whole number between 1 and {_MOST_SHARDS}")
+        raise InvalidArgument("shard_count", shard_count, f"a whole number between 1 and {_MAX_SHARDS}")
     applied: list[int] = []
     with psycopg.connect(conninfo, autocommit=True, row_factory=tuple_row) as connection:
         with connection.transaction():
@@ -79,10 +79,12 @@ def roles_sql(schema: str = "durable") -> str:
 
     Raises ``InvalidArgument``, also for a schema whose name leaves no room for that of a role.
     """
-    check_schema(schema)
-    if len(schema) > _MOST_NAME - len("_worker"):
+    check_schema_name(schema)
+    if len(schema) > _MAX_NAME - len("_worker"):
         # Postgres would cut the name, and so make one role of four.
-        raise InvalidArgument("schema", schema, f"at most {_MOST_NAME - len('_worker')} characters, for a role adds 7")
+        raise InvalidArgument(
+            "schema", schema, f"at most {_MAX_NAME - len('_worker')} characters long, because a role's name adds 7"
+        )
     return _ROLE.sub(rf'"{schema}_\1"', _of_schema(roles_script(), schema))
 
 
@@ -146,7 +148,7 @@ def _check_raise(connection: Connection[Any], schema: str, shard_count: int | No
             raise InvalidArgument(
                 "shard_count",
                 shard_count,
-                f"this database has {current}, which can only be raised: runs are found by it",
+                f"at least {current}, the count of this database, because runs are found by it",
             )
 
 

@@ -19,7 +19,7 @@ from durable.postgres.conninfo import check_conninfo
 from durable.postgres.drive import run
 from durable.store import retention
 from durable.store.operation import Operation, operation
-from durable.store.queries import check_schema
+from durable.store.queries import check_schema_name
 from durable.store.retention import OldRun
 from durable.store.settings import read_settings
 from durable.store.statement import Requests, T
@@ -55,7 +55,7 @@ def prune(
     of the database, such as a foreign key of a table of yours that refers to a run.
     """
     check_conninfo("conninfo", conninfo)
-    check_schema(schema)
+    check_schema_name(schema)
     age = seconds("older_than", older_than)
     name = workflow.name if isinstance(workflow, Workflow) else workflow
     if name is not None:

@@ -8,7 +8,7 @@ import psycopg
 
 from durable.core.errors import DurableError, shorten
 
-_MOST_SHOWN = 8192
+_MAX_SHOWN = 8192
 
 
 def say_refused(error: DurableError | psycopg.Error) -> int:
@@ -22,4 +22,4 @@ def say_refused(error: DurableError | psycopg.Error) -> int:
 def printable(text: str) -> str:
     """At most 8 KiB of it, what would steer a terminal written out: the text may be anybody's."""
     shown = "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text.strip())
-    return shorten(shown, _MOST_SHOWN)
+    return shorten(shown, _MAX_SHOWN)

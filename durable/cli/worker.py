@@ -68,7 +68,7 @@ def _load(name: str) -> list[Workflow[object, object]]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidArgument("module:attribute", name, f"it cannot be loaded: {error}") from None
+        raise InvalidArgument("module:attribute", name, f"an attribute that can be loaded ({error})") from None
     workflows: list[Any] = list(cast(list[Any], found)) if isinstance(found, list | tuple) else [found]
     if not workflows or not all(isinstance(workflow, Workflow) for workflow in workflows):
         raise InvalidArgument("module:attribute", name, "a function decorated with @workflow, or a list of them")

@@ -10,11 +10,11 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from durable.client.connections import AsyncConnections, AsyncPool
 from durable.client.handles import AsyncHandle
 from durable.client.operations import BeginOptions, Begun, Operations, check_run_key
-from durable.client.results import AsyncOutcomes
-from durable.client.schedules import ScheduleOperations, ScheduleOptions, ScheduleStatus
+from durable.client.results import AsyncResults
+from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
-from durable.core.runs import Run, RunKey, RunStatus, Status
+from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import AsyncTransaction
 
@@ -30,7 +30,7 @@ class AsyncClient:
         self._operations = Operations(JsonCodec() if codec is None else codec)
         self._connections = AsyncConnections(conninfo_or_pool, schema)
         self._schedules = ScheduleOperations(self._operations)
-        self._outcomes = AsyncOutcomes(self._connections, self._operations)
+        self._results = AsyncResults(self._connections, self._operations)
 
     async def __aenter__(self) -> Self:
         return self
@@ -42,7 +42,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """As ``Client.close``. Whoever still awaits a result gets a ``DurableError``."""
-        await self._outcomes.close()
+        await self._results.close()
         await self._connections.close()
 
     @overload
@@ -173,39 +173,41 @@ class AsyncClient:
         """As ``Client.delete_schedule_tx``."""
         await self._connections.take_part(tx, self._schedules.delete(schedule_id))
 
-    async def list_schedules(self) -> list[ScheduleStatus]:
+    async def list_schedules(self) -> list[ScheduleInfo]:
         """As ``Client.list_schedules``."""
         return await self._connections.transact(self._schedules.statuses())
 
-    async def list_schedules_tx(self, tx: AsyncTransaction) -> list[ScheduleStatus]:
+    async def list_schedules_tx(self, tx: AsyncTransaction) -> list[ScheduleInfo]:
         """As ``Client.list_schedules_tx``."""
         return await self._connections.take_part(tx, self._schedules.statuses())
 
-    async def trigger(self, schedule_id: str) -> RunKey:
+    async def trigger_schedule(self, schedule_id: str) -> RunKey:
         """As ``Client.trigger``."""
         run_id = self._schedules.new_run_id()
         return await self._connections.transact(self._schedules.trigger(schedule_id, run_id))
 
-    async def trigger_tx(self, tx: AsyncTransaction, schedule_id: str) -> RunKey:
-        """As ``Client.trigger_tx``."""
+    async def trigger_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> RunKey:
+        """As ``Client.trigger_schedule_tx``."""
         return await self._connections.take_part(tx, self._schedules.trigger(schedule_id, self._schedules.new_run_id()))
 
-    async def backfill(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
+    async def backfill_schedule(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
         """As ``Client.backfill``."""
         return await self._connections.transact(self._schedules.backfill(schedule_id, start, end))
 
-    async def backfill_tx(self, tx: AsyncTransaction, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
-        """As ``Client.backfill_tx``."""
+    async def backfill_schedule_tx(
+        self, tx: AsyncTransaction, schedule_id: str, start: datetime, end: datetime
+    ) -> list[RunKey]:
+        """As ``Client.backfill_schedule_tx``."""
         return await self._connections.take_part(tx, self._schedules.backfill(schedule_id, start, end))
 
-    async def get_run_status(self, run_key: RunKey | str) -> RunStatus:
-        """As ``Client.get_run_status``."""
+    async def get_run_info(self, run_key: RunKey | str) -> RunInfo:
+        """As ``Client.get_run_info``."""
         checked = check_run_key("run_key", run_key)
-        return await self._connections.run(self._operations.run_status(checked))
+        return await self._connections.run(self._operations.run_info(checked))
 
-    async def get_run_status_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> RunStatus:
+    async def get_run_status_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> RunInfo:
         """As ``Client.get_run_status_tx``."""
-        return await self._connections.take_part(tx, self._operations.run_status(check_run_key("run_key", run_key)))
+        return await self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
 
     @overload
     async def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
@@ -216,6 +218,10 @@ class AsyncClient:
         checked = check_run_key("run_key", run_key)
         return await self._connections.run(self._operations.run_output(checked, type))
 
+    @overload
+    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: type[T]) -> T: ...
+    @overload
+    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any: ...
     async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
         """As ``Client.get_run_output_tx``."""
         return await self._connections.take_part(
@@ -245,7 +251,7 @@ class AsyncClient:
         is_workflow = isinstance(wf_or_type, Workflow)
         output_type = wf_or_type.output_type if is_workflow else wf_or_type
         codec = wf_or_type.codec if is_workflow else None
-        return AsyncHandle(check_run_key("run_key", run_key), False, output_type, codec, self._outcomes)
+        return AsyncHandle(check_run_key("run_key", run_key), False, output_type, codec, self._results)
 
     def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> AsyncHandle[Any]:
-        return AsyncHandle(begun.run_key, begun.created, wf.output_type, wf.codec, self._outcomes)
+        return AsyncHandle(begun.run_key, begun.is_new, wf.output_type, wf.codec, self._results)

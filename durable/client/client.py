@@ -10,11 +10,11 @@ from typing import Any, Self, TypeVar, Unpack, overload
 from durable.client.connections import Connections, SyncPool
 from durable.client.handles import Handle
 from durable.client.operations import BeginOptions, Begun, Operations, check_run_key
-from durable.client.results import Outcomes
-from durable.client.schedules import ScheduleOperations, ScheduleOptions, ScheduleStatus
+from durable.client.results import Results
+from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
-from durable.core.runs import Run, RunKey, RunStatus, Status
+from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import SyncTransaction
 
@@ -37,7 +37,7 @@ class Client:
         self._operations = Operations(JsonCodec() if codec is None else codec)
         self._connections = Connections(conninfo_or_pool, schema)
         self._schedules = ScheduleOperations(self._operations)
-        self._outcomes = Outcomes(self._connections, self._operations)
+        self._results = Results(self._connections, self._operations)
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +62,7 @@ class Client:
     def begin(self, wf: Workflow[Any, Any], input: Any = None, **options: Unpack[BeginOptions]) -> Handle[Any]:
         """Begins a run; once this returns, the run reaches a terminal state whatever dies.
 
-        The keywords are those of ``BeginOptions``: ``key`` (then ``handle.created`` tells whether the run is new),
+        The keywords are those of ``BeginOptions``: ``key`` (then ``handle.is_new`` tells whether the run is new),
         ``delay`` or ``at``, ``priority``, ``tags``. Raises, with nothing stored, ``InvalidArgument`` and
         ``SerializationError``.
         """
@@ -211,41 +211,43 @@ class Client:
         """As ``delete_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
         self._connections.take_part(tx, self._schedules.delete(schedule_id))
 
-    def list_schedules(self) -> list[ScheduleStatus]:
+    def list_schedules(self) -> list[ScheduleInfo]:
         """All schedules, by id."""
         return self._connections.transact(self._schedules.statuses())
 
-    def list_schedules_tx(self, tx: SyncTransaction) -> list[ScheduleStatus]:
+    def list_schedules_tx(self, tx: SyncTransaction) -> list[ScheduleInfo]:
         """As ``list_schedules``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
         return self._connections.take_part(tx, self._schedules.statuses())
 
-    def trigger(self, schedule_id: str) -> RunKey:
+    def trigger_schedule(self, schedule_id: str) -> RunKey:
         """Begins a run of the schedule now, beside its ticks, also while it is paused. Raises ``ScheduleNotFound``."""
         run_id = self._schedules.new_run_id()
         return self._connections.transact(self._schedules.trigger(schedule_id, run_id))
 
-    def trigger_tx(self, tx: SyncTransaction, schedule_id: str) -> RunKey:
-        """As ``trigger``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+    def trigger_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> RunKey:
+        """As ``trigger_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
         return self._connections.take_part(tx, self._schedules.trigger(schedule_id, self._schedules.new_run_id()))
 
-    def backfill(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
+    def backfill_schedule(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
         """Begins a run for every tick from ``start`` to ``end``, both aware and past, that has none yet; returns the
         keys of all of them, oldest first, at most 10,000. Raises ``ScheduleNotFound`` and ``InvalidArgument``.
         """
         return self._connections.transact(self._schedules.backfill(schedule_id, start, end))
 
-    def backfill_tx(self, tx: SyncTransaction, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
-        """As ``backfill``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+    def backfill_schedule_tx(
+        self, tx: SyncTransaction, schedule_id: str, start: datetime, end: datetime
+    ) -> list[RunKey]:
+        """As ``backfill_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
         return self._connections.take_part(tx, self._schedules.backfill(schedule_id, start, end))
 
-    def get_run_status(self, run_key: RunKey | str) -> RunStatus:
+    def get_run_info(self, run_key: RunKey | str) -> RunInfo:
         """Where the run stands now. Raises ``RunNotFound``."""
         checked = check_run_key("run_key", run_key)
-        return self._connections.run(self._operations.run_status(checked))
+        return self._connections.run(self._operations.run_info(checked))
 
-    def get_run_status_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> RunStatus:
-        """As ``get_run_status``, as the caller's transaction sees it. ``tx`` as in ``begin_tx``."""
-        return self._connections.take_part(tx, self._operations.run_status(check_run_key("run_key", run_key)))
+    def get_run_status_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> RunInfo:
+        """As ``get_run_info``, as the caller's transaction sees it. ``tx`` as in ``begin_tx``."""
+        return self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
 
     @overload
     def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
@@ -259,6 +261,10 @@ class Client:
         checked = check_run_key("run_key", run_key)
         return self._connections.run(self._operations.run_output(checked, type))
 
+    @overload
+    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: type[T]) -> T: ...
+    @overload
+    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any: ...
     def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
         """As ``get_run_output``, as the caller's transaction sees it. ``tx`` as in ``begin_tx``."""
         return self._connections.take_part(tx, self._operations.run_output(check_run_key("run_key", run_key), type))
@@ -291,7 +297,7 @@ class Client:
         is_workflow = isinstance(wf_or_type, Workflow)
         output_type = wf_or_type.output_type if is_workflow else wf_or_type
         codec = wf_or_type.codec if is_workflow else None
-        return Handle(check_run_key("run_key", run_key), False, output_type, codec, self._outcomes)
+        return Handle(check_run_key("run_key", run_key), False, output_type, codec, self._results)
 
     def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> Handle[Any]:
-        return Handle(begun.run_key, begun.created, wf.output_type, wf.codec, self._outcomes)
+        return Handle(begun.run_key, begun.is_new, wf.output_type, wf.codec, self._results)

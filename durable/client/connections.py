@@ -18,7 +18,7 @@ from durable.core.errors import DurableError
 from durable.postgres.conninfo import check_conninfo_or_pool
 from durable.postgres.drive import run, run_async
 from durable.store.operation import Operation
-from durable.store.queries import check_schema
+from durable.store.queries import check_schema_name
 from durable.store.sessions import is_pooled
 from durable.store.statement import T
 
@@ -32,11 +32,42 @@ _CONFLICT_PAUSES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16)
 _OPTIONS: dict[str, Any] = {"autocommit": True}
 
 
+class _Tries:
+    """Decides whether an operation that failed is tried again: it may be, because it can be run any number of times."""
+
+    def __init__(self) -> None:
+        self._broken = 0
+        self._pauses = iter(_CONFLICT_PAUSES)
+
+    def is_broken(
+        self, error: psycopg.OperationalError, connection: Connection[Any] | AsyncConnection[Any] | None
+    ) -> bool:
+        """Whether the connection broke, so that its neighbors in the pool may be broken too and want a check before the
+        next try. Raises ``error`` once too many have broken, and where there was no connection at all."""
+        if connection is None:
+            raise error
+        if not connection.broken:
+            return False
+        self._broken += 1
+        if self._broken > _MAX_BROKEN:
+            raise error
+        return True
+
+    def pause_after(self, error: psycopg.OperationalError) -> float:
+        """Seconds until the next try after a conflict. Raises ``error`` if it is none, or once there were too many."""
+        if not isinstance(error, psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected):
+            raise error
+        pause = next(self._pauses, None)
+        if pause is None:
+            raise error
+        return pause
+
+
 class Connections:
     """Opens its pool on first use. A pool that was given stays the caller's: it is neither opened nor closed here."""
 
     def __init__(self, conninfo_or_pool: str | SyncPool, schema: str) -> None:
-        self.schema = check_schema(schema)
+        self.schema = check_schema_name(schema)
         if isinstance(conninfo_or_pool, ConnectionPool):
             self._pool: SyncPool = conninfo_or_pool
             self._conninfo: str | None = None
@@ -88,26 +119,17 @@ class Connections:
         return run(tx, self.schema, operation)
 
     def _run(self, operation: Operation[T], *, is_transaction: bool) -> T:
-        for pause in _CONFLICT_PAUSES:
-            try:
-                return self._run_once(operation, is_transaction=is_transaction)
-            except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
-                time.sleep(pause)
-        return self._run_once(operation, is_transaction=is_transaction)
-
-    def _run_once(self, operation: Operation[T], *, is_transaction: bool) -> T:
-        for _ in range(_MAX_BROKEN):
+        tries = _Tries()
+        while True:
             connection: Connection[Any] | None = None
             try:
                 with self.connection() as connection:
                     return self._attempt(connection, operation, is_transaction=is_transaction)
-            except psycopg.OperationalError:
-                if connection is None or not connection.broken:
-                    raise
-            # It broke, so its neighbors in the pool may be broken too. The operation can be run again.
-            self._pool.check()
-        with self.connection() as connection:
-            return self._attempt(connection, operation, is_transaction=is_transaction)
+            except psycopg.OperationalError as error:
+                if tries.is_broken(error, connection):
+                    self._pool.check()
+                    continue
+                time.sleep(tries.pause_after(error))
 
     def _attempt(self, connection: Connection[Any], operation: Operation[T], *, is_transaction: bool) -> T:
         if not is_transaction:
@@ -148,7 +170,7 @@ class AsyncConnections:
     """As ``Connections``, for asyncio."""
 
     def __init__(self, conninfo_or_pool: str | AsyncPool, schema: str) -> None:
-        self.schema = check_schema(schema)
+        self.schema = check_schema_name(schema)
         if isinstance(conninfo_or_pool, AsyncConnectionPool):
             self._pool: AsyncPool = conninfo_or_pool
             self._conninfo: str | None = None
@@ -203,25 +225,17 @@ class AsyncConnections:
         return await run_async(tx, self.schema, operation)
 
     async def _run(self, operation: Operation[T], *, is_transaction: bool) -> T:
-        for pause in _CONFLICT_PAUSES:
-            try:
-                return await self._run_once(operation, is_transaction=is_transaction)
-            except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected):
-                await asyncio.sleep(pause)
-        return await self._run_once(operation, is_transaction=is_transaction)
-
-    async def _run_once(self, operation: Operation[T], *, is_transaction: bool) -> T:
-        for _ in range(_MAX_BROKEN):
+        tries = _Tries()
+        while True:
             connection: AsyncConnection[Any] | None = None
             try:
                 async with self.connection() as connection:
                     return await self._attempt(connection, operation, is_transaction=is_transaction)
-            except psycopg.OperationalError:
-                if connection is None or not connection.broken:
-                    raise
-            await self._pool.check()
-        async with self.connection() as connection:
-            return await self._attempt(connection, operation, is_transaction=is_transaction)
+            except psycopg.OperationalError as error:
+                if tries.is_broken(error, connection):
+                    await self._pool.check()
+                    continue
+                await asyncio.sleep(tries.pause_after(error))
 
     async def _attempt(self, connection: AsyncConnection[Any], operation: Operation[T], *, is_transaction: bool) -> T:
         if not is_transaction:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from durable.client.results import AsyncOutcomes, Outcomes
+from durable.client.results import AsyncResults, Results
 from durable.core.codec.json_codec import Codec
 from durable.core.durations import seconds
-from durable.core.runs import RunKey, RunStatus
+from durable.core.runs import RunInfo, RunKey
 
 OutputT = TypeVar("OutputT")
 
@@ -19,27 +19,27 @@ class Handle(Generic[OutputT]):
     def __init__(
         self,
         run_key: RunKey,
-        created: bool,  # noqa: FBT001 - always passed by name or by the client
+        is_new: bool,  # noqa: FBT001 - always passed by name or by the client
         output_type: Any,
         codec: Codec | None,
-        outcomes: Outcomes,
+        results: Results,
     ) -> None:
         self.run_key = run_key
         """Names the run everywhere; its text can be stored."""
-        self.created = created
+        self.is_new = is_new
         """False where the run existed already: ``begin`` with the key of an earlier run, or ``Client.handle``."""
         self._output_type = output_type
         self._codec = codec
-        self._outcomes = outcomes
-        self._connections = outcomes.connections
-        self._operations = outcomes.operations
+        self._results = results
+        self._connections = results.connections
+        self._operations = results.operations
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of run {self.run_key}>"
 
-    def status(self) -> RunStatus:
+    def info(self) -> RunInfo:
         """Where the run stands now. Raises ``RunNotFound``."""
-        return self._connections.run(self._operations.run_status(self.run_key))
+        return self._connections.run(self._operations.run_info(self.run_key))
 
     def result(self, timeout: timedelta | float | None = None) -> OutputT:
         """Waits until the run has ended and returns its output, as the workflow's return annotation declares it.
@@ -48,11 +48,11 @@ class Handle(Generic[OutputT]):
         ``RunCancelled``, ``ResultTimeout`` (the run goes on) or ``RunNotFound``. A lost connection is made anew;
         ``psycopg_pool.PoolTimeout`` is raised if the database stays away.
         """
-        outcome = self._outcomes.outcome(self.run_key, None if timeout is None else seconds("timeout", timeout))
+        outcome = self._results.outcome(self.run_key, None if timeout is None else seconds("timeout", timeout))
         result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
         return result
 
-    def publish(self, name: str, payload: object = None, *, key: str | None = None) -> None:
+    def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> None:
         """As ``Client.publish_event`` for this run."""
         event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
         self._connections.run(self._operations.publish_event(event))
@@ -79,37 +79,37 @@ class AsyncHandle(Generic[OutputT]):
     def __init__(
         self,
         run_key: RunKey,
-        created: bool,  # noqa: FBT001 - as above
+        is_new: bool,  # noqa: FBT001 - as above
         output_type: Any,
         codec: Codec | None,
-        outcomes: AsyncOutcomes,
+        results: AsyncResults,
     ) -> None:
         self.run_key = run_key
         """As ``Handle.run_key``."""
-        self.created = created
-        """As ``Handle.created``."""
+        self.is_new = is_new
+        """As ``Handle.is_new``."""
         self._output_type = output_type
         self._codec = codec
-        self._outcomes = outcomes
-        self._connections = outcomes.connections
-        self._operations = outcomes.operations
+        self._results = results
+        self._connections = results.connections
+        self._operations = results.operations
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of run {self.run_key}>"
 
-    async def status(self) -> RunStatus:
-        """As ``Handle.status``."""
-        return await self._connections.run(self._operations.run_status(self.run_key))
+    async def info(self) -> RunInfo:
+        """As ``Handle.info``."""
+        return await self._connections.run(self._operations.run_info(self.run_key))
 
     async def result(self, timeout: timedelta | float | None = None) -> OutputT:
         """As ``Handle.result``. Any number of tasks may wait at once: they share one connection."""
         limit = None if timeout is None else seconds("timeout", timeout)
-        outcome = await self._outcomes.outcome(self.run_key, limit)
+        outcome = await self._results.outcome(self.run_key, limit)
         result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
         return result
 
-    async def publish(self, name: str, payload: object = None, *, key: str | None = None) -> None:
-        """As ``Handle.publish``."""
+    async def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> None:
+        """As ``Handle.publish_event``."""
         event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
         await self._connections.run(self._operations.publish_event(event))
 

@@ -27,13 +27,13 @@ from durable.core.errors import (
 )
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow, check_workflow
-from durable.core.runs import TERMINAL, Run, RunKey, RunStatus, Status
+from durable.core.runs import TERMINAL, Run, RunInfo, RunKey, Status
 from durable.core.shards import shard_value
 from durable.store import events, inspection, runs
 from durable.store.channels import announce_event, announce_runs
 from durable.store.events import NewEvent
 from durable.store.ids import keyed_run_id, uuid7
-from durable.store.inspection import Outcome
+from durable.store.inspection import RunOutcome
 from durable.store.operation import operation
 from durable.store.runs import NewRun
 from durable.store.settings import read_settings
@@ -68,10 +68,10 @@ class BeginOptions(TypedDict, total=False):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """``created`` is False where a run of the same key existed already."""
+    """``is_new`` is False if a run of the same key existed already."""
 
     run_key: RunKey
-    created: bool
+    is_new: bool
 
 
 class Operations:
@@ -88,7 +88,7 @@ class Operations:
             self._shard_count = (yield from read_settings()).shard_count
         return self._shard_count
 
-    def check_schema(self) -> Requests[None]:
+    def require_schema(self) -> Requests[None]:
         """Raises ``SchemaError``, rather than leave it to a statement that misses its table."""
         yield from self.shard_count()
 
@@ -108,7 +108,7 @@ class Operations:
         """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
         check_workflow(wf)
         if delay is not None and at is not None:
-            raise InvalidArgument("at", at, "give either delay or at")
+            raise InvalidArgument("at", at, "None if delay is given")
         return NewRun(
             run_id=str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key)),
             workflow_name=wf.name,
@@ -128,7 +128,7 @@ class Operations:
         try:
             numbered = list(enumerate(inputs))
         except TypeError:
-            raise InvalidArgument("inputs", inputs, "what can be iterated, one input a run") from None
+            raise InvalidArgument("inputs", inputs, "an iterable with one input per run") from None
         return [
             NewRun(
                 str(uuid7()),
@@ -199,7 +199,7 @@ class Operations:
     def publish_event(self, event: NewEvent) -> Requests[None]:
         """Inserts the event and tells the workers; nothing if it is there already. Raises ``RunNotFound`` or
         ``RunTerminal``."""
-        yield from self.check_schema()
+        yield from self.require_schema()
         for _ in range(_TRIES):
             if (yield from events.publish_event(event)):
                 shard = event.run_key.workflow_name_shard
@@ -239,7 +239,7 @@ class Operations:
     @operation
     def request_retry(self, request: NewEvent) -> Requests[None]:
         """Asks for a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
-        yield from self.check_schema()
+        yield from self.require_schema()
         if (yield from events.request_retry(request)):
             yield from announce_event(request.run_key.workflow_name_shard)
             return
@@ -252,16 +252,13 @@ class Operations:
     # looking
 
     @operation
-    def run_status(self, run_key: RunKey) -> Requests[RunStatus]:
+    def run_info(self, run_key: RunKey) -> Requests[RunInfo]:
         """Raises ``RunNotFound``."""
-        yield from self.check_schema()
-        found = yield from inspection.run_status(run_key)
-        if found is None:
+        yield from self.require_schema()
+        info = yield from inspection.run_info(run_key)
+        if info is None:
             raise RunNotFound(run_key)
-        status, detail = found
-        if detail is None:
-            return status
-        return msgspec.structs.replace(status, detail=self.codec.decode(detail, Any, f"the status detail of {run_key}"))
+        return info
 
     @operation
     def run_output(self, run_key: RunKey, type: Any) -> Requests[Any]:
@@ -272,9 +269,9 @@ class Operations:
         return self.result(run_key, outcome, type)
 
     @operation
-    def outcome(self, run_key: RunKey) -> Requests[Outcome]:
+    def outcome(self, run_key: RunKey) -> Requests[RunOutcome]:
         """Raises ``RunNotFound``."""
-        yield from self.check_schema()
+        yield from self.require_schema()
         shard, run_id = run_key.workflow_name_shard, run_key.run_id
         outcomes = yield from inspection.run_outcomes(shard, [run_id])
         if run_id not in outcomes:
@@ -282,19 +279,19 @@ class Operations:
         return outcomes[run_id]
 
     @operation
-    def outcomes(self, run_keys: Iterable[RunKey]) -> Requests[dict[RunKey, Outcome]]:
+    def outcomes(self, run_keys: Iterable[RunKey]) -> Requests[dict[RunKey, RunOutcome]]:
         """Of many runs, a statement for each shard value; runs that do not exist are missing."""
-        yield from self.check_schema()
+        yield from self.require_schema()
         by_shard: dict[str, list[str]] = {}
         for run_key in run_keys:
             by_shard.setdefault(run_key.workflow_name_shard, []).append(run_key.run_id)
-        found: dict[RunKey, Outcome] = {}
+        found: dict[RunKey, RunOutcome] = {}
         for shard, run_ids in by_shard.items():
             outcomes = yield from inspection.run_outcomes(shard, run_ids)
             found.update({RunKey(shard, run_id): outcome for run_id, outcome in outcomes.items()})
         return found
 
-    def result(self, run_key: RunKey, outcome: Outcome, type: Any, codec: Codec | None = None) -> Any:
+    def result(self, run_key: RunKey, outcome: RunOutcome, type: Any, codec: Codec | None = None) -> Any:
         """The decoded output of a run that has ended; ``codec`` is that of the workflow, if it has one. Raises
         ``RunFailed``, ``RunCancelled`` or ``DeserializationError``."""
         if outcome.status == "cancelled":
@@ -314,7 +311,7 @@ class Operations:
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         if name is not None:
             name = check_key("workflow", name)
-        yield from self.check_schema()
+        yield from self.require_schema()
         cursor = None
         if before is not None:
             run_key = check_run_key("before", before)

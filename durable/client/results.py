@@ -1,4 +1,4 @@
-"""Waiting for runs to end: told by a notification, and asking now and then all the same."""
+"""Waiting for runs to end: a notification tells of it, and asking now and then finds what no notification told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import aclosing, closing
 
 import psycopg
 from psycopg import Connection, sql
@@ -16,22 +16,22 @@ from durable.client.connections import AsyncConnections, Connections
 from durable.client.operations import Operations
 from durable.core.errors import DurableError, ResultTimeout, RunNotFound
 from durable.core.runs import TERMINAL, RunKey
-from durable.postgres.drive import run, run_async
-from durable.postgres.silence import answering
+from durable.postgres.connection import EngineConnection
+from durable.postgres.drive import run
+from durable.postgres.listening import notifications
 from durable.store.channels import done_channel
-from durable.store.inspection import Outcome
-from durable.store.sessions import is_pooled
+from durable.store.inspection import RunOutcome
 
 _logger = logging.getLogger("durable.client")
 
 _FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
+_MAX_PAUSE = 1.0
 _RECONNECT_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 30.0
 _ANSWER_SECONDS = 5.0
 
 
-class Outcomes:
+class Results:
     """Waits in the caller's thread, on a connection of the pool while there are enough, else by asking alone."""
 
     def __init__(self, connections: Connections, operations: Operations) -> None:
@@ -39,7 +39,7 @@ class Outcomes:
         self.operations = operations
         self._channel = sql.Identifier(done_channel(connections.schema))
 
-    def outcome(self, run_key: RunKey, timeout: float | None) -> Outcome:
+    def outcome(self, run_key: RunKey, timeout: float | None) -> RunOutcome:
         """How the run ended. Raises ``RunNotFound``, and ``ResultTimeout`` after that many seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         pauses = _pauses()
@@ -53,7 +53,9 @@ class Outcomes:
                 _logger.warning("waiting for %s goes on after a lost connection: %s", run_key, error)
                 time.sleep(min(next(pauses), remaining))
 
-    def _wait(self, run_key: RunKey, timeout: float | None, deadline: float | None, pauses: Iterator[float]) -> Outcome:
+    def _wait(
+        self, run_key: RunKey, timeout: float | None, deadline: float | None, pauses: Iterator[float]
+    ) -> RunOutcome:
         if self.connections.may_listen and self.connections.listeners.acquire(blocking=False):
             try:
                 with self.connections.connection() as connection:
@@ -73,7 +75,7 @@ class Outcomes:
         timeout: float | None,
         deadline: float | None,
         pauses: Iterator[float],
-    ) -> Outcome:
+    ) -> RunOutcome:
         connection.execute(sql.SQL("LISTEN {}").format(self._channel))
         try:
             while True:
@@ -96,29 +98,29 @@ class Outcomes:
 class _Waiter:
     __slots__ = ("due", "future", "pauses", "run_key")
 
-    def __init__(self, run_key: RunKey, future: asyncio.Future[Outcome]) -> None:
+    def __init__(self, run_key: RunKey, future: asyncio.Future[RunOutcome]) -> None:
         self.run_key = run_key
         self.future = future
         self.pauses = _pauses()
         self.due = 0.0
 
 
-class AsyncOutcomes:
+class AsyncResults:
     """One listening connection and one asking task, started with the first waiter, serve them all."""
 
     def __init__(self, connections: AsyncConnections, operations: Operations) -> None:
         self.connections = connections
         self.operations = operations
-        self._channel = sql.Identifier(done_channel(connections.schema))
+        self._channel = done_channel(connections.schema)
         self._waiters: dict[str, set[_Waiter]] = {}
         self._urgent: set[_Waiter] = set()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def outcome(self, run_key: RunKey, timeout: float | None) -> Outcome:
-        """As ``Outcomes.outcome``."""
+    async def outcome(self, run_key: RunKey, timeout: float | None) -> RunOutcome:
+        """As ``Results.outcome``."""
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._ask_for_ever()), asyncio.create_task(self._listen_for_ever())]
+            self._tasks = [asyncio.create_task(self._keep_asking()), asyncio.create_task(self._keep_listening())]
         waiter = _Waiter(run_key, asyncio.get_running_loop().create_future())
         self._waiters.setdefault(run_key.run_id, set()).add(waiter)
         self._ask_now((waiter,))
@@ -160,7 +162,7 @@ class AsyncOutcomes:
 
     # asking
 
-    async def _ask_for_ever(self) -> None:
+    async def _keep_asking(self) -> None:
         while True:
             self._wake.clear()
             asked, self._urgent = self._urgent, set()
@@ -202,29 +204,28 @@ class AsyncOutcomes:
 
     # listening
 
-    async def _listen_for_ever(self) -> None:
-        is_of_use = True
-        while is_of_use:
+    async def _keep_listening(self) -> None:
+        while True:
             try:
-                is_of_use = await self._listen()
+                await self._listen()
+            except psycopg.NotSupportedError as error:
+                _logger.debug("asking for results without listening: %s", error)
+                return
             except (psycopg.Error, OSError) as error:
-                _logger.warning("listening for results stopped, asking goes on: %s", error)
+                _logger.warning("listening for results stopped, asking continues: %s", error)
             await asyncio.sleep(_RECONNECT_SECONDS)
 
-    async def _listen(self) -> bool:
-        """Returns whether there is something to listen to: no notification comes through a transaction pooler."""
-        connection = await self.connections.connect()
+    async def _listen(self) -> None:
+        connection = EngineConnection(await self.connections.connect(), self.connections.schema)
         try:
-            if await run_async(connection, self.connections.schema, is_pooled(connection.info.backend_pid)):
-                return False
-            await connection.execute(sql.SQL("LISTEN {}").format(self._channel))
-            self._ask_now(self._all())  # what ended before is found by asking
-            while True:
-                async for notice in connection.notifies(timeout=_HEARTBEAT_SECONDS):
-                    for run_id in notice.payload.split(","):
-                        self._ask_now(self._waiters.get(run_id, ()))
-                with answering(connection, _ANSWER_SECONDS):
-                    await connection.execute("SELECT 1")
+            arriving = notifications(connection, self._channel, heartbeat=_HEARTBEAT_SECONDS, patience=_ANSWER_SECONDS)
+            async with aclosing(arriving):
+                async for payload in arriving:
+                    if payload is None:
+                        self._ask_now(self._all())  # what ended before is found by asking
+                    else:
+                        for run_id in payload.split(","):
+                            self._ask_now(self._waiters.get(run_id, ()))
         finally:
             await connection.close()
 
@@ -238,14 +239,14 @@ def _pauses() -> Iterator[float]:
     pause = _FIRST_PAUSE
     while True:
         yield pause
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(2 * pause, _MAX_PAUSE)
 
 
 def _remaining(deadline: float | None) -> float:
     return float("inf") if deadline is None else deadline - time.monotonic()
 
 
-def _check_deadline(run_key: RunKey, timeout: float | None, deadline: float | None, outcome: Outcome) -> float:
+def _check_deadline(run_key: RunKey, timeout: float | None, deadline: float | None, outcome: RunOutcome) -> float:
     remaining = _remaining(deadline)
     if remaining <= 0:
         raise ResultTimeout(run_key, timeout or 0.0, outcome.status)

@@ -31,7 +31,7 @@ _MOMENT = timedelta(microseconds=1)
 _NO_ANCHOR = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class ScheduleStatus(msgspec.Struct, frozen=True):
+class ScheduleInfo(msgspec.Struct, frozen=True):
     """A schedule as it stands. Times are aware, by the database's clock.
 
     ``schedule`` is its expression, ``jitter`` in seconds. ``problem`` is why it rests, if it cannot be read; scheduling
@@ -48,7 +48,7 @@ class ScheduleStatus(msgspec.Struct, frozen=True):
     jitter: float
     start: datetime | None
     end: datetime | None
-    paused: bool
+    is_paused: bool
     problem: str | None
     next_tick_at: datetime | None
     last_tick_at: datetime | None
@@ -145,13 +145,15 @@ class ScheduleOperations:
     @operation
     def schedule(self, request: ScheduleRequest) -> Requests[bool]:
         """Stores the schedule or changes it. Whether it is new. Raises ``InvalidArgument`` if it would never fire."""
-        yield from self._operations.check_schema()
+        yield from self._operations.require_schema()
         now = yield from schedules.read_clock()
         found = yield from schedules.list_schedules(request.schedule_id)
         timetable = msgspec.structs.replace(request.timetable, anchor=now)
         tick = timetable.next_tick(now)
         if tick is None:
-            raise InvalidArgument("schedule", str(timetable.schedule), "it must fire at least once from now on")
+            raise InvalidArgument(
+                "schedule", str(timetable.schedule), "a schedule that fires at least once from now on"
+            )
         jitter = timedelta(seconds=jitter_of(request.schedule_id, tick, request.jitter))
         new = NewSchedule(
             schedule_id=request.schedule_id,
@@ -181,7 +183,7 @@ class ScheduleOperations:
     def pause(self, schedule_id: str) -> Requests[None]:
         """Raises ``ScheduleNotFound``."""
         schedule_id = check_key("schedule_id", schedule_id)
-        yield from self._operations.check_schema()
+        yield from self._operations.require_schema()
         if not (yield from schedules.pause_schedule(schedule_id)):
             raise ScheduleNotFound(schedule_id)
 
@@ -189,7 +191,7 @@ class ScheduleOperations:
     def resume(self, schedule_id: str) -> Requests[None]:
         """Raises ``ScheduleNotFound``."""
         schedule_id = check_key("schedule_id", schedule_id)
-        yield from self._operations.check_schema()
+        yield from self._operations.require_schema()
         if not (yield from schedules.resume_schedule(schedule_id)):
             raise ScheduleNotFound(schedule_id)
         yield from announce_schedule()
@@ -199,9 +201,9 @@ class ScheduleOperations:
         return _Deletion(self._operations, check_key("schedule_id", schedule_id))
 
     @operation
-    def statuses(self) -> Requests[list[ScheduleStatus]]:
+    def statuses(self) -> Requests[list[ScheduleInfo]]:
         """All, by id."""
-        yield from self._operations.check_schema()
+        yield from self._operations.require_schema()
         stored = yield from schedules.list_schedules()
         return [_status(one) for one in stored]
 
@@ -225,17 +227,10 @@ class ScheduleOperations:
         stored = yield from self._stored(schedule_id)
         now = yield from schedules.read_clock()
         if not start <= end <= now:
-            raise InvalidArgument("end", end, "not before the start, and not in the future")
-        timetable = Timetable(
-            schedule=parse_schedule(stored.expression),
-            anchor=stored.anchor_at,
-            timezone=stored.timezone,
-            start=stored.starts_at,
-            end=stored.ends_at,
-        )
-        ticks = timetable.ticks(start.astimezone(UTC) - _MOMENT, end, _MAX_TICKS + 1)
+            raise InvalidArgument("end", end, "neither before the start nor in the future")
+        ticks = stored.timetable().ticks(start.astimezone(UTC) - _MOMENT, end, _MAX_TICKS + 1)
         if len(ticks) > _MAX_TICKS:
-            raise InvalidArgument("start", start, f"at most {_MAX_TICKS:,} ticks before the end; backfill in parts")
+            raise InvalidArgument("start", start, f"at most {_MAX_TICKS:,} ticks before the end (backfill in parts)")
         wanted = {run_id_of(schedule_id, tick): tick for tick in ticks}
         begun = yield from self._find(stored.workflow_name, list(wanted))
         missing = [(run_id, tick) for run_id, tick in wanted.items() if run_id not in begun]
@@ -253,7 +248,7 @@ class ScheduleOperations:
 
     def _stored(self, schedule_id: str) -> Requests[StoredSchedule]:
         schedule_id = check_key("schedule_id", schedule_id)
-        yield from self._operations.check_schema()
+        yield from self._operations.require_schema()
         found = yield from schedules.list_schedules(schedule_id)
         if not found:
             raise ScheduleNotFound(schedule_id)
@@ -284,7 +279,7 @@ class _Deletion:
         self._is_found = False
 
     def __iter__(self) -> Requests[None]:
-        yield from self._operations.check_schema()
+        yield from self._operations.require_schema()
         self._is_found |= yield from schedules.delete_schedule(self._schedule_id)
         if not self._is_found:
             raise ScheduleNotFound(self._schedule_id)
@@ -299,8 +294,8 @@ def _fires_alike(stored: StoredSchedule, new: NewSchedule) -> bool:
     )
 
 
-def _status(stored: StoredSchedule) -> ScheduleStatus:
-    return ScheduleStatus(
+def _status(stored: StoredSchedule) -> ScheduleInfo:
+    return ScheduleInfo(
         schedule_id=stored.schedule_id,
         workflow_name=stored.workflow_name,
         schedule=stored.expression,
@@ -310,7 +305,7 @@ def _status(stored: StoredSchedule) -> ScheduleStatus:
         jitter=stored.jitter,
         start=stored.starts_at,
         end=stored.ends_at,
-        paused=stored.paused,
+        is_paused=stored.paused,
         problem=stored.problem,
         next_tick_at=stored.next_tick_at,
         last_tick_at=stored.last_tick_at,

@@ -9,11 +9,11 @@ from durable.core.errors import InvalidArgument
 
 T = TypeVar("T")
 
-MOST_INTEGER = 2**31 - 1
+MAX_INTEGER = 2**31 - 1
 """What a column of type integer holds."""
 
 
-def whole_number(argument: str, value: int, least: int, most: int = MOST_INTEGER) -> int:
+def whole_number(argument: str, value: int, least: int, most: int = MAX_INTEGER) -> int:
     """The number, as a plain ``int``. Raises ``InvalidArgument`` unless it lies between the two."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidArgument(argument, value, f"a whole number between {least} and {most}")

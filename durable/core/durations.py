@@ -10,7 +10,7 @@ from durable.core.errors import InvalidArgument
 
 Duration: TypeAlias = timedelta | float
 
-_MOST = 100 * 365.25 * 86400
+_MAX = 100 * 365.25 * 86400
 
 
 def seconds(argument: str, value: Duration) -> float:
@@ -20,7 +20,7 @@ def seconds(argument: str, value: Duration) -> float:
         raise InvalidArgument(argument, value, "a timedelta or a finite number of seconds")
     if isinstance(number, float) and not math.isfinite(number):  # an int may be too large for isfinite
         raise InvalidArgument(argument, value, "a timedelta or a finite number of seconds")
-    if not 0 <= number <= _MOST:
+    if not 0 <= number <= _MAX:
         raise InvalidArgument(argument, value, "between 0 seconds and 100 years")
     return float(number)
 

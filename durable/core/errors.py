@@ -15,11 +15,11 @@ class DurableError(Exception):
 class InvalidArgument(DurableError, ValueError):
     """An argument breaks a rule; nothing was stored and nothing was run.
 
-    ``argument`` is its name, ``value`` what was given, ``rule`` what is allowed.
+    ``argument`` is its name, ``value`` what was given, ``rule`` what it must be.
     """
 
     def __init__(self, argument: str, value: object, rule: str) -> None:
-        super().__init__(f"{argument}={shown(value)} is refused: {rule}")
+        super().__init__(f"{argument} must be {rule}, got {shown(value)}")
         self.argument = argument
         self.value = value
         self.rule = rule

@@ -6,7 +6,7 @@ import traceback
 
 import msgspec
 
-MOST_ERROR_TEXT = 8192
+MAX_ERROR_TEXT = 8192
 """Characters of a message, and of the end of a traceback."""
 
 
@@ -26,7 +26,7 @@ class ErrorInfo(msgspec.Struct, frozen=True):
 def storable(text: str) -> str:
     """Bounded, and free of what Postgres cannot hold or turn into text."""
     clean = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return clean[:MOST_ERROR_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")[:MOST_ERROR_TEXT]
+    return clean[:MAX_ERROR_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")[:MAX_ERROR_TEXT]
 
 
 def error_info(exception: BaseException) -> ErrorInfo:
@@ -36,7 +36,7 @@ def error_info(exception: BaseException) -> ErrorInfo:
         message = str(exception)
     except Exception as error:  # a broken __str__ must not hide the failure itself
         message = f"<str() of this {type(exception).__name__} raised {type(error).__name__}>"
-    return ErrorInfo(type(exception).__name__, storable(message), storable(frames[-MOST_ERROR_TEXT:]))
+    return ErrorInfo(type(exception).__name__, storable(message), storable(frames[-MAX_ERROR_TEXT:]))
 
 
 def read_error(text: str) -> ErrorInfo:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from durable.core.errors import InvalidArgument
 
-_MOST_BYTES = 200
+_MAX_BYTES = 200
 _RULE = "a non-empty str of at most 200 bytes of UTF-8, without NUL or lone surrogates"
 
 
 def check_key(argument: str, key: str) -> str:
     """The key itself, as a plain ``str``. Raises ``InvalidArgument`` unless it is a non-empty str of at most 200 bytes
     of UTF-8, without NUL or lone surrogates."""
-    if type(key) is str and key.isascii() and 0 < len(key) <= _MOST_BYTES and "\0" not in key:
+    if type(key) is str and key.isascii() and 0 < len(key) <= _MAX_BYTES and "\0" not in key:
         return key
     if not isinstance(key, str):
         raise InvalidArgument(argument, key, _RULE)
@@ -20,6 +20,6 @@ def check_key(argument: str, key: str) -> str:
         size = len(plain.encode())
     except UnicodeEncodeError:
         size = 0
-    if not 0 < size <= _MOST_BYTES or "\0" in plain:
+    if not 0 < size <= _MAX_BYTES or "\0" in plain:
         raise InvalidArgument(argument, key, _RULE)
     return plain

@@ -58,7 +58,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         _check_count("max_retries", self.max_retries, least=0)
         _delay(self.backoff, 1)
         if self.timeout is not None and seconds("timeout", self.timeout) == 0:
-            raise InvalidArgument("timeout", self.timeout, "more than 0 seconds; None is no limit")
+            raise InvalidArgument("timeout", self.timeout, "more than 0 seconds, or None for no limit")
         if not isinstance(self.give_up_on, tuple) or not all(map(_is_exception, self.give_up_on)):
             raise InvalidArgument("give_up_on", self.give_up_on, "a tuple of exception classes, such as (ValueError,)")
 
@@ -105,7 +105,7 @@ def _delay(backoff: Backoff | Duration, failures: int) -> float:
 
 def _check_count(argument: str, value: object, *, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InvalidArgument(argument, value, f"a whole number, {least} or more")
+        raise InvalidArgument(argument, value, f"a whole number, at least {least}")
 
 
 def _is_exception(given: object) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -14,6 +15,38 @@ Status = Literal["queued", "running", "sleeping", "waiting_event", "completed", 
 
 TERMINAL: frozenset[Status] = frozenset(("completed", "failed", "cancelled"))
 
+StatusReason = Literal["set_aside"]
+"""Why a run has its status, where the status alone does not say it. ``set_aside``: it sleeps because its code, as
+deployed on the worker that claimed it, does not match what it has recorded; matching code takes it up again."""
+
+BEGINNINGS: Mapping[Status, frozenset[str]] = {
+    "queued": frozenset(
+        ("runs/begin_run", "runs/begin_runs", "children/begin_children", "schedules/begin_scheduled_runs")
+    ),
+    "sleeping": frozenset(("runs/begin_run",)),
+}
+"""In which status a run is inserted, and by which statements: asleep if it is to start later."""
+
+TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
+    ("queued", "running"): frozenset(("claims/claim_runs",)),
+    ("sleeping", "running"): frozenset(("claims/claim_runs",)),
+    ("waiting_event", "running"): frozenset(("claims/claim_runs",)),
+    ("running", "sleeping"): frozenset(("flush/park_runs", "flush/settle_runs")),
+    ("running", "waiting_event"): frozenset(("flush/park_runs",)),
+    ("running", "queued"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
+    ("running", "completed"): frozenset(("flush/settle_runs",)),
+    ("running", "failed"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
+    ("running", "cancelled"): frozenset(("flush/settle_runs",)),
+    ("sleeping", "queued"): frozenset(("routing/route_events", "flush/requeue_parked_runs")),
+    ("waiting_event", "queued"): frozenset(("routing/route_events", "flush/requeue_parked_runs")),
+    ("queued", "cancelled"): frozenset(("routing/route_events",)),
+    ("sleeping", "cancelled"): frozenset(("routing/route_events",)),
+    ("waiting_event", "cancelled"): frozenset(("routing/route_events",)),
+    ("failed", "queued"): frozenset(("routing/retry_runs",)),
+    ("cancelled", "queued"): frozenset(("routing/retry_runs",)),
+}
+"""Every change of a run's status, and the statements that make it. There are no others: while the tests run, a trigger
+refuses them. The diagram of states in ARCHITECTURE.md is drawn from this table."""
 
 _SHARD_VALUE = re.compile(r".+_[0-9]{1,4}", re.DOTALL)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -40,31 +73,33 @@ class RunKey(msgspec.Struct, frozen=True, order=True):
         return cls(shard_value, run_id)
 
 
-class RunStatus(msgspec.Struct, frozen=True):
+class RunInfo(msgspec.Struct, frozen=True):
     """Where a run stands. Times are aware, by the database's clock.
 
-    ``error`` is the last failure, kept while the run is retried, ``None`` if there was none. ``attempts`` counts failed
-    attempts, ``takeovers`` the workers that died holding the run. ``next_wake_at`` is ``None`` unless the run sleeps or
-    waits with a timeout. ``detail`` is what the workflow last set as its status.
+    ``status_reason`` is ``"set_aside"`` while the run sleeps because deployed code does not match it, and ``None``
+    otherwise. ``error`` is the last failure, kept while the run is retried, ``None`` if there was none. ``attempts``
+    counts failed attempts, ``takeovers`` the workers that died holding the run. ``next_wake_at`` is ``None`` unless the
+    run sleeps or waits with a timeout.
     """
 
     status: Status
+    status_reason: StatusReason | None
     error: ErrorInfo | None
     attempts: int
     takeovers: int
     created_at: datetime
     updated_at: datetime
     next_wake_at: datetime | None
-    detail: Any
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One row of ``list_runs``: everything but the payloads."""
+    """One row of ``list_runs``: everything but the payloads. ``status_reason`` as in ``RunInfo``."""
 
     run_key: RunKey
     workflow_name: str
     version: int
     status: Status
+    status_reason: StatusReason | None
     attempts: int
     takeovers: int
     priority: int

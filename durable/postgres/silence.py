@@ -24,8 +24,9 @@ from durable.store.statement import T
 
 _logger = logging.getLogger("durable.postgres")
 
-_LOOK_SECONDS = {True: 0.5, False: 1.0}
-"""By whether a connection is ours: users' statements may well be slow, and each look is a connection."""
+_LOOK_SECONDS = 0.5
+_LOOK_AT_USERS_SECONDS = 1.0
+"""Less often at connections of transaction steps: users' statements may well be slow, and each look is a connection."""
 _FIRST_LOOK = 2
 """So many of these after a statement began."""
 ANSWER_SECONDS = 3.0
@@ -81,7 +82,7 @@ class Watch:
             looking.append(loop.create_task(self._look_on(connection, is_ours=is_ours)))
 
         if not self.is_pooled:
-            timer = loop.call_later(_FIRST_LOOK * _LOOK_SECONDS[is_ours], begin)
+            timer = loop.call_later(_FIRST_LOOK * _look_seconds(is_ours=is_ours), begin)
         elif is_ours:
             timer = loop.call_later(_POOLED_SECONDS, hang_up, connection)
         else:
@@ -117,7 +118,7 @@ class Watch:
                 await self._give_up(connection)
                 return
             is_second, before = is_silent, backend
-            await asyncio.sleep(_LOOK_SECONDS[is_ours])
+            await asyncio.sleep(_look_seconds(is_ours=is_ours))
 
     async def _give_up(self, connection: AsyncConnection[Any]) -> None:
         """At both ends: the server would hold for hours what was locked over it."""
@@ -143,3 +144,7 @@ def _is_waiting(connection: AsyncConnection[Any], *, is_ours: bool) -> bool:
         return False
     # In a pipeline a connection counts as active even while nothing was asked.
     return is_ours or connection.pgconn.pipeline_status == PipelineStatus.OFF
+
+
+def _look_seconds(*, is_ours: bool) -> float:
+    return _LOOK_SECONDS if is_ours else _LOOK_AT_USERS_SECONDS

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from durable.core.failures import ErrorInfo, read_error
-from durable.core.runs import Run, RunKey, RunStatus, Status
+from durable.core.runs import Run, RunInfo, RunKey, Status, StatusReason
 from durable.store.columns import column
 from durable.store.statement import Query, Statement
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class RunOutcome(msgspec.Struct, frozen=True):
     """How far a run is; ``output`` (encoded) if it is completed, ``error`` if it failed or was cancelled."""
 
     status: Status
@@ -22,15 +22,15 @@ class Outcome(msgspec.Struct, frozen=True):
     error: ErrorInfo | None
 
 
-class _StatusRow(msgspec.Struct, frozen=True):
+class _InfoRow(msgspec.Struct, frozen=True):
     status: Status
+    status_reason: StatusReason | None
     error: str | None
     attempts: int
     takeovers: int
     created_at: datetime
     updated_at: datetime
     next_wake_at: datetime | None
-    status_detail: str | None
 
 
 class _OutcomeRow(msgspec.Struct, frozen=True):
@@ -50,6 +50,7 @@ class _RunRow(msgspec.Struct, frozen=True):
     workflow_name: str
     version: int
     status: Status
+    status_reason: StatusReason | None
     attempts: int
     takeovers: int
     priority: int
@@ -60,39 +61,38 @@ class _RunRow(msgspec.Struct, frozen=True):
     next_wake_at: datetime | None
 
 
-_RUN_STATUS = Query("inspection/run_status", _StatusRow)
+_RUN_INFO = Query("inspection/run_info", _InfoRow)
 _RUN_OUTCOMES = Query("inspection/run_outcomes", _OutcomeRow)
 _RUN_CREATED_AT = Query("inspection/run_created_at", _CreatedAt)
 _LIST_RUNS = Query("inspection/list_runs", _RunRow)
 
 
-def run_status(run_key: RunKey) -> Statement[tuple[RunStatus, str | None] | None]:
-    """The status with its ``detail`` beside it, still encoded; ``None`` if there is no such run."""
+def run_info(run_key: RunKey) -> Statement[RunInfo | None]:
+    """Where the run stands; ``None`` if there is no such run."""
 
-    def read(rows: Sequence[_StatusRow]) -> tuple[RunStatus, str | None] | None:
+    def read(rows: Sequence[_InfoRow]) -> RunInfo | None:
         if not rows:
             return None
         row = rows[0]
-        status = RunStatus(
+        return RunInfo(
             status=row.status,
+            status_reason=row.status_reason,
             error=_error(row.error),
             attempts=row.attempts,
             takeovers=row.takeovers,
             created_at=row.created_at,
             updated_at=row.updated_at,
             next_wake_at=row.next_wake_at,
-            detail=None,
         )
-        return status, row.status_detail
 
-    return _RUN_STATUS.statement(_key_params(run_key), read)
+    return _RUN_INFO.statement(_key_params(run_key), read)
 
 
-def run_outcomes(shard_value: str, run_ids: Sequence[str]) -> Statement[dict[str, Outcome]]:
-    """Outcomes by run id; runs that do not exist are missing."""
+def run_outcomes(shard_value: str, run_ids: Sequence[str]) -> Statement[dict[str, RunOutcome]]:
+    """Results by run id; runs that do not exist are missing."""
     return _RUN_OUTCOMES.statement(
         {"shard_value": shard_value, "run_ids": column(run_ids)},
-        lambda rows: {row.run_id: Outcome(row.status, row.output, _error(row.error)) for row in rows},
+        lambda rows: {row.run_id: RunOutcome(row.status, row.output, _error(row.error)) for row in rows},
     )
 
 
@@ -127,6 +127,7 @@ def _run(row: _RunRow) -> Run:
         workflow_name=row.workflow_name,
         version=row.version,
         status=row.status,
+        status_reason=row.status_reason,
         attempts=row.attempts,
         takeovers=row.takeovers,
         priority=row.priority,

@@ -10,8 +10,9 @@ import msgspec
 from durable.core.runs import RunKey
 from durable.store.children import EndedChild, ended_child
 from durable.store.columns import column
+from durable.store.operation import operation
 from durable.store.records import Event, EventKind
-from durable.store.statement import NoRow, Query, Statement, nothing, one
+from durable.store.statement import Begin, Commit, NoRow, Query, Requests, Statement, nothing, one
 
 
 class Routed(msgspec.Struct, frozen=True):
@@ -84,8 +85,18 @@ def unrouted_events(shard_value: str, worker_id: str) -> Statement[Unrouted]:
     return _UNROUTED_EVENTS.statement({"shard_value": shard_value, "worker_id": worker_id}, one)
 
 
+@operation
+def retry(shard_value: str, limit: int) -> Requests[bool]:
+    """Queues up to ``limit`` ended runs that are to be retried, and lets them try again what failed. Answers whether
+    there were any."""
+    retried: list[RetriedRun]
+    (retried,) = yield from Begin([retry_runs(shard_value, limit)])
+    yield from Commit([forget_failed_steps(shard_value, [(run.run_id, run.epoch) for run in retried])])
+    return bool(retried)
+
+
 def retry_runs(shard_value: str, limit: int) -> Statement[list[RetriedRun]]:
-    """Queues ended runs that are to be retried. ``forget_failed_steps`` follows in the same transaction."""
+    """The first statement of ``retry``."""
     return _RETRY_RUNS.statement({"shard_value": shard_value, "limit": limit}, list)
 
 

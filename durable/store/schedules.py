@@ -8,13 +8,14 @@ from datetime import datetime
 import msgspec
 
 from durable.core.runs import RunKey
-from durable.core.schedules.timetable import CatchUp, Overlap
+from durable.core.schedules.expressions import parse_schedule
+from durable.core.schedules.timetable import CatchUp, Overlap, Timetable
 from durable.store.columns import column
 from durable.store.statement import NoRow, Query, Statement, nothing, one
 
 
-class NewSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule about to be stored. ``input`` is encoded; ``jitter`` and ``run_timeout`` are in seconds."""
+class Schedule(msgspec.Struct, frozen=True):
+    """What defines a schedule. ``input`` is encoded; ``jitter`` and ``run_timeout`` are in seconds."""
 
     schedule_id: str
     workflow_name: str
@@ -30,53 +31,39 @@ class NewSchedule(msgspec.Struct, frozen=True, kw_only=True):
     ends_at: datetime | None
     anchor_at: datetime
     next_tick_at: datetime | None
+
+    def timetable(self) -> Timetable:
+        """When it fires. Raises ``InvalidArgument`` for what somebody has written by hand and cannot be read."""
+        return Timetable(
+            schedule=parse_schedule(self.expression),
+            anchor=self.anchor_at,
+            timezone=self.timezone,
+            start=self.starts_at,
+            end=self.ends_at,
+        )
+
+
+class NewSchedule(Schedule, frozen=True):
+    """A schedule about to be stored."""
+
     due_at: datetime | None
 
 
-class DueSchedule(msgspec.Struct, frozen=True):
-    """A schedule as a worker claims it, not yet parsed: somebody may have written it by hand. ``now`` is the
-    database's time."""
+class DueSchedule(Schedule, frozen=True):
+    """A schedule as a worker claims it. ``now`` is the database's time."""
 
-    schedule_id: str
-    workflow_name: str
-    version: int
-    expression: str
-    timezone: str
-    input: str
-    catch_up: CatchUp
-    overlap: Overlap
-    jitter: float
-    run_timeout: float | None
-    starts_at: datetime | None
-    ends_at: datetime | None
-    anchor_at: datetime
-    next_tick_at: datetime | None
     buffered_tick_at: datetime | None
     last_run: str | None
     now: datetime
 
 
-class StoredSchedule(msgspec.Struct, frozen=True):
+class StoredSchedule(Schedule, frozen=True):
     """A schedule as it is listed."""
 
-    schedule_id: str
-    workflow_name: str
-    expression: str
-    timezone: str
-    catch_up: CatchUp
-    overlap: Overlap
-    jitter: float
-    starts_at: datetime | None
-    ends_at: datetime | None
-    anchor_at: datetime
+    last_run: str | None
     paused: bool
     problem: str | None
-    next_tick_at: datetime | None
     last_tick_at: datetime | None
-    last_run: str | None
-    version: int
-    run_timeout: float | None
-    input: str
     created_at: datetime
     updated_at: datetime
 

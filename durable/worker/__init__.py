@@ -1,1 +1,40 @@
-"""What executes runs."""
+"""Executes. A process that claims runs, performs what they command, and writes down what came of it.
+
+A worker is one event loop and one thread beside it. ``worker`` puts the parts together, starts and stops them; each
+part is one duty:
+
+- ``dispatcher`` claims the runs of one workflow, over all its shard values. It sleeps until there is a hint (a
+  notification, a due wake, a free place, the poll) and then makes a ``visit``: route events, claim runs, load what they
+  bring back, in two round trips.
+- ``executions`` are the runs that are held here: those being executed, and the parked ones whose machine is kept. What
+  happens to a single one is ``run/``.
+- ``journal`` writes what runs have recorded: everything that has gathered for a shard value since its last flush goes
+into
+  one transaction. There is no timer; while one flush is under way, the next one gathers.
+- ``lease`` is the right to the runs: a session lock and a heartbeat, kept by the thread, so that a blocked event loop
+is
+  reported and not taken for death. ``takeover`` looks after the runs of workers that show no sign of life.
+- ``scheduler`` begins the runs of due schedules (``due_schedules``); ``listener`` receives hints.
+- ``database`` is the pools, ``clock`` the time that runs go by, ``callbacks`` how machines are stepped a few at a time.
+
+Invariants
+    At most one worker's writes are accepted for a run. A claim raises the run's epoch, and every write names it; a
+    worker that lost its lease notices because its writes match nothing.
+
+    An effect starts only once everything that the run recorded before it is durable. A step's result is handed to the
+    workflow at once, but the next step waits for the flush.
+
+    No error of the database ends a worker. An outage is waited out; a record that cannot be stored fails its own run
+    and none of its neighbors.
+
+    A hint may be lost at any time. Everything that a notification brings is also found by polling.
+
+Not to be changed lightly: the order in ``journal`` (a record is taken, then written, then answered) and the second in
+which ``takeover`` waits for a reconnect. The fault campaign (``tests/faults``) has found most of what seems superfluous
+in here.
+"""
+
+from durable.worker.worker import Worker, WorkerStatus
+
+__all__ = ["Worker", "WorkerStatus"]
+"""What applications use of this package; it is exported by ``durable`` as well."""

@@ -12,7 +12,6 @@ from psycopg_pool import PoolTimeout
 
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
-from durable.postgres.connection import EngineConnection
 from durable.postgres.outages import is_outage
 from durable.store.channels import announce_runs
 from durable.store.statement import Batch
@@ -21,7 +20,7 @@ from durable.worker.asides import Asides
 from durable.worker.clock import Clock
 from durable.worker.database import Database
 from durable.worker.executions import Executions
-from durable.worker.visit import Visited, follow_up, visit
+from durable.worker.visit import visit
 
 T = TypeVar("T")
 
@@ -32,7 +31,7 @@ _MAX_GIVEN_UP = 1000
 _LOST_SECONDS = 1.0
 _COURTESY_SECONDS = 60.0
 """For so long after its wake a run that was set aside here is left to others, whose code may match."""
-_SOONEST = 0.005
+_MIN_SECONDS = 0.005
 """Seconds: a wake that is due but locked by another worker is not asked for more often than this."""
 
 
@@ -157,7 +156,7 @@ class Dispatcher:
     async def _wait(self) -> None:
         timeout = self._interval
         if self._wakes:
-            timeout = max(min(timeout, min(self._wakes.values()) - self._clock.monotonic()), _SOONEST)
+            timeout = max(min(timeout, min(self._wakes.values()) - self._clock.monotonic()), _MIN_SECONDS)
         if await self._clock.wait(self._awake, timeout):
             return
         now = self._clock.monotonic()
@@ -229,29 +228,23 @@ class Dispatcher:
         try:
             async with self._database.engine() as connection:
                 visited = await connection.run(asked)
-                if is_routing:
-                    await self._follow_up(connection, shard_value, visited, limit)
         except BaseException:
-            self._executions.drop_held(shard_value)
             self.run_lost(shard_value, is_strike=False)  # claimed, perhaps, and not submitted
-            if is_routing:
-                self._executions.reload_inboxes(shard_value)  # routed, perhaps, and not delivered
+            self._executions.visit_failed(shard_value, is_routing=is_routing)
             raise
-        if len(visited.claimed) == limit > 0:
+        if visited.is_more_to_claim:
             self._to_claim.add(shard_value)
+        if visited.is_more_to_route:
+            self._clock.call_later(_MIN_SECONDS, self._route_again, shard_value)
         if visited.wake_in is not None:
             self._note_wake(shard_value, visited.wake_in)
+        for event in visited.live:
+            self._executions.deliver(event)
         self._executions.submit(self.workflow, shard_value, visited.claimed)
         return bool(visited.claimed)
 
-    async def _follow_up(self, connection: EngineConnection, shard_value: str, visited: Visited, limit: int) -> None:
-        for event in visited.routed.live:
-            self._executions.deliver(event)
-        is_retried = await connection.run(follow_up(shard_value, visited.routed, is_retry=visited.unrouted.is_retry))
-        if is_retried or (visited.routed.woken and limit == 0):
-            self._to_claim.add(shard_value)
-        if visited.unrouted.is_more:
-            self._clock.call_later(_SOONEST, lambda: self.work_arrived(shard_value, is_event=True))
+    def _route_again(self, shard_value: str) -> None:
+        self.work_arrived(shard_value, is_event=True)
 
     async def _hand_over(self) -> None:
         """Runs are due, and there is no place for them here: others may have some, and need not know."""

@@ -11,8 +11,7 @@ import msgspec
 
 from durable.core.errors import InvalidArgument
 from durable.core.runs import TERMINAL, RunKey
-from durable.core.schedules.expressions import parse_schedule
-from durable.core.schedules.timetable import Timetable, run_id_of
+from durable.core.schedules.timetable import run_id_of
 from durable.core.schedules.turns import Scheduled, Turn, turn_of
 from durable.core.shards import shard_value
 from durable.store.channels import announce_event, announce_runs
@@ -55,8 +54,8 @@ def take_turns(workflows: Sequence[str], limit: int, shard_count: Callable[[], i
         active = yield from _find_active(due)
         # In a thread, because reading a thousand expressions must not hold up the runs.
         turns = yield from Compute(functools.partial(_turns, due, active))
-        outcome = _outcome_of(turns, shard_count())
-        yield from Commit(outcome.statements, then=outcome.announcements)
+        changes = _changes_of(turns, shard_count())
+        yield from Commit(changes.statements, then=changes.announcements)
     except Exception as error:
         raise TurnsFailed([schedule.schedule_id for schedule in due], error) from error
     return len(due)
@@ -89,15 +88,15 @@ class _Taken(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-class _Outcome(msgspec.Struct, frozen=True):
+class _Changes(msgspec.Struct, frozen=True):
     """What the turns come to: what is written, and what is announced after the commit."""
 
     statements: list[Statement[Any]]
     announcements: list[Statement[None]]
 
 
-def _outcome_of(taken: Iterable[_Taken], shard_count: int) -> _Outcome:
-    outcome = _Outcome([], [])
+def _changes_of(taken: Iterable[_Taken], shard_count: int) -> _Changes:
+    changes = _Changes([], [])
     moved: list[Moved] = []
     problems: list[tuple[str, str]] = []
     begun: dict[tuple[str, str], list[ScheduledRun]] = {}
@@ -110,17 +109,17 @@ def _outcome_of(taken: Iterable[_Taken], shard_count: int) -> _Outcome:
         for run in runs:
             begun.setdefault((schedule.workflow_name, run.run_key.workflow_name_shard), []).append(run)
         if turn.cancels and (last_run := _last_run(schedule)) is not None:
-            outcome.statements.append(publish_event(_cancel(schedule, last_run)))
-            outcome.announcements.append(announce_event(last_run.workflow_name_shard))
+            changes.statements.append(publish_event(_cancel(schedule, last_run)))
+            changes.announcements.append(announce_event(last_run.workflow_name_shard))
         moved.append(_moved(schedule, turn, runs))
     for (workflow_name, shard), runs in begun.items():
-        outcome.statements.append(begin_scheduled_runs(workflow_name, runs))
-        outcome.announcements.append(announce_runs(shard))
+        changes.statements.append(begin_scheduled_runs(workflow_name, runs))
+        changes.announcements.append(announce_runs(shard))
     if moved:
-        outcome.statements.append(move_schedules(moved))
+        changes.statements.append(move_schedules(moved))
     if problems:
-        outcome.statements.append(rest_schedules(problems))
-    return outcome
+        changes.statements.append(rest_schedules(problems))
+    return changes
 
 
 def _runs_of(schedule: DueSchedule, turn: Turn, shard_count: int) -> list[ScheduledRun]:
@@ -172,13 +171,7 @@ def _turn(schedule: DueSchedule, *, is_previous_active: bool) -> _Taken:
     try:
         scheduled = Scheduled(
             schedule_id=schedule.schedule_id,
-            timetable=Timetable(
-                schedule=parse_schedule(schedule.expression),
-                anchor=schedule.anchor_at,
-                timezone=schedule.timezone,
-                start=schedule.starts_at,
-                end=schedule.ends_at,
-            ),
+            timetable=schedule.timetable(),
             catch_up=schedule.catch_up,
             overlap=schedule.overlap,
             jitter=schedule.jitter,

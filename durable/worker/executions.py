@@ -107,11 +107,16 @@ class Executions:
         self._held[claimed.run_id] = self._resident.pop(claimed.run_id)
         return True
 
-    def drop_held(self, shard_value: str) -> None:
-        """Drops the machines held for runs of that shard value: the runs will not be submitted."""
-        dropped = [run_id for run_id, one in self._held.items() if one.run_key.workflow_name_shard == shard_value]
-        for run_id in dropped:
+    def visit_failed(self, shard_value: str, *, is_routing: bool) -> None:
+        """Runs of that shard value may have been claimed without being submitted, so machines held for them are
+        dropped; and events may have been routed without being delivered, so the runs that are executed here look for
+        them."""
+        for run_id in [held for held, one in self._held.items() if one.run_key.workflow_name_shard == shard_value]:
             self._held.pop(run_id).close()
+        if is_routing:
+            for execution in self._active.values():
+                if execution.run_key.workflow_name_shard == shard_value:
+                    self._callbacks.soon(execution.reload_inbox)
 
     def submit(
         self, workflow: Workflow[Any, Any], shard_value: str, runs: Sequence[tuple[ClaimedRun, Comeback | None]]
@@ -148,12 +153,6 @@ class Executions:
         execution = self._active.get(event.run_id)
         if execution is not None:
             execution.deliver(event)
-
-    def reload_inboxes(self, shard_value: str) -> None:
-        """Has the runs that are executed here look for events that were not delivered to them."""
-        for execution in self._active.values():
-            if execution.run_key.workflow_name_shard == shard_value:
-                self._callbacks.soon(execution.reload_inbox)
 
     # for the executions
 

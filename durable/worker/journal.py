@@ -21,7 +21,7 @@ from durable.worker.tasks import cancel_and_wait
 
 _logger = logging.getLogger("durable.worker")
 
-_MOST_RECORDS = 1000
+_MAX_RECORDS = 1000
 """In one flush: bounds its locks and its latency."""
 _FEW_RECORDS = 64
 _FLUSHES_AT_ONCE = 2
@@ -102,7 +102,7 @@ class _Lane:
     async def _flush_all(self) -> None:
         try:
             while self._waiting and (len(self.tasks) == 1 or self._are_many):
-                recorders, self._waiting = self._waiting[:_MOST_RECORDS], self._waiting[_MOST_RECORDS:]
+                recorders, self._waiting = self._waiting[:_MAX_RECORDS], self._waiting[_MAX_RECORDS:]
                 self._size = len(recorders)
                 records = [recorder.take_record() for recorder in recorders]
                 for recorder, written in zip(recorders, await self._write(records), strict=True):

@@ -1,16 +1,15 @@
-"""LISTEN: shortens the wait for what others commit. A hint, never the truth; polling stays correct without it."""
+"""Listens for work that others announce."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 
 import psycopg
-from psycopg import sql
 
-from durable.postgres.silence import answering
-from durable.store.sessions import is_pooled
+from durable.postgres.listening import notifications
 from durable.worker.database import Database
 
 _logger = logging.getLogger("durable.worker")
@@ -35,7 +34,7 @@ class Listener:
         self.is_connected = False
 
     async def run(self) -> None:
-        """Listens until cancelled; reconnects for ever."""
+        """Listens until cancelled, and reconnects whenever the connection is lost."""
         while True:
             pause = _RECONNECT_SECONDS
             try:
@@ -52,17 +51,13 @@ class Listener:
     async def _listen(self) -> None:
         connection = await self._database.connect()
         try:
-            line = connection.psycopg
-            if await connection.answer(is_pooled(line.info.backend_pid), _ANSWER_SECONDS):
-                raise psycopg.NotSupportedError("a transaction pooler passes no notifications on")
-            with answering(line, _ANSWER_SECONDS):
-                await line.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
-            self.is_connected = True
-            self._caught_up()
-            while True:
-                async for notice in line.notifies(timeout=_HEARTBEAT_SECONDS):
-                    self._notified(notice.payload)
-                with answering(line, _ANSWER_SECONDS):
-                    await line.execute("SELECT 1")
+            arriving = notifications(connection, self._channel, heartbeat=_HEARTBEAT_SECONDS, patience=_ANSWER_SECONDS)
+            async with aclosing(arriving):
+                async for payload in arriving:
+                    if payload is None:
+                        self.is_connected = True
+                        self._caught_up()
+                    else:
+                        self._notified(payload)
         finally:
             await connection.close()

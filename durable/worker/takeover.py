@@ -26,7 +26,7 @@ _logger = logging.getLogger("durable.worker")
 
 SECOND_LOOK_SECONDS = 0.4
 """A lock that is missing at two looks this far apart is gone for good; a reconnecting worker takes it back sooner."""
-_LONGEST_PAUSE_SECONDS = 20.0
+_MAX_PAUSE_SECONDS = 20.0
 _ORPHANS_SECONDS = 20.0
 _TAKEOVER_SECONDS = 10.0
 _RECONNECT_SECONDS = 0.1
@@ -151,7 +151,7 @@ class Takeover:
         pause = self._pauses.get(suspect.worker_id, 0.0 if suspect.is_stale else SECOND_LOOK_SECONDS)
         if now - seen >= pause and await self._bury(connection, suspect):
             self._sightings[suspect.worker_id] = now
-            self._pauses[suspect.worker_id] = min(2 * pause + SECOND_LOOK_SECONDS, _LONGEST_PAUSE_SECONDS)
+            self._pauses[suspect.worker_id] = min(2 * pause + SECOND_LOOK_SECONDS, _MAX_PAUSE_SECONDS)
 
     async def _bury(self, connection: EngineConnection, dead: Suspect) -> bool:
         extra = {"worker_id": dead.worker_id}

@@ -11,8 +11,8 @@ from durable.store.channels import announce_ended
 from durable.store.children import announce_told, tell_parents
 from durable.store.claims import claim_runs, comebacks, load, next_wake
 from durable.store.operation import operation
-from durable.store.records import ClaimedRun, Comeback
-from durable.store.routing import Routed, Unrouted, forget_failed_steps, retry_runs, route_events, unrouted_events
+from durable.store.records import ClaimedRun, Comeback, Event
+from durable.store.routing import Routed, Unrouted, retry, route_events, unrouted_events
 from durable.store.statement import Batch, Begin, Commit, Requests, Statement
 
 _MAX_ROUTED = 1000
@@ -23,12 +23,14 @@ _ALL_ROUTED = Unrouted(is_more=False, is_retry=False)
 
 class Visited(msgspec.Struct, frozen=True):
     """What a visit found. ``claimed`` runs come with what brings them back, ``None`` on their first claim; ``wake_in``
-    is the seconds until the next run wakes that was not claimed, ``None`` if none sleeps."""
+    is the seconds until the next run wakes that was not claimed, ``None`` if none sleeps. ``live`` are the events of
+    runs that this worker executes now. ``is_more_to_claim``, ``is_more_to_route``: another visit is worth its while."""
 
     claimed: Sequence[tuple[ClaimedRun, Comeback | None]]
     wake_in: float | None
-    routed: Routed = Routed()
-    unrouted: Unrouted = _ALL_ROUTED
+    live: Sequence[Event] = ()
+    is_more_to_claim: bool = False
+    is_more_to_route: bool = False
 
 
 @operation
@@ -41,8 +43,8 @@ def visit(
     left_to_others: Sequence[str],
     hold: Callable[[ClaimedRun], bool],
 ) -> Requests[Visited]:
-    """Two round trips. What routing wakes is claimed in the same one; parents are told in the transaction that ends
-    their children.
+    """Two round trips, and more only where runs ended or are to be retried. What routing wakes is claimed in the same
+    one; parents are told in the transaction that ends their children.
 
     ``limit`` is how many runs may be claimed. ``hold`` keeps the machine of a claimed run if it is here, and says so.
     """
@@ -68,24 +70,20 @@ def visit(
     at_hand = set(resident)
     replayed = [run.run_id for run in returning if run.run_id not in at_hand]
     loading = load(shard_value, replayed, resident)
+    is_retried = False
     if is_routing:
         telling = tell_parents(routed.children)
         loaded = (yield from Commit([*telling, *loading]))[len(telling) :]
+        yield from Batch([*announce_ended(routed.ended), *announce_told(routed.children)])
+        if unrouted.is_retry:
+            is_retried = yield from retry(shard_value, _MAX_RETRIED)
     else:
         loaded = yield from Batch(loading)
     found = comebacks(replayed, resident, loaded)
-    return Visited([(run, found.get(run.run_id)) for run in claimed], wake_in, routed, unrouted)
-
-
-@operation
-def follow_up(shard_value: str, routed: Routed, *, is_retry: bool) -> Requests[bool]:
-    """What routing leaves to do: ends are announced, and runs that are to be retried are queued. Answers whether there
-    were such runs."""
-    announcing = [*announce_ended(routed.ended), *announce_told(routed.children)]
-    if not is_retry:
-        yield from Batch(announcing)
-        return False
-    (retried,) = yield from Begin([retry_runs(shard_value, _MAX_RETRIED)])
-    runs = [(run.run_id, run.epoch) for run in retried]
-    yield from Commit([forget_failed_steps(shard_value, runs)], then=announcing)
-    return bool(retried)
+    return Visited(
+        claimed=[(run, found.get(run.run_id)) for run in claimed],
+        wake_in=wake_in,
+        live=routed.live,
+        is_more_to_claim=len(claimed) == limit > 0 or is_retried or (routed.woken > 0 and limit == 0),
+        is_more_to_route=unrouted.is_more,
+    )

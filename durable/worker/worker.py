@@ -17,14 +17,14 @@ from psycopg_pool import AsyncConnectionPool
 from durable.core.arguments import check_codec, truth, whole_number
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.durations import positive, seconds
-from durable.core.errors import InvalidArgument
+from durable.core.errors import DurableError, InvalidArgument
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow
 from durable.core.shards import shard_values
 from durable.postgres.conninfo import check_conninfo_or_pool
 from durable.postgres.outages import is_outage
 from durable.store.channels import work_channel
-from durable.store.queries import check_schema
+from durable.store.queries import check_schema_name
 from durable.store.settings import read_settings
 from durable.worker.callbacks import Callbacks
 from durable.worker.clock import Clock
@@ -40,7 +40,7 @@ from durable.worker.tasks import cancel_and_wait
 
 _logger = logging.getLogger("durable.worker")
 
-_MOST_CHANNEL_BYTES = 63
+_MAX_CHANNEL_BYTES = 63
 _FLUSH_SECONDS = 5.0
 """How long a stopping worker tries to write what it still holds."""
 _OUT_OF_TOUCH_SECONDS = 0.5
@@ -96,7 +96,7 @@ class Worker:
         self._max_threads = whole_number("max_threads", max_threads, 1)
         self._max_strikes = whole_number("max_strikes", max_strikes, 1)
         self._conninfo_or_pool = conninfo_or_pool
-        self._schema = check_schema(schema)
+        self._schema = check_schema_name(schema)
         self._clock = Clock() if clock is None else clock
         self._codec: Codec = JsonCodec() if codec is None else codec
         check_codec(self._codec)
@@ -137,7 +137,7 @@ class Worker:
         Raises ``SchemaError``; a database that is down is waited for.
         """
         if self._state not in ("created", "stopped"):
-            raise InvalidArgument("worker", self._state, "a worker that is running processes runs by itself")
+            raise DurableError(f"process_one needs a worker that is not running, but this one is {self._state}")
         self._state = "starting"
         try:
             async with self._connected() as (database, shard_count):
@@ -195,7 +195,7 @@ class Worker:
 
     async def _run(self) -> None:
         if self._state != "created":
-            raise InvalidArgument("worker", self._state, "a worker runs once; make a new one")
+            raise DurableError(f"a worker runs only once, and this one is {self._state}; create a new one")
         self._state = "starting"
         try:
             async with self._connected() as (database, shard_count):
@@ -386,12 +386,12 @@ def _distinct(workflows: Iterable[Workflow[Any, Any]]) -> list[Workflow[Any, Any
     if not given or not all(isinstance(workflow, Workflow) for workflow in given):
         raise InvalidArgument("workflows", workflows, rule)
     if len({workflow.name for workflow in given}) < len(given):
-        raise InvalidArgument("workflows", [workflow.name for workflow in given], "each with a name of its own")
+        raise InvalidArgument("workflows", [workflow.name for workflow in given], "workflows with different names")
     return given
 
 
 def _channel(name: str) -> str:
     check_key("notify_channel", name)
-    if len(name.encode()) > _MOST_CHANNEL_BYTES:
-        raise InvalidArgument("notify_channel", name, f"at most {_MOST_CHANNEL_BYTES} bytes, as Postgres allows")
+    if len(name.encode()) > _MAX_CHANNEL_BYTES:
+        raise InvalidArgument("notify_channel", name, f"at most {_MAX_CHANNEL_BYTES} bytes long, the limit of Postgres")
     return name

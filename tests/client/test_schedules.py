@@ -8,17 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import (
-    AsyncClient,
-    Client,
-    Context,
-    Cron,
-    Every,
-    InvalidArgument,
-    ScheduleNotFound,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Client, Context, Cron, Every, InvalidArgument, ScheduleNotFound, Worker, workflow
 from durable.store.channels import work_channel
 from tests.watching import rows
 from tests.worker.flows import process_all

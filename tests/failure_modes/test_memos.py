@@ -9,12 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, Worker, workflow
 from durable.postgres.pipeline import commit
 from durable.worker import dispatcher as dispatcher_module
 from tests.watching import reached, rows, until

@@ -18,18 +18,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import durable
-from durable import (
-    AsyncClient,
-    Context,
-    Cron,
-    Every,
-    InvalidArgument,
-    ScheduleNotFound,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, Cron, Every, InvalidArgument, ScheduleNotFound, Worker, workflow
 from durable.core.schedules.timetable import Timetable
-from durable.store import ids
 from durable.store import ids as ids_module
 from tests.watching import rows, until
 
@@ -82,7 +72,7 @@ def test_f1_no_module_reads_the_wall_clock_of_its_machine_but_the_one_that_makes
                     readers.add(path.relative_to(root).as_posix())
                 case ast.Attribute(value=ast.Name(id="datetime" | "date"), attr="now" | "utcnow" | "today"):
                     readers.add(path.relative_to(root).as_posix())
-    assert {path for path in readers if not path.startswith(("cli/", "embedded/"))} == {"ids.py"}
+    assert {path for path in readers if not path.startswith(("cli/", "embedded/"))} == {"store/ids.py"}
 
 
 @pytest.mark.parametrize("skew", [-600, 600], ids=["ten minutes slow", "ten minutes fast"])
@@ -92,7 +82,7 @@ async def test_f1_a_worker_whose_clock_is_wrong_fires_and_wakes_by_that_of_the_d
     right, right_ns = time.time, time.time_ns
     monkeypatch.setattr(time, "time", lambda: right() + skew)
     monkeypatch.setattr(time, "time_ns", lambda: right_ns() + int(skew * 1e9))
-    monkeypatch.setattr(ids, "_clock", ids._Clock())  # that of the other tests shall not run ahead
+    monkeypatch.setattr(ids_module, "_clock", ids_module._Clock())  # that of the other tests shall not run ahead
     async with AsyncClient(database) as client, Worker(database, [ticked, napping], max_resident=1):
         naps = [await client.begin(napping, 0.3) for _ in range(3)]
         await client.schedule(ticked, "x", "often", Every(0.1))

@@ -7,14 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from durable import (
-    AsyncClient,
-    Context,
-    RetryPolicy,
-    Worker,
-    Workflow,
-    workflow,
-)
+from durable import AsyncClient, Context, RetryPolicy, Worker, Workflow, workflow
 from tests.watching import until
 
 

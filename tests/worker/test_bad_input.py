@@ -9,16 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    InvalidArgument,
-    RunFailed,
-    RunKey,
-    SchemaError,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, InvalidArgument, RunFailed, RunKey, SchemaError, Worker, workflow
 from durable.admin.migrate import migrate
 from tests.worker.flows import running
 

@@ -14,7 +14,7 @@ from durable.core.codec.declared_types import find_unstorable
 from durable.core.codec.models import AdapterDecoder, complaints, from_builtin, mentions_model, to_builtin
 from durable.core.errors import DeserializationError, InvalidArgument, SerializationError, shorten
 
-_MOST_TYPES = 4096  # classes may be made at run time, without end
+_MAX_TYPES = 4096  # classes may be made at run time, without end
 
 
 class Codec(Protocol):
@@ -47,7 +47,7 @@ class JsonCodec:
 
     def __init__(self, *, max_bytes: int = 1024 * 1024) -> None:
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
-            raise InvalidArgument("max_bytes", max_bytes, "a whole number of bytes, 1 or more")
+            raise InvalidArgument("max_bytes", max_bytes, "a whole number of bytes, at least 1")
         self._max_bytes = max_bytes
         self._to_json = msgspec.json.Encoder(enc_hook=to_builtin).encode
         self._to_msgpack = msgspec.msgpack.Encoder(enc_hook=to_builtin).encode
@@ -104,7 +104,7 @@ class JsonCodec:
                 complaint = "$", f"is declared as {shorten(repr(type))}, which cannot be read back: {_described(error)}"
             if complaint is not None:
                 raise SerializationError(what, *complaint)
-        if len(self._checked) >= _MOST_TYPES:
+        if len(self._checked) >= _MAX_TYPES:
             self._checked.clear()
         with suppress(TypeError):
             self._checked.add(type)
@@ -116,7 +116,7 @@ class JsonCodec:
             if not mentions_model(type):
                 raise
             decoder = AdapterDecoder(type)
-        if len(self._decoders) >= _MOST_TYPES:
+        if len(self._decoders) >= _MAX_TYPES:
             self._decoders.clear()
         with suppress(TypeError):
             self._decoders[type] = decoder

@@ -1,1 +1,33 @@
-"""The machine: memos in, commands out."""
+"""Memos in, commands out: one run of a workflow as a machine that touches nothing.
+
+A workflow is a coroutine. Its ``Machine`` runs it on a private event loop (``loop``) that consists of a queue of
+callbacks and nothing else, until nothing is ready. At that moment, and only then, the run is blocked, and what blocks
+it is known: the calls it has made on its ``Context`` that have no answer. They leave the machine as *commands*
+(``Execute``, ``Transact``, ``Sleep``, ``WaitEvent``, ``StartChild``, ``Draw`` …). Whoever holds the machine performs
+them and feeds each outcome back with ``resolve``, which runs the coroutine on to its next standstill and returns the
+next commands. The last command is how the workflow ended; ``endings`` turns it into how the run leaves its worker.
+
+Replay is the same thing with the answers known in advance. A machine is given the run's *history*, and a call whose
+memo is in it is answered from there and never performed again. Answers are fed in the order in which the run saw them
+the first time (``seq``), with a standstill between any two, so a race in the code (``asyncio.wait(FIRST_COMPLETED)``, a
+queue, a lock) has the same winner on every replay. A cancel and a timeout have their places in that order too.
+
+A call that does not match what is recorded under its key, and a history that the code does not ask for to the end, mean
+that the code has changed. Then nothing is performed at all: the only command is ``SetAside``.
+
+Invariants
+    The coroutine never sees a value that a replay would not give it: the first call already returns
+    ``decode(encode(value))``, and a failed step raises the same ``StepFailed``.
+
+    A machine is stepped from callbacks of the real event loop and never from inside a task. The worker's own tasks
+    would otherwise be the parents of the workflow's, and asyncio does not nest loops.
+
+    No object of a machine is referred to by anything that outlives the run, so a run that ends is freed at once.
+
+Known risk
+    ``loop`` and ``machine`` use three private parts of asyncio (``_set_running_loop``, ``_get_running_loop`` and a
+    task's ``_log_destroy_pending``). Tests pin their behavior for each supported Python version.
+
+Order of imports, each module using only those before it: ``signatures`` and ``determinism``; ``workflow``, ``history``
+and ``loop``; ``commands``; ``machine``; ``child``; ``context`` and ``endings``; ``decorator``.
+"""

@@ -14,7 +14,7 @@ from durable.core.replay.workflow import OutputT, Workflow, check_workflow
 from durable.core.runs import RunKey
 
 _RESULT = ":result"
-_MOST_BYTES = 200 - len(_RESULT)
+_MAX_BYTES = 200 - len(_RESULT)
 
 
 class ChildHandle(Generic[OutputT]):
@@ -58,8 +58,8 @@ async def start_child(
     """Begins a child; ``codec`` is that of workflows without one of their own. Raises as ``Context.start_child``."""
     check_workflow(wf)
     key = check_key("key", key)
-    if len(key.encode()) > _MOST_BYTES:
-        rule = f"of a child at most {_MOST_BYTES} bytes, since its end is waited for under '<key>{_RESULT}'"
+    if len(key.encode()) > _MAX_BYTES:
+        rule = f"at most {_MAX_BYTES} bytes for a child, because its end is waited for under '<key>{_RESULT}'"
         raise InvalidArgument("key", key, rule)
     run_key: RunKey = await machine.call(StartChild(key, wf, wf.encoded_input(input, codec)))
     wait = WaitChild(key + _RESULT, run_key, wf.output_type, wf.codec or codec)

@@ -109,7 +109,7 @@ class Context:
         signature = signature_of(fn)
         if not signature.is_async:
             raise InvalidArgument(
-                "fn", signature.name, "a transaction step is an `async def` taking the transaction first"
+                "fn", signature.name, "an `async def` that takes the transaction as its first parameter"
             )
         call = Transact(check_key("key", key), fn, args, retry or _ONCE_RETRIED, signature)
         return cast(T, await self._machine.call(call))

@@ -17,7 +17,7 @@ from durable.core.errors import WorkflowCodeError
 
 _logger = logging.getLogger("durable.workflow")
 
-_MOST_AWAITS = 100
+_MAX_AWAITS = 100
 """How often code that is unwound may await once more in a ``finally``."""
 
 
@@ -135,7 +135,7 @@ class _Unwound(BaseException):
 
 
 def _unwind(coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any]) -> None:
-    for _ in range(_MOST_AWAITS):
+    for _ in range(_MAX_AWAITS):
         try:
             coroutine.throw(_Unwound())
         except _Unwound:

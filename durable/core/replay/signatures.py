@@ -45,7 +45,7 @@ def _read_signature(function: Callable[..., object]) -> Signature:
         hints = get_type_hints(described, include_extras=True)
     except NameError as error:
         raise InvalidArgument(
-            "fn", name, f"its annotations cannot be resolved ({error}); import or define the names at module level"
+            "fn", name, f"a function whose annotations resolve at module level ({error}; import or define it there)"
         ) from error
     try:
         parameters = list(inspect.signature(described).parameters.values())

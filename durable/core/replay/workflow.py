@@ -46,7 +46,9 @@ class Workflow(Generic[InputT, OutputT]):
         if not signature.is_async:
             raise InvalidArgument("function", signature.name, "an `async def` that takes a Context first")
         if len(signature.parameters) not in (1, 2):
-            raise InvalidArgument("function", signature.name, "it takes (ctx) or (ctx, input), nothing else")
+            raise InvalidArgument(
+                "function", signature.name, "an `async def` that takes (ctx) or (ctx, input) and nothing else"
+            )
         if retry is not None:
             instance("retry", retry, RunRetryPolicy, "a RunRetryPolicy")
         if codec is not None:

@@ -20,7 +20,7 @@ from durable.core.durations import seconds
 from durable.core.errors import InvalidArgument
 
 _LEAP_YEAR = 2024
-_MOST_CHARACTERS = 1000
+_MAX_CHARACTERS = 1000
 _MICROSECOND = timedelta(microseconds=1)
 _EVERY = "@every "
 _RULE = "five cron fields, such as '30 9 * * MON-FRI', or '@every ' and a duration, such as '@every 1h30m'"
@@ -73,8 +73,8 @@ class Cron(msgspec.Struct, frozen=True):
     expression: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.expression, str) or len(self.expression) > _MOST_CHARACTERS:
-            raise InvalidArgument("schedule", self.expression, f"{_RULE}, of at most {_MOST_CHARACTERS} characters")
+        if not isinstance(self.expression, str) or len(self.expression) > _MAX_CHARACTERS:
+            raise InvalidArgument("schedule", self.expression, f"{_RULE}, of at most {_MAX_CHARACTERS} characters")
         text = " ".join(self.expression.split())
         if text.startswith(_EVERY):
             text = str(_every(text))
@@ -146,7 +146,7 @@ def fields_of(expression: str) -> Fields:
         for field, values in zip(_FIELDS, expanded, strict=True)
     )
     if texts[4] == "*" and not any(min(days) <= monthrange(_LEAP_YEAR, month)[1] for month in months):
-        raise InvalidArgument("schedule", expression, "a day that comes: none of these months is as long")
+        raise InvalidArgument("schedule", expression, "a day that exists in one of its months")
     return Fields(
         times=tuple(time(hour, minute) for hour, minute in product(hours, minutes)),
         days=frozenset(days),
@@ -211,8 +211,8 @@ def _refused(field: _Field, item: str, expression: str) -> InvalidArgument:
     return InvalidArgument(
         "schedule",
         expression,
-        f"in the field {field.name}, instead of {item!r}, '*' or a list of numbers from {field.low} to {field.most}"
-        f"{names}, ascending ranges (low-high) and steps (*/n), n not 0",
+        f"valid in the field {field.name}, which takes '*' or a list of numbers from {field.low} to {field.most}"
+        f"{names}, ascending ranges (low-high) and steps (*/n, n not 0) but not {item!r}",
     )
 
 
@@ -232,7 +232,7 @@ def _every(text: str) -> Every:
         raise InvalidArgument("schedule", text, "'@every ' and a positive duration, such as 1h30m, 5m, 1.5s or 100ms")
     length = sum(Fraction(number) * _UNITS[unit] for number, unit in re.findall(_PART, duration))
     if length.denominator != 1:
-        raise InvalidArgument("schedule", text, "whole microseconds")
+        raise InvalidArgument("schedule", text, "a whole number of microseconds")
     try:
         return Every(timedelta(microseconds=int(length)))
     except (InvalidArgument, OverflowError):

@@ -215,6 +215,4 @@ def _utc(argument: str, moment: datetime) -> datetime:
 
 
 def _offset(local: datetime) -> timedelta:
-    offset = local.utcoffset()
-    assert offset is not None
-    return offset
+    return local.utcoffset() or timedelta()

@@ -83,7 +83,7 @@ def plan(timetable: Timetable, next_tick: datetime, now: datetime, catch_up: Cat
     Nothing is due before it. Raises ``InvalidArgument`` if ``most`` is less than 1.
     """
     if most < 1:
-        raise InvalidArgument("most", most, "a whole number, 1 or more")
+        raise InvalidArgument("most", most, "a whole number, at least 1")
     next_tick, now = _utc("next_tick", next_tick), _utc("now", now)
     if next_tick > now:
         return Due((), next_tick)

@@ -12,18 +12,18 @@ _VALID_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _QUALIFIER = re.compile(r"\bdurable\.(?=[a-z])")
 
 
-def check_schema(schema: str) -> str:
+def check_schema_name(schema: str) -> str:
     """The name itself. Raises ``InvalidArgument`` unless it is a plain identifier of at most 63 characters."""
     if not isinstance(schema, str) or not _VALID_SCHEMA.fullmatch(schema) or schema.startswith("pg_"):
         raise InvalidArgument(
-            "schema", schema, "letters, digits and underscores, at most 63, not starting with a digit or pg_"
+            "schema", schema, "at most 63 letters, digits and underscores, not starting with a digit or pg_"
         )
     return schema
 
 
 def in_schema(sql: str, schema: str) -> LiteralString:
     """The same SQL for another schema. Here alone a ``str`` becomes a statement: only our own files come in."""
-    check_schema(schema)
+    check_schema_name(schema)
     if schema == "durable":
         return sql  # pyright: ignore[reportReturnType]  # see the docstring; so below
     return _QUALIFIER.sub(lambda _: f'"{schema}".', sql)  # pyright: ignore[reportReturnType]

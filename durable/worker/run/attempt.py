@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
 from durable.core.codec.json_codec import Codec
-from durable.core.replay.commands import Command
+from durable.core.replay.commands import Command, Complete, EndCancelled, Fail, SetAside
 from durable.core.replay.context import Context
-from durable.core.replay.endings import Settle
+from durable.core.replay.endings import Settle, ending_of
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun
 from durable.worker.clock import Clock
+
+_logger = logging.getLogger("durable.worker")
 
 
 class Attempt:
@@ -42,6 +45,17 @@ class Attempt:
         if self.claimed.deadline_in is None:
             return None
         return self.claimed.deadline_in - (self._clock.monotonic() - self._claimed_at)
+
+    def ending_of(self, decision: Complete | Fail | EndCancelled | SetAside) -> Settle:
+        """What becomes of the run that its machine has decided about. What did not go well is logged."""
+        claimed = self.claimed
+        ending = ending_of(decision, self.workflow.retry, attempts=claimed.attempts, set_asides=claimed.set_asides)
+        if isinstance(decision, Fail | SetAside):
+            reason = decision.exception if isinstance(decision, Fail) else decision.error
+            level = logging.ERROR if ending.status == "failed" else logging.WARNING
+            extra = {"run_key": str(self.run_key), "status": ending.status}
+            _logger.log(level, "run %s is now %s: %r", self.run_key, ending.status, reason, extra=extra)
+        return ending
 
     def comes_back_in(self, ending: Settle) -> float | None:
         """Seconds until the run that is left so wants to be claimed again, ``None`` if it has ended."""

@@ -9,7 +9,6 @@ written what must be written, and leaves when nothing else is left to do here.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum
@@ -31,7 +30,7 @@ from durable.core.replay.commands import (
     WaitChild,
     WaitEvent,
 )
-from durable.core.replay.endings import RELEASE, Ending, Park, Settle, cancelled, ending_of, ending_when_quiet
+from durable.core.replay.endings import RELEASE, Ending, Park, Settle, cancelled, ending_when_quiet
 from durable.core.replay.history import ELAPSED, Cancel, History, TimedOut, Value
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
@@ -44,8 +43,6 @@ from durable.worker.run.recording import Recording
 from durable.worker.run.step_calls import Fenced, Finished, Interrupted
 from durable.worker.run.step_tasks import StepTasks
 from durable.worker.run.waits import OpenWaits
-
-_logger = logging.getLogger("durable.worker")
 
 
 class _Phase(Enum):
@@ -225,7 +222,7 @@ class Execution:
                 case CancelChild():
                     self._recording.unwanted(command.run_key)
                 case Complete() | Fail() | EndCancelled() | SetAside():
-                    self._end(command)
+                    self._ending = self.attempt.ending_of(command)
                 case _:
                     unreachable(command)
             if not queue and self._waits and self._ending is None:
@@ -259,19 +256,6 @@ class Execution:
         if isinstance(command.call, Wait):
             self._waits.close(key)
             self._recording.abandoned(key)
-
-    def _end(self, decision: Complete | Fail | EndCancelled | SetAside) -> None:
-        ending = self._ending = ending_of(
-            decision,
-            self.workflow.retry,
-            attempts=self.attempt.claimed.attempts,
-            set_asides=self.attempt.claimed.set_asides,
-        )
-        if isinstance(decision, Fail | SetAside):
-            reason = decision.exception if isinstance(decision, Fail) else decision.error
-            level = logging.ERROR if ending.status == "failed" else logging.WARNING
-            extra = {"run_key": str(self.run_key), "status": ending.status}
-            _logger.log(level, "run %s is now %s: %r", self.run_key, ending.status, reason, extra=extra)
 
     # what comes in
 

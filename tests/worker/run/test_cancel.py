@@ -10,16 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    RunCancelled,
-    RunNotCancellable,
-    RunNotFound,
-    RunRetryPolicy,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, RunCancelled, RunNotCancellable, RunNotFound, RunRetryPolicy, Worker, workflow
 from tests.worker.run.notes import Notes, until_status
 
 NOWHERE = "lingering_0:01920000-0000-7000-8000-000000000000"

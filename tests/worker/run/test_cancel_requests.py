@@ -7,15 +7,7 @@ from collections import Counter
 
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    RetryPolicy,
-    RunCancelled,
-    RunNotCancellable,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, RetryPolicy, RunCancelled, RunNotCancellable, Worker, workflow
 from tests.watching import rows, until
 from tests.worker.flows import greeting, napping, process_all
 

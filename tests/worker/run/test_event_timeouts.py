@@ -6,13 +6,7 @@ import asyncio
 
 import psycopg
 
-from durable import (
-    AsyncClient,
-    Context,
-    EventTimeout,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, EventTimeout, Worker, workflow
 from tests.watching import reached, rows, until
 from tests.worker.flows import running
 

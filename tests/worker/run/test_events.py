@@ -11,14 +11,7 @@ import msgspec
 import psycopg
 import pytest
 
-from durable import (
-    AsyncClient,
-    Context,
-    RetryPolicy,
-    RunCancelled,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, Context, RetryPolicy, RunCancelled, Worker, workflow
 from tests.watching import reached, rows
 from tests.worker.flows import awaiting, process_all, running
 

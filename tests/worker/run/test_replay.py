@@ -11,16 +11,7 @@ from typing import Any
 
 import pytest
 
-from durable import (
-    AsyncClient,
-    AsyncHandle,
-    Context,
-    RetryPolicy,
-    RunFailed,
-    StepFailed,
-    Worker,
-    workflow,
-)
+from durable import AsyncClient, AsyncHandle, Context, RetryPolicy, RunFailed, StepFailed, Worker, workflow
 from tests.watching import reached, rows, until
 from tests.worker.flows import process_all, process_until_there_is_one, running
 

@@ -1,6 +1,7 @@
 -- For people: across all shards. Null filters do not filter.
-SELECT workflow_name_shard, run_id::text, workflow_name, version, status, attempts, takeovers, priority, tags::text,
-       created_at, updated_at, completed_at, next_wake_at
+SELECT workflow_name_shard, run_id::text, workflow_name, version, status,
+       CASE WHEN status = 'sleeping' AND set_asides > 0 THEN 'set_aside' END AS status_reason,
+       attempts, takeovers, priority, tags::text, created_at, updated_at, completed_at, next_wake_at
 FROM durable.runs
 WHERE (%(workflow_name)s::text IS NULL OR workflow_name = %(workflow_name)s)
   AND (%(status)s::text IS NULL OR status = %(status)s)

@@ -1,6 +1,6 @@
 -- For people; a null filter does not filter.
-SELECT schedule_id, workflow_name, expression, timezone, catch_up, overlap, jitter, starts_at, ends_at, anchor_at, paused,
-       problem, next_tick_at, last_tick_at, last_run, version, run_timeout, input::text, created_at, updated_at
+SELECT schedule_id, workflow_name, version, expression, timezone, input::text, catch_up, overlap, jitter, run_timeout,
+       starts_at, ends_at, anchor_at, next_tick_at, last_run, paused, problem, last_tick_at, created_at, updated_at
 FROM durable.schedules
 WHERE %(schedule_id)s::text IS NULL OR schedule_id = %(schedule_id)s
 ORDER BY schedule_id

@@ -1,6 +1,12 @@
 """A claim for a bird strike: assess, reserve, approve, wait, pay, notify. `durable demo` runs a thousand of them."""
 
+from __future__ import annotations
+
+import csv
 import random
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any
 
 import msgspec
 from psycopg import AsyncConnection
@@ -23,21 +29,43 @@ class Settlement(msgspec.Struct):
     approved_by: str
 
 
-async def called(step: str, report: int) -> None:
-    """`durable demo` puts a journal here that survives every crash."""
+Note = Callable[[str, int], Awaitable[None]]
+
+
+async def _note_nothing(step: str, report: int) -> None:
+    """Outside the demo nobody counts the calls of steps."""
+
+
+note: Note = _note_nothing
+"""Called by each step with its name and the number of the claim, before it does anything."""
+
+
+def read_claims(count: int) -> list[Claim]:
+    """The first records of ``birdstrikes.csv`` as claims; their line in the file is their number."""
+    lines = files("durable.cli.demo").joinpath("birdstrikes.csv").read_text(encoding="utf-8").splitlines()
+    return [
+        Claim(
+            report=number,
+            airport=row["Airport Name"],
+            aircraft=row["Aircraft Make Model"],
+            cost=int(row["Cost Total $"]),
+        )
+        for number, row in enumerate(csv.DictReader(lines), start=2)
+        if number < count + 2
+    ]
 
 
 async def assess(claim: Claim) -> int:
-    await called("assess", claim.report)
+    await note("assess", claim.report)
     return max(claim.cost, 0)
 
 
-async def book(tx: AsyncConnection, kind: str, report: int, amount: int) -> None:
+async def book(tx: AsyncConnection[Any], kind: str, report: int, amount: int) -> None:
     await tx.execute("INSERT INTO ledger (kind, report, amount) VALUES (%s, %s, %s)", (kind, report, amount))
 
 
 async def notify(report: int, amount: int) -> str:
-    await called("notify", report)
+    await note("notify", report)
     if random.random() < 0.3:
         raise ConnectionError("the mail server hung up")
     return f"claim {report}: {amount} $ are on their way"

@@ -22,13 +22,13 @@ from rich.table import Table
 from rich.text import Text
 
 from durable.admin.migrate import migrate
-from durable.cli.claims import load_claims, read_claims
-from durable.cli.demo_proof import Takeover, prove
+from durable.cli.demo.claims import Claim, handle_claim, read_claims
+from durable.cli.demo.proof import Takeover, prove
 from durable.client.client import Client
 from durable.core.errors import DurableError, InvalidArgument
 from durable.postgres.conninfo import without_password
 
-_MOST_RUNS = 10_000
+_MAX_RUNS = 10_000
 _KILL_AT = 0.35
 _LOOK_SECONDS = 0.1
 _CLOSE_LOOK_SECONDS = 0.01
@@ -46,8 +46,8 @@ _TABLES = """
 
 def run_demo(dsn: str, *, schema: str, runs: int, keep: bool) -> int:
     """Runs the demo in a database of its own on that server. Returns the exit status: 1 if the proof fails."""
-    if not 1 <= runs <= _MOST_RUNS:
-        raise InvalidArgument("--runs", runs, f"between 1 and {_MOST_RUNS}")
+    if not 1 <= runs <= _MAX_RUNS:
+        raise InvalidArgument("--runs", runs, f"between 1 and {_MAX_RUNS}")
     console = Console()
     with _own_database(dsn, keep=keep, console=console) as own:
         migrate(own, schema=schema)
@@ -81,12 +81,12 @@ class _Demo:
         self._approved = 0
         self.seconds = 0.0
 
-    def run(self, claims: list[Any]) -> Takeover | None:
+    def run(self, claims: list[Claim]) -> Takeover | None:
         """Begins all runs and watches them end."""
         workers = [self._start_worker(), self._start_worker()]
         try:
             started = time.monotonic()
-            self._client.begin_many(load_claims().handle_claim, claims)
+            self._client.begin_many(handle_claim, claims)
             with Live(console=self._console, refresh_per_second=10) as live:
                 while True:
                     counts = self._counts()
@@ -107,7 +107,7 @@ class _Demo:
             _end(workers)
 
     def _start_worker(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "durable.cli.demo_worker", self._schema]
+        command = [sys.executable, "-m", "durable.cli.demo.worker", self._schema]
         return subprocess.Popen(command, env={**os.environ, "DURABLE_DATABASE_URL": self._dsn})
 
     def _kill(self, workers: list[subprocess.Popen[bytes]]) -> None:
@@ -161,9 +161,9 @@ class _Demo:
     def _picture(self, counts: dict[str, int]) -> Group:
         bars = Table.grid(padding=(0, 1))
         for status in _STATUSES:
-            colour = {"completed": "green", "failed": "red", "running": "yellow"}.get(status, "cyan")
-            bar = ProgressBar(self._total, counts[status], width=40, complete_style=colour, finished_style=colour)
-            bars.add_row(Text(status, style=colour), bar, f"{counts[status]:>6,}")
+            color = {"completed": "green", "failed": "red", "running": "yellow"}.get(status, "cyan")
+            bar = ProgressBar(self._total, counts[status], width=40, complete_style=color, finished_style=color)
+            bars.add_row(Text(status, style=color), bar, f"{counts[status]:>6,}")
         rate = counts["completed"] / self.seconds if self.seconds else 0.0
         state = f"{self.seconds:5.1f} s · {rate:,.0f} claims/s · {self._approved} approved by the adjuster"
         return Group(bars, state, *map(Text.from_markup, self._notes))

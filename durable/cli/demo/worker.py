@@ -10,21 +10,20 @@ import sys
 
 import psycopg
 
-from durable.cli.claims import load_claims
+from durable.cli.demo import claims
 from durable.worker.worker import Worker
 
 
 async def _main(dsn: str, schema: str) -> None:
-    claims = load_claims()
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as journal:
 
-        async def called(step: str, report: int) -> None:
+        async def note(step: str, report: int) -> None:
             await asyncio.sleep(random.uniform(0, 0.05))  # the world is not as fast as a function call
             await journal.execute(
                 "INSERT INTO calls (step, report, process_id) VALUES (%s, %s, %s)", (step, report, os.getpid())
             )
 
-        claims.called = called
+        claims.note = note
         await Worker(dsn, [claims.handle_claim], schema=schema).run()
 
 

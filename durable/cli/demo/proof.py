@@ -10,6 +10,8 @@ from psycopg import sql
 from rich.console import Console
 from rich.table import Table
 
+from durable.cli.demo.claims import Claim
+
 
 class Takeover:
     """Times from the kill until every claim that the dead worker held is executed by somebody else."""
@@ -55,7 +57,7 @@ def prove(
     console: Console,
     look: psycopg.Connection[Any],
     schema: str,
-    claims: list[Any],
+    claims: list[Claim],
     takeover: Takeover | None,
     seconds: float,
 ) -> bool:
