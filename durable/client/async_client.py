@@ -205,8 +205,8 @@ class AsyncClient:
         checked = check_run_key("run_key", run_key)
         return await self._connections.run(self._operations.run_info(checked))
 
-    async def get_run_status_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> RunInfo:
-        """As ``Client.get_run_status_tx``."""
+    async def get_run_info_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> RunInfo:
+        """As ``Client.get_run_info_tx``."""
         return await self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
 
     @overload

@@ -245,7 +245,7 @@ class Client:
         checked = check_run_key("run_key", run_key)
         return self._connections.run(self._operations.run_info(checked))
 
-    def get_run_status_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> RunInfo:
+    def get_run_info_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> RunInfo:
         """As ``get_run_info``, as the caller's transaction sees it. ``tx`` as in ``begin_tx``."""
         return self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
 

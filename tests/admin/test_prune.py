@@ -78,12 +78,15 @@ def plant(connection: psycopg.Connection[Any], forest: list[Planted]) -> None:
         if parent is not None:
             connection.execute(
                 "INSERT INTO durable.steps (workflow_name_shard, run_id, step_key, kind, status, seq, fn, started_at,"
-                " output) VALUES (%s, %s, %s, 'child', 'completed', 2, 'f', now(), %s)",
+                " output, child_shard, child_run_id)"
+                " VALUES (%s, %s, %s, 'child', 'completed', 2, 'f', now(), %s, %s, %s)",
                 (
                     parent.shard_value,
                     parent.run_id,
                     run.run_id,
                     msgspec.json.encode(f"{run.shard_value}:{run.run_id}").decode(),
+                    run.shard_value,
+                    run.run_id,
                 ),
             )
 
@@ -157,7 +160,7 @@ def test_exactly_what_may_go_goes_whatever_the_families(
     stays = expected(forest, 2, workflow)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("durable.admin.prune._MOST_RUNS", most)
+        patch.setattr("durable.admin.prune._MAX_RUNS", most)
         assert prune(database, older_than=2 * HOUR, workflow=workflow) == len(forest) - len(stays)
 
     assert left(connection) == dict.fromkeys(("runs", "steps", "waits", "events"), stays)

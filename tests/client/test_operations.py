@@ -18,10 +18,9 @@ from durable.core.replay.context import Context
 from durable.core.replay.decorator import workflow
 from durable.core.runs import RunKey
 from durable.core.shards import shard_value
-from durable.store.channels import work_channel
 from durable.store.columns import column
-from durable.store.queries import query
-from durable.store.statement import Op, Row, T
+from durable.store.operation import Operation, Running
+from durable.store.statement import Batch, Row, T
 
 RUN_KEY = RunKey("greet_0", "01920000-0000-7000-8000-000000000000")
 
@@ -31,71 +30,73 @@ async def greet(ctx: Context, name: str) -> str:
     return name
 
 
-def play(op: Op[T], answers: dict[str, list[Sequence[Row]]]) -> tuple[T, list[tuple[str, Any]]]:
+def play(operation: Operation[T], answers: dict[str, list[Sequence[Row]]]) -> tuple[T, list[tuple[str, Any]]]:
     """Answers each statement by its name, in turn; returns the result and what was asked."""
-    names = {query(name, "durable"): name for name in answers}
     asked: list[tuple[str, Any]] = []
-    try:
-        statement = next(op)
-        while True:
-            name = names[statement.sql]
-            asked.append((name, statement.params))
-            statement = op.send(answers[name].pop(0))
-    except StopIteration as stop:
-        return stop.value, asked
+    running = Running(operation)
+    while running.request is not None:
+        assert isinstance(running.request, Batch)
+        statements = running.request.asked
+        asked += [(statement.query.name, statement.params) for statement in statements]
+        running.answer([answers[statement.query.name].pop(0) for statement in statements])
+    return running.result, asked
 
 
 def settings(shard_count: int = 1) -> dict[str, list[Sequence[Row]]]:
-    return {"settings/has_settings": [[(True,)]], "settings/read_settings": [[(1000, shard_count)]]}
+    return {
+        "settings/find_settings": [[(True, "durable.settings")]],
+        "settings/read_settings": [[(1000, shard_count)]],
+    }
 
 
 def test_begin_inserts_and_announces_under_the_same_shard_value() -> None:
-    subject = Operations("durable", JsonCodec())
+    subject = Operations(JsonCodec())
     new = subject.new_run(greet, "Ada")
 
     begun, asked = play(
-        subject.begin(new), settings(8) | {"runs/begin_run": [[(new.run_id,)]], "channels/notify": [[]]}
+        subject.begin(new), settings(8) | {"runs/begin_run": [[(new.run_id,)]], "channels/announce_work": [[]]}
     )
 
     shard = shard_value("greet", new.run_id, 8)
     assert begun.created
     assert begun.run_key == RunKey(shard, new.run_id)
     assert [name for name, _ in asked] == [
-        "settings/has_settings",
+        "settings/find_settings",
         "settings/read_settings",
         "runs/begin_run",
-        "channels/notify",
+        "channels/announce_work",
     ]
-    assert asked[-1][1] == {"channel": work_channel("durable"), "payload": f"run:{shard}"}
+    assert asked[-1][1] == {"payload": f"run:{shard}"}
 
 
 def test_the_settings_are_read_once() -> None:
-    subject = Operations("durable", JsonCodec())
-    answers = settings() | {"runs/begin_run": [[("x",)], [("x",)]], "channels/notify": [[], []]}
+    subject = Operations(JsonCodec())
+    answers = settings() | {"runs/begin_run": [[("x",)], [("x",)]], "channels/announce_work": [[], []]}
     play(subject.begin(subject.new_run(greet, "Ada")), answers)
 
     _, asked = play(subject.begin(subject.new_run(greet, "Bob")), answers)
 
-    assert [name for name, _ in asked] == ["runs/begin_run", "channels/notify"]
+    assert [name for name, _ in asked] == ["runs/begin_run", "channels/announce_work"]
 
 
 def test_a_second_try_after_a_lost_connection_counts_as_created() -> None:
-    subject = Operations("durable", JsonCodec())
+    subject = Operations(JsonCodec())
 
     begun, _ = play(
-        subject.begin(subject.new_run(greet, "Ada")), settings() | {"runs/begin_run": [[]], "channels/notify": [[]]}
+        subject.begin(subject.new_run(greet, "Ada")),
+        settings() | {"runs/begin_run": [[]], "channels/announce_work": [[]]},
     )
 
     assert begun.created
 
 
 def test_a_key_is_looked_for_again_where_the_shard_count_was_raised_meanwhile() -> None:
-    subject = Operations("durable", JsonCodec())
+    subject = Operations(JsonCodec())
     new = subject.new_run(greet, "Ada", key="k")
     answers = settings(1) | {
         "runs/find_keyed_run": [[(3, None)], [(3, None)]],
         "runs/begin_run": [[]],
-        "channels/notify": [[]],
+        "channels/announce_work": [[]],
     }
 
     begun, asked = play(subject.begin(new), answers)
@@ -107,19 +108,19 @@ def test_a_key_is_looked_for_again_where_the_shard_count_was_raised_meanwhile() 
 
 
 def test_a_published_event_is_announced() -> None:
-    subject = Operations("durable", JsonCodec())
+    subject = Operations(JsonCodec())
     event = subject.new_event(RUN_KEY, "paid", 1, None)
 
     _, asked = play(
-        subject.publish_event(event), settings() | {"events/publish_event": [[("x",)]], "channels/notify": [[]]}
+        subject.publish_event(event), settings() | {"events/publish_event": [[("x",)]], "channels/announce_work": [[]]}
     )
 
-    assert asked[-1] == ("channels/notify", {"channel": work_channel("durable"), "payload": "event:greet_0"})
+    assert asked[-1] == ("channels/announce_work", {"payload": "event:greet_0"})
 
 
 @pytest.mark.parametrize("why", [[], [("completed", False)]])
 def test_an_event_that_cannot_be_stored_says_why(why: list[Row]) -> None:
-    subject = Operations("durable", JsonCodec())
+    subject = Operations(JsonCodec())
     event = subject.new_event(RUN_KEY, "paid", 1, None)
 
     with pytest.raises(RunTerminal if why else RunNotFound):
@@ -129,12 +130,12 @@ def test_an_event_that_cannot_be_stored_says_why(why: list[Row]) -> None:
 
 
 def test_an_event_published_while_its_run_commits_is_tried_again() -> None:
-    subject = Operations("durable", JsonCodec())
+    subject = Operations(JsonCodec())
     event = subject.new_event(RUN_KEY, "paid", 1, None)
     answers = {
         "events/publish_event": [[], [("x",)]],
         "events/why_not_published": [[("queued", False)]],
-        "channels/notify": [[]],
+        "channels/announce_work": [[]],
     }
     play(subject.check_schema(), settings())
 
@@ -144,7 +145,7 @@ def test_an_event_published_while_its_run_commits_is_tried_again() -> None:
         "events/publish_event",
         "events/why_not_published",
         "events/publish_event",
-        "channels/notify",
+        "channels/announce_work",
     ]
     assert asked[0] == asked[2]
 
@@ -152,24 +153,17 @@ def test_an_event_published_while_its_run_commits_is_tried_again() -> None:
 def test_many_runs_are_inserted_in_batches_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "_BATCH_ROWS", 4)
     monkeypatch.setattr(operations, "_BATCH_CHARACTERS", 100)
-    subject = Operations("durable", JsonCodec())
+    subject = Operations(JsonCodec())
     new = subject.new_runs(greet, ["x" * size for size in (1, 1, 1, 1, 1, 90, 90, 200, 1)])
 
-    run_keys, asked = play(subject.begin_many(new), settings() | {"runs/begin_runs": [[]] * 9, "channels/notify": [[]]})
+    run_keys, asked = play(
+        subject.begin_many(new), settings() | {"runs/begin_runs": [[]] * 9, "channels/announce_work": [[]]}
+    )
 
     ids = iter([run.run_id for run in new])
     batches = [column([next(ids) for _ in range(size)]) for size in (4, 2, 1, 1, 1)]
     assert [params["run_ids"] for name, params in asked if name == "runs/begin_runs"] == batches
     assert [run_key.run_id for run_key in run_keys] == [run.run_id for run in new]
-
-
-@given(st.text(), st.text(), st.text(), st.text())
-def test_different_names_and_keys_give_different_runs(a: str, b: str, c: str, d: str) -> None:
-    assert (operations._keyed_run_id(a, b) == operations._keyed_run_id(c, d)) == ((a, b) == (c, d))
-
-
-def test_the_id_of_a_key_is_for_ever() -> None:
-    assert operations._keyed_run_id("greet", "order-1") == "cc000240-7525-501b-80e7-b77e680c595e"
 
 
 @given(st.text(max_size=300))

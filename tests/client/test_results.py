@@ -20,6 +20,7 @@ from durable.core.errors import (
     RunFailed,
     RunNotFound,
 )
+from durable.store.channels import done_channel
 from tests.client.colours import Colour, finish, open_client, rows
 from tests.client.workflows import Order, Receipt, checkout, greet
 
@@ -175,7 +176,7 @@ async def test_a_thousand_awaited_results_share_one_listening_connection(databas
         rows(database, "UPDATE durable.runs SET status = 'completed', output = input, completed_at = now()")
         for first in range(0, 1000, 100):
             ids = ",".join(run_key.run_id for run_key in run_keys[first : first + 100])
-            rows(database, "SELECT pg_notify(%s, %s)", outcomes.done_channel("durable"), ids)
+            rows(database, "SELECT pg_notify(%s, %s)", done_channel("durable"), ids)
 
         assert await asyncio.wait_for(asyncio.gather(*waiting), 10) == [str(n) for n in range(1000)]
     assert connections[0][0] <= 3

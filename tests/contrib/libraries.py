@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -25,7 +25,8 @@ from durable.client.async_client import AsyncClient
 from durable.client.client import Client
 from durable.postgres.drive import run, run_async
 from durable.postgres.transactions import async_execute, sync_execute
-from durable.store.statement import Op, Statement, T
+from durable.store.operation import Operation
+from durable.store.statement import T
 
 django.conf.settings.configure(
     DATABASES={
@@ -309,11 +310,12 @@ class Opened:
         finally:
             await self._call(back)
 
-    async def operate(self, operation: Op[T]) -> T:
-        return await self._call(run_async if self.is_async else run, self.tx, operation)  # type: ignore[no-any-return]
+    async def operate(self, operation: Operation[T]) -> T:
+        result: T = await self._call(run_async if self.is_async else run, self.tx, "durable", operation)
+        return result
 
-    async def read(self, statement: Statement[Any]) -> Any:
-        return await self._call((async_execute if self.is_async else sync_execute)(self.tx), statement)
+    async def read(self, sql: str, params: Mapping[str, Any]) -> Any:
+        return await self._call((async_execute if self.is_async else sync_execute)(self.tx), sql, params)
 
 
 def open_transaction(kind: str, conninfo: str) -> AbstractAsyncContextManager[Opened]:

@@ -15,8 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 import durable.store.queries
 from durable.client.operations import Operations
 from durable.core.codec.json_codec import JsonCodec
-from durable.store.queries import query
-from durable.store.statement import Statement, nothing
+from durable.store.queries import query_text
 from tests.client.colours import rows
 from tests.client.workflows import greet
 from tests.contrib.libraries import Asyncpg, open_transaction
@@ -35,9 +34,9 @@ QUERIES = {
     "schedules/list_schedules",
     "schedules/begin_scheduled_runs",
     "schedules/find_runs",
-    "settings/has_settings",
+    "settings/find_settings",
     "settings/read_settings",
-    "channels/notify",
+    "channels/announce_work",
 }
 ID = "0197f3a0-0000-7000-8000-00000000000a"
 MOMENT = datetime(2031, 7, 1, 12, 30, 0, 123456, tzinfo=UTC)
@@ -85,8 +84,7 @@ async def test_every_kind_of_parameter_and_value_is_what_psycopg_makes_of_it(kin
     with psycopg.connect(database) as connection:
         expected = connection.execute(KINDS_OF_PARAMETERS.encode(), PARAMETERS).fetchall()
     async with open_transaction(kind, database) as tx:
-        statement = Statement(KINDS_OF_PARAMETERS, PARAMETERS, nothing)  # type: ignore[arg-type]
-        found = await tx.read(statement)
+        found = await tx.read(KINDS_OF_PARAMETERS, PARAMETERS)
 
     assert found == expected
     assert type(found[0]) is tuple
@@ -98,14 +96,14 @@ async def test_every_kind_of_parameter_and_value_is_what_psycopg_makes_of_it(kin
 
 async def test_a_statement_without_rows_gives_none(kind: str, database: str) -> None:
     async with open_transaction(kind, database) as tx:
-        assert list(await tx.read(Statement("CREATE TABLE made (id int)", {}, nothing))) == []
-        assert await tx.read(Statement("SELECT id FROM made", {}, nothing)) == []
-        assert await tx.read(Statement("INSERT INTO made VALUES (1) RETURNING id", {}, nothing)) == [(1,)]
-        assert list(await tx.read(Statement("DELETE FROM made", {}, nothing))) == []
+        assert list(await tx.read("CREATE TABLE made (id int)", {})) == []
+        assert await tx.read("SELECT id FROM made", {}) == []
+        assert await tx.read("INSERT INTO made VALUES (1) RETURNING id", {}) == [(1,)]
+        assert list(await tx.read("DELETE FROM made", {})) == []
 
 
 async def test_every_operation_of_a_client_can_be_done(kind: str, database: str) -> None:
-    operations = Operations("durable", JsonCodec())
+    operations = Operations(JsonCodec())
     async with open_transaction(kind, database) as tx:
         keyed = await tx.operate(operations.begin(operations.new_run(greet, "Ada", key="k", tags={"a": "b"})))
         again = await tx.operate(operations.begin(operations.new_run(greet, "Ada", key="k")))
@@ -147,7 +145,7 @@ async def test_a_session_keeps_its_pending_objects_pending(database: str) -> Non
 async def test_asyncpg_can_encode_what_our_statements_do_not_cast(name: str, database: str) -> None:
     from durable.contrib.asyncpg import _translated
 
-    sql, names, cast_names = _translated(query(name, "durable"))
+    sql, names, cast_names = _translated(query_text(name, "durable"))
     asyncpg = Asyncpg()
     await asyncpg.open(database, "connection")
     try:
@@ -179,10 +177,10 @@ async def test_asyncpg_reads_the_text_of_a_value_as_that_value(
     value: Any, type: str, expected: Any, database: str
 ) -> None:
     async with open_transaction("asyncpg", database) as tx:
-        assert await tx.read(Statement(f"SELECT %(value)s::{type}", {"value": value}, nothing)) == [(expected,)]
+        assert await tx.read(f"SELECT %(value)s::{type}", {"value": value}) == [(expected,)]
 
 
 async def test_asyncpg_says_which_type_it_has_no_text_for(database: str) -> None:
     async with open_transaction("asyncpg", database) as tx:
         with pytest.raises(TypeError, match="dict"):
-            await tx.read(Statement("SELECT %(value)s::jsonb", {"value": {}}, nothing))
+            await tx.read("SELECT %(value)s::jsonb", {"value": {}})

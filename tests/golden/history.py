@@ -13,8 +13,11 @@ from durable import RunKey
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay.commands import Complete, EndCancelled, Fail
 from durable.core.replay.history import History
-from durable.store.claims import Load
+from durable.postgres.drive import run
+from durable.store import claims
 from durable.store.records import ClaimedRun
+from durable.store.statement import Batch
+from durable.worker.clock import Clock
 from durable.worker.run.attempt import Attempt
 from tests.golden.features import FEATURES
 
@@ -90,10 +93,9 @@ def write_rows(connection: psycopg.Connection[Any], tables: dict[str, list[Row]]
 
 def load(connection: psycopg.Connection[Any], run_key: RunKey) -> History:
     """The history as a worker of today reads it."""
-    found = Load("durable", run_key.workflow_name_shard, [run_key.run_id], [])
-    for statement in found.statements():
-        statement.read(connection.execute(statement.sql, statement.params).fetchall())
-    history = found.comebacks()[run_key.run_id].history
+    run_ids = [run_key.run_id]
+    found = run(connection, "durable", Batch(claims.load(run_key.workflow_name_shard, run_ids, [])))
+    history = claims.comebacks(run_ids, [], found)[run_key.run_id].history
     assert history is not None
     return history
 
@@ -115,9 +117,10 @@ def replay(feature: str, run: Row, run_key: RunKey, history: History) -> list[st
         },
         ClaimedRun,
     )
-    machine = Attempt(FEATURES[feature].workflow, run_key, claimed, JsonCodec()).machine(history)
+    attempt = Attempt(FEATURES[feature].workflow, run_key, claimed, JsonCodec(), Clock())
+    machine = attempt.machine(history)
     try:
-        return [_told(command) for command in machine.start()]
+        return [_told(command) for command in attempt.start(machine)]
     finally:
         machine.close()
 

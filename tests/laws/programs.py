@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import msgspec
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from durable import Context, RunCancelled, RunFailed, RunKey, StepFailed, workflow
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import EventTimeout
+from durable.core.replay.commands import Command
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
 
@@ -272,8 +274,16 @@ def _shown(result: Any) -> Any:
     return type(result).__name__ if isinstance(result, BaseException) else result
 
 
-def machine_of(main: Main, history: History) -> Machine:
-    ctx = Context(RunKey("program_0", "00000000-0000-7000-8000-000000000000"), "program", 1, 1)
-    machine = Machine(main(ctx), history, JsonCodec(), output="the output")
-    ctx.attach(machine)
-    return machine
+class Prepared(Machine):
+    """A machine that is given its code before it starts."""
+
+    def __init__(self, main: Main, history: History) -> None:
+        super().__init__(history, JsonCodec(), output="the output")
+        self._code = main
+
+    def start(self) -> list[Command]:  # type: ignore[override]  # the code is here already
+        return super().start(self._code(Context(self, RunKey("program_0", str(UUID(int=0))), "program", 1, 1)))
+
+
+def machine_of(main: Main, history: History) -> Prepared:
+    return Prepared(main, history)

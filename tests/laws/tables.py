@@ -10,6 +10,7 @@ from durable.core.failures import ErrorInfo
 from durable.core.replay.endings import Park, Settle
 from durable.core.replay.history import (
     ELAPSED,
+    Cancel,
     ChildEnd,
     Failure,
     History,
@@ -24,12 +25,13 @@ from durable.core.runs import TERMINAL, RunKey
 from durable.store.records import (
     AbandonedWait,
     AnsweredWait,
+    CancelMemo,
+    ChildMemo,
     ClaimedRun,
     Entry,
     Event,
     EventKind,
     MetRequest,
-    NewChild,
     OpenedWait,
     OrderedStep,
     Record,
@@ -40,14 +42,15 @@ from durable.store.records import (
 )
 from tests.laws.programs import EPOCH, SHARED
 
-_WRITTEN = [
+_WRITTEN: list[type[Entry]] = [
     StepMemo,
+    CancelMemo,
+    ChildMemo,
     OrderedStep,
     OpenedWait,
     AnsweredWait,
     MetRequest,
     AbandonedWait,
-    NewChild,
     UnwantedChild,
 ]
 """In this order the statements of a flush write."""
@@ -67,7 +70,7 @@ class Arrival(msgspec.Struct):
 
 
 class Child(msgspec.Struct):
-    begun: NewChild
+    begun: ChildMemo
     end: ChildEnd | None = None
     is_unwanted: bool = False
 
@@ -195,6 +198,12 @@ class Tables:
                 if entry.error is not None:
                     outcome = Failure(msgspec.json.decode(entry.error, type=ErrorInfo))
                 self._remember(entry.key, entry.kind, entry.fn, entry.seq, outcome)
+            case CancelMemo():
+                self._remember(Cancel.key, "cancel", entry.cause, entry.seq, Value(entry.reason))
+            case ChildMemo():
+                self._remember(entry.key, "child", entry.workflow_name, entry.seq, Value(entry.output))
+                assert entry.child_run_id not in self.children
+                self.children[entry.child_run_id] = Child(entry)
             case OrderedStep(key, seq):
                 assert self.memos[key].kind == "transaction"
                 self.memos[key] = msgspec.structs.replace(self.memos[key], seq=seq)
@@ -206,9 +215,6 @@ class Tables:
                 self._consume(event_id, "")
             case AbandonedWait(key):
                 self.waits.pop(key, None)
-            case NewChild():
-                assert entry.run_key.run_id not in self.children
-                self.children[entry.run_key.run_id] = Child(entry)
             case UnwantedChild(run_key):
                 self.children[run_key.run_id].is_unwanted = True
 
@@ -230,8 +236,8 @@ class Tables:
         at = now + opened.wake_in if opened.wake_in is not None else None
         if opened.until is not None:
             at = (opened.until - EPOCH).total_seconds()
-        kind: Kind = "child_result" if opened.child else "event" if opened.event_name else "sleep"
-        self.waits.setdefault(opened.key, Wait(OpenWait(opened.key, kind, opened.child or opened.event_name or ""), at))
+        name = opened.event_name or opened.child_run_id or ""
+        self.waits.setdefault(opened.key, Wait(OpenWait(opened.key, opened.wait_type, name), at))
 
     def _consume(self, event_id: str, key: str) -> None:
         arrival = self.events[event_id]

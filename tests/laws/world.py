@@ -17,7 +17,6 @@ from copy import copy
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from unittest.mock import patch
 from uuid import UUID
 
 import msgspec
@@ -27,14 +26,16 @@ from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.failures import ErrorInfo
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.history import ChildEnd, Failure, History, Value
+from durable.core.replay.loop import ReplayLoop
 from durable.store.records import Record, Written
+from durable.worker.clock import Clock
 from durable.worker.run.execution import Execution
 from durable.worker.run.step_calls import Finished, Interrupted
 from tests.laws.case import Case
 from tests.laws.programs import EPOCH, SHARED, Interpreter, Trace, leaf_at, leaves_of
 from tests.laws.promises import check_the_end
 from tests.laws.tables import Tables
-from tests.laws.virtual_loop import VirtualLoop
+from tests.laws.virtual_clock import VirtualClock
 
 _MOST_MOVES = 3000
 
@@ -59,7 +60,8 @@ class World:
         self.moments = 0
         self.started: Counter[str] = Counter()
         self.committed: Counter[str] = Counter()
-        self.clock = 0.0
+        self.clock: Clock
+        self._time = VirtualClock(0.0)
         self._names = [f"to {path}" for path, _ in leaves_of(case.program)]
         self._random = random.Random(case.seed)
         self._excused: Counter[str] = Counter()
@@ -78,8 +80,8 @@ class World:
         return made
 
     def _restart(self) -> None:
-        self._loop = VirtualLoop()  # type: ignore[abstract]  # as ReplayLoop
-        self._loop.now = self.clock
+        self._loop = ReplayLoop()  # type: ignore[abstract]  # what it lacks, no step here calls
+        self.clock = self._time = VirtualClock(self._time.now)  # without the timers of before
         self._execution: Execution | None = None
         self._resident: Execution | None = None
         self._is_marked = False
@@ -93,7 +95,7 @@ class World:
     # the course of things
 
     def run(self) -> Tables:
-        with quiet(), patch("durable.worker.run.draws.encoded", self._draw):
+        with quiet():
             try:
                 for _ in range(_MOST_MOVES):
                     if self.tables.is_ended:
@@ -112,7 +114,7 @@ class World:
 
     def history_at(self, moment: int) -> History:
         """What is durable at that moment, or at the end."""
-        with quiet(), patch("durable.worker.run.draws.encoded", self._draw):
+        with quiet():
             try:
                 while self.moments < moment and not self.tables.is_ended:
                     self._move()
@@ -158,7 +160,7 @@ class World:
     def _inner_moves(self) -> Iterator[Callable[[], None]]:
         if any(not arrival.is_routed for arrival in self.tables.events.values()):
             yield self._route
-        if self._execution is None and self.tables.is_claimable(self.clock):
+        if self._execution is None and self.tables.is_claimable(self._time.now):
             yield self._claim
         if self._is_marked:
             yield self._write
@@ -191,12 +193,12 @@ class World:
                 self._excused[key] = self.started[key]
 
     def _let_time_pass(self) -> None:
-        moments = [self._loop.next_timer(), self.tables.wake_at if self._execution is None else None]
+        moments = [self._time.next_timer(), self.tables.wake_at if self._execution is None else None]
         later = [moment for moment in moments if moment is not None]
         if later:
-            self.clock = self._loop.now = max(self.clock, min(later))
-            self._loop.fire_due()
-            self._check_trace()
+            self._time.now = max(self._time.now, min(later))
+            for timer in self._time.take_due():
+                self._do(timer.fire)
         elif self.tables.status == "waiting_event" and all(
             arrival.is_routed for arrival in self.tables.events.values()
         ):
@@ -234,18 +236,17 @@ class World:
 
     def _claim(self) -> None:
         resident, self._resident = self._resident, None
-        claimed = self.tables.claim(self.clock)
+        claimed = self.tables.claim(self._time.now)
         is_first = claimed.epoch == 1
         if resident is not None and resident.attempt.claimed.epoch == claimed.epoch - 1 and self._random.random() < 0.7:
             self._execution = resident
-            self._do(resident.resume, claimed, self.tables.wake(self.clock))
+            self._do(resident.resume, claimed, self.tables.wake(self._time.now))
             return
         if resident is not None:
             resident.close()
         self._excuse()
-        self._execution = Execution(self, self._workflow, "program_0", claimed)
-        wake = None if is_first else self.tables.wake(self.clock)
-        self._do(self._execution.begin, self.tables.history(), wake)
+        self._execution = Execution(self, self._workflow, "program_0", claimed, self.tables.history())
+        self._do(self._execution.begin, None if is_first else self.tables.wake(self._time.now))
 
     # the journal
 
@@ -259,7 +260,7 @@ class World:
 
     def _commit(self) -> None:
         assert self._in_flight is not None
-        self._reply = self.tables.commit(self._in_flight, self.clock)
+        self._reply = self.tables.commit(self._in_flight, self._time.now)
 
     def _answer(self) -> None:
         written, self._in_flight, self._reply = self._reply, None, None
@@ -336,10 +337,10 @@ class World:
         self.tables.store_transaction(call.key, call.name, f'"{call.key}"', self._execution.attempt.claimed.epoch)
         self.committed[call.key] += 1
 
-    def shard_count(self) -> int:
-        return 1
+    def draw(self, execution: Execution, call: Draw | StartChild) -> Finished:
+        return Finished(Value(self._drawn(call)), 1, 0.0, None, is_stored=False)
 
-    def _draw(self, call: Draw | StartChild, *_: object) -> str:
+    def _drawn(self, call: Draw | StartChild) -> str:
         assert call.key not in self.tables.memos, f"{call} is drawn again"
         source = self._random if self.case.drawn_from is None else random.Random(f"{self.case.drawn_from} {call.key}")
         uuid = UUID(int=source.getrandbits(128))

@@ -152,8 +152,8 @@ EXECUTION = (
     Mutant(
         "a wait is answered in the turn that gives it up",
         CRASHES, Execution, "_wait", "if not isinstance(call, Sleep):",
-        "if event := self._waits.arrival(call):\n"
-        "        self._answer_wait(call, Value(event.payload), event.event_id)\n"
+        "if arrival := self._waits.next_arrival(self._inbox):\n"
+        "        self._answer_wait(arrival[0], Value(arrival[1].payload), arrival[1].event_id)\n"
         "    elif not isinstance(call, Sleep):",
     ),
 )  # fmt: skip

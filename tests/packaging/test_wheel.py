@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -47,13 +48,16 @@ def test_the_wheel_holds_the_package_the_schema_and_nothing_else(wheel: Path) ->
 def test_a_clean_environment_migrates_from_the_wheel(wheel: Path, tmp_path: Path, bare_database: str) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", f"{wheel}[binary]"], check=True, cwd=tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    install = [python, "-m", "pip", "install", "-q", f"{wheel}[binary]"]
+    subprocess.run(install, check=True, cwd=tmp_path, env=environment)
     shown = subprocess.run(
         [tmp_path / "venv" / "bin" / "durable", "migrate", "--dsn", bare_database],
         capture_output=True,
         text=True,
         check=False,
         cwd=tmp_path,
+        env=environment,
     )
     applied = ", ".join(str(migration.version) for migration in migrations())
     expected = f"schema 'durable' has version {len(migrations())}: applied {applied}\n"
@@ -64,6 +68,7 @@ def test_a_clean_environment_migrates_from_the_wheel(wheel: Path, tmp_path: Path
         text=True,
         check=True,
         cwd=tmp_path,
+        env=environment,
     )
     assert imported.stdout.startswith("False ")
     assert str(tmp_path) in imported.stdout

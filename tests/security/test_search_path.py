@@ -128,7 +128,7 @@ def found_in_traps(connection: psycopg.Connection[Any], statement: str) -> list[
         "SELECT array_agg(run_id) FROM durable.runs",
         "SELECT make_interval(secs => 1::numeric)",
         "SELECT json_build_object('a'::text, 'b'::text, 'c'::text, 'd'::text)",
-        "SELECT input #>> '{}' FROM durable.runs",
+        "SELECT created_at + '2026-01-01' FROM durable.runs",
     ],
 )
 def test_the_traps_catch(statement: str, trapped: str) -> None:

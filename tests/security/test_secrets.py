@@ -220,9 +220,18 @@ async def test_no_object_shows_or_hands_on_the_password(database: str, tmp_path:
         worker = Worker(dsn, [ordering])
         async with worker, AsyncClient(dsn) as other:
             shown = [
-                *(client, other, worker, worker.status(), handle, handle.status(), Database(dsn), Database(async_pool)),
+                *(
+                    client,
+                    other,
+                    worker,
+                    worker.status(),
+                    handle,
+                    handle.status(),
+                    Database(dsn, "durable"),
+                    Database(async_pool, "durable"),
+                ),
                 *(client._operations, client._connections, client._outcomes, Client(pool), AsyncClient(async_pool)),
-                *(worker._lease, worker._executor, worker._scheduler, worker._listener, client.list_runs()),
+                *(worker._lease, worker._executions, worker._scheduler, worker._listener, client.list_runs()),
                 EmbeddedPostgres(tmp_path),
             ]
             for thing in shown:
@@ -238,7 +247,7 @@ async def test_no_object_shows_or_hands_on_the_password(database: str, tmp_path:
 def test_a_statement_does_not_show_its_parameters() -> None:
     with Client("dbname=nowhere") as client:
         new = client._operations.new_run(ordering, PAYLOAD)
-    statement = begin_run("durable", "ordering_0", new)
+    statement = begin_run("ordering_0", new)
     assert PAYLOAD in statement.params.values() or f'"{PAYLOAD}"' in statement.params.values()
     assert PAYLOAD not in repr(statement) + str(statement)
 

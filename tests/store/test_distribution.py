@@ -93,8 +93,3 @@ def test_no_statement_calls_in_its_returning_list_what_may_change(name: str) -> 
         for call in nodes(clause):
             if isinstance(call, ast.FuncCall):
                 assert call.funcname[-1].sval in ("extract",), f"{name} calls {call.funcname[-1].sval}"
-
-
-@pytest.mark.parametrize("name", list(statements()))
-def test_writes_tell_the_time_of_their_transaction(name: str) -> None:
-    assert "clock_timestamp" not in (FOLDER / f"{name}.sql").read_text()

@@ -13,21 +13,24 @@ import pytest
 from durable.admin.migrate import migrate
 from durable.core.replay.endings import Park, Settle
 from durable.core.runs import RunKey
-from durable.store.children import cancel_children, ended_child, tell_parents
-from durable.store.claims import Load, claim_runs, next_wake
-from durable.store.flush import Flush
+from durable.store.claims import claim_runs, load, next_wake
+from durable.store.flush import flush
+from durable.store.operation import Operation, Running
 from durable.store.records import (
     AbandonedWait,
     AnsweredWait,
+    CancelMemo,
+    ChildMemo,
     Entry,
     MetRequest,
     OpenedWait,
     OrderedStep,
     Record,
     StepMemo,
+    UnwantedChild,
 )
 from durable.store.routing import retry_runs, route_events, unrouted_events
-from durable.store.statement import Statement
+from durable.store.statement import Batch, RunId, Statement
 from durable.worker.database import PLANS
 
 WORKER = str(uuid.uuid4())
@@ -52,13 +55,17 @@ _OF_CLAIMS = _BY_KEY | {"runs_queued", "runs_asleep"}
 def _flush() -> list[Statement[Any]]:
     entries: list[Entry] = [
         MEMO,
+        CancelMemo(4, "request", "null"),
+        ChildMemo("child", 5, RunKey("s_0", str(uuid.uuid4())), "s", 1, None, "null"),
         OrderedStep("other", 2),
-        OpenedWait("wait", "news", None, None),
+        OpenedWait("wait", event_name="news"),
         AnsweredWait("open", 3, False, str(uuid.UUID(int=1)), "1"),
         AbandonedWait("left"),
         MetRequest(str(uuid.UUID(int=2))),
+        UnwantedChild(RunKey("s_0", RUN_IDS[0])),
     ]
-    records = [Record(run_id, 1, entries=list(entries), is_cancelled=True) for run_id in RUN_IDS]
+    parent = RunKey("s_0", RUN_IDS[0])
+    records = [Record(run_id, 1, parent, list(entries), is_cancelled=True) for run_id in RUN_IDS]
     for number, record in enumerate(records):
         match number % 4:
             case 0:
@@ -69,32 +76,43 @@ def _flush() -> list[Statement[Any]]:
                 record.ending = Settle(status="queued", is_retry=True)
             case _:
                 record.wants_inbox = True
-    flush = Flush("durable", "s_0", WORKER, records)
-    return [flush.fence(), *flush.statements()]
+    return _asked(flush("s_0", WORKER, records, is_repeat=True, is_leaving=False))
 
 
-def _statements() -> Iterable[tuple[Any, set[str]]]:
-    parent = RunKey("s_0", RUN_IDS[0])
-    of_claims = [
-        claim_runs("durable", "s_0", WORKER, 500),
-        next_wake("durable", "s_0", RUN_IDS[:1]),
-        route_events("durable", "s_0", WORKER, 1000),
-        unrouted_events("durable", "s_0", WORKER),
-        retry_runs("durable", "s_0", 1000),
+def _asked(operation: Operation[Any]) -> list[Statement[Any]]:
+    """What it asks for where every run is the worker's."""
+    asked: list[Statement[Any]] = []
+    running = Running(operation)
+    while running.request is not None:
+        assert isinstance(running.request, Batch)
+        asked += running.request.statements
+        running.answer(
+            [
+                [(run_id,) for run_id in RUN_IDS] if statement.query.row is RunId else []
+                for statement in running.request.asked
+            ]
+        )
+    return asked
+
+
+def _statements() -> Iterable[tuple[Statement[Any], set[str]]]:
+    of_claims: list[Statement[Any]] = [
+        claim_runs("s_0", WORKER, 500),
+        next_wake("s_0", RUN_IDS[:1]),
+        route_events("s_0", WORKER, 1000),
+        unrouted_events("s_0", WORKER),
+        retry_runs("s_0", 1000),
     ]
-    by_key = [
-        *_flush(),
-        *Load("durable", "s_0", RUN_IDS[:50], RUN_IDS[50:]).statements(),
-        *cancel_children("durable", "s_0", [(run_id, parent) for run_id in RUN_IDS]),
-        *tell_parents("durable", [ended_child(parent, run_id, "completed", output="1") for run_id in RUN_IDS]),
-    ]
+    by_key = [*_flush(), *load("s_0", RUN_IDS[:50], RUN_IDS[50:])]
     yield from ((statement, _OF_CLAIMS) for statement in of_claims)
     yield from ((statement, _BY_KEY) for statement in by_key)
 
 
 def _plan(connection: psycopg.Connection[Any], statement: Statement[Any]) -> str:
     names: dict[str, str] = {}
-    sql = re.sub(r"%\((\w+)\)s", lambda found: names.setdefault(found[1], f"${len(names) + 1}"), statement.sql)
+    sql = re.sub(
+        r"%\((\w+)\)s", lambda found: names.setdefault(found[1], f"${len(names) + 1}"), statement.query.text("durable")
+    )
     connection.execute(f"PREPARE planned AS {sql.replace('%%', '%')}".encode())
     values = [statement.params[name] for name in names]
     execution = f"EXPLAIN EXECUTE planned ({', '.join(['%s'] * len(values))})".encode()
@@ -135,7 +153,7 @@ def test_every_statement_of_a_worker_goes_by_its_index(database: str, write_hist
         for statement, allowed in _statements():
             plan = _plan(connection, statement)
             assert "Seq Scan" not in plan, plan
-            assert plan.count("Nested Loop") == statement.sql.count("CROSS JOIN"), plan
+            assert plan.count("Nested Loop") == statement.query.text("durable").count("CROSS JOIN"), plan
             used = set(re.findall(r"(?:Index|Index Only|Bitmap Index) Scan (?:Backward )?(?:using|on) (\w+)", plan))
             assert used <= allowed, plan
             met |= used

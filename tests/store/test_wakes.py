@@ -12,13 +12,14 @@ import pytest
 
 from durable import Client, Context, workflow
 from durable.core.replay.endings import Park
-from durable.core.replay.history import ChildEnd
-from durable.store.children import EndedChild, tell_parents
+from durable.postgres.drive import run
+from durable.store.children import ended_child, tell_parents
 from durable.store.claims import claim_runs
-from durable.store.flush import Flush
+from durable.store.flush import flush
+from durable.store.operation import Running
 from durable.store.records import OpenedWait, Record
 from durable.store.routing import route_events, unrouted_events
-from durable.store.statement import Statement, T
+from durable.store.statement import Commit, Statement, T
 
 SHARD = "waiting_0"
 CHILD = str(uuid.uuid4())
@@ -30,8 +31,7 @@ async def waiting(ctx: Context) -> str:
 
 
 def execute(connection: psycopg.Connection[Any], statement: Statement[T]) -> T:
-    cursor = connection.execute(statement.sql, statement.params)
-    return statement.read(cursor.fetchall() if cursor.description else [])
+    return run(connection, "durable", statement)
 
 
 class Bench:
@@ -46,18 +46,19 @@ class Bench:
         self.parker = psycopg.connect(dsn)
         self.router = psycopg.connect(dsn, autocommit=True)
         self.run_key = self.client.begin(waiting).run_key
-        (self.claimed,) = execute(self.router, claim_runs("durable", SHARD, self.worker_id, 10))
+        (self.claimed,) = execute(self.router, claim_runs(SHARD, self.worker_id, 10))
         record = Record(self.run_key.run_id, self.claimed.epoch, ending=Park())
         match what:
             case "event":
-                wait = OpenedWait("wait", "news", None, None)
+                wait = OpenedWait("wait", event_name="news")
             case "child":
-                wait = OpenedWait("wait", None, None, None, CHILD)
+                wait = OpenedWait("wait", child_run_id=CHILD)
             case _:  # a cancel must wake a run that sleeps, and not only one that waits for events
-                wait = OpenedWait("wait", None, 9, None)
+                wait = OpenedWait("wait", wake_in=9)
         record.entries.append(wait)
-        self.flush = Flush("durable", SHARD, self.worker_id, [record])
-        self._statements = iter(self.flush.statements())
+        parking = Running(flush(SHARD, self.worker_id, [record], is_repeat=False, is_leaving=False)).request
+        assert isinstance(parking, Commit)
+        self._statements = iter(parking.statements)
 
     def close(self) -> None:
         for connection in (self.publisher, self.parker, self.router):
@@ -69,8 +70,7 @@ class Bench:
             case "event":
                 self.client.publish_event_tx(self.publisher, self.run_key, "news", "heard")
             case "child":
-                ended = EndedChild(self.run_key, CHILD, ChildEnd("cancelled").text)
-                for statement in tell_parents("durable", [ended]):
+                for statement in tell_parents([ended_child(self.run_key, CHILD, "cancelled")]):
                     execute(self.publisher, statement)
             case "cancel":
                 self.client.cancel_run_tx(self.publisher, self.run_key)
@@ -89,7 +89,7 @@ class Bench:
         self.parker.commit()
 
     def route(self, worker_id: str | None = None) -> bool:
-        routed = execute(self.router, route_events("durable", SHARD, worker_id or self.worker_id, 100))
+        routed = execute(self.router, route_events(SHARD, worker_id or self.worker_id, 100))
         return bool(routed.live)
 
     def is_woken(self) -> bool:
@@ -97,10 +97,10 @@ class Bench:
         for _ in range(3):
             for worker_id in (self.other_id, self.worker_id):
                 self.route(worker_id)
-        assert not execute(self.router, unrouted_events("durable", SHARD, self.worker_id)).is_more
+        assert not execute(self.router, unrouted_events(SHARD, self.worker_id)).is_more
         if self.client.get_run_status(self.run_key).status == "cancelled":
             return True
-        return bool(execute(self.router, claim_runs("durable", SHARD, self.other_id, 10)))
+        return bool(execute(self.router, claim_runs(SHARD, self.other_id, 10)))
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_a_key_that_fits_no_index_is_refused(key: Any) -> None:
 
     error = fail_of(main)
     assert isinstance(error, InvalidArgument)
-    assert error.argument == "step_key"
+    assert error.argument == "key"
 
 
 async def through_sleep(ctx: Context) -> None:
