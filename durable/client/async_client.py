@@ -1,4 +1,4 @@
-"""What applications on asyncio use: the methods of ``Client``, awaited."""
+"""The asyncio client: the methods of ``Client`` as coroutines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """As ``Client``, for asyncio: the same methods, awaited. Belongs to one event loop."""
+    """The asyncio counterpart of ``Client``: the same methods, as coroutines. An instance belongs to one event loop."""
 
     def __init__(
         self, conninfo_or_pool: str | AsyncPool, *, schema: str = "durable", codec: Codec | None = None
@@ -41,7 +41,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """As ``Client.close``. Whoever still awaits a result gets a ``DurableError``."""
+        """Same as ``Client.close``. Tasks that are still waiting for a result get a ``DurableError``."""
         await self._results.close()
         await self._connections.close()
 
@@ -56,7 +56,7 @@ class AsyncClient:
     async def begin(
         self, wf: Workflow[Any, Any], input: Any = None, **options: Unpack[BeginOptions]
     ) -> AsyncHandle[Any]:
-        """As ``Client.begin``."""
+        """Same as ``Client.begin``."""
         new = self._operations.new_run(wf, input, **options)
         return self._begun(wf, await self._connections.run(self._operations.begin(new)))
 
@@ -71,56 +71,56 @@ class AsyncClient:
     async def begin_tx(
         self, tx: AsyncTransaction, wf: Workflow[Any, Any], input: Any = None, **options: Unpack[BeginOptions]
     ) -> RunKey:
-        """As ``Client.begin_tx``."""
+        """Same as ``Client.begin_tx``."""
         new = self._operations.new_run(wf, input, **options)
         return (await self._connections.take_part(tx, self._operations.begin(new))).run_key
 
     async def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
-        """As ``Client.begin_many``."""
+        """Same as ``Client.begin_many``."""
         new = self._operations.new_runs(wf, inputs)
         return await self._connections.transact(self._operations.begin_many(new))
 
     async def publish_event(
         self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
     ) -> None:
-        """As ``Client.publish_event``."""
+        """Same as ``Client.publish_event``."""
         event = self._operations.new_event(run_key, name, payload, key)
         await self._connections.run(self._operations.publish_event(event))
 
     async def publish_event_tx(
         self, tx: AsyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
     ) -> None:
-        """As ``Client.publish_event_tx``."""
+        """Same as ``Client.publish_event_tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
         await self._connections.take_part(tx, self._operations.publish_event(event))
 
     async def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
-        """As ``Client.cancel_run``."""
+        """Same as ``Client.cancel_run``."""
         request = self._operations.new_request(run_key, "cancel", reason)
         await self._connections.run(self._operations.request_end(request))
 
     async def cancel_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
-        """As ``Client.cancel_run_tx``."""
+        """Same as ``Client.cancel_run_tx``."""
         request = self._operations.new_request(run_key, "cancel", reason)
         await self._connections.take_part(tx, self._operations.request_end(request))
 
     async def terminate_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
-        """As ``Client.terminate_run``."""
+        """Same as ``Client.terminate_run``."""
         request = self._operations.new_request(run_key, "terminate", reason)
         await self._connections.run(self._operations.request_end(request))
 
     async def terminate_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
-        """As ``Client.terminate_run_tx``."""
+        """Same as ``Client.terminate_run_tx``."""
         request = self._operations.new_request(run_key, "terminate", reason)
         await self._connections.take_part(tx, self._operations.request_end(request))
 
     async def retry_run(self, run_key: RunKey | str) -> None:
-        """As ``Client.retry_run``."""
+        """Same as ``Client.retry_run``."""
         request = self._operations.new_request(run_key, "retry")
         await self._connections.run(self._operations.request_retry(request))
 
     async def retry_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> None:
-        """As ``Client.retry_run_tx``."""
+        """Same as ``Client.retry_run_tx``."""
         request = self._operations.new_request(run_key, "retry")
         await self._connections.take_part(tx, self._operations.request_retry(request))
 
@@ -132,7 +132,7 @@ class AsyncClient:
         schedule: Schedule | str,
         **options: Unpack[ScheduleOptions],
     ) -> bool:
-        """As ``Client.schedule``."""
+        """Same as ``Client.schedule``."""
         request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
         return await self._connections.transact(self._schedules.schedule(request))
 
@@ -145,68 +145,68 @@ class AsyncClient:
         schedule: Schedule | str,
         **options: Unpack[ScheduleOptions],
     ) -> bool:
-        """As ``Client.schedule_tx``."""
+        """Same as ``Client.schedule_tx``."""
         request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
         return await self._connections.take_part(tx, self._schedules.schedule(request))
 
     async def pause_schedule(self, schedule_id: str) -> None:
-        """As ``Client.pause_schedule``."""
+        """Same as ``Client.pause_schedule``."""
         await self._connections.transact(self._schedules.pause(schedule_id))
 
     async def pause_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
-        """As ``Client.pause_schedule_tx``."""
+        """Same as ``Client.pause_schedule_tx``."""
         await self._connections.take_part(tx, self._schedules.pause(schedule_id))
 
     async def resume_schedule(self, schedule_id: str) -> None:
-        """As ``Client.resume_schedule``."""
+        """Same as ``Client.resume_schedule``."""
         await self._connections.transact(self._schedules.resume(schedule_id))
 
     async def resume_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
-        """As ``Client.resume_schedule_tx``."""
+        """Same as ``Client.resume_schedule_tx``."""
         await self._connections.take_part(tx, self._schedules.resume(schedule_id))
 
     async def delete_schedule(self, schedule_id: str) -> None:
-        """As ``Client.delete_schedule``."""
+        """Same as ``Client.delete_schedule``."""
         await self._connections.transact(self._schedules.delete(schedule_id))
 
     async def delete_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> None:
-        """As ``Client.delete_schedule_tx``."""
+        """Same as ``Client.delete_schedule_tx``."""
         await self._connections.take_part(tx, self._schedules.delete(schedule_id))
 
     async def list_schedules(self) -> list[ScheduleInfo]:
-        """As ``Client.list_schedules``."""
+        """Same as ``Client.list_schedules``."""
         return await self._connections.transact(self._schedules.statuses())
 
     async def list_schedules_tx(self, tx: AsyncTransaction) -> list[ScheduleInfo]:
-        """As ``Client.list_schedules_tx``."""
+        """Same as ``Client.list_schedules_tx``."""
         return await self._connections.take_part(tx, self._schedules.statuses())
 
     async def trigger_schedule(self, schedule_id: str) -> RunKey:
-        """As ``Client.trigger``."""
+        """Same as ``Client.trigger_schedule``."""
         run_id = self._schedules.new_run_id()
         return await self._connections.transact(self._schedules.trigger(schedule_id, run_id))
 
     async def trigger_schedule_tx(self, tx: AsyncTransaction, schedule_id: str) -> RunKey:
-        """As ``Client.trigger_schedule_tx``."""
+        """Same as ``Client.trigger_schedule_tx``."""
         return await self._connections.take_part(tx, self._schedules.trigger(schedule_id, self._schedules.new_run_id()))
 
     async def backfill_schedule(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
-        """As ``Client.backfill``."""
+        """Same as ``Client.backfill_schedule``."""
         return await self._connections.transact(self._schedules.backfill(schedule_id, start, end))
 
     async def backfill_schedule_tx(
         self, tx: AsyncTransaction, schedule_id: str, start: datetime, end: datetime
     ) -> list[RunKey]:
-        """As ``Client.backfill_schedule_tx``."""
+        """Same as ``Client.backfill_schedule_tx``."""
         return await self._connections.take_part(tx, self._schedules.backfill(schedule_id, start, end))
 
     async def get_run_info(self, run_key: RunKey | str) -> RunInfo:
-        """As ``Client.get_run_info``."""
+        """Same as ``Client.get_run_info``."""
         checked = check_run_key("run_key", run_key)
         return await self._connections.run(self._operations.run_info(checked))
 
     async def get_run_info_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> RunInfo:
-        """As ``Client.get_run_info_tx``."""
+        """Same as ``Client.get_run_info_tx``."""
         return await self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
 
     @overload
@@ -214,7 +214,7 @@ class AsyncClient:
     @overload
     async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any: ...
     async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
-        """As ``Client.get_run_output``."""
+        """Same as ``Client.get_run_output``."""
         checked = check_run_key("run_key", run_key)
         return await self._connections.run(self._operations.run_output(checked, type))
 
@@ -223,7 +223,7 @@ class AsyncClient:
     @overload
     async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any: ...
     async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
-        """As ``Client.get_run_output_tx``."""
+        """Same as ``Client.get_run_output_tx``."""
         return await self._connections.take_part(
             tx, self._operations.run_output(check_run_key("run_key", run_key), type)
         )
@@ -236,7 +236,7 @@ class AsyncClient:
         limit: int = 100,
         before: RunKey | str | None = None,
     ) -> list[Run]:
-        """As ``Client.list_runs``."""
+        """Same as ``Client.list_runs``."""
         query = self._operations.list_runs
         return await self._connections.run(query(workflow, status, limit, before))
 
@@ -247,7 +247,7 @@ class AsyncClient:
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]: ...
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]:
-        """As ``Client.handle``; not awaited, since it asks nothing."""
+        """Same as ``Client.handle``. Not a coroutine, because it does not query the database."""
         is_workflow = isinstance(wf_or_type, Workflow)
         output_type = wf_or_type.output_type if is_workflow else wf_or_type
         codec = wf_or_type.codec if is_workflow else None

@@ -1,4 +1,4 @@
-"""What synchronous applications use: to begin runs and schedules, to say something to runs, to look at them."""
+"""The synchronous client: begins runs and schedules, sends events and requests to runs, and inspects them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ T = TypeVar("T")
 
 
 class Client:
-    """For synchronous code; thread-safe. ``AsyncClient`` has the same methods.
+    """The client for synchronous code; thread-safe. ``AsyncClient`` has the same methods as coroutines.
 
-    Takes a conninfo, of which it makes a small pool at the first call, or the caller's ``ConnectionPool``, which stays
-    the caller's to open and close. ``schema`` and ``codec`` must be those of the workers; ``codec=None`` is JSON.
+    Takes either a conninfo, from which it makes a small pool of its own on the first call, or the caller's
+    ``ConnectionPool``, which the caller opens and closes. ``schema`` and ``codec`` must be the same as the workers';
+    ``codec=None`` means JSON.
 
-    ``x(…)`` commits by itself and survives one lost connection; ``x_tx(tx, …)`` uses the caller's transaction and never
-    ends it. Every method may raise ``SchemaError``, and psycopg's errors where the database is away.
+    A method ``x(…)`` commits on its own and survives a lost connection. Its counterpart ``x_tx(tx, …)`` works in the
+    caller's transaction and never ends it. Every method may raise ``SchemaError``, and psycopg's errors if the database
+    is unavailable.
     """
 
     def __init__(
@@ -48,7 +50,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the client's own pool; a pool that was given stays open. Nothing else can be called afterwards."""
+        """Closes the client's own pool; a pool passed in by the caller stays open. No other method may be called
+        afterwards."""
         self._connections.close()
 
     @overload
@@ -60,11 +63,12 @@ class Client:
         self, wf: Workflow[InputT, OutputT], input: InputT, **options: Unpack[BeginOptions]
     ) -> Handle[OutputT]: ...
     def begin(self, wf: Workflow[Any, Any], input: Any = None, **options: Unpack[BeginOptions]) -> Handle[Any]:
-        """Begins a run; once this returns, the run reaches a terminal state whatever dies.
+        """Begins a run. Once this returns, the run will reach a terminal state, no matter which process or machine
+        fails.
 
-        The keywords are those of ``BeginOptions``: ``key`` (then ``handle.is_new`` tells whether the run is new),
-        ``delay`` or ``at``, ``priority``, ``tags``. Raises, with nothing stored, ``InvalidArgument`` and
-        ``SerializationError``.
+        The keywords are those of ``BeginOptions``: ``key`` (``handle.is_new`` then says whether the run is new),
+        ``delay`` or ``at``, ``priority``, and ``tags``. Raises ``InvalidArgument`` or ``SerializationError``, in which
+        case nothing was stored.
         """
         new = self._operations.new_run(wf, input, **options)
         return self._begun(wf, self._connections.run(self._operations.begin(new)))
@@ -80,17 +84,21 @@ class Client:
     def begin_tx(
         self, tx: SyncTransaction, wf: Workflow[Any, Any], input: Any = None, **options: Unpack[BeginOptions]
     ) -> RunKey:
-        """As ``begin``, in the caller's transaction: no commit, no run. ``handle(run_key, wf)`` awaits it afterwards.
+        """Like ``begin``, but in the caller's transaction: the run exists only if that transaction commits. Afterwards,
+        ``handle(run_key, wf)`` gives a handle to wait for it.
 
-        ``tx`` is a psycopg ``Connection`` or ``Cursor``, SQLAlchemy's ``Connection`` or ``Session``, or Django's
-        connection (``AsyncClient``: psycopg's ``AsyncConnection`` or ``AsyncCursor``, SQLAlchemy's ``AsyncConnection``
-        or ``AsyncSession``, or asyncpg's ``Connection``); any other object raises ``TypeError``.
+        ``tx`` is a psycopg ``Connection`` or ``Cursor``, an SQLAlchemy ``Connection`` or ``Session``, or a Django
+        connection. For ``AsyncClient`` it is a psycopg ``AsyncConnection`` or ``AsyncCursor``, an SQLAlchemy
+        ``AsyncConnection`` or ``AsyncSession``, or an asyncpg ``Connection``. Any other object raises ``TypeError``.
         """
         new = self._operations.new_run(wf, input, **options)
         return self._connections.take_part(tx, self._operations.begin(new)).run_key
 
     def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
-        """Begins a run for each input in one transaction, all or none; the keys are in the order of the inputs."""
+        """Begins one run per input in a single transaction, all or none. Returns their keys in the order of the inputs.
+
+        Raises ``InvalidArgument`` or ``SerializationError``, in which case nothing was stored.
+        """
         new = self._operations.new_runs(wf, inputs)
         return self._connections.transact(self._operations.begin_many(new))
 
@@ -99,9 +107,12 @@ class Client:
     ) -> None:
         """Puts an event into the run's inbox, where it stays until a wait for that name takes it.
 
-        ``key`` makes it idempotent: of events with the same run, name and key only the first is stored, silently.
-        To a run whose workflow has a codec of its own, publish by its handle, which knows it.
-        Raises, with nothing stored, ``RunNotFound``, ``RunTerminal``, ``InvalidArgument`` and ``SerializationError``.
+        ``key`` makes the call idempotent: of several events with the same run, name and key, only the first is stored,
+        and the others are ignored silently. If the run's workflow has a codec of its own, publish through the run's
+        handle, which uses that codec.
+
+        Raises ``RunNotFound``, ``RunTerminal``, ``InvalidArgument`` or ``SerializationError``, in which case nothing
+        was stored.
         """
         event = self._operations.new_event(run_key, name, payload, key)
         self._connections.run(self._operations.publish_event(event))
@@ -109,47 +120,52 @@ class Client:
     def publish_event_tx(
         self, tx: SyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
     ) -> None:
-        """As ``publish_event``, in the caller's transaction: no commit, no event. A run begun in the same transaction
-        can be published to. ``tx`` as in ``begin_tx``."""
+        """Like ``publish_event``, but in the caller's transaction: the event exists only if that transaction commits.
+        The run may have been begun in the same transaction. See ``begin_tx`` for ``tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
         self._connections.take_part(tx, self._operations.publish_event(event))
 
     def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
-        """Asks for the end of the run: its workflow gets ``CancelledError`` at what it awaits, an async step that runs
-        too, and it may clean up, with further steps if need be. However it ends then, the run is ``cancelled``. One
-        that was never started ends without that. Returns before it is done; asking twice is as asking once.
+        """Requests that a run be cancelled, and returns without waiting for that. Requesting it twice has the same
+        effect as requesting it once.
 
-        Raises, with nothing stored, ``RunNotFound``, ``RunNotCancellable`` (it has ended) and ``InvalidArgument``.
+        The workflow gets ``CancelledError`` at whatever it is awaiting, and so does an async step that is running. The
+        workflow may clean up, with further steps if necessary; however it ends after that, the run is ``cancelled``. A
+        run that was never started is cancelled without being executed.
+
+        Raises ``RunNotFound``, ``RunNotCancellable`` (the run has already ended) or ``InvalidArgument``, in which case
+        nothing was stored.
         """
         request = self._operations.new_request(run_key, "cancel", reason)
         self._connections.run(self._operations.request_end(request))
 
     def cancel_run_tx(self, tx: SyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
-        """As ``cancel_run``, in the caller's transaction: no commit, no cancel. ``tx`` as in ``begin_tx``."""
+        """Like ``cancel_run``, but in the caller's transaction: the run is cancelled only if that transaction commits.
+        See ``begin_tx`` for ``tx``."""
         request = self._operations.new_request(run_key, "cancel", reason)
         self._connections.take_part(tx, self._operations.request_end(request))
 
     def terminate_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
-        """As ``cancel_run``, without a clean-up: nothing more of the workflow is executed."""
+        """Like ``cancel_run``, but without a clean-up: nothing more of the workflow is executed."""
         request = self._operations.new_request(run_key, "terminate", reason)
         self._connections.run(self._operations.request_end(request))
 
     def terminate_run_tx(self, tx: SyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
-        """As ``terminate_run``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        """Like ``terminate_run``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
         request = self._operations.new_request(run_key, "terminate", reason)
         self._connections.take_part(tx, self._operations.request_end(request))
 
     def retry_run(self, run_key: RunKey | str) -> None:
-        """Lets a failed or cancelled run go on from its memos, without a deadline: finished steps are kept, failed ones
-        are tried anew.
+        """Lets a failed or cancelled run continue from its memos, without a deadline: finished steps are kept, failed
+        ones are tried again from scratch.
 
-        Raises, with nothing stored, ``RunNotFound``, ``RunNotRetryable`` and ``InvalidArgument``.
+        Raises ``RunNotFound``, ``RunNotRetryable`` or ``InvalidArgument``, in which case nothing was stored.
         """
         request = self._operations.new_request(run_key, "retry")
         self._connections.run(self._operations.request_retry(request))
 
     def retry_run_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> None:
-        """As ``retry_run``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        """Like ``retry_run``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
         request = self._operations.new_request(run_key, "retry")
         self._connections.take_part(tx, self._operations.request_retry(request))
 
@@ -161,15 +177,17 @@ class Client:
         schedule: Schedule | str,
         **options: Unpack[ScheduleOptions],
     ) -> bool:
-        """Begins runs by the clock from now on: ``schedule`` is ``Cron("0 9 * * 1-5")``, ``Every(…)`` or the text of
-        one. Each tick begins one run, however many workers look; the first is the first one from now, and
-        ``ctx.scheduled_at`` is the tick.
+        """Begins runs by the clock from now on. ``schedule`` is ``Cron("0 9 * * 1-5")``, ``Every(…)``, or the text of
+        either. Each tick begins one run, however many workers there are; the first tick is the first one after now. The
+        run sees its tick as ``ctx.scheduled_at``.
 
-        Returns whether the schedule is new. One of that id (``None``: the workflow's name) is changed, which keeps its
-        pause, and its next tick unless schedule, time zone or bounds are others. The keywords are those of
-        ``ScheduleOptions``: ``timezone``, ``catch_up``, ``overlap``, ``jitter``, ``run_now``, ``start``, ``end``.
+        Returns whether the schedule is new. If one with this ``schedule_id`` already exists (``None`` means the
+        workflow's name), it is changed: it stays paused if it was paused, and it keeps its next tick unless the
+        schedule, the time zone or the bounds differ. The keywords are those of ``ScheduleOptions``: ``timezone``,
+        ``catch_up``, ``overlap``, ``jitter``, ``run_now``, ``start``, and ``end``.
 
-        Raises, with nothing stored, ``InvalidArgument``, also for what would never fire, and ``SerializationError``.
+        Raises ``InvalidArgument`` (also for a schedule that would never fire) or ``SerializationError``, in which case
+        nothing was stored.
         """
         request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
         return self._connections.transact(self._schedules.schedule(request))
@@ -183,70 +201,76 @@ class Client:
         schedule: Schedule | str,
         **options: Unpack[ScheduleOptions],
     ) -> bool:
-        """As ``schedule``, in the caller's transaction: no commit, no schedule. ``tx`` as in ``begin_tx``."""
+        """Like ``schedule``, but in the caller's transaction: nothing is scheduled unless that transaction commits. See
+        ``begin_tx`` for ``tx``."""
         request = self._schedules.new_schedule(wf, input, schedule_id, schedule, **options)
         return self._connections.take_part(tx, self._schedules.schedule(request))
 
     def pause_schedule(self, schedule_id: str) -> None:
-        """Begins no run until the schedule is resumed. Raises ``ScheduleNotFound``."""
+        """Pauses a schedule: it begins no runs until it is resumed. Raises ``ScheduleNotFound``."""
         self._connections.transact(self._schedules.pause(schedule_id))
 
     def pause_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> None:
-        """As ``pause_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        """Like ``pause_schedule``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
         self._connections.take_part(tx, self._schedules.pause(schedule_id))
 
     def resume_schedule(self, schedule_id: str) -> None:
-        """Goes on with the next tick from now; ticks of the pause are not made up for. Raises ``ScheduleNotFound``."""
+        """Resumes a schedule with the first tick after now; ticks missed during the pause are not made up for. Raises
+        ``ScheduleNotFound``."""
         self._connections.transact(self._schedules.resume(schedule_id))
 
     def resume_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> None:
-        """As ``resume_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        """Like ``resume_schedule``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
         self._connections.take_part(tx, self._schedules.resume(schedule_id))
 
     def delete_schedule(self, schedule_id: str) -> None:
-        """Forgets the schedule; its runs stay. Raises ``ScheduleNotFound``."""
+        """Deletes a schedule; the runs it has begun stay. Raises ``ScheduleNotFound``."""
         self._connections.transact(self._schedules.delete(schedule_id))
 
     def delete_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> None:
-        """As ``delete_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        """Like ``delete_schedule``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
         self._connections.take_part(tx, self._schedules.delete(schedule_id))
 
     def list_schedules(self) -> list[ScheduleInfo]:
-        """All schedules, by id."""
+        """Returns all schedules, ordered by id."""
         return self._connections.transact(self._schedules.statuses())
 
     def list_schedules_tx(self, tx: SyncTransaction) -> list[ScheduleInfo]:
-        """As ``list_schedules``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        """Like ``list_schedules``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
         return self._connections.take_part(tx, self._schedules.statuses())
 
     def trigger_schedule(self, schedule_id: str) -> RunKey:
-        """Begins a run of the schedule now, beside its ticks, also while it is paused. Raises ``ScheduleNotFound``."""
+        """Begins a run of the schedule now, in addition to its ticks, even while it is paused. Raises
+        ``ScheduleNotFound``."""
         run_id = self._schedules.new_run_id()
         return self._connections.transact(self._schedules.trigger(schedule_id, run_id))
 
     def trigger_schedule_tx(self, tx: SyncTransaction, schedule_id: str) -> RunKey:
-        """As ``trigger_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        """Like ``trigger_schedule``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
         return self._connections.take_part(tx, self._schedules.trigger(schedule_id, self._schedules.new_run_id()))
 
     def backfill_schedule(self, schedule_id: str, start: datetime, end: datetime) -> list[RunKey]:
-        """Begins a run for every tick from ``start`` to ``end``, both aware and past, that has none yet; returns the
-        keys of all of them, oldest first, at most 10,000. Raises ``ScheduleNotFound`` and ``InvalidArgument``.
+        """Begins a run for every tick from ``start`` to ``end`` that has none yet. Both must be aware datetimes and in
+        the past, with at most 10,000 ticks between them.
+
+        Returns the keys of the runs of all these ticks, oldest first. Raises ``ScheduleNotFound`` or
+        ``InvalidArgument``.
         """
         return self._connections.transact(self._schedules.backfill(schedule_id, start, end))
 
     def backfill_schedule_tx(
         self, tx: SyncTransaction, schedule_id: str, start: datetime, end: datetime
     ) -> list[RunKey]:
-        """As ``backfill_schedule``, in the caller's transaction. ``tx`` as in ``begin_tx``."""
+        """Like ``backfill_schedule``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
         return self._connections.take_part(tx, self._schedules.backfill(schedule_id, start, end))
 
     def get_run_info(self, run_key: RunKey | str) -> RunInfo:
-        """Where the run stands now. Raises ``RunNotFound``."""
+        """Returns the current state of the run. Raises ``RunNotFound``."""
         checked = check_run_key("run_key", run_key)
         return self._connections.run(self._operations.run_info(checked))
 
     def get_run_info_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> RunInfo:
-        """As ``get_run_info``, as the caller's transaction sees it. ``tx`` as in ``begin_tx``."""
+        """Like ``get_run_info``, but as the caller's transaction sees the run. See ``begin_tx`` for ``tx``."""
         return self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
 
     @overload
@@ -254,9 +278,9 @@ class Client:
     @overload
     def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any: ...
     def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
-        """The output of a completed run, decoded as ``type``. Does not wait.
+        """Returns the output of a completed run, decoded as ``type``. Does not wait.
 
-        Raises ``RunNotFound``, ``RunNotCompleted`` (also for runs that failed) and ``DeserializationError``.
+        Raises ``RunNotFound``, ``RunNotCompleted`` (also if the run failed) or ``DeserializationError``.
         """
         checked = check_run_key("run_key", run_key)
         return self._connections.run(self._operations.run_output(checked, type))
@@ -266,7 +290,7 @@ class Client:
     @overload
     def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any: ...
     def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
-        """As ``get_run_output``, as the caller's transaction sees it. ``tx`` as in ``begin_tx``."""
+        """Like ``get_run_output``, but as the caller's transaction sees the run. See ``begin_tx`` for ``tx``."""
         return self._connections.take_part(tx, self._operations.run_output(check_run_key("run_key", run_key), type))
 
     def list_runs(
@@ -277,10 +301,12 @@ class Client:
         limit: int = 100,
         before: RunKey | str | None = None,
     ) -> list[Run]:
-        """The newest runs first, without their payloads, at most ``limit`` (1 to 10,000).
+        """Lists runs without their payloads, newest first, at most ``limit`` (1 to 10,000) of them. ``workflow`` and
+        ``status`` restrict the list; ``None`` means no restriction.
 
-        ``before`` is the last run of the previous page: only older ones are listed. For people, not for hot paths: the
-        cost grows with the number of runs kept. Raises ``InvalidArgument``, and ``RunNotFound`` if ``before`` is gone.
+        ``before`` is the last run of the previous page: only older runs are listed. This is meant for people and not
+        for hot paths, because its cost grows with the number of runs kept. Raises ``InvalidArgument``, and
+        ``RunNotFound`` if ``before`` no longer exists.
         """
         query = self._operations.list_runs
         return self._connections.run(query(workflow, status, limit, before))
@@ -292,8 +318,8 @@ class Client:
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> Handle[Any]: ...
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> Handle[Any]:
-        """A handle of a run begun elsewhere, its output read as the workflow declares it or as that type. Does not ask
-        whether the run exists."""
+        """Returns a handle of a run that was begun elsewhere. Its output is decoded as the workflow declares it, or as
+        the given type. Does not check whether the run exists."""
         is_workflow = isinstance(wf_or_type, Workflow)
         output_type = wf_or_type.output_type if is_workflow else wf_or_type
         codec = wf_or_type.codec if is_workflow else None

@@ -1,4 +1,4 @@
-"""A client's connections, sync and async: a small pool of its own, or the caller's."""
+"""A client's connections, sync and async: a small pool of its own, or the caller's pool."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ AsyncPool: TypeAlias = AsyncConnectionPool[Any]
 _MAX_CONNECTIONS = 8
 _MAX_BROKEN = 2
 _CONFLICT_PAUSES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16)
-"""Between tries of what met a serialization failure or a deadlock, where that is the database's way."""
+"""Seconds between tries after a serialization failure or a deadlock, for databases that resolve conflicts that way."""
 _OPTIONS: dict[str, Any] = {"autocommit": True}
 
 
 class _Tries:
-    """Decides whether an operation that failed is tried again: it may be, because it can be run any number of times."""
+    """Decides whether a failed operation is tried again. It may be, because an operation can be run any number of
+    times."""
 
     def __init__(self) -> None:
         self._broken = 0
@@ -42,8 +43,8 @@ class _Tries:
     def is_broken(
         self, error: psycopg.OperationalError, connection: Connection[Any] | AsyncConnection[Any] | None
     ) -> bool:
-        """Whether the connection broke, so that its neighbors in the pool may be broken too and want a check before the
-        next try. Raises ``error`` once too many have broken, and where there was no connection at all."""
+        """Returns whether the connection broke. Its neighbors in the pool may then be broken too, and should be checked
+        before the next try. Raises ``error`` once too many have broken, and if there was no connection at all."""
         if connection is None:
             raise error
         if not connection.broken:
@@ -54,7 +55,8 @@ class _Tries:
         return True
 
     def pause_after(self, error: psycopg.OperationalError) -> float:
-        """Seconds until the next try after a conflict. Raises ``error`` if it is none, or once there were too many."""
+        """Returns the seconds until the next try after a conflict. Raises ``error`` if it is not a conflict, or once
+        there have been too many."""
         if not isinstance(error, psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected):
             raise error
         pause = next(self._pauses, None)
@@ -64,7 +66,7 @@ class _Tries:
 
 
 class Connections:
-    """Opens its pool on first use. A pool that was given stays the caller's: it is neither opened nor closed here."""
+    """Opens its own pool on first use. A pool passed in by the caller is neither opened nor closed here."""
 
     def __init__(self, conninfo_or_pool: str | SyncPool, schema: str) -> None:
         self.schema = check_schema_name(schema)
@@ -87,14 +89,14 @@ class Connections:
         self._is_open = self._conninfo is None
         self._is_closed = False
         self._lock = threading.Lock()
-        # Waiting for results must not starve other calls: at most half the pool may listen.
+        # Waiting for results must not starve other calls: at most half of the pool's connections may listen.
         self.listeners = threading.BoundedSemaphore(max(1, self._pool.max_size // 2))
         self.may_listen = self._pool.max_size > 1
 
     @contextmanager
     def connection(self) -> Generator[Connection[Any], None, None]:
-        """A connection in autocommit. Raises ``PoolTimeout`` if none can be had, and at the first use of a conninfo
-        what psycopg says of it."""
+        """Yields a connection in autocommit mode. Raises ``PoolTimeout`` if none becomes available, and on the first
+        use of a conninfo whatever psycopg raises when it connects."""
         with self._opened().connection() as connection:
             before = connection.autocommit
             if not before:
@@ -114,8 +116,8 @@ class Connections:
         return self._run(operation, is_transaction=True)
 
     def take_part(self, tx: object, operation: Operation[T]) -> T:
-        """Runs an operation in the caller's transaction, which it never ends. Raises ``TypeError`` if ``tx`` is
-        none."""
+        """Runs an operation in the caller's transaction, which is never ended here. Raises ``TypeError`` if ``tx`` is
+        not a transaction of a supported library."""
         return run(tx, self.schema, operation)
 
     def _run(self, operation: Operation[T], *, is_transaction: bool) -> T:
@@ -138,20 +140,20 @@ class Connections:
             return run(connection, self.schema, operation)
 
     def close(self) -> None:
-        """Any number of times."""
+        """Closes the client's own pool. May be called any number of times."""
         with self._lock:
             self._is_closed = True
             if self._conninfo is not None:
                 self._pool.close()
 
     def check_open(self) -> None:
-        """Raises ``DurableError`` if it is closed."""
+        """Raises ``DurableError`` if the client is closed."""
         if self._is_closed:
             raise DurableError("this client is closed")
 
     def _meet_pooler(self, connection: Connection[Any]) -> None:
         if run(connection, self.schema, is_pooled(connection.info.backend_pid)):
-            connection.prepare_threshold = None  # the next transaction may be another session's
+            connection.prepare_threshold = None  # the next transaction may run in another session
             self.may_listen = False
 
     def _opened(self) -> SyncPool:
@@ -159,7 +161,7 @@ class Connections:
         if not self._is_open and self._conninfo is not None:
             with self._lock:
                 if not self._is_open:
-                    # A pool would try for half a minute and then not say what was wrong.
+                    # A pool would keep trying for half a minute and then not say what was wrong.
                     psycopg.connect(self._conninfo, **_OPTIONS).close()
                     self._pool.open()
                     self._is_open = True
@@ -167,7 +169,7 @@ class Connections:
 
 
 class AsyncConnections:
-    """As ``Connections``, for asyncio."""
+    """The asyncio counterpart of ``Connections``."""
 
     def __init__(self, conninfo_or_pool: str | AsyncPool, schema: str) -> None:
         self.schema = check_schema_name(schema)
@@ -193,7 +195,7 @@ class AsyncConnections:
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[AsyncConnection[Any], None]:
-        """As ``Connections.connection``."""
+        """Same as ``Connections.connection``."""
         pool = await self._opened()
         async with pool.connection() as connection:
             before = connection.autocommit
@@ -206,22 +208,22 @@ class AsyncConnections:
                     await connection.set_autocommit(before)
 
     async def connect(self) -> AsyncConnection[Any]:
-        """A connection beside the pool, in autocommit, for the caller to close."""
+        """Opens a connection outside the pool, in autocommit mode, for the caller to close."""
         await self._opened()
         conninfo: str = await _value(self._pool.conninfo)
         options: dict[str, Any] = await _value(self._pool.kwargs) or {}
         return await AsyncConnection.connect(conninfo, **{**options, **_OPTIONS})
 
     async def run(self, operation: Operation[T]) -> T:
-        """As ``Connections.run``."""
+        """Same as ``Connections.run``."""
         return await self._run(operation, is_transaction=False)
 
     async def transact(self, operation: Operation[T]) -> T:
-        """As ``Connections.transact``."""
+        """Same as ``Connections.transact``."""
         return await self._run(operation, is_transaction=True)
 
     async def take_part(self, tx: object, operation: Operation[T]) -> T:
-        """As ``Connections.take_part``."""
+        """Same as ``Connections.take_part``."""
         return await run_async(tx, self.schema, operation)
 
     async def _run(self, operation: Operation[T], *, is_transaction: bool) -> T:
@@ -244,13 +246,13 @@ class AsyncConnections:
             return await run_async(connection, self.schema, operation)
 
     async def close(self) -> None:
-        """Any number of times."""
+        """Same as ``Connections.close``."""
         self._is_closed = True
         if self._conninfo is not None:
             await self._pool.close()
 
     def check_open(self) -> None:
-        """As ``Connections.check_open``."""
+        """Same as ``Connections.check_open``."""
         if self._is_closed:
             raise DurableError("this client is closed")
 

@@ -1,4 +1,4 @@
-"""One run in the hands of the application that began it."""
+"""A handle: one run, as the application that began it sees it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ OutputT = TypeVar("OutputT")
 
 
 class Handle(Generic[OutputT]):
-    """Made by ``Client.begin`` and ``Client.handle``. Lives as long as its client."""
+    """A handle of one run, made by ``Client.begin`` and ``Client.handle``. It can be used until its client is
+    closed."""
 
     def __init__(
         self,
@@ -25,9 +26,10 @@ class Handle(Generic[OutputT]):
         results: Results,
     ) -> None:
         self.run_key = run_key
-        """Names the run everywhere; its text can be stored."""
+        """Identifies the run everywhere; its text, ``str(run_key)``, can be stored."""
         self.is_new = is_new
-        """False where the run existed already: ``begin`` with the key of an earlier run, or ``Client.handle``."""
+        """False if the run already existed: after ``begin`` with the key of an earlier run, and after
+        ``Client.handle``."""
         self._output_type = output_type
         self._codec = codec
         self._results = results
@@ -38,43 +40,43 @@ class Handle(Generic[OutputT]):
         return f"<{type(self).__name__} of run {self.run_key}>"
 
     def info(self) -> RunInfo:
-        """Where the run stands now. Raises ``RunNotFound``."""
+        """Returns the current state of the run. Raises ``RunNotFound``."""
         return self._connections.run(self._operations.run_info(self.run_key))
 
     def result(self, timeout: timedelta | float | None = None) -> OutputT:
-        """Waits until the run has ended and returns its output, as the workflow's return annotation declares it.
+        """Waits until the run has ended and returns its output, decoded as the workflow's return annotation declares.
 
-        ``timeout`` in seconds; ``None`` waits for as long as it takes, 0 looks once. Raises ``RunFailed``,
-        ``RunCancelled``, ``ResultTimeout`` (the run goes on) or ``RunNotFound``. A lost connection is made anew;
-        ``psycopg_pool.PoolTimeout`` is raised if the database stays away.
+        ``timeout`` is in seconds; ``None`` waits for as long as it takes, and 0 looks once. Raises ``RunFailed``,
+        ``RunCancelled``, ``ResultTimeout`` (the run continues), ``RunNotFound`` or ``DeserializationError``. A lost
+        connection is replaced; ``psycopg_pool.PoolTimeout`` is raised if the database stays unavailable.
         """
         outcome = self._results.outcome(self.run_key, None if timeout is None else seconds("timeout", timeout))
         result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
         return result
 
     def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> None:
-        """As ``Client.publish_event`` for this run."""
+        """Same as ``Client.publish_event``, for this run."""
         event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
         self._connections.run(self._operations.publish_event(event))
 
     def cancel(self, reason: str | None = None) -> None:
-        """As ``Client.cancel_run`` for this run."""
+        """Same as ``Client.cancel_run``, for this run."""
         request = self._operations.new_request(self.run_key, "cancel", reason)
         self._connections.run(self._operations.request_end(request))
 
     def terminate(self, reason: str | None = None) -> None:
-        """As ``Client.terminate_run`` for this run."""
+        """Same as ``Client.terminate_run``, for this run."""
         request = self._operations.new_request(self.run_key, "terminate", reason)
         self._connections.run(self._operations.request_end(request))
 
     def retry(self) -> None:
-        """As ``Client.retry_run`` for this run."""
+        """Same as ``Client.retry_run``, for this run."""
         request = self._operations.new_request(self.run_key, "retry")
         self._connections.run(self._operations.request_retry(request))
 
 
 class AsyncHandle(Generic[OutputT]):
-    """As ``Handle``, for asyncio."""
+    """The asyncio counterpart of ``Handle``."""
 
     def __init__(
         self,
@@ -85,9 +87,9 @@ class AsyncHandle(Generic[OutputT]):
         results: AsyncResults,
     ) -> None:
         self.run_key = run_key
-        """As ``Handle.run_key``."""
+        """Same as ``Handle.run_key``."""
         self.is_new = is_new
-        """As ``Handle.is_new``."""
+        """Same as ``Handle.is_new``."""
         self._output_type = output_type
         self._codec = codec
         self._results = results
@@ -98,32 +100,32 @@ class AsyncHandle(Generic[OutputT]):
         return f"<{type(self).__name__} of run {self.run_key}>"
 
     async def info(self) -> RunInfo:
-        """As ``Handle.info``."""
+        """Same as ``Handle.info``."""
         return await self._connections.run(self._operations.run_info(self.run_key))
 
     async def result(self, timeout: timedelta | float | None = None) -> OutputT:
-        """As ``Handle.result``. Any number of tasks may wait at once: they share one connection."""
+        """Same as ``Handle.result``. Any number of tasks may wait at once; they share one connection."""
         limit = None if timeout is None else seconds("timeout", timeout)
         outcome = await self._results.outcome(self.run_key, limit)
         result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
         return result
 
     async def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> None:
-        """As ``Handle.publish_event``."""
+        """Same as ``Handle.publish_event``."""
         event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
         await self._connections.run(self._operations.publish_event(event))
 
     async def cancel(self, reason: str | None = None) -> None:
-        """As ``Handle.cancel``."""
+        """Same as ``Handle.cancel``."""
         request = self._operations.new_request(self.run_key, "cancel", reason)
         await self._connections.run(self._operations.request_end(request))
 
     async def terminate(self, reason: str | None = None) -> None:
-        """As ``Handle.terminate``."""
+        """Same as ``Handle.terminate``."""
         request = self._operations.new_request(self.run_key, "terminate", reason)
         await self._connections.run(self._operations.request_end(request))
 
     async def retry(self) -> None:
-        """As ``Handle.retry``."""
+        """Same as ``Handle.retry``."""
         request = self._operations.new_request(self.run_key, "retry")
         await self._connections.run(self._operations.request_retry(request))

@@ -1,7 +1,7 @@
 """Each operation of a client, written once for both colors, without I/O.
 
-What can be refused is refused by the methods that make a ``NewRun`` or ``NewEvent``, before any statement is run. The
-operations themselves may be run anew after a lost connection: all ids are chosen beforehand.
+Bad arguments are refused by the methods that make a ``NewRun`` or ``NewEvent``, before any statement is run. The
+operations themselves may be run again after a lost connection, because all ids are chosen beforehand.
 """
 
 from __future__ import annotations
@@ -55,27 +55,29 @@ class BeginOptions(TypedDict, total=False):
     """The keywords of ``begin`` and ``begin_tx``."""
 
     key: str | None
-    """Makes it idempotent for as long as the first run is kept: the same workflow and key give the same run, whatever
-    the other arguments."""
+    """Makes the call idempotent for as long as the first run is kept: the same workflow and key always give the same
+    run, whatever the other arguments are. ``None``, or not given: each call begins a run."""
     delay: timedelta | float | None
-    """Seconds after which it starts at the earliest, by the database's clock. Not with ``at``."""
+    """The run starts this many seconds from now at the earliest, by the database's clock. Cannot be combined with
+    ``at``."""
     at: datetime | None
-    """When it starts at the earliest, aware."""
+    """The earliest time at which the run starts; an aware datetime. Cannot be combined with ``delay``. If neither is
+    given, the run may start at once."""
     priority: int
-    """Higher goes first, -32768 to 32767; 0 if not given."""
+    """Runs with a higher priority start first; from -32768 to 32767, 0 if not given."""
     tags: Mapping[str, str] | None
-    """At most 64, for people to find the run by."""
+    """At most 64 names and values by which people can find the run."""
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """``is_new`` is False if a run of the same key existed already."""
+    """``is_new`` is False if a run with the same key already existed."""
 
     run_key: RunKey
     is_new: bool
 
 
 class Operations:
-    """Knows the codec and, once it has been read, the shard count."""
+    """Holds the codec and, once it has been read, the shard count."""
 
     def __init__(self, codec: Codec) -> None:
         check_codec(codec)
@@ -83,13 +85,13 @@ class Operations:
         self._shard_count: int | None = None
 
     def shard_count(self) -> Requests[int]:
-        """Asks the database the first time only. Raises ``SchemaError``."""
+        """Returns the shard count, asking the database only the first time. Raises ``SchemaError``."""
         if self._shard_count is None:
             self._shard_count = (yield from read_settings()).shard_count
         return self._shard_count
 
     def require_schema(self) -> Requests[None]:
-        """Raises ``SchemaError``, rather than leave it to a statement that misses its table."""
+        """Raises ``SchemaError``, rather than letting a later statement fail because its table is missing."""
         yield from self.shard_count()
 
     # begin
@@ -123,7 +125,7 @@ class Operations:
         )
 
     def new_runs(self, wf: Workflow[Any, Any], inputs: Iterable[object]) -> list[NewRun]:
-        """One run an input, in their order."""
+        """Makes one run per input, in the same order. Raises ``InvalidArgument`` or ``SerializationError``."""
         check_workflow(wf)
         try:
             numbered = list(enumerate(inputs))
@@ -142,16 +144,16 @@ class Operations:
 
     @operation
     def begin(self, run: NewRun) -> Requests[Begun]:
-        """Inserts the run and tells the workers."""
+        """Inserts the run and notifies the workers."""
         shard = yield from self._shard_value(run)
         is_new = yield from runs.begin_run(shard, run)
         yield from announce_runs(shard)
-        # Without a key only an earlier try of this very operation can have inserted it.
+        # Without a key, only an earlier try of this same operation can have inserted the run.
         return Begun(RunKey(shard, run.run_id), is_new or run.key is None)
 
     @operation
     def begin_many(self, new: Sequence[NewRun]) -> Requests[list[RunKey]]:
-        """Inserts all of them, a statement for each shard value and batch."""
+        """Inserts all the runs, one statement per shard value and batch, and notifies the workers."""
         count = yield from self.shard_count()
         by_shard: dict[str, list[NewRun]] = {}
         run_keys: list[RunKey] = []
@@ -169,7 +171,7 @@ class Operations:
     def _shard_value(self, run: NewRun) -> Requests[str]:
         count = yield from self.shard_count()
         while run.key is not None:
-            # The count may have been raised since the first run of this key was begun, and since we read it.
+            # The shard count may have been raised since the first run with this key was begun, and since we read it.
             earlier = {shard_value(run.workflow_name, run.run_id, former) for former in range(1, count + 1)}
             found = yield from runs.find_keyed_run(sorted(earlier), run.run_id)
             if found.shard_value is not None:
@@ -184,7 +186,7 @@ class Operations:
     def new_event(
         self, run_key: RunKey | str, name: str, payload: object, key: str | None, codec: Codec | None = None
     ) -> NewEvent:
-        """Checks all arguments; ``codec`` is that of the workflow, if it has one. Raises ``InvalidArgument`` or
+        """Checks all arguments; ``codec`` is the workflow's own codec, if it has one. Raises ``InvalidArgument`` or
         ``SerializationError``."""
         name = check_key("name", name)
         return NewEvent(
@@ -197,8 +199,8 @@ class Operations:
 
     @operation
     def publish_event(self, event: NewEvent) -> Requests[None]:
-        """Inserts the event and tells the workers; nothing if it is there already. Raises ``RunNotFound`` or
-        ``RunTerminal``."""
+        """Inserts the event and notifies the workers; does nothing if the event is already stored. Raises
+        ``RunNotFound`` or ``RunTerminal``."""
         yield from self.require_schema()
         for _ in range(_TRIES):
             if (yield from events.publish_event(event)):
@@ -212,7 +214,7 @@ class Operations:
                 return
             if found.status in TERMINAL:
                 raise RunTerminal(event.run_key, found.status)
-            # The run, or the end of a rival's transaction, became visible between the two statements.
+            # The run, or the outcome of a competing transaction, became visible between the two statements.
         raise RunNotFound(event.run_key)
 
     # requests
@@ -230,7 +232,7 @@ class Operations:
 
     @operation
     def request_end(self, request: NewEvent) -> Requests[None]:
-        """Asks for a cancel or a termination. Raises ``RunNotFound`` or ``RunNotCancellable``."""
+        """Requests a cancel or a termination. Raises ``RunNotFound`` or ``RunNotCancellable``."""
         try:
             yield from self.publish_event(request)
         except RunTerminal as ended:
@@ -238,7 +240,7 @@ class Operations:
 
     @operation
     def request_retry(self, request: NewEvent) -> Requests[None]:
-        """Asks for a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
+        """Requests a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
         yield from self.require_schema()
         if (yield from events.request_retry(request)):
             yield from announce_event(request.run_key.workflow_name_shard)
@@ -253,7 +255,7 @@ class Operations:
 
     @operation
     def run_info(self, run_key: RunKey) -> Requests[RunInfo]:
-        """Raises ``RunNotFound``."""
+        """Returns the current state of the run. Raises ``RunNotFound``."""
         yield from self.require_schema()
         info = yield from inspection.run_info(run_key)
         if info is None:
@@ -262,7 +264,8 @@ class Operations:
 
     @operation
     def run_output(self, run_key: RunKey, type: Any) -> Requests[Any]:
-        """Raises ``RunNotFound``, ``RunNotCompleted`` or ``DeserializationError``."""
+        """Returns the decoded output of a completed run. Raises ``RunNotFound``, ``RunNotCompleted`` or
+        ``DeserializationError``."""
         outcome = yield from self.outcome(run_key)
         if outcome.status != "completed":
             raise RunNotCompleted(run_key, outcome.status)
@@ -270,7 +273,7 @@ class Operations:
 
     @operation
     def outcome(self, run_key: RunKey) -> Requests[RunOutcome]:
-        """Raises ``RunNotFound``."""
+        """Returns the outcome of the run so far. Raises ``RunNotFound``."""
         yield from self.require_schema()
         shard, run_id = run_key.workflow_name_shard, run_key.run_id
         outcomes = yield from inspection.run_outcomes(shard, [run_id])
@@ -280,7 +283,8 @@ class Operations:
 
     @operation
     def outcomes(self, run_keys: Iterable[RunKey]) -> Requests[dict[RunKey, RunOutcome]]:
-        """Of many runs, a statement for each shard value; runs that do not exist are missing."""
+        """Returns the outcomes of many runs, using one statement per shard value. Runs that do not exist are missing
+        from the result."""
         yield from self.require_schema()
         by_shard: dict[str, list[str]] = {}
         for run_key in run_keys:
@@ -292,8 +296,8 @@ class Operations:
         return found
 
     def result(self, run_key: RunKey, outcome: RunOutcome, type: Any, codec: Codec | None = None) -> Any:
-        """The decoded output of a run that has ended; ``codec`` is that of the workflow, if it has one. Raises
-        ``RunFailed``, ``RunCancelled`` or ``DeserializationError``."""
+        """Returns the decoded output of a run that has ended; ``codec`` is the workflow's own codec, if it has one.
+        Raises ``RunFailed``, ``RunCancelled`` or ``DeserializationError``."""
         if outcome.status == "cancelled":
             raise RunCancelled(run_key, outcome.error.message if outcome.error else "no reason was given")
         if outcome.error is not None:
@@ -304,7 +308,7 @@ class Operations:
     def list_runs(
         self, workflow: Workflow[Any, Any] | str | None, status: Status | None, limit: int, before: RunKey | str | None
     ) -> Requests[list[Run]]:
-        """Raises ``InvalidArgument``, and ``RunNotFound`` if ``before`` is no run."""
+        """Lists runs, newest first. Raises ``InvalidArgument``, and ``RunNotFound`` if ``before`` does not exist."""
         limit = whole_number("limit", limit, 1, _MAX_LISTED)
         if status is not None:
             one_of("status", status, get_args(Status))
@@ -323,12 +327,12 @@ class Operations:
 
 
 def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
-    """The key, parsed where it is text. Raises ``InvalidArgument`` for what cannot name a run."""
+    """Returns the key, parsed if it is text. Raises ``InvalidArgument`` if it cannot identify a run."""
     rule = 'a RunKey or its text, which looks like "<workflow>_<shard>:<uuid>"'
     parts = (run_key.workflow_name_shard, run_key.run_id) if isinstance(run_key, RunKey) else (run_key,)
     try:
         parsed = RunKey.parse(":".join(instance(argument, part, str, rule) for part in parts))
-        # The shard value is a workflow's name, itself a valid key, and at most five characters more.
+        # A shard value is a workflow's name, itself a valid key, followed by at most five more characters.
         check_key(argument, parsed.workflow_name_shard.rpartition("_")[0])
     except ValueError:
         raise InvalidArgument(argument, run_key, rule) from None
@@ -336,7 +340,7 @@ def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
 
 
 def _tags(tags: Mapping[str, str]) -> str:
-    rule = f"at most {_MAX_TAGS} tags, each a str of at most {_MAX_TAG_BYTES} bytes without NUL under a key"
+    rule = f"a mapping of at most {_MAX_TAGS} names to str values of at most {_MAX_TAG_BYTES} bytes without NUL"
     if not isinstance(tags, Mapping) or len(tags) > _MAX_TAGS:
         raise InvalidArgument("tags", tags, rule)
     plain: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Waiting for runs to end: a notification tells of it, and asking now and then finds what no notification told."""
+"""Waits for runs to end. A notification announces an end; occasional polling finds ends that were not announced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ _ANSWER_SECONDS = 5.0
 
 
 class Results:
-    """Waits in the caller's thread, on a connection of the pool while there are enough, else by asking alone."""
+    """Waits in the caller's thread: by listening on a connection of the pool while enough are left, otherwise by
+    polling alone."""
 
     def __init__(self, connections: Connections, operations: Operations) -> None:
         self.connections = connections
@@ -40,7 +41,8 @@ class Results:
         self._channel = sql.Identifier(done_channel(connections.schema))
 
     def outcome(self, run_key: RunKey, timeout: float | None) -> RunOutcome:
-        """How the run ended. Raises ``RunNotFound``, and ``ResultTimeout`` after that many seconds."""
+        """Waits for the end of the run and returns its outcome. Raises ``RunNotFound``, and ``ResultTimeout`` after
+        ``timeout`` seconds; ``None`` waits indefinitely."""
         deadline = None if timeout is None else time.monotonic() + timeout
         pauses = _pauses()
         while True:
@@ -50,7 +52,7 @@ class Results:
                 remaining = _remaining(deadline)
                 if isinstance(error, PoolTimeout) or remaining <= 0:
                     raise
-                _logger.warning("waiting for %s goes on after a lost connection: %s", run_key, error)
+                _logger.warning("connection lost while waiting for run %s; still waiting: %s", run_key, error)
                 time.sleep(min(next(pauses), remaining))
 
     def _wait(
@@ -92,7 +94,7 @@ class Results:
             if not connection.closed:
                 connection.execute(sql.SQL("UNLISTEN {}").format(self._channel))
                 for _ in connection.notifies(timeout=0):
-                    pass  # what came meanwhile is nobody's
+                    pass  # nothing waits for the notifications that arrived meanwhile
 
 
 class _Waiter:
@@ -106,7 +108,7 @@ class _Waiter:
 
 
 class AsyncResults:
-    """One listening connection and one asking task, started with the first waiter, serve them all."""
+    """One listening connection and one polling task, started with the first waiter, serve all waiters."""
 
     def __init__(self, connections: AsyncConnections, operations: Operations) -> None:
         self.connections = connections
@@ -118,7 +120,7 @@ class AsyncResults:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def outcome(self, run_key: RunKey, timeout: float | None) -> RunOutcome:
-        """As ``Results.outcome``."""
+        """Same as ``Results.outcome``."""
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._keep_asking()), asyncio.create_task(self._keep_listening())]
         waiter = _Waiter(run_key, asyncio.get_running_loop().create_future())
@@ -128,7 +130,7 @@ class AsyncResults:
             async with asyncio.timeout(timeout):
                 return await waiter.future
         except TimeoutError:
-            # The answer may be under way, and the error shall name the status.
+            # The answer may be on its way, and the error must name the status.
             outcome = await self.connections.run(self.operations.outcome(run_key))
             if outcome.status in TERMINAL:
                 return outcome
@@ -137,7 +139,7 @@ class AsyncResults:
             self._forget(waiter)
 
     async def close(self) -> None:
-        """Those who still wait get a ``DurableError``."""
+        """Stops listening and polling. Callers that are still waiting get a ``DurableError``."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -169,7 +171,7 @@ class AsyncResults:
             if asked:
                 await self._ask(asked)
                 continue
-            # The overdue are gathered, so that a thousand waiters cost twenty statements a second at most.
+            # Overdue waiters are gathered, so that a thousand waiters cost at most twenty statements a second.
             now = time.monotonic()
             next_due = min((waiter.due for waiter in self._all()), default=None)
             if next_due is not None and next_due <= now:
@@ -190,7 +192,7 @@ class AsyncResults:
             outcomes = await self.connections.run(self.operations.outcomes(run_keys))
         except Exception as error:
             if isinstance(error, psycopg.OperationalError) and not isinstance(error, PoolTimeout):
-                _logger.warning("waiting for results goes on after a lost connection: %s", error)
+                _logger.warning("connection lost while waiting for results; still waiting: %s", error)
                 return
             for waiter in asked:
                 _fail(waiter, error)
@@ -209,10 +211,10 @@ class AsyncResults:
             try:
                 await self._listen()
             except psycopg.NotSupportedError as error:
-                _logger.debug("asking for results without listening: %s", error)
+                _logger.debug("polling for results instead of listening: %s", error)
                 return
             except (psycopg.Error, OSError) as error:
-                _logger.warning("listening for results stopped, asking continues: %s", error)
+                _logger.warning("listening for results stopped, polling continues: %s", error)
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
@@ -222,7 +224,7 @@ class AsyncResults:
             async with aclosing(arriving):
                 async for payload in arriving:
                     if payload is None:
-                        self._ask_now(self._all())  # what ended before is found by asking
+                        self._ask_now(self._all())  # polling finds the runs that ended before
                     else:
                         for run_id in payload.split(","):
                             self._ask_now(self._waiters.get(run_id, ()))

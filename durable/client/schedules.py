@@ -1,4 +1,4 @@
-"""Each operation on schedules, once, as a generator of statements; as ``operations``."""
+"""Each operation on schedules, written once for both colors, without I/O; see ``operations``."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ _NO_ANCHOR = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ScheduleInfo(msgspec.Struct, frozen=True):
-    """A schedule as it stands. Times are aware, by the database's clock.
+    """The current state of a schedule. Times are aware, by the database's clock.
 
-    ``schedule`` is its expression, ``jitter`` in seconds. ``problem`` is why it rests, if it cannot be read; scheduling
-    it anew mends that. ``next_tick_at`` is ``None`` if it never fires again or was just resumed; ``last_tick_at`` and
-    ``last_run`` are ``None`` until it has begun a run.
+    ``schedule`` is the text of its expression; ``jitter`` is in seconds; ``start`` and ``end`` are ``None`` if it has
+    no such bound. ``problem`` says why the schedule is suspended if it cannot be read, and is ``None`` otherwise;
+    scheduling it again resolves that. ``next_tick_at`` is ``None`` if the schedule never fires again or was just
+    resumed; ``last_tick_at`` and ``last_run`` are ``None`` until it has begun a run.
     """
 
     schedule_id: str
@@ -61,27 +62,29 @@ class ScheduleOptions(TypedDict, total=False):
     """The keywords of ``schedule`` and ``schedule_tx``."""
 
     run_now: bool
-    """Begins a run at once where the schedule is new; False if not given."""
+    """Whether to begin a run immediately if the schedule is new; False if not given."""
     timezone: str
-    """In which cron fields are meant, an IANA name; UTC if not given."""
+    """The time zone of the cron fields, as an IANA name; UTC if not given."""
     overlap: Overlap
-    """What a tick does while the run of the tick before has not ended: ``"allow"``, if not given, begins it beside
-    that, ``"skip"`` drops it, ``"cancel_other"`` cancels the other run, ``"buffer_one"`` lets one tick wait for it and
-    drops the rest."""
+    """What a tick does while the run of the previous tick has not ended. ``"allow"``, used if not given, begins its run
+    alongside the other; ``"skip"`` drops the tick; ``"cancel_other"`` cancels the other run; ``"buffer_one"`` lets one
+    tick wait for the other run to end and drops the rest."""
     catch_up: CatchUp
-    """What becomes of ticks that were missed because no worker looked: ``"one"``, if not given, begins the last of
-    them, ``"all"`` every one, at most 1,000, ``"skip"`` none that is more than a minute late."""
+    """What happens to ticks that were missed because no worker was looking. ``"one"``, used if not given, begins a run
+    for the last of them; ``"all"`` for every one, at most 1,000; ``"skip"`` for none that is more than a minute
+    late."""
     jitter: timedelta | float
-    """Each run is late by up to this many seconds, always the same for the same tick. Less than the time between two
-    ticks, or some are taken for missed."""
+    """Delays each run by up to this many seconds, always by the same amount for the same tick; 0 if not given. Should
+    be less than the time between two ticks, or some ticks will be treated as missed."""
     start: datetime | None
-    """No tick before it; aware."""
+    """There are no ticks before this time; an aware datetime. ``None``, or not given: no such bound."""
     end: datetime | None
-    """No tick after it; aware."""
+    """There are no ticks after this time; an aware datetime. ``None``, or not given: no such bound."""
 
 
 class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for, checked; the rest needs the database's clock. ``anchor`` of the timetable is none yet."""
+    """A request that has been checked; the rest needs the database's clock. The timetable's ``anchor`` is only a
+    placeholder until then."""
 
     schedule_id: str
     workflow_name: str
@@ -96,7 +99,7 @@ class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScheduleOperations:
-    """Shares the codec and the shard count with the other operations."""
+    """The operations on schedules. They share the codec and the shard count with the other operations."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
@@ -144,7 +147,8 @@ class ScheduleOperations:
 
     @operation
     def schedule(self, request: ScheduleRequest) -> Requests[bool]:
-        """Stores the schedule or changes it. Whether it is new. Raises ``InvalidArgument`` if it would never fire."""
+        """Stores or changes the schedule; answers whether it is new. Raises ``InvalidArgument`` if it would never
+        fire."""
         yield from self._operations.require_schema()
         now = yield from schedules.read_clock()
         found = yield from schedules.list_schedules(request.schedule_id)
@@ -181,7 +185,7 @@ class ScheduleOperations:
 
     @operation
     def pause(self, schedule_id: str) -> Requests[None]:
-        """Raises ``ScheduleNotFound``."""
+        """Pauses a schedule. Raises ``ScheduleNotFound``."""
         schedule_id = check_key("schedule_id", schedule_id)
         yield from self._operations.require_schema()
         if not (yield from schedules.pause_schedule(schedule_id)):
@@ -189,7 +193,7 @@ class ScheduleOperations:
 
     @operation
     def resume(self, schedule_id: str) -> Requests[None]:
-        """Raises ``ScheduleNotFound``."""
+        """Resumes a schedule. Raises ``ScheduleNotFound``."""
         schedule_id = check_key("schedule_id", schedule_id)
         yield from self._operations.require_schema()
         if not (yield from schedules.resume_schedule(schedule_id)):
@@ -197,24 +201,25 @@ class ScheduleOperations:
         yield from announce_schedule()
 
     def delete(self, schedule_id: str) -> Operation[None]:
-        """Raises ``ScheduleNotFound``."""
+        """Deletes a schedule. Raises ``ScheduleNotFound``."""
         return _Deletion(self._operations, check_key("schedule_id", schedule_id))
 
     @operation
     def statuses(self) -> Requests[list[ScheduleInfo]]:
-        """All, by id."""
+        """Returns all schedules, ordered by id."""
         yield from self._operations.require_schema()
         stored = yield from schedules.list_schedules()
         return [_status(one) for one in stored]
 
     @staticmethod
     def new_run_id() -> str:
-        """To be drawn before a run is begun, so that a begin whose answer was lost can be repeated."""
+        """Draws a run id. This must happen before the run is begun, so that a begin whose answer was lost can be
+        repeated."""
         return str(uuid7())
 
     @operation
     def trigger(self, schedule_id: str, run_id: str) -> Requests[RunKey]:
-        """Begins a run of that id now. Raises ``ScheduleNotFound``."""
+        """Begins a run with that id now. Raises ``ScheduleNotFound``."""
         stored = yield from self._stored(schedule_id)
         now = yield from schedules.read_clock()
         (run_key,) = yield from self._begin(stored, [(run_id, now)])
@@ -238,7 +243,8 @@ class ScheduleOperations:
         return [begun[run_id] for run_id in wanted]
 
     def _find(self, workflow_name: str, run_ids: list[str]) -> Requests[dict[str, RunKey]]:
-        """Runs that were begun before the shard count was raised lie where no insert would meet them."""
+        """Returns those of the runs that exist. Runs that were begun before the shard count was raised lie under shard
+        values where no insert would collide with them."""
         shards = shard_values(workflow_name, (yield from self._operations.shard_count()))
         found: dict[str, RunKey] = {}
         for first in range(0, len(run_ids), _IDS_A_LOOK):
@@ -270,8 +276,8 @@ class ScheduleOperations:
 
 
 class _Deletion:
-    """Remembers what an earlier run of it found: if the answer to that commit was lost, the schedule is gone, and yet
-    it was there."""
+    """Remembers what an earlier try of the same deletion found: if the answer to its commit was lost, the schedule is
+    gone by now although it did exist."""
 
     def __init__(self, operations: Operations, schedule_id: str) -> None:
         self._operations = operations

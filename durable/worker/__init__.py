@@ -9,13 +9,11 @@ part is one duty:
 - ``executions`` are the runs that are held here: those being executed, and the parked ones whose machine is kept. What
   happens to a single one is ``run/``.
 - ``journal`` writes what runs have recorded: everything that has gathered for a shard value since its last flush goes
-into
-  one transaction. There is no timer; while one flush is under way, the next one gathers.
+  into one transaction. There is no timer; while one flush is under way, the next one gathers.
 - ``lease`` is the right to the runs: a session lock and a heartbeat, kept by the thread, so that a blocked event loop
-is
-  reported and not taken for death. ``takeover`` looks after the runs of workers that show no sign of life.
+  is reported and not taken for death. ``takeover`` looks after the runs of workers that show no sign of life.
 - ``scheduler`` begins the runs of due schedules (``due_schedules``); ``listener`` receives hints.
-- ``database`` is the pools, ``clock`` the time that runs go by, ``callbacks`` how machines are stepped a few at a time.
+- ``database`` holds the pools, ``clock`` is the time that runs go by, and ``callbacks`` steps machines a few at a time.
 
 Invariants
     At most one worker's writes are accepted for a run. A claim raises the run's epoch, and every write names it; a
@@ -37,4 +35,4 @@ in here.
 from durable.worker.worker import Worker, WorkerStatus
 
 __all__ = ["Worker", "WorkerStatus"]
-"""What applications use of this package; it is exported by ``durable`` as well."""
+"""The part of this package that applications use; ``durable`` exports it as well."""

@@ -1,7 +1,7 @@
-"""Calls that step machines: made from the event loop and never inside a task, a few in each of its turns.
+"""Calls that step machines: made from the event loop, never inside a task, a few in each turn of the loop.
 
-Where hundreds of runs go on at once, the answers of the database would else wait until all had had their turn, and the
-database for its next statements.
+Otherwise, with hundreds of runs in progress, the database's answers would wait until all of them had had their turn,
+and the database would wait for its next statements.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Ts = TypeVarTuple("Ts")
 _Call: TypeAlias = tuple[Callable[..., None], tuple[object, ...]]
 
 _A_TURN = 32
-"""About a millisecond."""
+"""Calls in one turn of the event loop; they take about a millisecond."""
 
 
 class Callbacks:
-    """In the order in which they were asked for."""
+    """Makes calls in the order in which they were requested."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -28,7 +28,7 @@ class Callbacks:
         self._is_on = False
 
     def soon(self, call: Callable[[*Ts], None], *arguments: *Ts) -> None:
-        """Calls it in one of the next turns."""
+        """Makes the call in one of the next turns of the event loop."""
         self._calls.append((call, arguments))
         self._go_on()
 

@@ -1,7 +1,7 @@
 """The time that runs go by: sleeps, deadlines, timeouts, pauses between tries, and the worker's polls.
 
-A test kit replaces this clock in order to skip time. What guards against the real world, namely leases, takeovers,
-silent connections and the timeouts of steps, goes by the real one.
+A test kit replaces this clock in order to skip time. Whatever guards against the real world, namely leases, takeovers,
+silent connections and the timeouts of steps, goes by the real clock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Timer(Protocol):
     """A call that is due later."""
 
     def cancel(self) -> object:
-        """It will not be made; nothing happens if it has been."""
+        """Prevents the call; does nothing if it has already been made."""
         ...
 
 
@@ -26,7 +26,7 @@ class Clock:
     """The system's clock and the running event loop's timers."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment, never going backward."""
+        """Returns the seconds since some fixed moment; never goes backward."""
         return time.monotonic()
 
     def call_later(self, delay: float, call: Callable[[*Ts], object], *arguments: *Ts) -> Timer:
@@ -34,7 +34,7 @@ class Clock:
         return asyncio.get_running_loop().call_later(delay, call, *arguments)
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
-        """Waits until the event is set, but at most that many seconds. Returns whether it was set."""
+        """Waits until the event is set, but for at most that many seconds. Returns whether it was set."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as limit:

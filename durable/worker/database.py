@@ -26,26 +26,26 @@ Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[Any]]
 _ENGINE_CONNECTIONS = 4
 _TRANSACTION_CONNECTIONS = 10
 _RECONNECT_SECONDS = 2.0
-"""How long one attempt to reconnect goes on; the next statement starts the next attempt."""
+"""How long one attempt to reconnect may take; the next statement starts the next attempt."""
 _RENEW_SECONDS = 0.5
 _CLOSE_SECONDS = 0.5
 _CONNECT_SECONDS = 3
-"""The default of ``connect_timeout``: libpq's own is to wait for ever."""
+"""The default of ``connect_timeout``; libpq's own default is to wait forever."""
 
 PLANS = """
     SELECT pg_catalog.set_config('plan_cache_mode', CASE WHEN EXISTS (
         SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'
     ) THEN 'force_custom_plan' ELSE 'force_generic_plan' END, false);
     SET enable_seqscan = off; SET enable_mergejoin = off; SET enable_nestloop = off; SET jit = off"""
-"""Each of the engine's statements is best planned once and for all, over an index and with hash joins, whatever the
-statistics say and however many runs it is about. Left to itself, the planner takes half of a small statement's time;
-what it decides while the tables are small scans a whole shard value once they have grown, or joins 500 ids by 250,000
-comparisons. JIT would be tried for what cannot be joined otherwise, since that seems expensive. Citus has to know the
-shard value before it can plan anything but the simplest statements."""
+"""Each of the engine's statements is best planned once and for all, with an index and hash joins, whatever the
+statistics say and however many runs it concerns. Left to itself, the planner takes half the time of a small statement,
+and a plan that it chose while the tables were small scans a whole shard value once they have grown, or joins 500 ids by
+250,000 comparisons. JIT would be used for statements that can only be joined in a disabled way, since those seem
+expensive. Citus has to know the shard value before it can plan anything but the simplest statements."""
 
 
 class Database:
-    """The connections of one worker to one schema. Opens lazily, so that a worker can start before its database
+    """The connections of one worker to one schema. They open lazily, so that a worker can start before its database
     does."""
 
     def __init__(self, conninfo_or_pool: str | Pool, schema: str) -> None:
@@ -64,24 +64,25 @@ class Database:
         self._engine = _pool(self.conninfo, self.connect_options, _ENGINE_CONNECTIONS, self._prepare)
         self._own_pools = [self._engine, self._transactions] if self._owns_transactions else [self._engine]
         self.lock_key = secrets.randbits(63)
-        """Of this worker's session locks: the lease holds it as one number, all other connections share it as two."""
+        """The key of this worker's session locks. The lease holds the lock on the key as one number; all other
+        connections share the lock on the key as two numbers."""
         self._watch = Watch(self.ask, self._renew)
         self._renewals: set[asyncio.Task[None]] = set()
         self._renewed_at = float("-inf")
 
     @property
     def connect_options(self) -> dict[str, Any]:
-        """Keyword arguments for connections opened beside the pools."""
+        """Keyword arguments for connections opened outside the pools."""
         return {**self._options, "autocommit": True}
 
     async def connect(self) -> EngineConnection:
-        """A connection beside the pools, for the caller to close. It prepares nothing, so that it also works behind a
-        transaction pooler."""
+        """Opens a connection outside the pools, for the caller to close. It prepares no statements, so that it also
+        works behind a transaction pooler."""
         options: dict[str, Any] = {**self.connect_options, "prepare_threshold": None}
         return EngineConnection(await AsyncConnection.connect(self.conninfo, **options), self.schema)
 
     async def ask(self, operation: Operation[T]) -> T:
-        """Runs an operation on a connection of its own. Raises what psycopg raises if no answer comes in time."""
+        """Runs an operation on a connection of its own. Raises whatever psycopg raises if no answer comes in time."""
         connection = await self.connect()
         try:
             return await connection.answer(operation)
@@ -89,7 +90,8 @@ class Database:
             await connection.close()
 
     async def connect_as_worker(self) -> EngineConnection:
-        """As ``connect``, and recognizable as this worker's: whoever takes over from it ends what it does there."""
+        """Like ``connect``, but the connection is recognizable as this worker's: a worker that takes over from this one
+        ends what it is doing there."""
         connection = await self.connect()
         try:
             await self._meet_pooler(connection.psycopg)
@@ -99,7 +101,7 @@ class Database:
         return connection
 
     def hurry(self) -> None:
-        """The database answers again: looks at once which connections have fallen silent meanwhile."""
+        """Checks at once which connections have fallen silent, because the database answers again."""
         self._watch.hurry()
 
     async def open(self) -> None:
@@ -109,25 +111,26 @@ class Database:
             await self._transactions.open(wait=False)
 
     async def close(self) -> None:
-        """Closes what was opened here; a pool given by the caller stays open."""
+        """Closes what was opened here; a pool passed in by the caller stays open."""
         await asyncio.gather(*(pool.close(_CLOSE_SECONDS) for pool in self._own_pools))
 
     @asynccontextmanager
     async def engine(self) -> AsyncGenerator[EngineConnection]:
-        """A connection for the engine's operations."""
+        """Yields a connection for the engine's operations."""
         async with self._engine.connection() as connection:
             with self._watch.over(connection, is_ours=True):
                 try:
                     yield EngineConnection(connection, self.schema)
                 except psycopg.Error as error:
-                    # Its neighbours are broken as well, or lead to what is a standby by now.
+                    # Its neighbors are broken as well, or lead to a server that is a standby by now.
                     if connection.broken or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
                         self._renew()
                     raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[AsyncConnection[Any]]:
-        """A connection in an open transaction, committed at the end of the block and rolled back by an exception."""
+        """Yields a connection in an open transaction, which is committed at the end of the block and rolled back by an
+        exception."""
         async with self._transactions.connection() as connection:
             with self._watch.over(connection, is_ours=False):
                 async with connection.transaction():
@@ -136,11 +139,11 @@ class Database:
     async def _prepare(self, connection: AsyncConnection[Any]) -> None:
         await self._meet_pooler(connection)
         if self._watch.is_pooled:
-            return  # what is set for a session would be left to others; without prepared plans none grows stale
+            return  # session settings would leak to other clients, and without prepared plans none can go stale
         with answering(connection, _CONNECT_SECONDS):
-            # Limits set for a role are meant for its queries: a flush that is cut off would only be sent again.
+            # Limits set for a role are meant for its own queries; a flush that is cut off would only be sent again.
             await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
-            await connection.execute("SET idle_in_transaction_session_timeout = '10s'")  # ours never are for so long
+            await connection.execute("SET idle_in_transaction_session_timeout = '10s'")  # ours never idle that long
             await connection.execute(PLANS)
 
     async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
@@ -150,10 +153,10 @@ class Database:
             engine = EngineConnection(connection, self.schema)
             self._watch.is_pooled = await engine.run(is_pooled(connection.info.backend_pid))
             if self._watch.is_pooled:
-                connection.prepare_threshold = None  # the next transaction may be another session's
+                connection.prepare_threshold = None  # the next transaction may run in another session
             else:
                 await engine.run(share_lock(self.lock_key))
-                # The server, too, shall notice a line that is dead, and let go of what was locked over it.
+                # The server must also notice that a connection is dead, and release the locks it holds.
                 await connection.execute("SET tcp_keepalives_idle = 10")
                 await connection.execute("SET tcp_keepalives_interval = 5")
                 await connection.execute("SET tcp_keepalives_count = 3")

@@ -1,4 +1,4 @@
-"""Claims the runs of one workflow, over all its shard values, in batches as large as there are free places."""
+"""Claims the runs of one workflow, across all its shard values, in batches as large as the number of free places."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _MAX_CLAIMED = 500
 _MAX_GIVEN_UP = 1000
 _LOST_SECONDS = 1.0
 _COURTESY_SECONDS = 60.0
-"""For so long after its wake a run that was set aside here is left to others, whose code may match."""
+"""How long after its wake a run that was set aside here is left to other workers, whose code may match it."""
 _MIN_SECONDS = 0.005
-"""Seconds: a wake that is due but locked by another worker is not asked for more often than this."""
+"""The least pause before a wake that is due but locked by another worker is asked for again."""
 
 
 class Dispatcher:
@@ -75,21 +75,23 @@ class Dispatcher:
     # hints, from callbacks of the loop
 
     def poll(self) -> None:
-        """Look at everything at once."""
+        """Has everything looked at now."""
         self._to_claim.update(self._shard_values)
         self._to_route.update(self._shard_values)
         self._interval = self._poll_interval
         self._awake.set()
 
     def work_arrived(self, shard_value: str, *, is_event: bool) -> None:
-        """Something was committed for that shard value, of which it may be the first sign."""
+        """Notes that something was committed for that shard value. It may be the first sign that the shard value
+        exists."""
         self._know([shard_value])
         (self._to_route if is_event else self._to_claim).add(shard_value)
         self._interval = self._poll_interval
         self._awake.set()
 
     def place_freed(self, shard_value: str, wake_in: float | None) -> None:
-        """A run left; it wants to be claimed again in that many seconds."""
+        """Notes that a run left. ``wake_in`` is how many seconds from now it wants to be claimed again, ``None`` if it
+        need not be."""
         if wake_in is not None:
             self._note_wake(shard_value, wake_in)
         if self._to_claim or wake_in is not None:
@@ -99,11 +101,11 @@ class Dispatcher:
         self._asides.add(run_key.run_id, wake_in + _COURTESY_SECONDS)
 
     def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
-        """A run may be ours by its row, and is not executed here. It is given up; as a strike where that may be its own
-        doing."""
+        """Notes that a run may belong to this worker according to its row, although it is not executed here. It will be
+        given up, with a strike if the run itself may be the cause."""
         self._clock.call_later(_LOST_SECONDS, self._give_up, shard_value, is_strike)
 
-    def _give_up(self, shard_value: str, is_strike: bool) -> None:  # noqa: FBT001 - call_later knows no keywords
+    def _give_up(self, shard_value: str, is_strike: bool) -> None:  # noqa: FBT001 - call_later takes no keywords
         self._to_give_up[shard_value] = is_strike or self._to_give_up.get(shard_value, False)
         self._awake.set()
 
@@ -112,7 +114,7 @@ class Dispatcher:
         self._wakes[shard_value] = min(moment, self._wakes.get(shard_value, moment))
 
     def raise_shards(self, shard_values: Sequence[str]) -> None:
-        """There are more shard values now."""
+        """Notes that there are more shard values now."""
         self._know(shard_values)
         self.poll()
 
@@ -124,7 +126,7 @@ class Dispatcher:
     # the loop
 
     async def claim_one(self) -> bool:
-        """Claims at most one run, once, and returns when it has left this worker again."""
+        """Claims at most one run, and waits until it has left this worker again. Returns whether there was one."""
         for shard_value in list(self._shard_values):
             if await self._visit(shard_value, most=1):
                 await self._executions.becomes_idle()
@@ -132,7 +134,7 @@ class Dispatcher:
         return False
 
     async def run(self) -> None:
-        """Claims until cancelled. Outages of the database are waited out."""
+        """Claims runs until cancelled. Waits while the database is unavailable."""
         while True:
             self._awake.clear()
             try:
@@ -177,7 +179,7 @@ class Dispatcher:
             await self._each_by_itself(self._hand_over(), self.workflow.name)
         for shard_value in sorted(self._to_give_up):
             await self._each_by_itself(self._give_up_lost(shard_value), shard_value)
-        # Who was first is last: a crowd must not starve the others.
+        # The first one moves to the end: a crowded shard value must not starve the others.
         self._shard_values.append(self._shard_values.pop(0))
         for shard_value in list(self._shard_values):
             is_to_claim = shard_value in self._to_claim and self._executions.free_places(self.workflow) > 0
@@ -186,8 +188,8 @@ class Dispatcher:
         return found
 
     async def _each_by_itself(self, look: Awaitable[T], shard_value: str) -> T | None:
-        """A shard value that fails, its node may be down, is looked at later and holds up no other; where no connection
-        can be had at all, the others would fail as well."""
+        """Looks at one shard value. If that fails, for example because its node is down, it is looked at again later
+        and holds up no other. ``PoolTimeout`` is raised: if no connection can be had, the others would fail as well."""
         try:
             return await look
         except PoolTimeout:
@@ -199,7 +201,7 @@ class Dispatcher:
 
     def _report(self, what: str, error: Exception) -> None:
         if is_outage(error):
-            _logger.warning("claiming runs of %s waits for the database: %s", what, error, extra=self._extra)
+            _logger.warning("claiming runs of %s paused: database unavailable: %s", what, error, extra=self._extra)
         else:
             _logger.error("claiming runs of %s failed", what, exc_info=error, extra=self._extra)
 
@@ -212,7 +214,7 @@ class Dispatcher:
         """Returns whether runs were claimed."""
         limit = min(self._executions.free_places(self.workflow), most)
         is_routing = shard_value in self._to_route
-        # Before asking, because a hint that comes while the answer is under way may be about something newer.
+        # Before asking, because a hint that arrives while the answer is on its way may concern something newer.
         self._to_route.discard(shard_value)
         if limit > 0:
             self._to_claim.discard(shard_value)
@@ -229,7 +231,7 @@ class Dispatcher:
             async with self._database.engine() as connection:
                 visited = await connection.run(asked)
         except BaseException:
-            self.run_lost(shard_value, is_strike=False)  # claimed, perhaps, and not submitted
+            self.run_lost(shard_value, is_strike=False)  # runs may have been claimed, but were not submitted
             self._executions.visit_failed(shard_value, is_routing=is_routing)
             raise
         if visited.is_more_to_claim:
@@ -247,7 +249,8 @@ class Dispatcher:
         self.work_arrived(shard_value, is_event=True)
 
     async def _hand_over(self) -> None:
-        """Runs are due, and there is no place for them here: others may have some, and need not know."""
+        """Announces runs that are due although there is no free place for them here: other workers may have free places
+        without knowing of these runs."""
         now = self._clock.monotonic()
         if now - self._handed_over < self._poll_interval:
             return
@@ -260,7 +263,7 @@ class Dispatcher:
         is_strike = self._to_give_up.pop(shard_value)
         try:
             async with self._database.engine() as connection:
-                # Asked for here, between two claims: what is claimed and not yet submitted would seem lost.
+                # Looked up here, between two claims, because runs that are claimed but not submitted would seem lost.
                 held = self._executions.held_runs(self.workflow)
                 taken = await connection.run(
                     take_over(
@@ -280,4 +283,5 @@ class Dispatcher:
             self._give_up(shard_value, is_strike)
         for run_id in given_up:
             run_key = RunKey(shard_value, run_id)
-            _logger.error("run %s was given up by its own worker", run_key, extra={"run_key": str(run_key)})
+            extra = {"run_key": str(run_key)}
+            _logger.error("run %s was not being executed by the worker that owned it; gave it up", run_key, extra=extra)

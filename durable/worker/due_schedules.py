@@ -1,4 +1,4 @@
-"""The turn of each due schedule: its runs are begun and it is moved on, all in one transaction."""
+"""The turn of each due schedule: its runs are begun and it moves on to its next tick, all in one transaction."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TurnsFailed(Exception):
 @operation
 def take_turns(workflows: Sequence[str], limit: int, shard_count: Callable[[], int]) -> Requests[int]:
     """Takes the turns of up to ``limit`` due schedules of these workflows; answers how many there were. Raises
-    ``TurnsFailed`` for what fails once they are known."""
+    ``TurnsFailed`` if something fails once these schedules are known."""
     due: Sequence[DueSchedule]
     (due,) = yield from Begin([claim_schedules(workflows, limit)])
     if not due:
@@ -63,7 +63,7 @@ def take_turns(workflows: Sequence[str], limit: int, shard_count: Callable[[], i
 
 @operation
 def _find_active(due: Sequence[DueSchedule]) -> Requests[set[str]]:
-    """Keys of those runs, out of the last ones of these schedules, that have not ended."""
+    """Returns the keys of those last runs of these schedules that have not ended."""
     by_shard: dict[str, list[str]] = {}
     for schedule in due:
         key = None if schedule.overlap == "allow" else _last_run(schedule)
@@ -89,7 +89,7 @@ class _Taken(msgspec.Struct, frozen=True):
 
 
 class _Changes(msgspec.Struct, frozen=True):
-    """What the turns come to: what is written, and what is announced after the commit."""
+    """The result of the turns: what is written, and what is announced after the commit."""
 
     statements: list[Statement[Any]]
     announcements: list[Statement[None]]
@@ -156,7 +156,7 @@ def _moved(schedule: DueSchedule, turn: Turn, runs: Sequence[ScheduledRun]) -> M
 
 
 def _last_run(schedule: DueSchedule) -> RunKey | None:
-    """The run of the tick before; ``None`` also where the text that is stored names no run."""
+    """Returns the run of the previous tick; ``None`` also if the stored text does not name a run."""
     try:
         return None if schedule.last_run is None else RunKey.parse(schedule.last_run)
     except ValueError:

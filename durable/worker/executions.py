@@ -1,4 +1,4 @@
-"""The runs this worker holds: those it executes, and the parked ones whose machine is still at hand."""
+"""The runs that this worker holds: those it executes, and the parked ones whose machine is still in memory."""
 
 from __future__ import annotations
 
@@ -32,17 +32,19 @@ class Claimer(Protocol):
     """The dispatcher of a workflow, as its executions see it."""
 
     def place_freed(self, shard_value: str, wake_in: float | None) -> None:
-        """A run has left and wakes in that many seconds: 0, it can be claimed at once; ``None``, it need not be."""
+        """Notes that a run has left. It wakes in ``wake_in`` seconds: 0 means that it can be claimed at once, ``None``
+        that it need not be claimed."""
 
     def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
-        """The code here does not match the run that has left."""
+        """Notes that a run has left because the code here does not match it."""
 
     def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
-        """A run is no longer executed here, and nothing of that could be recorded."""
+        """Notes that a run is no longer executed here, and that none of this could be recorded."""
 
 
 class Executions:
-    """Keeps at most ``max_resident`` parked machines; the longest parked goes first and is replayed when needed."""
+    """Keeps at most ``max_resident`` parked machines; the one parked longest is dropped first, and its run is replayed
+    when needed."""
 
     def __init__(
         self,
@@ -81,26 +83,26 @@ class Executions:
     # for the dispatcher
 
     def free_places(self, workflow: Workflow[Any, Any]) -> int:
-        """How many more runs of that workflow may be executed now."""
+        """Returns how many more runs of that workflow may be executed now."""
         return workflow.concurrency - self._load.get(workflow.name, 0)
 
     @property
     def active_runs(self) -> int:
-        """How many runs are being executed."""
+        """The number of runs being executed."""
         return len(self._active)
 
     @property
     def resident_runs(self) -> int:
-        """How many parked runs are kept in memory."""
+        """The number of parked runs kept in memory."""
         return len(self._resident)
 
     def held_runs(self, workflow: Workflow[Any, Any]) -> list[str]:
-        """Ids of the runs of that workflow that are being executed."""
+        """Returns the ids of the runs of that workflow that are being executed."""
         return [run_id for run_id, execution in self._active.items() if execution.workflow is workflow]
 
     def hold(self, claimed: ClaimedRun) -> bool:
-        """Keeps the machine of that run at hand until it is submitted, or dropped. ``False``: it is not at hand, or
-        somebody else has touched the run since it was parked."""
+        """Keeps the machine of that run until the run is submitted or the machine is dropped. Returns ``False`` if
+        there is no such machine, or if another worker has touched the run since it was parked."""
         parked = self._resident.get(claimed.run_id)
         if parked is None or parked.attempt.claimed.epoch != claimed.epoch - 1:
             return False
@@ -108,9 +110,9 @@ class Executions:
         return True
 
     def visit_failed(self, shard_value: str, *, is_routing: bool) -> None:
-        """Runs of that shard value may have been claimed without being submitted, so machines held for them are
-        dropped; and events may have been routed without being delivered, so the runs that are executed here look for
-        them."""
+        """Cleans up after a visit that failed. Runs of that shard value may have been claimed without being submitted,
+        so machines held for them are dropped; and events may have been routed without being delivered, so the runs
+        being executed here look for them."""
         for run_id in [held for held, one in self._held.items() if one.run_key.workflow_name_shard == shard_value]:
             self._held.pop(run_id).close()
         if is_routing:
@@ -128,7 +130,7 @@ class Executions:
                 superseded.abandon()
             parked = self._held.pop(claimed.run_id, None) or self._resident.pop(claimed.run_id, None)
             if parked is None and comeback is not None and comeback.history is None:
-                # All machines were dropped meanwhile. Without its history it would be executed anew, steps and all.
+                # All machines were dropped meanwhile. Without its history, the run would execute its steps again.
                 self._claimer_of(workflow.name).run_lost(shard_value, is_strike=False)
                 continue
             self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
@@ -146,7 +148,7 @@ class Executions:
             self._callbacks.soon(execution.begin, comeback.wake if comeback else None)
 
     def deliver(self, event: Event) -> None:
-        """Hands an event to its run, if that is being executed here."""
+        """Hands an event to its run, if that run is being executed here."""
         self._callbacks.soon(self._deliver, event)
 
     def _deliver(self, event: Event) -> None:
@@ -200,7 +202,7 @@ class Executions:
     # for the worker
 
     async def drain(self, patience: float) -> None:
-        """Lets steps finish or runs park, for that many seconds; then hands back what is left."""
+        """Lets steps finish or runs park for that many seconds, then hands back the runs that are left."""
         self._is_draining = True
         self._journal.is_leaving = True
         self._stopping.set()
@@ -210,7 +212,7 @@ class Executions:
             async with asyncio.timeout(patience):
                 await self._idle.wait()
                 return
-        _logger.warning("%d runs are interrupted: their steps did not finish within %g s", len(self._active), patience)
+        _logger.warning("interrupting %d runs: their steps did not finish within %g s", len(self._active), patience)
         for execution in list(self._active.values()):
             self._callbacks.soon(execution.interrupt)
 
@@ -219,7 +221,8 @@ class Executions:
         await self._idle.wait()
 
     def abandon_all(self) -> None:
-        """Gives up every run: they belong to others. Call it from a callback of the loop."""
+        """Abandons every run, because they belong to other workers now. Must be called from a callback of the event
+        loop."""
         for execution in list(self._active.values()):
             execution.abandon()
         for execution in (*self._resident.values(), *self._held.values()):
@@ -228,6 +231,6 @@ class Executions:
         self._held.clear()
 
     def close(self) -> None:
-        """Drops all machines. A sync step that still runs keeps its thread until it returns."""
+        """Drops all machines. A sync step that is still running keeps its thread until it returns."""
         self.abandon_all()
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Group commit: what runs record is written together, one transaction a flush and shard value."""
+"""Group commit: what runs record is written together, in one transaction per flush and shard value."""
 
 from __future__ import annotations
 
@@ -22,36 +22,38 @@ from durable.worker.tasks import cancel_and_wait
 _logger = logging.getLogger("durable.worker")
 
 _MAX_RECORDS = 1000
-"""In one flush: bounds its locks and its latency."""
+"""Records in one flush. This bounds the locks it holds and its latency."""
 _FEW_RECORDS = 64
 _FLUSHES_AT_ONCE = 2
-"""The second once as many records wait as the first has: what one flush has written goes on here while the database
-writes the other. With all in one, worker and database would take turns in waiting; with many small ones, what a flush
-costs however small it is would count for more."""
+"""The second flush starts once as many records are waiting as the first one has: the runs that one flush has written
+continue here while the database writes the other. With everything in one flush, the worker and the database would take
+turns waiting; with many small flushes, the fixed cost of each would weigh more."""
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 class Recorder(Protocol):
-    """A run with something to write."""
+    """A run that has something to write."""
 
     def take_record(self) -> Record:
-        """What has gathered since the last call."""
+        """Returns what has gathered since the last call."""
         ...
 
     def flushed(self, written: Written) -> None:
-        """Called from the event loop when the record is durable, or was refused."""
+        """Called from the event loop once the record is durable, or was refused."""
         ...
 
 
 class Journal:
-    """One lane for each shard value: while one flush is under way the next one gathers. No timers when idle."""
+    """Has one lane for each shard value: while one flush is under way, the next one gathers. There are no timers when
+    idle."""
 
     def __init__(self, database: Database, callbacks: Callbacks, worker_id: Callable[[], str]) -> None:
         self._database = database
         self._callbacks = callbacks
         self._worker_id = worker_id
         self.is_leaving = False
-        """Whether what is left to wake has to be told to the other workers, because this one stops."""
+        """Whether the other workers must be notified of runs that are left to wake later, because this worker is
+        stopping."""
         self._lanes: dict[str, _Lane] = {}
 
     def mark(self, shard_value: str, recorder: Recorder) -> None:
@@ -67,7 +69,7 @@ class Journal:
             await asyncio.wait(busy)
 
     async def close(self) -> None:
-        """Gives up what cannot be written: its runs go on elsewhere."""
+        """Abandons what cannot be written; its runs continue on other workers."""
         await cancel_and_wait([task for lane in self._lanes.values() for task in lane.tasks])
 
 
@@ -108,7 +110,7 @@ class _Lane:
                 for recorder, written in zip(recorders, await self._write(records), strict=True):
                     self._callbacks.soon(recorder.flushed, written)
         finally:
-            # Not by a callback of the task: what is marked before that came would wait for a flush that has ended.
+            # Not in a callback of the task: what is marked before it is called would wait for a flush that has ended.
             self.tasks -= {asyncio.current_task()}
 
     async def _write(
@@ -125,7 +127,7 @@ class _Lane:
                     return await self._isolate(records, error, is_repeat=is_repeat or failures > 0)
                 delay = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
                 failures += 1
-                _logger.warning("flush of %s failed, again in %s s: %s", self._shard_value, delay, error)
+                _logger.warning("flush of %s failed, retrying in %g s: %s", self._shard_value, delay, error)
                 await asyncio.sleep(delay)
 
     async def _attempt(self, records: Sequence[Record], *, is_repeat: bool) -> list[Written]:
@@ -141,14 +143,15 @@ class _Lane:
             )
 
     async def _isolate(self, records: Sequence[Record], error: Exception, *, is_repeat: bool) -> list[Written]:
-        """One record spoils the batch: each half by itself, down to the culprit, whose run fails with the reason."""
+        """Writes a batch that one record spoils: each half separately, down to the culprit, whose run fails with the
+        reason."""
         if len(records) > 1:
             middle = len(records) // 2
             halves = (records[:middle], records[middle:])
             return [written for half in halves for written in await self._write(half, is_repeat=is_repeat)]
         (record,) = records
         run_key = f"{self._shard_value}:{record.run_id}"
-        # Not the details that Postgres adds: they repeat the row, payloads included.
+        # Without the details that Postgres adds, because they repeat the row, payloads included.
         reason = error.diag.message_primary if isinstance(error, psycopg.Error) else error
         _logger.error("run %s cannot record what it did: %s", run_key, reason, extra={"run_key": run_key})
         ending = Settle(status="failed", error=error_info(error).text)

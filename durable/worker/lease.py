@@ -1,8 +1,9 @@
-"""The worker's right to its runs: a session lock and a heartbeat, kept by a thread of its own.
+"""A worker's right to its runs: a session lock and a heartbeat, kept by a thread of its own.
 
-A thread, with a loop and a connection of its own, so that a blocked event loop is reported and not declared dead, and a
-busy pool holds up no heartbeat. The same thread looks after the others, over another connection. A worker that reaches
-nobody for its lease gives its runs up, just before the others may take them.
+The thread has its own event loop and its own connection, so that a blocked main event loop is reported rather than
+taken for a dead worker, and so that a busy pool does not hold up the heartbeat. The same thread looks after the other
+workers, over another connection. A worker that cannot reach the database within its lease abandons its runs, just
+before the other workers may take them.
 """
 
 from __future__ import annotations
@@ -36,14 +37,16 @@ _BEAT_SECONDS = 1.0
 _BEATS_A_LEASE = 3
 _RECONNECT_SECONDS = 0.1
 _TAKEOVER_SECONDS = 1.0
-"""No heartbeat waits for a takeover: with the shortest leases it may take longer for its answers."""
+"""The least time that an answer may take in a takeover. No heartbeat waits for a takeover, so with the shortest leases
+its answers may take longer than those to heartbeats."""
 _FAREWELL_SECONDS = 5.0
 _BLOCKED_SECONDS = 5.0
 
 
 class Lease:
-    """``worker_id`` is new in each process and each time the lease was lost; ``lost`` is then called in the loop,
-    ``raised`` when the shard count was raised, and ``reached`` when the database answers over a new connection."""
+    """``worker_id`` is new in each process and each time the lease was lost. Called in the worker's event loop:
+    ``lost`` when the lease was lost, ``raised`` when the shard count was raised, and ``reached`` when the database
+    answers over a new connection."""
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class Lease:
         self._lease = lease
         self._beat_seconds = min(_BEAT_SECONDS, lease / _BEATS_A_LEASE)
         self._patience = min(lease / _BEATS_A_LEASE, ANSWER_SECONDS)
-        """For one attempt to be heard, in seconds; it must leave time for another."""
+        """Seconds that one attempt to be heard may take; this must leave time for another attempt."""
         self._lost = lost
         self._raised = raised
         self._reached = reached
@@ -92,7 +95,7 @@ class Lease:
         self._thread = threading.Thread(target=self._run, name="durable-lease", daemon=True)
 
     async def start(self) -> None:
-        """Returns once the worker is registered, however long the database takes. Raises what ended the thread."""
+        """Returns once the worker is registered, however long the database takes. Raises whatever ended the thread."""
         self._thread.start()
         registering = asyncio.create_task(self._registered.wait())
         defect = asyncio.create_task(self.hold())
@@ -105,26 +108,28 @@ class Lease:
             defect.cancel()
 
     async def hold(self) -> None:
-        """Until it is cancelled. Raises what has ended the thread, should anything but ``stop`` do so: by a defect."""
+        """Waits until cancelled. Raises whatever ended the thread if anything other than ``stop`` did, which is a
+        defect."""
         await asyncio.shield(self._defect)
 
     @property
     def is_held(self) -> bool:
-        """Whether the last heartbeat is younger than the lease, by this machine's own clock."""
+        """Returns whether the last heartbeat is younger than the lease, by this machine's own clock."""
         return time.monotonic() - self._last_beat < self._lease
 
     @property
     def is_in_touch(self) -> bool:
-        """Whether the database has answered just now."""
+        """Returns whether the database has answered recently."""
         return time.monotonic() - self._last_beat < self._beat_seconds + ANSWER_SECONDS
 
     def announce_departure(self) -> None:
-        """With the next heartbeat: nothing more is claimed here, and the others must see to what wakes."""
+        """Announces with the next heartbeat that nothing more is claimed here, so that the other workers must handle
+        the runs that wake."""
         self._is_departure_due = True
 
     def stop(self) -> None:
-        """Gives the lease back; returns when the thread has ended, at once where the database does not answer."""
-        with suppress(RuntimeError):  # the loop of the thread is closed: it has ended
+        """Gives the lease back. Returns when the thread has ended, which is at once if the database does not answer."""
+        with suppress(RuntimeError):  # the thread's loop is closed: the thread has ended
             self._own_loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
@@ -135,7 +140,7 @@ class Lease:
             with asyncio.Runner(loop_factory=lambda: self._own_loop) as runner:
                 runner.run(self._live())
         except BaseException as error:
-            self._loop.call_soon_threadsafe(self._ended_by, error)  # it is raised there
+            self._loop.call_soon_threadsafe(self._ended_by, error)  # the error is raised there
 
     def _ended_by(self, defect: BaseException) -> None:
         self._lost()
@@ -157,12 +162,12 @@ class Lease:
         while not self._stopping.is_set():
             try:
                 await self._connect_and_keep()
-            except (psycopg.Error, OSError) as error:  # of them TimeoutError
-                _logger.warning("the lease waits for the database: %s", str(error) or "no answer in time")
+            except (psycopg.Error, OSError) as error:  # a TimeoutError is an OSError
+                _logger.warning("heartbeat paused: database unavailable: %s", str(error) or "no answer in time")
                 await self._pause(_RECONNECT_SECONDS)
 
     async def _connect_and_keep(self) -> None:
-        # An attempt begun while the network is silent gets no answer afterwards either.
+        # An attempt that began while the network was silent gets no answer afterwards either.
         async with asyncio.timeout(self._patience):
             connection = await self._database.connect()
         try:
@@ -186,7 +191,7 @@ class Lease:
                 await connection.answer(announce_departure())
             self._others.suspect(heard.suspects)
             await self._pause(min(SECOND_LOOK_SECONDS, self._beat_seconds) if heard.suspects else self._beat_seconds)
-        # What a cancelled claim left behind goes on at once, and not as an orphan.
+        # Runs that a cancelled claim left behind continue at once, rather than later as orphans.
         self._others.give_up(self.worker_id)
         await self._others.given_up()
 
@@ -195,7 +200,7 @@ class Lease:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    # the right to the own runs
+    # the right to this worker's own runs
 
     async def _lock(self, connection: EngineConnection) -> None:
         if self._is_lock_possible:
@@ -232,17 +237,20 @@ class Lease:
 
     def _expire(self) -> None:
         extra = {"worker_id": self.worker_id}
-        _logger.error("worker %s reached nobody for its lease: it gives its runs up", self.worker_id, extra=extra)
+        _logger.error(
+            "worker %s could not reach the database within its lease; abandoning its runs", self.worker_id, extra=extra
+        )
         self._has_expired = True
         self._loop.call_soon_threadsafe(self._lost)
 
     async def _take_new_identity(self, connection: EngineConnection) -> None:
         extra = {"worker_id": self.worker_id}
-        _logger.error("worker %s lost its lease: its runs belong to others now", self.worker_id, extra=extra)
+        _logger.error("worker %s lost its lease; its runs belong to other workers now", self.worker_id, extra=extra)
         await self._lock(connection)
         await self._register(connection, self._next_id)
-        # Only now: what is claimed under a name that the others do not know is an orphan's. And under the same name
-        # again, should the answer be lost: its row would seem to be another worker, whose sessions are ours.
+        # The new id is used only now, because runs claimed under an id that the other workers do not know are orphans.
+        # If the answer is lost, the same id is registered again: otherwise its row would look like another worker's,
+        # one whose sessions are this worker's own.
         former, self.worker_id, self._next_id = self.worker_id, self._next_id, str(uuid4())
         self._has_expired = False
         self._renewed(self._own_loop.time())
@@ -262,7 +270,8 @@ class Lease:
             self._blocked_limit = 2 * blocked
             frame = sys._current_frames().get(self._loop_thread)
             stack = "".join(traceback.format_stack(frame)) if frame else "(no stack)"
-            _logger.error("the event loop is blocked since %.1f s; put blocking calls in steps:\n%s", blocked, stack)
+            message = "the event loop has been blocked for %.1f s; move blocking calls into steps:\n%s"
+            _logger.error(message, blocked, stack)
 
     def _see_loop(self) -> None:
         self._asked_loop = None

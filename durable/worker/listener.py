@@ -1,4 +1,4 @@
-"""Listens for work that others announce."""
+"""Listens for announcements of work."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _POOLED_SECONDS = 3600.0
 
 
 class Listener:
-    """Holds one connection that listens. ``caught_up`` is called after each (re)connection: what was announced
-    before is to be found by polling. ``notified`` gets each payload."""
+    """Holds one connection that listens. ``caught_up`` is called after each (re)connection, because whatever was
+    announced before must be found by polling. ``notified`` is called with each payload."""
 
     def __init__(
         self, database: Database, channel: str, *, caught_up: Callable[[], None], notified: Callable[[str], None]
@@ -43,7 +43,7 @@ class Listener:
                 _logger.warning("polling instead of listening: %s", error)
                 pause = _POOLED_SECONDS
             except (psycopg.Error, OSError) as error:
-                _logger.warning("listening stopped, polling goes on: %s", error)
+                _logger.warning("listening stopped, polling continues: %s", error)
             finally:
                 self.is_connected = False
             await asyncio.sleep(pause)

@@ -19,14 +19,14 @@ _logger = logging.getLogger("durable.worker")
 
 _MAX_DUE = 500
 _MAX_PAUSE_SECONDS = 15.0
-"""A schedule that was written by hand, or while nobody listened, is found at most this late."""
+"""A schedule that was written by hand, or while no worker was listening, is found at most this late."""
 _POSTPONE_SECONDS = 5.0
 _MIN_PAUSE_SECONDS = 0.05
 _RETRY_SECONDS = 0.5
 
 
 class Scheduler:
-    """One in each worker, for the schedules of its workflows; any number of them share the work."""
+    """Each worker has one, for the schedules of its workflows; any number of them share the work."""
 
     def __init__(
         self, database: Database, workflows: Sequence[str], shard_count: Callable[[], int], clock: Clock
@@ -86,7 +86,7 @@ class Scheduler:
             (schedule_id,) = failed.schedule_ids
             extra = {"schedule_id": schedule_id}
             _logger.warning(
-                "schedule %r is tried again in %g s: %s", schedule_id, _POSTPONE_SECONDS, failed.error, extra=extra
+                "schedule %r failed, retrying in %g s: %s", schedule_id, _POSTPONE_SECONDS, failed.error, extra=extra
             )
             await connection.run(postpone_schedule(schedule_id, _POSTPONE_SECONDS))
             return True

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 
 class stop_signals:
-    """Takes SIGTERM and SIGINT while it is entered, where that is possible: in the main thread."""
+    """Handles SIGTERM and SIGINT while it is entered, if that is possible, which is only in the main thread."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop

@@ -1,6 +1,8 @@
-"""Looks after other workers: who has lost its lock for good, or has not beaten for its lease, loses its runs.
+"""Looks after other workers: one that has lost its lock for good, or has sent no heartbeat for the length of its lease,
+loses its runs.
 
-Beside the heartbeats, over a connection of its own: no heartbeat waits behind the many round trips of a takeover.
+This happens alongside the heartbeats, over a separate connection, so that no heartbeat waits behind the many round
+trips of a takeover.
 """
 
 from __future__ import annotations
@@ -25,18 +27,18 @@ from durable.worker.database import Database
 _logger = logging.getLogger("durable.worker")
 
 SECOND_LOOK_SECONDS = 0.4
-"""A lock that is missing at two looks this far apart is gone for good; a reconnecting worker takes it back sooner."""
+"""A lock found missing twice, this far apart, is gone for good; a reconnecting worker takes its lock back sooner."""
 _MAX_PAUSE_SECONDS = 20.0
 _ORPHANS_SECONDS = 20.0
 _TAKEOVER_SECONDS = 10.0
 _RECONNECT_SECONDS = 0.1
 _MAX_ASKED = 500
 _MAX_TAKEN_OVER = 1000
-"""At once; half as many where that took too long, and more again where it did not."""
+"""Runs taken over at once: half as many after a try that took too long, and more again after one that did not."""
 
 
 class Takeover:
-    """``patience``: how long one answer may take, in seconds."""
+    """``patience`` is how long one answer may take, in seconds."""
 
     def __init__(
         self,
@@ -62,7 +64,8 @@ class Takeover:
         self._next_orphans = time.monotonic() + random.uniform(0, _ORPHANS_SECONDS)
 
     def suspect(self, suspects: Sequence[Suspect]) -> None:
-        """Tells who is suspect now, after each heartbeat; who is so for long enough is taken over from."""
+        """Called after each heartbeat with the workers that are suspect now. One that stays suspect for long enough
+        loses its runs."""
         now = time.monotonic()
         self._suspects = suspects
         self._sightings = {suspect.worker_id: self._sightings.get(suspect.worker_id, now) for suspect in suspects}
@@ -70,24 +73,24 @@ class Takeover:
         self._has_work.set()
 
     def give_up(self, worker_id: str) -> None:
-        """Frees what is left under a name that this worker had; not as an orphan, and no strike."""
+        """Frees the runs left under an id that this worker had before; not as orphans, and without a strike."""
         self._former.append(worker_id)
         self._has_given_up.clear()
         self._has_work.set()
 
     async def given_up(self) -> None:
-        """Waits until what was to be given up is free."""
+        """Waits until all runs that were to be given up are free."""
         await self._has_given_up.wait()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Takes over from suspects and adopts orphans until cancelled."""
         while True:
             try:
                 await self._connect_and_look()
-            except (psycopg.Error, OSError) as error:  # of them TimeoutError
-                self._suspects = ()  # who was suspect may be well by now: the next heartbeat tells
+            except (psycopg.Error, OSError) as error:  # a TimeoutError is an OSError
+                self._suspects = ()  # they may have recovered by now; the next heartbeat will tell
                 self._has_work.set()
-                _logger.warning("what others leave waits for the database: %s", str(error) or "no answer in time")
+                _logger.warning("takeover paused: database unavailable: %s", str(error) or "no answer in time")
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _connect_and_look(self) -> None:
@@ -116,8 +119,8 @@ class Takeover:
     async def _free_runs(
         self, connection: EngineConnection, worker_id: str, workflows: Sequence[str], *, is_strike: bool
     ) -> bool:
-        """Frees the runs of a worker and forgets it. Returns whether some are left, locked by a transaction that it
-        began or on a node that is down: then it stays known, and suspect."""
+        """Frees the runs of a worker and removes the worker. Returns whether some runs are left, because a transaction
+        that it began has locked them or because their node is down; the worker then stays registered, and suspect."""
         are_left = False
         for shard_value in await self._owned(connection, worker_id, workflows):
             try:
@@ -133,7 +136,7 @@ class Takeover:
         return are_left
 
     async def _owned(self, connection: EngineConnection, worker_id: str, workflows: Sequence[str]) -> list[str]:
-        """The shard values on which that worker owns runs."""
+        """Returns the shard values on which that worker owns runs."""
         asked = [shard for workflow in workflows for shard in shard_values(workflow, self._shard_count())]
         owned: list[str] = []
         for first in range(0, len(asked), _MAX_ASKED):
@@ -146,7 +149,7 @@ class Takeover:
     async def _suspect(self, connection: EngineConnection, suspect: Suspect) -> None:
         seen = self._sightings.get(suspect.worker_id)
         if seen is None or suspect.worker_id in self._former:
-            return  # it has shown life while others were looked after; or it was this worker itself
+            return  # it has shown life while others were being looked after, or it was this worker itself
         now = time.monotonic()
         pause = self._pauses.get(suspect.worker_id, 0.0 if suspect.is_stale else SECOND_LOOK_SECONDS)
         if now - seen >= pause and await self._bury(connection, suspect):
@@ -155,12 +158,12 @@ class Takeover:
 
     async def _bury(self, connection: EngineConnection, dead: Suspect) -> bool:
         extra = {"worker_id": dead.worker_id}
-        _logger.warning("worker %s is dead: its runs are taken over", dead.worker_id, extra=extra)
+        _logger.warning("worker %s is dead; taking over its runs", dead.worker_id, extra=extra)
         if dead.lock_key not in (None, self._database.lock_key):
             try:
                 await connection.answer(end_sessions(dead.lock_key))
             except psycopg.errors.InsufficientPrivilege as error:
-                _logger.warning("the sessions of worker %s go on: %s", dead.worker_id, error, extra=extra)
+                _logger.warning("could not end the sessions of worker %s: %s", dead.worker_id, error, extra=extra)
         return await self._free_runs(connection, dead.worker_id, dead.workflows, is_strike=True)
 
     async def _adopt_orphans(self, connection: EngineConnection) -> None:
@@ -170,13 +173,14 @@ class Takeover:
                     await self._take_over(connection, shard_value, owner, is_strike=True)
 
     async def _take_over(self, connection: EngineConnection, shard_value: str, owner: str, *, is_strike: bool) -> bool:
-        """Returns whether runs are left that could not be had."""
+        """Takes over the runs of ``owner`` on that shard value. Returns whether runs are left that could not be
+        taken."""
         extra = {"worker_id": owner, "shard_value": shard_value}
         while True:
             batch = self._batch
             taken = await self._take_over_batch(connection, shard_value, owner, is_strike=is_strike)
             for run_id in taken.failed:
-                _logger.error("run %s:%s is failed: CrashLoop", shard_value, run_id, extra=extra)
+                _logger.error("run %s:%s failed: CrashLoop", shard_value, run_id, extra=extra)
             if taken.queued:
                 level = logging.WARNING if is_strike else logging.INFO
                 _logger.log(level, "%d runs of %s are free again", len(taken.queued), shard_value, extra=extra)
@@ -186,7 +190,7 @@ class Takeover:
     async def _take_over_batch(
         self, connection: EngineConnection, shard_value: str, owner: str, *, is_strike: bool
     ) -> TakenOver:
-        before, self._batch = self._batch, max(1, self._batch // 2)  # for the next try, should this one be cut off
+        before, self._batch = self._batch, max(1, self._batch // 2)  # for the next try, in case this one is cut off
         taking = take_over(shard_value, owner, before, max_strikes=self._max_strikes, is_strike=is_strike)
         taken = await connection.answer(taking, self._patience)
         self._batch = min(before + before // 8 + 1, _MAX_TAKEN_OVER) if taken.count == before else before

@@ -1,4 +1,4 @@
-"""Tasks that are cancelled and waited for."""
+"""Cancels tasks and waits for them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ _CANCEL_SECONDS = 0.2
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels them until they have ended. More than once, where need be: psycopg answers a first cancel by asking the
-    server to cancel the statement, for up to ten seconds where the network is silent, and a second by hanging up."""
+    """Cancels the tasks until they have ended, more than once if necessary: psycopg responds to a first cancel by
+    asking the server to cancel the statement, for up to ten seconds if the network is silent, and to a second one by
+    closing the connection."""
     left = set(tasks)
     while left:
         for task in left:

@@ -22,9 +22,10 @@ _ALL_ROUTED = Unrouted(is_more=False, is_retry=False)
 
 
 class Visited(msgspec.Struct, frozen=True):
-    """What a visit found. ``claimed`` runs come with what brings them back, ``None`` on their first claim; ``wake_in``
-    is the seconds until the next run wakes that was not claimed, ``None`` if none sleeps. ``live`` are the events of
-    runs that this worker executes now. ``is_more_to_claim``, ``is_more_to_route``: another visit is worth its while."""
+    """What a visit found. Each run in ``claimed`` comes with what brings it back, ``None`` on its first claim.
+    ``wake_in`` is the number of seconds until the next unclaimed run wakes, ``None`` if there is none. ``live`` are the
+    events of runs that this worker is executing now. ``is_more_to_claim`` and ``is_more_to_route`` say whether another
+    visit is worthwhile."""
 
     claimed: Sequence[tuple[ClaimedRun, Comeback | None]]
     wake_in: float | None
@@ -43,10 +44,11 @@ def visit(
     left_to_others: Sequence[str],
     hold: Callable[[ClaimedRun], bool],
 ) -> Requests[Visited]:
-    """Two round trips, and more only where runs ended or are to be retried. What routing wakes is claimed in the same
-    one; parents are told in the transaction that ends their children.
+    """Visits a shard value in two round trips, or more if runs ended or must be retried. Runs that routing wakes are
+    claimed in the same round trip; parents are told in the transaction that ends their children.
 
-    ``limit`` is how many runs may be claimed. ``hold`` keeps the machine of a claimed run if it is here, and says so.
+    ``limit`` is how many runs may be claimed. ``hold`` keeps the machine of a claimed run if it is in memory, and
+    returns whether it is.
     """
     routing: list[Statement[Any]] = []
     claiming: list[Statement[Any]] = []

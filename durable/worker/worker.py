@@ -1,4 +1,4 @@
-"""The composition root of a worker: starts its parts, stops them, hands signals on."""
+"""The composition root of a worker: starts its parts, stops them, and passes signals on."""
 
 from __future__ import annotations
 
@@ -44,13 +44,18 @@ _MAX_CHANNEL_BYTES = 63
 _FLUSH_SECONDS = 5.0
 """How long a stopping worker tries to write what it still holds."""
 _OUT_OF_TOUCH_SECONDS = 0.5
-"""The same, where the database does not answer anyway."""
+"""The same if the database is not answering anyway."""
 
 State = Literal["created", "starting", "running", "stopping", "stopped"]
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """What a worker does right now."""
+    """What a worker is doing right now.
+
+    ``worker_id`` is ``None`` until the worker starts. ``active_runs`` is the number of runs being executed,
+    ``resident_runs`` that of parked runs kept in memory. ``is_listening`` is False while the worker has no connection
+    over which it is notified of work; ``is_lease_held`` is False if its last heartbeat is older than its lease.
+    """
 
     worker_id: str | None
     state: State
@@ -63,12 +68,16 @@ class WorkerStatus(msgspec.Struct, frozen=True):
 class Worker:
     """Claims and executes runs of the given workflows until it is stopped.
 
-    ``poll_interval`` and ``max_poll_interval``: an idle worker looks for work this often, at first and at most; with
-    ``notify`` it learns of new work at once and the poll is only a safety net. ``lease``: a worker that hangs or is cut
-    off loses its runs after this time; a killed one within about two seconds. ``graceful_shutdown_timeout``: how long a
-    stopping worker lets steps finish before it cancels them. ``max_resident``: how many parked runs stay in memory.
-    ``max_threads``: how many sync steps run at once. ``max_strikes``: after how many workers that died with a run, with
-    no new memo in between, the run fails with ``CrashLoop``. All durations in seconds or as ``timedelta``.
+    ``poll_interval`` and ``max_poll_interval``: how long an idle worker waits before it looks for work again, at first
+    and at most. With ``notify`` it learns of new work at once, and polling is only a safety net. ``lease``: a worker
+    that hangs or is cut off loses its runs after this time; a killed worker loses them within about two seconds.
+    ``graceful_shutdown_timeout``: how long a stopping worker lets steps finish before it cancels them.
+    ``max_resident``: how many parked runs stay in memory. ``max_threads``: how many sync steps run at once.
+    ``max_strikes``: once this many workers have died while holding a run, with no new memo in between, the run fails
+    with ``CrashLoop``. All durations are in seconds or given as ``timedelta``.
+
+    Raises ``InvalidArgument``, and ``TypeError`` if ``conninfo_or_pool`` is neither a conninfo nor an
+    ``AsyncConnectionPool``.
     """
 
     def __init__(
@@ -116,25 +125,28 @@ class Worker:
         self._executions: Executions | None = None
         self._dispatchers: dict[str, Dispatcher] = {}
 
-    # life
+    # lifecycle
 
     async def run(self) -> None:
-        """Works until cancelled, until ``stop`` is called, or until SIGTERM or SIGINT; then shuts down gracefully.
+        """Works until cancelled, until ``stop`` is called, or until SIGTERM or SIGINT arrives; then shuts down
+        gracefully.
 
-        A database that is down is waited for. Raises ``SchemaError`` if the schema is missing or of another version.
+        Waits while the database is unavailable. Raises ``SchemaError`` if the schema is missing or has another version,
+        and ``DurableError`` if this worker has run before.
         """
         with stop_signals(self._stop.set):
             await self._run()
 
     def stop(self) -> None:
-        """Begins the graceful shutdown; ``run`` returns when it is over."""
+        """Begins the graceful shutdown; ``run`` returns when it is complete."""
         self._stop.set()
 
     async def process_one(self) -> bool:
-        """Claims at most one run, executes it until it parks, ends or is to be tried anew. Returns whether there was
-        one. For scripts and tests, any number of times, on a worker that is not running otherwise.
+        """Claims at most one run and executes it until it parks, ends, or must be tried again. Returns whether there
+        was one. Meant for scripts and tests; may be called any number of times on a worker that is not running
+        otherwise.
 
-        Raises ``SchemaError``; a database that is down is waited for.
+        Waits while the database is unavailable. Raises ``SchemaError``, and ``DurableError`` if the worker is running.
         """
         if self._state not in ("created", "stopped"):
             raise DurableError(f"process_one needs a worker that is not running, but this one is {self._state}")
@@ -173,15 +185,15 @@ class Worker:
             await self._task
 
     def ready(self) -> bool:
-        """Whether the worker claims runs."""
+        """Returns whether the worker is claiming runs."""
         return self._state == "running"
 
     def healthy(self) -> bool:
-        """Whether the worker claims runs and its heartbeat has reached the database within the lease."""
+        """Returns whether the worker is claiming runs and its heartbeat has reached the database within the lease."""
         return self.ready() and self._lease is not None and self._lease.is_held
 
     def status(self) -> WorkerStatus:
-        """A look at the worker as it is now."""
+        """Returns what the worker is doing right now."""
         return WorkerStatus(
             worker_id=self._lease.worker_id if self._lease else None,
             state=self._state,
@@ -206,7 +218,8 @@ class Worker:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[tuple[Database, int | None]]:
-        """The database and its shard count; ``None`` if the worker was stopped before it answered."""
+        """Yields the database and its shard count, which is ``None`` if the worker was stopped before the database
+        answered."""
         database = Database(self._conninfo_or_pool, self._schema)
         await database.open()
         try:
@@ -285,7 +298,7 @@ class Worker:
         self._state = "running"
         self._ready.set()
         worker_id = parts.lease.worker_id
-        _logger.info("worker %s runs %s", worker_id, ", ".join(self._dispatchers), extra={"worker_id": worker_id})
+        _logger.info("worker %s started with workflows %s", worker_id, ", ".join(names), extra={"worker_id": worker_id})
         try:
             await self._until_stopped(duties)
         finally:
@@ -309,7 +322,7 @@ class Worker:
         try:
             done, _ = await asyncio.wait({stopping, *duties}, return_when=asyncio.FIRST_COMPLETED)
             for duty in done - {stopping}:
-                await duty  # duties only end by a defect; it is raised here
+                await duty  # a duty ends only because of a defect, which is raised here
         finally:
             stopping.cancel()
 
@@ -322,7 +335,7 @@ class Worker:
         _, unfinished = await asyncio.wait({flushed}, timeout=patience)
         if unfinished:
             await cancel_and_wait([flushed])
-            _logger.error("the database did not take the last records; their runs go on elsewhere")
+            _logger.error("the database did not accept the last records; their runs continue on other workers")
             await parts.journal.close()
         asyncio.get_running_loop().call_soon(parts.executions.close)
         await asyncio.to_thread(parts.lease.stop)
@@ -346,7 +359,7 @@ class Worker:
                 self._poll_all()
             case "run" | "event":
                 self._work_arrived(shard_value, is_event=kind == "event")
-            case _:  # of a later release
+            case _:  # sent by a later release
                 pass
 
     def _work_arrived(self, shard_value: str, *, is_event: bool) -> None:
@@ -378,7 +391,7 @@ async def _flush(parts: _Parts) -> None:
 
 
 def _distinct(workflows: Iterable[Workflow[Any, Any]]) -> list[Workflow[Any, Any]]:
-    rule = "at least one workflow, that is an `async def` decorated with @workflow"
+    rule = "an iterable of at least one workflow, which is an `async def` decorated with @workflow"
     try:
         given = list(workflows)
     except TypeError:
@@ -386,12 +399,12 @@ def _distinct(workflows: Iterable[Workflow[Any, Any]]) -> list[Workflow[Any, Any
     if not given or not all(isinstance(workflow, Workflow) for workflow in given):
         raise InvalidArgument("workflows", workflows, rule)
     if len({workflow.name for workflow in given}) < len(given):
-        raise InvalidArgument("workflows", [workflow.name for workflow in given], "workflows with different names")
+        raise InvalidArgument("workflows", [workflow.name for workflow in given], "workflows with distinct names")
     return given
 
 
 def _channel(name: str) -> str:
     check_key("notify_channel", name)
     if len(name.encode()) > _MAX_CHANNEL_BYTES:
-        raise InvalidArgument("notify_channel", name, f"at most {_MAX_CHANNEL_BYTES} bytes long, the limit of Postgres")
+        raise InvalidArgument("notify_channel", name, f"at most {_MAX_CHANNEL_BYTES} bytes long, Postgres's own limit")
     return name

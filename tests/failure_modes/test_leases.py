@@ -81,7 +81,7 @@ async def test_b6_code_that_blocks_the_loop_for_three_leases_is_named_and_keeps_
             ended.set()
             await asyncio.to_thread(living.join)
     assert calls == {"before": 1, "blocked": 1, "after": 1}
-    assert "the event loop is blocked" in caplog.text
+    assert "the event loop has been blocked" in caplog.text
     assert "hold_the_loop" in caplog.text
 
 

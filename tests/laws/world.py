@@ -318,7 +318,7 @@ class World:
         call, gate = self._gates.pop(key)
         if self._is_stopping and self._random.random() < 0.5:
             self._excused[key] = self.started[key]
-            self._do(gate.set_exception, Interrupted("the worker stops"))
+            self._do(gate.set_exception, Interrupted("the worker is stopping"))
             return
         if self._is_to_fail(key):
             failure = Failure(ErrorInfo("Refused", key))

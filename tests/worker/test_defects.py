@@ -65,7 +65,7 @@ async def test_a_verdict_the_database_refuses_is_tried_again_until_it_is_taken(
         await connection.execute("ALTER TABLE durable.runs ADD CONSTRAINT refusal CHECK (status <> 'failed')")
         async with AsyncClient(database) as client, Worker(database, [failing, echoing]):
             handle = await client.begin(failing)
-            while "given up by its own worker" not in caplog.text:
+            while "was not being executed by the worker that owned it" not in caplog.text:
                 await asyncio.sleep(0.01)
             assert await (await client.begin(echoing, "neighbour")).result(timeout=20) == "neighbour"
             await connection.execute("ALTER TABLE durable.runs DROP CONSTRAINT refusal")

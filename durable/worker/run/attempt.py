@@ -21,7 +21,7 @@ _logger = logging.getLogger("durable.worker")
 
 
 class Attempt:
-    """``codec`` is the workflow's own, or else the worker's."""
+    """``codec`` is the workflow's own codec if it has one, otherwise the worker's."""
 
     __slots__ = ("_claimed_at", "_clock", "_worker_codec", "claimed", "codec", "run_key", "workflow")
 
@@ -37,17 +37,18 @@ class Attempt:
         self._claimed_at = clock.monotonic()
 
     def now(self) -> datetime:
-        """The time by the database's clock, as far as this machine's clock has gone on evenly since the claim."""
+        """Returns the time by the database's clock, provided that this machine's clock has run evenly since the
+        claim."""
         return self.claimed.claimed_at + timedelta(seconds=self._clock.monotonic() - self._claimed_at)
 
     def remaining(self) -> float | None:
-        """Seconds until the deadline, ``None`` without one."""
+        """Returns the seconds until the deadline, ``None`` if there is none."""
         if self.claimed.deadline_in is None:
             return None
         return self.claimed.deadline_in - (self._clock.monotonic() - self._claimed_at)
 
     def ending_of(self, decision: Complete | Fail | EndCancelled | SetAside) -> Settle:
-        """What becomes of the run that its machine has decided about. What did not go well is logged."""
+        """Returns how the run ends now that its machine has decided, and logs it if that did not go well."""
         claimed = self.claimed
         ending = ending_of(decision, self.workflow.retry, attempts=claimed.attempts, set_asides=claimed.set_asides)
         if isinstance(decision, Fail | SetAside):
@@ -58,18 +59,19 @@ class Attempt:
         return ending
 
     def comes_back_in(self, ending: Settle) -> float | None:
-        """Seconds until the run that is left so wants to be claimed again, ``None`` if it has ended."""
+        """Returns the seconds until a run that was left this way wants to be claimed again, ``None`` if it has
+        ended."""
         if ending.is_terminal:
             return None
         wake_in, remaining = ending.wake_in or 0.0, self.remaining()
         return wake_in if remaining is None else min(wake_in, max(remaining, 0.0))
 
     def machine(self, history: History) -> Machine:
-        """The machine that is to execute the workflow from the top."""
+        """Returns a machine that will execute the workflow from the top."""
         return Machine(history, self.codec, output=f"the output of run {self.run_key}")
 
     def start(self, machine: Machine) -> list[Command]:
-        """Starts the workflow on its machine. Returns what it commands first."""
+        """Starts the workflow on its machine. Returns its first commands."""
         claimed = self.claimed
         ctx = Context(
             machine,

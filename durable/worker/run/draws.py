@@ -1,4 +1,5 @@
-"""What a run draws from the world: random values, the time, children's ids. All is stored: a replay draws nothing."""
+"""What a run draws from the world: random values, the time, children's ids. All of it is stored, so that a replay draws
+nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ _random = random.SystemRandom()
 def draw(
     call: Draw | StartChild, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]
 ) -> Finished:
-    """A fresh answer. ``now`` tells the time by the database's clock."""
+    """Returns a fresh answer. ``now`` returns the time by the database's clock."""
     if isinstance(call, Draw):
         text = codec.encode(_drawn(call, now), str(call))
     else:

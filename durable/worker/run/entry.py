@@ -1,4 +1,4 @@
-"""Callbacks of the event loop that may break."""
+"""Callbacks of the event loop that may fail."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _logger = logging.getLogger("durable.worker")
 
 
 class Abandonable(Protocol):
-    """What executes a run and can let it go."""
+    """An execution of a run that can let the run go."""
 
     run_key: RunKey
 
     @property
     def is_gone(self) -> bool:
-        """Whether nothing more of the run may happen here."""
+        """Returns whether nothing more of the run may happen here."""
         ...
 
     def abandon(self) -> None:
-        """Nothing more of the run happens here."""
+        """Lets the run go: nothing more of it happens here."""
         ...
 
 
@@ -34,8 +34,8 @@ P = ParamSpec("P")
 def entry(method: Callable[Concatenate[ExecutionT, P], None]) -> Callable[Concatenate[ExecutionT, P], None]:
     """Marks a callback of the event loop. It does nothing once the execution is gone.
 
-    An exception costs this run its place here, but neither the worker its life nor the run its end: the run is claimed
-    again, and it fails only if that keeps happening.
+    An exception makes this worker release the run, but it neither stops the worker nor fails the run: the run is
+    claimed again, and it fails only if that keeps happening.
     """
 
     @functools.wraps(method)

@@ -2,8 +2,8 @@
 
 Everything here runs in callbacks of the event loop, never inside a task (see ``ReplayLoop.run_until_quiet``), and
 touches nothing of the world but the host. An entry (``begin``, ``resume``, ``deliver``, ``flushed``, a step that ended,
-a timer that fired …) feeds the machine, performs the commands that follow, and settles: it starts what may start, has
-written what must be written, and leaves when nothing else is left to do here.
+a timer that fired, …) feeds the machine, performs the commands that follow, and settles: it starts what may start,
+passes on what must be written, and leaves when nothing else is left to do here.
 """
 
 from __future__ import annotations
@@ -46,16 +46,17 @@ from durable.worker.run.waits import OpenWaits
 
 
 class _Phase(Enum):
-    """Where an execution is on its way from the claim. A park leads back to ``RUNNING``."""
+    """How far an execution has come since its claim. After a park it goes back to ``RUNNING``."""
 
     CLAIMED = "the machine has not started"
     RUNNING = "the machine is fed"
     LEAVING = "the journal writes how the run leaves"
-    GONE = "the run is not here any more"
+    GONE = "the run is no longer here"
 
 
 class Execution:
-    """From a claim to a park or an end; resumed in place when the same worker claims the parked run again."""
+    """One run from its claim until it parks or ends. It is resumed in place if the same worker claims the parked run
+    again."""
 
     __slots__ = (
         "_ending",
@@ -97,17 +98,17 @@ class Execution:
 
     @property
     def is_gone(self) -> bool:
-        """Whether nothing more of the run happens here."""
+        """Returns whether nothing more of the run happens here."""
         return self._phase is _Phase.GONE
 
     @property
     def is_parked(self) -> bool:
-        """Whether it left its run to wake later, with the machine intact."""
+        """Returns whether it left its run to wake later, with the machine intact."""
         return isinstance(self._ending, Park)
 
     @property
     def settled(self) -> Settle | None:
-        """How it left its run, ``None`` unless it did so for good or for another attempt."""
+        """Returns how it left its run, ``None`` unless it did so for good or for another attempt."""
         return self._ending if isinstance(self._ending, Settle) else None
 
     @entry
@@ -124,7 +125,7 @@ class Execution:
 
     @entry
     def resume(self, claimed: ClaimedRun, wake: Wake) -> None:
-        """Goes on in place after a park."""
+        """Continues in place after a park."""
         self._phase = _Phase.RUNNING
         self.attempt = Attempt(self.workflow, self.run_key, claimed, self._host.codec, self._host.clock)
         self._recording = Recording(claimed)
@@ -134,8 +135,8 @@ class Execution:
 
     @entry
     def deliver(self, event: Event) -> None:
-        """An event or a request arrived while the run is executing. One that meets a park is found by the park's own
-        flush."""
+        """Takes an event or a request that arrived while the run is being executed. One that arrives during a park is
+        found by the park's own flush."""
         if self._ending is None:
             self._inbox.add(event)
             if self._phase is _Phase.RUNNING:
@@ -144,7 +145,7 @@ class Execution:
 
     @entry
     def reload_inbox(self) -> None:
-        """Events may have been lost on their way here: none is taken until all have been read again."""
+        """Has all events read again, because some may have been lost on their way here. Until then none is taken."""
         if self._ending is None:
             self._inbox.is_known = False
             self._recording.record.wants_inbox = True
@@ -152,7 +153,7 @@ class Execution:
 
     @entry
     def flushed(self, written: Written) -> None:
-        """The journal has written, or refused, a record of this run."""
+        """Called when the journal has written, or refused, a record of this run."""
         self._flushes -= 1
         if not written.is_ours:
             self.abandon()
@@ -170,19 +171,20 @@ class Execution:
 
     @entry
     def drain(self) -> None:
-        """The worker stops: no new step starts, and the run is handed back once those under way have finished."""
+        """Called when the worker is stopping: no new step starts, and the run is handed back once the steps under way
+        have finished."""
         self.is_draining = True
         self._settle()
 
     @entry
     def interrupt(self) -> None:
-        """The worker waits no longer: steps under way are cancelled and will run again elsewhere."""
+        """Called when a stopping worker waits no longer: steps under way are cancelled and will run again elsewhere."""
         if self._ending is None:
             self._ending = RELEASE
             self._settle()
 
     def abandon(self) -> None:
-        """The run belongs to somebody else: nothing more of it happens here."""
+        """Lets the run go because it belongs to another worker: nothing more of it happens here."""
         if self.is_gone:
             return
         self._phase = _Phase.GONE
@@ -198,7 +200,7 @@ class Execution:
     # for the journal
 
     def take_record(self) -> Record:
-        """What is to be written now."""
+        """Returns what must be written now."""
         if self._ending is not None and not self.is_gone:
             self._phase = _Phase.LEAVING
         self._waits.inbox_is_asked_for()
@@ -211,7 +213,7 @@ class Execution:
         while queue:
             command = queue.popleft()
             match command:
-                case Execute():  # a Transact is one too
+                case Execute():  # includes Transact
                     self._steps.defer(command)
                 case Draw() | StartChild():
                     queue.extend(self._draw(command))
@@ -226,7 +228,7 @@ class Execution:
                 case _:
                     unreachable(command)
             if not queue and self._waits and self._ending is None:
-                queue.extend(self._next_answer())  # last: the code may have given up the wait in the same turn
+                queue.extend(self._next_answer())  # last, because the code may have abandoned the wait in the same turn
 
     def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
         return self._answer_step(call, self._host.draw(self, call))
@@ -272,14 +274,14 @@ class Execution:
             self.abandon()
             return
         if isinstance(error, Interrupted):
-            self._steps.defer(call)  # it goes back with the run, once the others have finished
+            self._steps.defer(call)  # it is handed back with the run, once the other steps have finished
         else:
             self._perform(self._answer_step(call, task.result()))
         self._settle()
 
     def _take_requests(self) -> None:
         if self._ending is not None:
-            return  # of a run that is set aside they stay unmet, until code that matches can clean up
+            return  # requests to a run that is set aside stay unmet until matching code can clean up
         for request in self._inbox.take_requests():
             self._recording.met(request)
             cancel = Cancel.requested(request.payload)
@@ -338,7 +340,7 @@ class Execution:
             self._perform(self._answer_wait(call, outcome, None))
 
     def _next_answer(self) -> list[Command]:
-        """What follows from the first event in the inbox that a wait is open for."""
+        """Returns the commands that follow from the first event in the inbox for which a wait is open."""
         while arrival := self._waits.next_arrival(self._inbox):
             call, event = arrival
             commands = self._answer_wait(call, Value(event.payload), event.event_id)
@@ -354,8 +356,8 @@ class Execution:
     # what follows
 
     def _settle(self) -> None:
-        """After each entry: starts what may start, has written what must be written, and leaves when nothing is
-        left."""
+        """Called after each entry: starts what may start, passes on what must be written, and leaves when nothing is
+        left to do."""
         if self._phase in (_Phase.LEAVING, _Phase.GONE):
             return
         if self._ending is None:
@@ -372,7 +374,7 @@ class Execution:
         elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
             self._steps.start_deferred(self._start, self._step_ended)
         elif not is_empty and self._waits:
-            # While steps keep the run here, its own waits end by a local clock that was started when they were opened.
+            # While steps keep the run here, its waits end by local timers that are started when the waits are opened.
             self._waits.start_timers(self._recording.record.entries, self.attempt.now(), self._timer_fired)
         if self._flushes == 0 and (self._ending is not None or not is_empty):
             self._flushes = 1

@@ -15,7 +15,7 @@ ExecutionT_contra = TypeVar("ExecutionT_contra", contravariant=True)
 
 
 class Host(Protocol[ExecutionT_contra]):
-    """Everything that an execution needs of the world: it touches nothing else. Generic over the execution, so that
+    """Everything that an execution needs from the world; it touches nothing else. Generic over the execution, so that
     this module need not import it."""
 
     codec: Codec
@@ -34,5 +34,5 @@ class Host(Protocol[ExecutionT_contra]):
         ...
 
     def left(self, execution: ExecutionT_contra, written: Written | None) -> None:
-        """The execution no longer holds its run. ``written`` is ``None`` if the run was taken from it."""
+        """Called when the execution no longer holds its run. ``written`` is ``None`` if the run was taken from it."""
         ...

@@ -34,14 +34,15 @@ class Recording:
         self.record = Record(claimed.run_id, claimed.epoch, claimed.parent)
 
     def take(self, ending: Ending | None) -> Record:
-        """All that has gathered, and how the run leaves, if it does."""
+        """Returns everything that has gathered, and how the run leaves, if it does."""
         record = self.record
         record.ending = ending
         self.record = Record(record.run_id, record.epoch, record.parent)
         return record
 
     def step(self, call: Execute | Draw | StartChild, finished: Finished, seq: int) -> None:
-        """A step finished. Of a transaction only the order is still to be written; a child is still to be begun."""
+        """Records that a step finished. For a transaction, only its place in the order must still be written; a child
+        must still be begun."""
         if finished.is_stored:
             self.record.entries.append(OrderedStep(call.key, seq))
         elif isinstance(call, StartChild) and isinstance(finished.outcome, Value):
@@ -60,7 +61,7 @@ class Recording:
             self.record.entries.append(finished.memo(call, seq))
 
     def opened(self, call: Wait) -> None:
-        """A wait began."""
+        """Records that a wait began."""
         match call:
             case WaitEvent():
                 wait = OpenedWait(call.key, event_name=call.event_name, wake_in=call.timeout)
@@ -73,27 +74,27 @@ class Recording:
         self.record.entries.append(wait)
 
     def answered(self, key: str, outcome: Value | TimedOut, event_id: str | None, seq: int) -> None:
-        """A wait ended; ``event_id`` is the event it took, if it took one."""
+        """Records that a wait ended. ``event_id`` is the event it took, if it took one."""
         payload = outcome.text if isinstance(outcome, Value) and event_id is not None else None
         self.record.entries.append(AnsweredWait(key, seq, isinstance(outcome, TimedOut), event_id, payload))
 
     def abandoned(self, key: str) -> None:
-        """Nobody waits for that wait any more."""
+        """Records that the workflow no longer waits for that wait."""
         self.record.entries.append(AbandonedWait(key))
 
     def unwanted(self, child: RunKey) -> None:
-        """Nobody waits for that child any more."""
+        """Records that the workflow no longer waits for that child."""
         self.record.entries.append(UnwantedChild(child))
 
     def ordered(self, places: Iterable[tuple[str, int]]) -> None:
-        """Transactions have got their places in the order."""
+        """Records the places in the order that transactions were given."""
         self.record.entries.extend(OrderedStep(key, seq) for key, seq in places)
 
     def met(self, request: Event) -> None:
-        """A request was met."""
+        """Records that a request was met."""
         self.record.entries.append(MetRequest(request.event_id))
 
     def cancelled(self, cancel: Cancel, seq: int) -> None:
-        """The run was cancelled."""
+        """Records that the run was cancelled."""
         self.record.entries.append(CancelMemo(seq, cancel.cause, cancel.text))
         self.record.is_cancelled = True

@@ -28,11 +28,12 @@ from durable.worker.database import Database
 _JITTER = 0.25
 _AWAY_SECONDS = 0.5
 _MAX_EXCUSED = 50
-"""Conflicts and shortages in a row that use up no retry. A transaction that can never succeed must end all the same."""
+"""Conflicts and shortages in a row that do not use up a retry. There is a limit because a transaction that can never
+succeed must end all the same."""
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """What came of a step. ``attempts`` counts calls of the function; ``took`` is in seconds, retries included."""
+    """The result of a step. ``attempts`` counts calls of the function; ``took`` is in seconds and includes retries."""
 
     outcome: Value | Failure
     attempts: int
@@ -41,7 +42,7 @@ class Finished(msgspec.Struct, frozen=True):
     is_stored: bool
 
     def memo(self, call: Execute | Draw | StartChild, seq: int) -> StepMemo:
-        """As the journal writes it."""
+        """Returns the memo that the journal writes."""
         output = self.outcome.text if isinstance(self.outcome, Value) else None
         error = self.outcome.error.text if isinstance(self.outcome, Failure) else None
         return StepMemo(call.key, call.kind, seq, call.name, self.attempts, self.took, self.input, output, error)
@@ -52,11 +53,11 @@ class Fenced(DurableError):
 
 
 class Interrupted(DurableError):
-    """The worker stops while the step waits for its next try, which somebody else may make."""
+    """The worker is stopping while the step waits for its next try, which another worker may make."""
 
 
 class _DatabaseAway(Exception):
-    """The connection could not be had, or was lost."""
+    """No connection could be had, or it was lost."""
 
 
 def run_step(
@@ -83,7 +84,7 @@ def _call(call: Execute) -> Any:
     try:
         return call.fn(*call.args)
     except (StopIteration, GeneratorExit) as error:
-        # As a coroutine does with the first: no future can hand these on, and whoever awaits it would wait for ever.
+        # A coroutine does the same with StopIteration. No future can pass these on: its waiter would wait forever.
         raise RuntimeError(f"the step raised {type(error).__name__}") from error
 
 
@@ -127,7 +128,8 @@ def run_transaction(
 
 
 async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
-    """The output of an earlier try whose end was not heard of. Raises ``Fenced``."""
+    """Returns the output of an earlier try whose outcome is unknown, ``None`` if it was not committed. Raises
+    ``Fenced``."""
     async with database.engine() as connection:
         committed = await connection.run(find_committed(ownership, call.key))
     if not committed.is_ours:
@@ -167,7 +169,7 @@ async def _with_retries(
                 await _pause(_AWAY_SECONDS * random.random(), clock, stopping)
                 continue
             failures += 1
-            # Of a GeneratorExit it cannot be told whether the step raised it or the loop is being closed.
+            # With a GeneratorExit there is no telling whether the step raised it or the loop is being closed.
             delay = None if isinstance(error, GeneratorExit) else call.retry.next_delay(failures, error)
             if delay is None:
                 took = clock.monotonic() - started
@@ -177,11 +179,12 @@ async def _with_retries(
 
 async def _pause(delay: float, clock: Clock, stopping: asyncio.Event) -> None:
     if await clock.wait(stopping, delay):
-        raise Interrupted("the worker stops")
+        raise Interrupted("the worker is stopping")
 
 
 def _is_excused(error: BaseException) -> bool:
-    """A conflict or a shortage of the database. A cancelled statement is not: its own time limit ended it."""
+    """Returns whether the error is a conflict or a shortage in the database. A cancelled statement is neither: its own
+    time limit ended it."""
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
     return state not in (None, "57014") and is_outage(error)
 
@@ -201,7 +204,7 @@ async def _within(call: Execute, body: Awaitable[Any]) -> Any:
 
 
 def _input(call: Execute, codec: Codec) -> str | None:
-    """The arguments for the eye, where they can be shown; replay never reads them."""
+    """Returns the arguments, for people to read, ``None`` if they cannot be encoded; replay never reads them."""
     try:
         return codec.encode(call.args, "the input")
     except SerializationError:

@@ -1,4 +1,4 @@
-"""The steps of one run: those that are to start, those that run, and those that unwind after a cancel."""
+"""The steps of one run: those waiting to start, those running, and those unwinding after a cancel."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from durable.worker.run.step_calls import Finished
 _logger = logging.getLogger("durable.worker")
 
 _UNWIND_SECONDS = 10.0
-"""How long a run waits for a step that it has cancelled, before it goes on."""
+"""How long a run waits for a step that it has cancelled before it continues."""
 
 _NONE: frozenset[asyncio.Task[Finished]] = frozenset()
 
 
 class StepTasks:
-    """Knows nothing of the run that they belong to: a reference back would be a cycle, left to the garbage collector
-    when the run ends."""
+    """Has no reference to the run to which the steps belong: that would be a cycle, left to the garbage collector when
+    the run ends."""
 
     __slots__ = ("_clock", "_deferred", "_running", "_unwinding")
 
@@ -33,16 +33,16 @@ class StepTasks:
 
     @property
     def is_active(self) -> bool:
-        """Whether code of a step may be executing."""
+        """Returns whether code of a step may be executing."""
         return bool(self._running or self._unwinding)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether steps are to start."""
+        """Returns whether steps are waiting to start."""
         return bool(self._deferred)
 
     def defer(self, call: Execute) -> None:
-        """Has it started with the next ones."""
+        """Has the step started together with the next ones."""
         self._deferred.append(call)
 
     def start_deferred(
@@ -50,7 +50,8 @@ class StepTasks:
         start: Callable[[Execute], asyncio.Task[Finished]],
         ended: Callable[[Execute, asyncio.Task[Finished]], None],
     ) -> None:
-        """Starts what was deferred; not before what was cancelled has ended, for that may be what it makes good."""
+        """Starts the deferred steps, but not before the cancelled ones have ended, because the deferred steps may be
+        there to undo them."""
         if self._unwinding:
             return
         for call in self._deferred:
@@ -59,8 +60,8 @@ class StepTasks:
         self._deferred.clear()
 
     def forget(self, key: str, let_go: Callable[[asyncio.Task[Finished]], None]) -> None:
-        """Nobody waits for that step any more, if it is one: it is cancelled; where that takes too long, ``let_go`` is
-        called with it."""
+        """Cancels the step with that key, if there is one, because the workflow no longer waits for it. If it takes too
+        long to end, ``let_go`` is called with it."""
         self._deferred = [call for call in self._deferred if call.key != key]
         task = self._running.pop(key, None)
         if task is not None:
@@ -70,7 +71,7 @@ class StepTasks:
             self._clock.call_later(_UNWIND_SECONDS, let_go, task)
 
     def cancel(self) -> None:
-        """Ends them all, and waits for none."""
+        """Cancels all steps without waiting for them."""
         for task in self._running.values():
             task.cancel()
             task.add_done_callback(_retrieve)
@@ -78,23 +79,24 @@ class StepTasks:
         self._unwinding = _NONE
 
     def has_finished(self, call: Execute, task: asyncio.Task[Finished]) -> bool:
-        """Whether the step, which has ended, did so by itself and is waited for."""
+        """Returns whether the step, which has ended, was not cancelled and is still waited for."""
         if task.cancelled() or self._running.get(call.key) is not task:
             return False
         del self._running[call.key]
         return True
 
     def let_go(self, task: asyncio.Task[Finished]) -> bool:
-        """Waits for a cancelled step no longer. Returns whether it was waited for."""
+        """Stops waiting for a cancelled step. Returns whether it was being waited for."""
         if task not in self._unwinding:
             return False
         self._unwinding -= {task}
         if not task.done():
-            _logger.warning("%r was cancelled and goes on; its run does not wait for it any longer", task)
+            _logger.warning("%r was cancelled but is still running; its run no longer waits for it", task)
         return True
 
 
 def _retrieve(task: asyncio.Task[Finished]) -> None:
-    """Nobody waits for the task any more; asyncio would log an exception that nobody has asked for."""
+    """Retrieves the exception of a task that nothing waits for any longer: asyncio would log one that was never
+    retrieved."""
     if not task.cancelled():
         task.exception()

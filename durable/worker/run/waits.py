@@ -13,7 +13,7 @@ from durable.worker.run.inbox import Inbox
 
 
 class OpenWaits:
-    """A parked run has no timers: it is woken. As with the steps, nothing here refers back to the run."""
+    """A parked run has no timers; it is woken instead. As with the steps, nothing here refers back to the run."""
 
     __slots__ = ("_clock", "_deadline", "_looked_for", "_open", "_overdue", "_timers")
 
@@ -29,11 +29,11 @@ class OpenWaits:
         return bool(self._open)
 
     def open(self, call: Wait) -> None:
-        """From now on events and timers may end it."""
+        """Opens a wait: from now on, events and timers may end it."""
         self._open[call.key] = call
 
     def get(self, key: str) -> Wait | None:
-        """The open wait of that key."""
+        """Returns the open wait with that key, ``None`` if there is none."""
         return self._open.get(key)
 
     def close(self, key: str) -> None:
@@ -44,8 +44,8 @@ class OpenWaits:
         self._open.pop(key, None)
 
     def next_arrival(self, inbox: Inbox) -> tuple[Wait, Event] | None:
-        """An open wait whose event is in the inbox, and that event, which is taken from there; of several waits the one
-        that was opened first."""
+        """Returns an open wait whose event is in the inbox, together with that event, which is taken from the inbox. If
+        there are several such waits, it is the one that was opened first."""
         for call in self._open.values():
             event = _arrival(call, inbox)
             if event is not None:
@@ -53,12 +53,13 @@ class OpenWaits:
         return None
 
     def start_timer(self, key: str, delay: float, fired: Callable[[str], None]) -> None:
-        """Calls ``fired`` with the wait's key after that many seconds by the local clock, unless it has a timer."""
+        """Calls ``fired`` with the wait's key after that many seconds by the local clock, unless the wait already has a
+        timer."""
         if key in self._open and key not in self._timers:
             self._timers[key] = self._clock.call_later(max(delay, 0.0), fired, key)
 
     def start_timers(self, opened: Iterable[Entry], now: datetime, fired: Callable[[str], None]) -> None:
-        """As ``start_timer`` for the waits among the entries, which have just begun."""
+        """Does the same as ``start_timer`` for the waits among the entries, which have just begun."""
         for wait in opened:
             if isinstance(wait, OpenedWait):
                 delay = wait.wake_in if wait.until is None else (wait.until - now).total_seconds()
@@ -66,25 +67,26 @@ class OpenWaits:
                     self.start_timer(wait.key, delay, fired)
 
     def await_inbox(self, key: str) -> None:
-        """The wait's time is over; but what was published before counts, though nobody may have told us of it yet."""
+        """Notes that the wait's time is over. An event that was published before still counts, although this worker may
+        not have been notified of it yet."""
         self._timers.pop(key, None)
         self._overdue += (key,)
 
     def inbox_is_asked_for(self) -> None:
-        """The next inbox to be loaded holds what was published to those waits in time."""
+        """Notes that the next inbox to be loaded holds whatever was published in time to the overdue waits."""
         self._overdue, self._looked_for = (), self._overdue
 
     def overdue(self) -> tuple[str, ...]:
-        """Waits that found nothing in the inbox which was just loaded."""
+        """Returns the waits that found nothing in the inbox that was just loaded."""
         keys, self._looked_for = self._looked_for, ()
         return keys
 
     def set_deadline(self, delay: float, passed: Callable[[], None]) -> None:
-        """Calls ``passed`` after that many seconds, unless the timers are stopped before."""
+        """Calls ``passed`` after that many seconds, unless the timers are stopped first."""
         self._deadline = self._clock.call_later(delay, passed)
 
     def stop_timers(self) -> None:
-        """Leaves the waits open."""
+        """Stops all timers and leaves the waits open."""
         self._overdue = self._looked_for = ()
         for timer in self._timers.values():
             timer.cancel()

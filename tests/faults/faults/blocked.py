@@ -65,7 +65,7 @@ async def _every_stack_was_logged(stage: Stage) -> None:
 
 
 def _stacks(log: Path) -> list[Stack]:
-    start = re.compile(r"^(\S+ \S+) (\d+) ERROR durable\.worker the event loop is blocked", re.MULTILINE)
+    start = re.compile(r"^(\S+ \S+) (\d+) ERROR durable\.worker the event loop has been blocked", re.MULTILINE)
     text = log.read_text(errors="replace")
     found = list(start.finditer(text))
     ends = [match.start() for match in found[1:]] + [len(text)]

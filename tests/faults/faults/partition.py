@@ -16,7 +16,7 @@ from tests.faults.wires import Wired, answers_within, spawn_wired, works_again
 _LEASE = 5.0
 _WIRED = 6
 _RESUME_SECONDS = 3.0
-_GIVEN_UP = "reached nobody for its lease"
+_GIVEN_UP = "could not reach the database within its lease"
 
 
 async def _silent(wired: Wired, seconds: float) -> bool:
