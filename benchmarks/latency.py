@@ -69,21 +69,21 @@ async def _begin(client: AsyncClient) -> float:
 async def _resume(client: AsyncClient) -> float:
     handle = await _waiting(client, resuming)
     published = time.time()
-    await handle.publish("go", "now")
+    await handle.publish_event("go", "now")
     return await handle.result(timeout=_TIMEOUT) - published
 
 
 async def _publish(client: AsyncClient) -> float:
     handle = await _waiting(client, listening)
     started = time.perf_counter()
-    await handle.publish("go", "now")
+    await handle.publish_event("go", "now")
     await handle.result(timeout=_TIMEOUT)
     return time.perf_counter() - started
 
 
 async def _waiting(client: AsyncClient, workflow: Workflow[None, T]) -> AsyncHandle[T]:
     handle = await client.begin(workflow)
-    while (await handle.status()).status != "waiting_event":
+    while (await handle.info()).status != "waiting_event":
         await asyncio.sleep(0.001)
     return handle
 
@@ -97,7 +97,7 @@ async def _calibrated(setting: Setting, client: AsyncClient) -> float:
     runs = setting.size(_CALIBRATING, 50)
     started = time.perf_counter()
     keys = await client.begin_many(steps, [1] * runs)
-    while (await client.get_run_status(keys[-1])).status != "completed":
+    while (await client.get_run_info(keys[-1])).status != "completed":
         await asyncio.sleep(_TICK_SECONDS)
     return runs / (time.perf_counter() - started)
 

@@ -28,8 +28,8 @@ async def main() -> None:
         migrate(dsn)
         async with AsyncClient(dsn) as client, Worker(dsn, [expense]):
             lunch, yacht, forgotten = [await client.begin(expense, amount) for amount in (20, 2_000_000, 50)]
-            await lunch.publish("decided", Decision("Ada", approved=True))
-            await yacht.publish("decided", Decision("Ada", approved=False))
+            await lunch.publish_event("decided", Decision("Ada", approved=True))
+            await yacht.publish_event("decided", Decision("Ada", approved=False))
             for handle in (lunch, yacht, forgotten):
                 print(await handle.result(timeout=10))
 

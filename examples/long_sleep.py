@@ -33,7 +33,7 @@ async def main() -> None:
         async with AsyncClient(dsn) as client:
             first = subprocess.Popen([sys.executable, __file__, dsn])
             handle = await client.begin(reminder, "wake up!")
-            while (await handle.status()).status != "sleeping":
+            while (await handle.info()).status != "sleeping":
                 await asyncio.sleep(0.05)
             os.kill(first.pid, signal.SIGKILL)
             first.wait()

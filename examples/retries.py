@@ -35,7 +35,7 @@ async def main() -> None:
         async with AsyncClient(dsn) as client, Worker(dsn, [parcel]):
             handle = await client.begin(parcel)
             print(await handle.result(timeout=10))
-            print(f"{(await handle.status()).attempts} failed attempts, calls: {dict(calls)}")
+            print(f"{(await handle.info()).attempts} failed attempts, calls: {dict(calls)}")
 
 
 asyncio.run(main())

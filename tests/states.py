@@ -1,4 +1,5 @@
-"""Refuses every change of a run's status that is not in ``durable.core.runs.TRANSITIONS``, by a trigger of the tests' own."""
+"""Refuses every change of a run's status that is not in ``durable.core.runs.TRANSITIONS``, by a trigger of the tests'
+own."""
 
 from __future__ import annotations
 

@@ -184,12 +184,12 @@ def test_who_asks_for_a_pruned_run_is_told_and_its_key_begins_a_new_one(
         connection.execute(
             "UPDATE durable.runs SET status = 'completed', output = '\"Ada\"', completed_at = now() - interval '2 h'"
         )
-        assert not client.begin(greet, "Ada", key="ada").created
+        assert not client.begin(greet, "Ada", key="ada").is_new
         assert prune(database, older_than=HOUR, workflow=greet) == 1
 
         with pytest.raises(RunNotFound, match="was pruned"):
             handle.result(timeout=5)
-        assert client.begin(greet, "Ada", key="ada").created
+        assert client.begin(greet, "Ada", key="ada").is_new
 
 
 def test_a_run_that_somebody_has_locked_stays_and_nobody_waits(

@@ -138,7 +138,7 @@ async def test_a_pool_of_one_connection_will_do(colour: Colour, database: str) -
             handle = await client.begin(greet, "Ada")
             waiting = asyncio.create_task(handle.result(timeout=30))
             await asyncio.sleep(0.2)
-            await handle.publish("still", "possible")
+            await handle.publish_event("still", "possible")
             finish(database, handle.run_key.run_id)
             assert await asyncio.wait_for(waiting, 5) == "done"
 

@@ -122,7 +122,7 @@ def test_a_transaction_that_rolls_back_schedules_nothing(database: str) -> None:
         assert [one.schedule_id for one in client.list_schedules_tx(tx)] == ["s"]
         client.pause_schedule_tx(tx, "s")
         client.resume_schedule_tx(tx, "s")
-        client.trigger_tx(tx, "s")
+        client.trigger_schedule_tx(tx, "s")
         tx.rollback()
         assert client.list_schedules() == []
         assert client.list_runs() == []

@@ -78,10 +78,12 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
     "ask": {name: {"run_key": RUNS, "reason": REASONS} for name in ("cancel_run", "terminate_run")}
     | {"retry_run": {"run_key": RUNS}},
     "schedule": {"schedule": SCHEDULE},
-    "name a schedule": dict.fromkeys(("pause_schedule", "resume_schedule", "delete_schedule", "trigger"), NAMED),
-    "backfill": {"backfill": NAMED | {"start": PAST, "end": PAST}},
+    "name a schedule": dict.fromkeys(
+        ("pause_schedule", "resume_schedule", "delete_schedule", "trigger_schedule"), NAMED
+    ),
+    "backfill_schedule": {"backfill_schedule": NAMED | {"start": PAST, "end": PAST}},
     "look": {
-        "get_run_status": {"run_key": RUNS},
+        "get_run_info": {"run_key": RUNS},
         "get_run_output": {"run_key": RUNS, "type": TYPES},
         "handle": {"run_key": RUNS, "wf_or_type": TYPES},
     },
@@ -100,8 +102,8 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
         "result": {"timeout": st.none() | arguments.durations},
     },
 }
-IN_TRANSACTIONS = ("begin", "publish", "ask", "schedule", "name a schedule", "backfill")
-ASK_THE_CLOCK = ("schedule", "backfill")
+IN_TRANSACTIONS = ("begin", "publish", "ask", "schedule", "name a schedule", "backfill_schedule")
+ASK_THE_CLOCK = ("schedule", "backfill_schedule")
 OTHER_NAMES = {"Cron": "schedule"}
 
 
@@ -282,8 +284,8 @@ def check_kept(method: str, given: dict[str, Any], result: Any, connection: psyc
             assert ask("paused", "schedules") == (method == "pause_schedule",)
         case "delete_schedule":
             assert ask("true", "schedules") == []
-        case "trigger" | "backfill":
-            assert runs == (1 if method == "trigger" else len(result))
+        case "trigger_schedule" | "backfill_schedule":
+            assert runs == (1 if method == "trigger_schedule" else len(result))
         case _:
             assert (runs, events) == (0, 0)
 
@@ -371,6 +373,6 @@ def check_can_be_begun(made: Any, world: World) -> None:
     try:
         handle = world.client.begin(made, "Ada")
         assert [run.run_key for run in world.client.list_runs(workflow=made, limit=1)] == [handle.run_key]
-        assert world.client.get_run_status(RunKey.parse(str(handle.run_key))).status == "queued"
+        assert world.client.get_run_info(RunKey.parse(str(handle.run_key))).status == "queued"
     finally:
         world.restore()

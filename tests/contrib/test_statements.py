@@ -116,7 +116,7 @@ async def test_every_operation_of_a_client_can_be_done(kind: str, database: str)
         older = await tx.operate(operations.list_runs(None, None, 10, listed[0].run_key))
         await tx.commit()
 
-    assert (keyed.created, again.created) == (True, False)
+    assert (keyed.is_new, again.is_new) == (True, False)
     assert (status.status, status.next_wake_at) == ("queued", None)
     assert timedelta(0) <= datetime.now(UTC) - status.created_at < timedelta(minutes=1)
     assert [outcome.status for outcome in outcomes.values()] == ["queued"] * 3

@@ -84,7 +84,7 @@ async def test_c6_a_cancel_at_any_await_ends_the_run_within_two_seconds_and_cann
 
 
 async def is_in(client: AsyncClient, run_key: Any, statuses: tuple[str, ...]) -> bool:
-    return (await client.get_run_status(run_key)).status in statuses
+    return (await client.get_run_info(run_key)).status in statuses
 
 
 AUDIT = """

@@ -55,7 +55,7 @@ async def echoing(ctx: Context, value: Any) -> Any:
 async def test_e1_to_e5_what_can_be_stored_comes_back_equal_by_every_way(database: str, value: Any) -> None:
     async with AsyncClient(database) as client, Worker(database, [echoing]):
         handle = await client.begin(echoing, value)
-        await handle.publish("value", value)
+        await handle.publish_event("value", value)
         returned = await handle.result(timeout=20)
     assert returned == "equal" or repr(returned) == repr([value] * 3)
     ((text, memo, event),) = await rows(
@@ -90,13 +90,13 @@ async def test_e1_to_e5_what_cannot_be_stored_is_refused_by_every_way_and_ends_i
         with pytest.raises(SerializationError):
             await client.begin(echoing, REFUSED[name])
         with pytest.raises(SerializationError):
-            await neighbour.publish("value", REFUSED[name])
+            await neighbour.publish_event("value", REFUSED[name])
         with pytest.raises(SerializationError):
             await client.schedule(echoing, REFUSED[name], "never", "0 0 1 1 *")
         for bad in (from_a_step, at_its_end):
             with pytest.raises(RunFailed, match=r"SerializationError.*\$"):
                 await (await client.begin(bad, name)).result(timeout=20)
-        await neighbour.publish("value", 1)
+        await neighbour.publish_event("value", 1)
         assert await neighbour.result(timeout=20) == [1, 1, 1]
 
 
@@ -156,12 +156,12 @@ async def test_e1_to_e6_what_sql_put_there_ends_its_run_with_a_reason_and_no_wor
                 )
         async with Worker(database, [strict], poll_interval=0.05) as worker:
             good = await client.begin(strict, 1)
-            await good.publish("more", 1)
+            await good.publish_event("more", 1)
             assert await good.result(timeout=20) == 3
             await until_failed(database, count=1)
             assert worker.healthy()
             failed = await client.list_runs(status="failed")
-            status = await client.get_run_status(failed[0].run_key)
+            status = await client.get_run_info(failed[0].run_key)
     assert status.error is not None
     assert status.error.type == "DeserializationError"
     assert status.takeovers == 0

@@ -131,7 +131,7 @@ async def test_d2_a_worker_gets_over_a_database_that_lets_it_only_read(database:
             await until(lambda: read_only_sessions(database))
             handle = await client.begin(echoing)
             await until(lambda: not worker.healthy(), seconds=20)
-            assert (await handle.status()).status == "queued"
+            assert (await handle.info()).status == "queued"
         assert await handle.result(timeout=20) == "done"
 
 

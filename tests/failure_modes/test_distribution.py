@@ -110,7 +110,7 @@ async def test_g1_a_dead_shard_stops_its_own_runs_and_slows_no_other(
         ]
         assert stuck
         during = await latency(client)
-        assert [(await handle.status()).status for handle in stuck] == ["queued"] * len(stuck)
+        assert [(await handle.info()).status for handle in stuck] == ["queued"] * len(stuck)
         await rows(database, "DROP TRIGGER refuse ON durable.runs")
         await asyncio.gather(*(handle.result(timeout=20) for handle in stuck))
         after = await latency(client)  # other programs may have come to this machine meanwhile

@@ -35,7 +35,7 @@ async def test_b2_a_step_of_ten_leases_runs_once_while_its_lease_is_renewed(data
         async with Worker(database, [lasting], lease=LEASE):
             handle = await client.begin(lasting)
             assert await handle.result(timeout=10 * LEASE + 5) == "long"
-            assert (await handle.status()).takeovers == 0
+            assert (await handle.info()).takeovers == 0
     assert calls == {"long": 1}
 
 
@@ -75,7 +75,7 @@ async def test_b6_code_that_blocks_the_loop_for_three_leases_is_named_and_keeps_
         living.start()
         try:
             assert await handle.result(timeout=15) == "done"
-            assert (await handle.status()).takeovers == 0
+            assert (await handle.info()).takeovers == 0
             assert worker.healthy()
         finally:
             ended.set()
@@ -106,7 +106,7 @@ async def test_b7_the_lease_is_renewed_while_steps_hold_every_connection_of_the_
             handle = await client.begin(greedy)
             await asyncio.wait_for(holding.wait(), 10)
             assert await handle.result(timeout=15) == 2
-            assert (await handle.status()).takeovers == 0
+            assert (await handle.info()).takeovers == 0
             assert worker.healthy()
 
 

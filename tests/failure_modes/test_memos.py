@@ -55,9 +55,9 @@ async def test_c3_a_run_whose_machine_is_put_away_while_it_is_claimed_is_replaye
             return result
 
         monkeypatch.setattr(EngineConnection, "run", claim_while_the_second_parks)
-        await first.publish("go", "on")
+        await first.publish_event("go", "on")
         assert await first.result(timeout=10) == "first"
-        await second.publish("go", "on")
+        await second.publish_event("go", "on")
         assert await second.result(timeout=10) == "second"
     assert calls == {"first": 1, "second": 1}
 
@@ -78,7 +78,7 @@ async def test_c3_a_memo_that_cannot_be_read_is_no_missing_memo(database: str) -
         handle = await client.begin(paying)
         async with Worker(database, [paying]):
             await reached(client, handle.run_key, "waiting_event")
-        await handle.publish("go", "on")
+        await handle.publish_event("go", "on")
         async with await psycopg.AsyncConnection.connect(database) as blocker:
             await blocker.execute("LOCK TABLE durable.steps IN ACCESS EXCLUSIVE MODE")
             async with Worker(database, [paying]):
@@ -86,7 +86,7 @@ async def test_c3_a_memo_that_cannot_be_read_is_no_missing_memo(database: str) -
                 await until(lambda: rows(database, CANCEL_READERS))
                 await blocker.rollback()
                 assert await handle.result(timeout=15) == ["charged", "on"]
-        assert (await handle.status()).attempts == 0
+        assert (await handle.info()).attempts == 0
     assert calls == {"charge": 1}
 
 

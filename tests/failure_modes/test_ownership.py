@@ -218,8 +218,8 @@ async def test_b5_a_worker_of_the_same_host_and_process_id_does_not_own_what_its
         )
         async with Worker(database, [left]) as first, Worker(database, [left]) as second:
             assert await handle.result(timeout=10) == "taken over"
-            assert (await handle.status()).takeovers == 1
-            assert len({predecessor, first.status().worker_id, second.status().worker_id}) == 3
+            assert (await handle.info()).takeovers == 1
+            assert len({predecessor, first.info().worker_id, second.info().worker_id}) == 3
 
 
 # B8, B9, B10
@@ -243,7 +243,7 @@ async def test_b8_a_crash_looping_run_is_visible_and_can_be_retried_by_hand(data
                 worker_id = str(uuid.uuid4())
                 await execute(connection, claim_runs("looping_0", worker_id, 10))
                 await take_over(database, worker_id, "looping_0", max_strikes=3)
-        status = await handle.status()
+        status = await handle.info()
         assert status.error is not None
         assert (status.status, status.error.type, status.takeovers) == ("failed", "CrashLoop", 3)
         with pytest.raises(RunFailed, match="CrashLoop"):

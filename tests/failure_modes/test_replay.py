@@ -54,7 +54,7 @@ async def test_c4_what_a_workflow_swallows_while_it_is_put_away_changes_nothing(
         await until(lambda: effects["refused"] >= 3)  # but one of them were put away
         assert await rows(database, "SELECT DISTINCT step_key FROM durable.steps") == [("fail",)]
         for handle in handles:
-            await handle.publish("go", "on")
+            await handle.publish_event("go", "on")
         assert [await handle.result(timeout=10) for handle in handles] == ["StepFailed"] * 4
     assert (effects["fail"], effects["clean up"]) == (4, 4)
 

@@ -286,11 +286,11 @@ async def test_f9_no_change_of_a_schedule_is_lost_while_it_fires(database: str) 
                     await client.pause_schedule(schedule_id)
                     await client.resume_schedule(schedule_id)
                 case 1:
-                    await client.trigger(schedule_id)
+                    await client.trigger_schedule(schedule_id)
                 case _:
                     await client.delete_schedule(schedule_id)
                     with pytest.raises(ScheduleNotFound):
-                        await client.trigger(schedule_id)
+                        await client.trigger_schedule(schedule_id)
 
     async with AsyncClient(database) as client, Worker(database, [ticked]), Worker(database, [ticked]):
         await asyncio.gather(*(change(client, f"schedule {number}") for number in range(4)))
@@ -321,7 +321,7 @@ async def test_c15_events_are_read_in_the_order_of_their_commits_whatever_their_
         handle = await client.begin(reading)
         for number in range(3):  # each published by a process whose clock is an hour behind that of the one before
             monkeypatch.setattr(ids_module, "_clock", Behind(number))
-            await handle.publish("number", number)
+            await handle.publish_event("number", number)
         ids = await rows(database, "SELECT event_id FROM durable.events ORDER BY created_at")
         assert ids == sorted(ids, reverse=True)
         async with Worker(database, [reading]):

@@ -172,7 +172,7 @@ async def test_a5_a_worker_that_hears_nothing_finds_everything_by_its_poll(
         waiting = [await client.begin(noticing) for _ in range(3)]
         for handle in waiting:
             await reached(client, handle.run_key, "waiting_event")
-        await waiting[0].publish("news", "heard")
+        await waiting[0].publish_event("news", "heard")
         await waiting[1].cancel()
         await client.terminate_run(waiting[2].run_key)
         assert await waiting[0].result(timeout=10) == "heard"
@@ -227,7 +227,7 @@ async def test_a6_without_notifications_nothing_is_listened_for_and_everything_g
         handle = await client.begin(noticing)
         await reached(client, handle.run_key, "waiting_event")
         assert await rows(database, "SELECT query FROM pg_stat_activity WHERE query ILIKE 'LISTEN %%work%%'") == []
-        await handle.publish("news", "heard")
+        await handle.publish_event("news", "heard")
         assert await handle.result(timeout=10) == "heard"
 
 

@@ -69,7 +69,7 @@ async def _listening(life: Life) -> None:
         await life.pause(0.1)
         index = published.get(name, 0)
         published[name] = index + 1
-        await life.publish(run_key, name, Told(name, index))
+        await life.publish_event(run_key, name, Told(name, index))
     await life.load.ended(run_key)
 
 
@@ -80,7 +80,7 @@ async def _deciding(life: Life) -> None:
     if life.random.random() < 0.7:
         await life.pause(2 * order.timeout)
         try:
-            await life.publish(run_key, "decide", f"decided {order.number}")
+            await life.publish_event(run_key, "decide", f"decided {order.number}")
         except RunTerminal:
             pass  # it had timed out
     await life.load.ended(run_key)
@@ -101,7 +101,7 @@ async def _compensating(life: Life) -> None:
         await life.pause(0.3)
         try:
             if act == "go":
-                await life.publish(run_key, "go", "go")
+                await life.publish_event(run_key, "go", "go")
             else:
                 await life.load.surely(lambda: life.client.cancel_run(run_key, "changed my mind"))
         except (RunTerminal, RunNotCancellable):

@@ -196,7 +196,7 @@ class Life:
             self.load.confirm(each.number, wf, run_key)
         return run_keys
 
-    async def publish(self, run_key: RunKey, name: str, payload: object) -> None:
+    async def publish_event(self, run_key: RunKey, name: str, payload: object) -> None:
         """Publishes an event, so that it is there once."""
         key = f"{self.random.getrandbits(64):016x}"
         for _ in range(self.random.choice((1, 1, 2))):
@@ -216,7 +216,7 @@ class Life:
     async def _twice_by_key(self, wf: Workflow[Any, Any], input: Any) -> RunKey:
         run_key = await self._by_key(wf, input)
         again = await self.load.surely(lambda: self.client.begin(wf, input, key=f"key {input.number}"))
-        if again.created or again.run_key != run_key:
+        if again.is_new or again.run_key != run_key:
             self.load.problems.append(f"begun twice with one key: {run_key} and {again.run_key}")
         return run_key
 

@@ -127,7 +127,7 @@ async def test_an_error_is_stored_within_its_limit_whatever_it_holds(database: s
         handle = await client.begin(failing)
         with pytest.raises(RunFailed):
             await handle.result(timeout=20)
-        error = (await handle.status()).error
+        error = (await handle.info()).error
         assert error is not None
         assert len(error.message) <= 8192
         assert error.traceback is not None

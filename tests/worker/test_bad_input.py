@@ -69,7 +69,7 @@ async def test_a_run_of_an_unknown_workflow_is_left_to_those_who_know_it(databas
     async with running(database, double) as client:
         known = await client.begin(double, 1)
         assert await known.result(timeout=10) == 2
-        assert (await client.get_run_status(unknown)).status == "queued"
+        assert (await client.get_run_info(unknown)).status == "queued"
 
 
 async def test_an_event_that_does_not_fit_its_type_raises_in_the_workflow(database: str) -> None:
@@ -79,7 +79,7 @@ async def test_an_event_that_does_not_fit_its_type_raises_in_the_workflow(databa
 
     async with running(database, waiting) as client:
         handle = await client.begin(waiting)
-        await handle.publish("number", "seven")
+        await handle.publish_event("number", "seven")
         with pytest.raises(RunFailed, match="DeserializationError"):
             await handle.result(timeout=10)
 

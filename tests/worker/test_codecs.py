@@ -39,7 +39,7 @@ async def test_a_codec_of_a_workflow_or_of_client_and_worker_encodes_all_that_is
     async with AsyncClient(database, **both) as client:
         handle = await client.begin(secret, "input, ")
         assert await worker.process_one()
-        await handle.publish("news", "event")
+        await handle.publish_event("news", "event")
         await process_until_there_is_one(worker)
         assert await handle.result(timeout=0) == "input, step, event"
     stored = await rows(

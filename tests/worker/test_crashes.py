@@ -36,7 +36,7 @@ def test_a_finished_step_never_runs_again_when_the_worker_is_killed_inside_the_n
         victim.signal(signal.SIGKILL)
         with WorkerProcess(database):
             assert handle.result(timeout=20) == ["first", "second", "third"]
-        assert handle.status().takeovers == 1
+        assert handle.info().takeovers == 1
 
     assert entries(database) == ["first", "second", "second", "third"]
 
@@ -97,11 +97,11 @@ def test_a_stopping_worker_hands_its_runs_back_at_once(database: str) -> None:
         until(lambda: "second" in entries(database))
         stopping.signal(signal.SIGTERM)
         assert stopping.process.wait(timeout=20) == 0
-        assert handle.status().status == "queued"
+        assert handle.info().status == "queued"
         assert owner_is_gone(database)
         with WorkerProcess(database):
             assert handle.result(timeout=20) == ["first", "second", "third"]
-        assert handle.status().takeovers == 0
+        assert handle.info().takeovers == 0
 
 
 def test_a_run_that_kills_its_workers_ends_failed(database: str) -> None:
@@ -110,10 +110,10 @@ def test_a_run_that_kills_its_workers_ends_failed(database: str) -> None:
         handle = client.begin(crashing)
         for _ in range(6):
             with WorkerProcess(database) as worker:
-                until(lambda worker=worker: worker.process.poll() is not None or handle.status().status == "failed")
-            if handle.status().status == "failed":
+                until(lambda worker=worker: worker.process.poll() is not None or handle.info().status == "failed")
+            if handle.info().status == "failed":
                 break
-        status = handle.status()
+        status = handle.info()
 
         assert status.error is not None
         assert (status.status, status.error.type, status.takeovers) == ("failed", "CrashLoop", 3)

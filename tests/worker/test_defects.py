@@ -134,7 +134,7 @@ async def test_runs_claimed_over_a_connection_that_breaks_are_claimed_anew_and_n
         dispatcher.poll()
         assert [await handle.result(timeout=20) for handle in handles] == ["claimed twice"] * 3
         assert failing.has_failed
-        assert [(await handle.status()).takeovers for handle in handles] == [0, 0, 0]
+        assert [(await handle.info()).takeovers for handle in handles] == [0, 0, 0]
 
 
 @pytest.fixture(autouse=True)

@@ -117,7 +117,7 @@ def test_the_sleepers_of_a_killed_worker_wake_elsewhere(database: str) -> None:
     ):
         until(lambda: connection.execute("SELECT count(*) FROM durable.workers").fetchone() == (2,))
         handle = client.begin(napping, 4.0)
-        until(lambda: handle.status().status == "sleeping")
+        until(lambda: handle.info().status == "sleeping")
         (process_id,) = connection.execute("SELECT process_id FROM journal").fetchone() or (0,)
         victim = one if one.process.pid == process_id else other
         victim.signal(signal.SIGKILL)

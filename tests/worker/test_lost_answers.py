@@ -97,9 +97,9 @@ async def test_an_event_whose_routing_was_not_confirmed_is_not_overtaken_by_the_
         await gate.started.wait()
         await until(is_listening)
         after_commit(lose_the_first_delivery)
-        await handle.publish("news", "first")
+        await handle.publish_event("news", "first")
         await until(is_routed)
-        await handle.publish("news", "second")
+        await handle.publish_event("news", "second")
         await until(is_routed)
         await asyncio.sleep(0.1)
         gate.released.set()
@@ -126,7 +126,7 @@ async def test_a_flush_that_is_repeated_after_the_run_was_retried_does_not_undo_
         handle = await client.begin(failing)
 
         async def is_reopened() -> bool:
-            return (await handle.status()).status != "failed"
+            return (await handle.info()).status != "failed"
 
         retried: list[str] = []
         reopened = asyncio.Event()

@@ -23,7 +23,7 @@ async def test_05_a_notification_wakes_a_worker_long_before_its_poll(database: s
         began = time.monotonic()
         handle = await client.begin(event, "approval")
         await reached(client, handle.run_key, "waiting_event")
-        await handle.publish("approval", "approved!")
+        await handle.publish_event("approval", "approved!")
         assert await handle.result(timeout=15) == "approved!"
         assert time.monotonic() - began < 15
     assert calls == {"before": 1, "after": 1}
@@ -35,7 +35,7 @@ async def test_06_without_notifications_the_poll_makes_progress(database: str) -
     async with AsyncClient(database) as client, Worker(database, [event], poll_interval=0.05, notify=False) as worker:
         handle = await client.begin(event, "approval")
         await reached(client, handle.run_key, "waiting_event")
-        await handle.publish("approval", "approved!")
+        await handle.publish_event("approval", "approved!")
         assert await handle.result(timeout=15) == "approved!"
         assert not worker.status().is_listening
     assert calls == {"before": 1, "after": 1}

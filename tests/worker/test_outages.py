@@ -80,7 +80,7 @@ async def test_a_shard_value_that_fails_holds_up_no_other(database: str) -> None
         assert lame and well
         async with Worker(database, [idle], poll_interval=0.05):
             await asyncio.gather(*(handle.result(timeout=20) for handle in well))
-            assert {(await handle.status()).status for handle in lame} == {"queued"}
+            assert {(await handle.info()).status for handle in lame} == {"queued"}
             await admin.execute("DROP TRIGGER fail ON durable.runs; DROP FUNCTION fail()")
             await asyncio.gather(*(handle.result(timeout=20) for handle in lame))
 

@@ -72,7 +72,7 @@ async def test_every_primitive_works_many_times_over(pooled: str) -> None:
     async with AsyncClient(pooled) as client, Worker(pooled, [everything], poll_interval=0.05):
         handles = [await client.begin(everything, number) for number in range(20)]
         for handle in handles:
-            await handle.publish("news", "good")
+            await handle.publish_event("news", "good")
         results = await asyncio.gather(*(handle.result(timeout=60) for handle in handles))
         assert results == [[f"step {number}", "True", "good"] for number in range(20)]
 
@@ -92,7 +92,7 @@ async def test_cancels_and_schedules_work(pooled: str) -> None:
 async def test_nothing_of_the_worker_is_left_in_the_sessions_of_others(pooled: str, direct: str) -> None:
     async with AsyncClient(pooled) as client, Worker(pooled, [everything], poll_interval=0.05):
         handle = await client.begin(everything, 1)
-        await handle.publish("news", "good")
+        await handle.publish_event("news", "good")
         await handle.result(timeout=30)
         async with await psycopg.AsyncConnection.connect(direct) as connection:
             cursor = await connection.execute("SELECT lock_key FROM durable.workers")
@@ -116,5 +116,5 @@ def test_a_killed_workers_runs_move_after_its_lease(pooled: str, direct: str) ->
         victim.signal(signal.SIGKILL)
         with WorkerProcess(pooled, lease=LEASE):
             assert handle.result(timeout=LEASE + 30) == ["first", "second", "third"]
-        assert handle.status().takeovers == 1
+        assert handle.info().takeovers == 1
     assert entries(direct) == ["first", "second", "second", "third"]

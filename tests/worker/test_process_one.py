@@ -30,7 +30,7 @@ async def test_a_run_is_processed_up_to_its_park_and_then_to_its_end(database: s
         assert not await worker.process_one()
         handle = await client.begin(greeting, "World")
         assert await worker.process_one()
-        assert (await handle.status()).status == "sleeping"
+        assert (await handle.info()).status == "sleeping"
         while not await worker.process_one():
             await asyncio.sleep(0.01)
         assert await handle.result(timeout=0) == "Hello, World!"
@@ -45,7 +45,7 @@ async def test_no_workflow_starves_the_others(database: str) -> None:
         last = await client.begin(other)
         for _ in range(2):
             assert await worker.process_one()
-        assert (await last.status()).status == "completed"
+        assert (await last.info()).status == "completed"
 
 
 async def test_a_worker_that_runs_is_not_driven_by_hand(database: str) -> None:

@@ -14,8 +14,8 @@ from durable import (
     Cron,
     Every,
     InvalidArgument,
+    ScheduleInfo,
     ScheduleNotFound,
-    ScheduleStatus,
     Worker,
     workflow,
 )
@@ -46,7 +46,7 @@ async def until_the_clock_was_looked_at(dsn: str) -> None:
     await until_ticks(dsn, "witness", len(await ticks_of(dsn, "witness")) + 4)
 
 
-async def the(client: AsyncClient, schedule_id: str) -> ScheduleStatus:
+async def the(client: AsyncClient, schedule_id: str) -> ScheduleInfo:
     (found,) = [one for one in await client.list_schedules() if one.schedule_id == schedule_id]
     return found
 
@@ -104,7 +104,7 @@ async def test_37_a_paused_schedule_rests_and_makes_up_for_nothing_when_resumed(
         before = await ticks_of(database, "paused")
         await until_the_clock_was_looked_at(database)
         assert await ticks_of(database, "paused") == before
-        assert (await the(client, "paused")).paused
+        assert (await the(client, "paused")).is_paused
 
         ((resumed_at,),) = await rows(database, "SELECT clock_timestamp()")
         await client.resume_schedule("paused")

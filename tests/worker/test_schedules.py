@@ -19,8 +19,8 @@ from durable import (
     Every,
     InvalidArgument,
     Run,
+    ScheduleInfo,
     ScheduleNotFound,
-    ScheduleStatus,
     Worker,
     workflow,
 )
@@ -61,7 +61,7 @@ class Office:
         )
         await self.client.resume_schedule(schedule_id)  # which tells the workers
 
-    async def the(self, schedule_id: str) -> ScheduleStatus:
+    async def the(self, schedule_id: str) -> ScheduleInfo:
         (found,) = [one for one in await self.client.list_schedules() if one.schedule_id == schedule_id]
         return found
 
@@ -195,7 +195,7 @@ async def test_a_paused_schedule_rests_also_when_it_is_scheduled_again(database:
         await until(lambda: _is_settled(desk))
         before = len(await desk.ticks())
         assert not await desk.client.schedule(report, "y", "often", Every(0.05))
-        assert (await desk.the("often")).paused
+        assert (await desk.the("often")).is_paused
         await asyncio.sleep(0.3)  # six ticks
         assert len(await desk.ticks()) == before
         resumed = datetime.now(UTC)
@@ -234,27 +234,27 @@ async def test_run_now_begins_one_run_when_the_schedule_is_new(database: str) ->
 async def test_a_trigger_and_a_backfill_begin_runs_of_their_own(database: str) -> None:
     async with office(database) as desk:
         await desk.client.schedule(report, "x", "yearly", YEARLY)
-        triggered = await desk.client.trigger("yearly")
+        triggered = await desk.client.trigger_schedule("yearly")
         start, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2023, 1, 1, tzinfo=UTC)
-        filled = await desk.client.backfill("yearly", start, end)
-        assert await desk.client.backfill("yearly", start, end) == filled
+        filled = await desk.client.backfill_schedule("yearly", start, end)
+        assert await desk.client.backfill_schedule("yearly", start, end) == filled
         outputs = [await desk.client.handle(key, report).result(timeout=10) for key in filled]
         assert triggered not in filled
         assert outputs == [f"x {year}-01-01T00:00:00+00:00" for year in (2020, 2021, 2022, 2023)]
         assert len(await desk.runs()) == 5
         with pytest.raises(InvalidArgument, match="future"):
-            await desk.client.backfill("yearly", start, datetime.now(UTC) + timedelta(days=1))
+            await desk.client.backfill_schedule("yearly", start, datetime.now(UTC) + timedelta(days=1))
 
 
 async def test_a_backfill_finds_what_was_begun_before_the_shard_count_was_raised(database: str) -> None:
     start, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
     async with office(database, worker=False) as desk:
         await desk.client.schedule(report, "x", "yearly", YEARLY)
-        before = await desk.client.backfill("yearly", start, end)
+        before = await desk.client.backfill_schedule("yearly", start, end)
     migrate(database, shard_count=8)
     async with office(database, worker=False) as desk:
-        assert await desk.client.backfill("yearly", start, end) == before
-        longer = await desk.client.backfill("yearly", datetime(2015, 1, 1, tzinfo=UTC), end)
+        assert await desk.client.backfill_schedule("yearly", start, end) == before
+        longer = await desk.client.backfill_schedule("yearly", datetime(2015, 1, 1, tzinfo=UTC), end)
         assert longer[-len(before) :] == before
         assert len(await desk.ticks()) == len(set(await desk.ticks())) == len(longer)
 
@@ -353,8 +353,8 @@ async def test_a_schedule_that_is_not_there_is_not_found(database: str) -> None:
             desk.client.pause_schedule("s"),
             desk.client.resume_schedule("s"),
             desk.client.delete_schedule("s"),
-            desk.client.trigger("s"),
-            desk.client.backfill("s", now, now),
+            desk.client.trigger_schedule("s"),
+            desk.client.backfill_schedule("s", now, now),
         ):
             with pytest.raises(ScheduleNotFound):
                 await call

@@ -64,12 +64,12 @@ async def test_a_step_that_ignores_its_cancellation_does_not_hold_the_worker(dat
         async with asyncio.timeout(20):
             await task
         assert time.monotonic() - began < 10
-        assert (await handle.status()).status == "queued"
+        assert (await handle.info()).status == "queued"
         async with Worker(database, [hanging]):
             assert await handle.result(timeout=10) == "call 2"
         stubborn.may_end.set()
         stubborn.thread_may_end.set()
-        assert (await handle.status()).takeovers == 0
+        assert (await handle.info()).takeovers == 0
         assert await rows(database, "SELECT output #>> '{}' FROM durable.steps") == [("call 2",)]
 
 
@@ -135,7 +135,7 @@ async def test_46_a_stopping_worker_completes_the_run_whose_step_is_in_flight(da
         async with asyncio.timeout(8):
             await asyncio.wait({task})
         assert await handle.result(timeout=0) == "finished"
-        assert (await handle.status()).takeovers == 0
+        assert (await handle.info()).takeovers == 0
 
 
 async def test_46_a_stopping_worker_starts_no_further_step(database: str) -> None:
@@ -160,7 +160,7 @@ async def test_46_a_stopping_worker_starts_no_further_step(database: str) -> Non
             await until(lambda: not worker.ready())
             finish.set()
         assert calls == ["first"]
-        assert (await handle.status()).status == "queued"
+        assert (await handle.info()).status == "queued"
         assert await Worker(database, [two]).process_one()
         assert await handle.result(timeout=0) == ["first", "second"]
     assert calls == ["first", "second"]
@@ -205,7 +205,7 @@ async def test_a_worker_without_patience_hands_back_what_it_executes_and_fails_n
             async with Worker(database, [two], graceful_shutdown_timeout=0):
                 handle = await client.begin(two)
                 await started.wait()
-        status = await handle.status()
+        status = await handle.info()
         assert (status.status, status.attempts, status.takeovers, status.error) == ("queued", 0, 0, None)
         assert await Worker(database, [two]).process_one()
         assert await handle.result(timeout=0) == ["first", "second"]
@@ -235,7 +235,7 @@ async def test_a_stopping_worker_does_not_wait_for_the_next_try_of_a_step(databa
             await asyncio.wait_for(tried.wait(), 10)
             worker.stop()
             let_go.set()
-        assert (await handle.status()).status == "queued"
+        assert (await handle.info()).status == "queued"
         async with await psycopg.AsyncConnection.connect(database) as connection:
             cursor = await connection.execute("SELECT step_key, output::text FROM durable.steps")
             assert await cursor.fetchall() == [("slow", '"finished"')]

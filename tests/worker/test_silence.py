@@ -54,7 +54,7 @@ async def test_a_run_goes_on_over_new_connections_once_the_network_is_back(datab
         await until(lambda: proxy.swallowed)
         proxy.speak()
         assert await handle.result(timeout=30) == ["through"] * 3
-        assert (await handle.status()).takeovers == 0
+        assert (await handle.info()).takeovers == 0
     assert gate.calls == 3
 
 
@@ -139,7 +139,7 @@ async def test_a_worker_that_reaches_nobody_gives_its_runs_up_before_others_may_
                 assert not lonely.healthy()
                 second.opened.set()
                 assert await handle.result(timeout=20) == "through"
-                assert (await handle.status()).takeovers == 1
+                assert (await handle.info()).takeovers == 1
                 await until(lambda: cancelled_at)
                 proxy.speak()
                 await until(lonely.healthy)

@@ -202,14 +202,14 @@ def _operations(client: AsyncClient, schedule_id: str) -> list[Callable[[], Awai
     async def look() -> None:
         runs = await client.list_runs(limit=2)
         await client.list_runs(before=runs[-1].run_key, limit=2)
-        await client.get_run_status(runs[0].run_key)
+        await client.get_run_info(runs[0].run_key)
 
     async def delete() -> None:
         with contextlib.suppress(ScheduleNotFound):  # a try whose outcome was in doubt had done it
             await client.delete_schedule(schedule_id)
 
     async def trigger() -> None:
-        handle = client.handle(await client.trigger(schedule_id), ticking)
+        handle = client.handle(await client.trigger_schedule(schedule_id), ticking)
         with contextlib.suppress(ResultTimeout):
             await handle.result(timeout=0)
 
@@ -220,6 +220,6 @@ def _operations(client: AsyncClient, schedule_id: str) -> list[Callable[[], Awai
         lambda: client.resume_schedule(schedule_id),
         client.list_schedules,
         trigger,
-        lambda: client.backfill(schedule_id, *_LEAP_YEARS),
+        lambda: client.backfill_schedule(schedule_id, *_LEAP_YEARS),
         delete,
     ]

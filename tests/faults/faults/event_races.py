@@ -51,7 +51,7 @@ async def _race(life: Life) -> None:
             if act == "cancel":
                 await life.load.surely(partial(life.client.cancel_run, run_key, act))
             else:
-                await life.publish(run_key, "news", act)
+                await life.publish_event(run_key, "news", act)
         except (RunTerminal, RunNotCancellable):
             pass  # it timed out, or was cancelled, before
     await life.load.ended(run_key)
@@ -60,7 +60,7 @@ async def _race(life: Life) -> None:
 async def _look(life: Life, run_key: RunKey, status: str) -> None:
     """Returns when the run is seen in that status, or once it was looked at often enough."""
     for _ in range(_LOOKS):
-        found = await life.load.surely(lambda: life.client.get_run_status(run_key))
+        found = await life.load.surely(lambda: life.client.get_run_info(run_key))
         if found.status in (status, "completed", "failed", "cancelled"):
             return
         await asyncio.sleep(_LOOK_SECONDS)

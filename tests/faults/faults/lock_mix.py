@@ -123,7 +123,7 @@ class Session:
         await self._client.retry_run_tx(tx, self._some_run())
 
     async def _look(self, tx: Transaction) -> None:
-        await self._client.get_run_status_tx(tx, self._some_run())
+        await self._client.get_run_info_tx(tx, self._some_run())
 
     async def _list(self, _: Transaction) -> None:
         await self._client.list_runs(limit=20)
@@ -143,11 +143,11 @@ class Session:
         await self._client.delete_schedule_tx(tx, self._schedule_id)
 
     async def _trigger(self, tx: Transaction) -> None:
-        await self._client.trigger_tx(tx, self._schedule_id)
+        await self._client.trigger_schedule_tx(tx, self._schedule_id)
 
     async def _backfill(self, tx: Transaction) -> None:
         end = datetime.now(UTC)
-        await self._client.backfill_tx(tx, self._schedule_id, end - timedelta(seconds=3), end)
+        await self._client.backfill_schedule_tx(tx, self._schedule_id, end - timedelta(seconds=3), end)
 
     async def _list_schedules(self, tx: Transaction) -> None:
         await self._client.list_schedules_tx(tx)

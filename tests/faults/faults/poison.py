@@ -61,7 +61,7 @@ async def _neighbour(life: Life) -> None:
     number = life.number()
     run_key = await life.begin(poisoned, Poisoned(number), is_plain=True)
     assert run_key is not None
-    await life.publish(run_key, "news", UUID(int=number))
+    await life.publish_event(run_key, "news", UUID(int=number))
     await life.load.ended(run_key)
 
 

@@ -72,7 +72,7 @@ async def until(condition: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
 async def until_status(handle: AsyncHandle[Any], status: str) -> None:
     async def is_reached() -> bool:
-        return (await handle.status()).status == status
+        return (await handle.info()).status == status
 
     await until(is_reached)
 

@@ -29,5 +29,5 @@ class Notes(list[str]):
 
 async def until_status(handle: AsyncHandle[Any], *statuses: str) -> None:
     async with asyncio.timeout(10):
-        while (await handle.status()).status not in statuses:
+        while (await handle.info()).status not in statuses:
             await asyncio.sleep(0.01)

@@ -52,6 +52,6 @@ async def test_a_cancelled_run_can_be_retried_and_forgets_the_cancel(database: s
             await handle.result(timeout=10)
         await handle.retry()
         await until_status(handle, "waiting_event")
-        await handle.publish("go", "now")
+        await handle.publish_event("go", "now")
         assert await handle.result(timeout=10) == "now"
     assert notes == ["first"]

@@ -86,8 +86,8 @@ async def test_a_cancel_holds_across_workers_and_replays_in_its_place(database: 
         async with Worker(database, [booking], max_resident=1):
             await notes.until("released")
             await until_status(handle, "waiting_event")
-        await handle.publish("go", "too late")
-        await handle.publish("confirmed", "yes")
+        await handle.publish_event("go", "too late")
+        await handle.publish_event("confirmed", "yes")
         async with Worker(database, [booking]):
             with pytest.raises(RunCancelled):
                 await handle.result(timeout=10)
@@ -148,7 +148,7 @@ async def test_what_swallows_a_cancel_cannot_undo_it(
         await handle.cancel("enough")
         with pytest.raises(RunCancelled, match=reason):
             await handle.result(timeout=10)
-        assert (await handle.status()).status == "cancelled"
+        assert (await handle.info()).status == "cancelled"
 
 
 async def test_a_gather_is_cancelled_as_a_whole(database: str) -> None:
@@ -183,7 +183,7 @@ async def test_a_request_in_a_transaction_that_rolls_back_has_no_effect(database
             await client.cancel_run_tx(tx, handle.run_key)
             await client.terminate_run_tx(tx, handle.run_key)
             await tx.rollback()
-            assert (await handle.status()).status == "sleeping"
+            assert (await handle.info()).status == "sleeping"
             await client.cancel_run_tx(tx, handle.run_key)
             await tx.commit()
         with pytest.raises(RunCancelled):

@@ -19,13 +19,13 @@ async def test_26_a_sleeping_run_is_cancelled_once_a_worker_looks(database: str)
     async with AsyncClient(database) as client:
         handle = await client.begin(sleep)
         assert await worker.process_one()
-        assert (await handle.status()).status == "sleeping"
+        assert (await handle.info()).status == "sleeping"
 
         await handle.cancel("changed my mind")
         await handle.cancel("asked twice, which is as asking once")
         assert await worker.process_one()
 
-        status = await handle.status()
+        status = await handle.info()
         assert status.error is not None
         assert (status.status, status.error.message, status.next_wake_at) == ("cancelled", "changed my mind", None)
         with pytest.raises(RunNotCancellable, match="cancelled"):
@@ -65,10 +65,10 @@ async def test_27_a_queued_run_is_cancelled_without_being_executed(database: str
     async with AsyncClient(database) as client:
         handle = await client.begin(simple, "World")
         await handle.cancel()
-        assert (await handle.status()).status == "queued"
+        assert (await handle.info()).status == "queued"
 
         assert not await process_all(worker)
-        assert (await handle.status()).status == "cancelled"
+        assert (await handle.info()).status == "cancelled"
         with pytest.raises(RunNotCancellable):
             await handle.cancel()
     assert not calls
@@ -103,7 +103,7 @@ async def test_a_cancel_of_a_busy_run_returns_at_once_and_stops_it_at_the_next_c
         await started.wait()
         async with asyncio.timeout(10):
             await handle.cancel("enough")
-            assert (await handle.status()).status == "running"
+            assert (await handle.info()).status == "running"
         await until(is_routed)
         await (await client.begin(idle)).result(timeout=20)  # by now the worker has heard of the cancel, too
         finish.set()

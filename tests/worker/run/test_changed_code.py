@@ -39,7 +39,7 @@ async def test_a_deploy_that_does_not_match_sets_the_run_aside_and_the_old_code_
         await client.publish_event(handle.run_key, "go")
         async with running(database, new):
             await reached(client, handle.run_key, "sleeping")
-            status = await handle.status()
+            status = await handle.info()
             assert status.error is not None
             assert status.error.type == "NondeterminismError"
             assert "charge_twice" in status.error.message
@@ -98,7 +98,7 @@ async def test_steps_in_changed_order_set_the_run_aside_until_the_old_code_is_ba
         assert await worker.process_one()
         order.reverse()
         await process_until_there_is_one(worker)
-        status = await handle.status()
+        status = await handle.info()
         assert status.error is not None
         assert (status.status, status.error.type, status.attempts) == ("sleeping", "NondeterminismError", 0)
 

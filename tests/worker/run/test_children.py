@@ -99,7 +99,7 @@ async def test_an_event_is_not_taken_for_the_end_of_a_child(database: str) -> No
         handle = await client.begin(wait_for_lingering)
         child = await only_child(database, handle, "waiting_event")
         await until_status(handle, "waiting_event")
-        await handle.publish(child.run_id, "forged")
+        await handle.publish_event(child.run_id, "forged")
         await client.publish_event(child, "go", "genuine")
         assert await handle.result(timeout=20) == "genuine"
 

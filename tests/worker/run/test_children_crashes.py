@@ -47,7 +47,7 @@ def test_a_child_that_kills_its_workers_fails_and_wakes_its_parent(database: str
         handle = client.begin(crashing_child)
 
         def is_over() -> bool:
-            return handle.status().status == "completed"
+            return handle.info().status == "completed"
 
         for _ in range(4):
             if not is_over():

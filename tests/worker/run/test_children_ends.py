@@ -23,7 +23,7 @@ from tests.worker.run.family import (
 
 
 async def end_by_failure(client: AsyncClient, child: AsyncHandle[Any]) -> None:
-    await child.publish("go", "fail")
+    await child.publish_event("go", "fail")
 
 
 async def end_by_cancel(client: AsyncClient, child: AsyncHandle[Any]) -> None:
@@ -35,15 +35,15 @@ async def end_by_termination(client: AsyncClient, child: AsyncHandle[Any]) -> No
 
 
 async def end_unrecordably(client: AsyncClient, child: AsyncHandle[Any]) -> None:
-    await child.publish("go", "spoil")
+    await child.publish_event("go", "spoil")
 
 
 async def end_by_itself(client: AsyncClient, child: AsyncHandle[Any]) -> None:
-    await child.publish("go", "wait")
+    await child.publish_event("go", "wait")
 
 
 async def end_in_a_loop(client: AsyncClient, child: AsyncHandle[Any]) -> None:
-    await child.publish("go", "break")
+    await child.publish_event("go", "break")
 
 
 @workflow(codec=Faulty(), timeout=3)

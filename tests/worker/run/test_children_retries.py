@@ -72,7 +72,7 @@ async def test_a_retry_begins_failed_children_anew_and_keeps_the_others(database
 
 
 async def _has_left(handle: AsyncHandle[Any], status: str) -> bool:
-    return (await handle.status()).status != status
+    return (await handle.info()).status != status
 
 
 @pytest.mark.parametrize("end", ["failed", "completed"])
@@ -93,7 +93,7 @@ async def test_a_retry_begins_a_child_anew_whose_failure_nobody_has_seen_and_kee
     async with AsyncClient(database) as client, Worker(database, [parent, flaky]):
         handle = await client.begin(parent)
         await only_child(database, handle, end)
-        await handle.publish("go")
+        await handle.publish_event("go")
         with pytest.raises(RunFailed, match="for another reason"):
             await handle.result(timeout=20)
         failing.clear()
@@ -139,7 +139,7 @@ async def test_of_a_retried_child_the_parent_sees_the_last_end(database: str) ->
         child = await only_child(database, handle, "failed")
         await client.retry_run(child)
         await only_child(database, handle, "completed")
-        await handle.publish("go")
+        await handle.publish_event("go")
         assert await handle.result(timeout=20) == 3
 
 

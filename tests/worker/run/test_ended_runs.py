@@ -28,7 +28,7 @@ async def ended(client: AsyncClient, dsn: str, how: str) -> AsyncHandle[Any]:
     if how == "cancelled":
         await handle.cancel()
     await process_all(Worker(dsn, [failing, simple]))
-    assert (await handle.status()).status == how
+    assert (await handle.info()).status == how
     return handle
 
 
@@ -41,8 +41,8 @@ async def test_a_run_that_has_ended_takes_neither_a_cancel_nor_an_event(database
             with pytest.raises(RunNotCancellable, match=how):
                 await request()
         with pytest.raises(RunTerminal, match=how):
-            await handle.publish("news")
-        assert (await handle.status()).status == how
+            await handle.publish_event("news")
+        assert (await handle.info()).status == how
     assert await rows(database, "SELECT * FROM durable.events") == before
 
 

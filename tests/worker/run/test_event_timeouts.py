@@ -45,7 +45,7 @@ async def test_an_event_from_before_the_wait_is_received_though_the_flush_outlas
     async with AsyncClient(database) as client, Worker(database, [waiting], notify=False, poll_interval=20):
         handle = await client.begin(waiting)
         await started.wait()
-        await handle.publish("news", "published")
+        await handle.publish_event("news", "published")
         async with await psycopg.AsyncConnection.connect(database) as connection:
             await connection.execute("SELECT FROM durable.runs FOR UPDATE")
             is_published.set()
@@ -74,7 +74,7 @@ async def test_an_event_that_nobody_has_announced_is_received_when_the_timeout_c
     async with AsyncClient(database) as client, Worker(database, [waiting], notify=False, poll_interval=20):
         handle = await client.begin(waiting)
         await is_waiting.wait()
-        await handle.publish("news", "published")
+        await handle.publish_event("news", "published")
         assert await handle.result(timeout=10) == "published"
 
 

@@ -23,10 +23,10 @@ async def test_04_an_event_wakes_the_run_that_waits_for_it(database: str) -> Non
     async with AsyncClient(database) as client:
         handle = await client.begin(event, "approval")
         assert await worker.process_one()
-        assert (await handle.status()).status == "waiting_event"
+        assert (await handle.info()).status == "waiting_event"
         assert calls == {"before": 1}
 
-        await handle.publish("approval", "approved!")
+        await handle.publish_event("approval", "approved!")
         assert await worker.process_one()
         assert await handle.result(timeout=0) == "approved!"
     assert calls == {"before": 1, "after": 1}
@@ -41,9 +41,9 @@ async def test_04_publishing_waits_for_no_lock_on_the_run(database: str) -> None
         async with await psycopg.AsyncConnection.connect(database) as engine:
             await engine.execute("SELECT FROM durable.runs FOR UPDATE")
             async with asyncio.timeout(10):
-                await handle.publish("approval", "approved!")
+                await handle.publish_event("approval", "approved!")
             await engine.rollback()
-        assert (await handle.status()).status == "waiting_event"  # applications insert; it is workers who wake runs
+        assert (await handle.info()).status == "waiting_event"  # applications insert; it is workers who wake runs
         assert await worker.process_one()
         assert await handle.result(timeout=0) == "approved!"
 
@@ -85,10 +85,10 @@ async def test_16_an_order_is_processed(database: str) -> None:
     async with AsyncClient(database) as client:
         handle = await client.begin(order, 7)
         assert await worker.process_one()
-        assert (await handle.status()).status == "waiting_event"
+        assert (await handle.info()).status == "waiting_event"
         assert calls == {"validate": 1, "reserve": 1, "pay": 1}
 
-        await handle.publish("warehouse_confirmation", Confirmation(True))
+        await handle.publish_event("warehouse_confirmation", Confirmation(True))
         assert await worker.process_one()
         tracking = await handle.result(timeout=0)
     assert calls == {"validate": 1, "reserve": 1, "pay": 1, "ship": 1}
@@ -119,8 +119,8 @@ async def test_18_a_chain_of_approvals(database: str) -> None:
         handle = await client.begin(approvals, APPROVERS)
         assert await worker.process_one()
         for approver in APPROVERS:
-            assert (await handle.status()).status == "waiting_event"
-            await handle.publish(f"approval_{approver}", Approval(True))
+            assert (await handle.info()).status == "waiting_event"
+            await handle.publish_event(f"approval_{approver}", Approval(True))
             assert await worker.process_one()
         assert await handle.result(timeout=0) == ["approved"]
 
@@ -130,9 +130,9 @@ async def test_19_a_rejection_ends_the_chain(database: str) -> None:
     async with AsyncClient(database) as client:
         handle = await client.begin(approvals, APPROVERS)
         assert await worker.process_one()
-        await handle.publish("approval_manager", Approval(True))
+        await handle.publish_event("approval_manager", Approval(True))
         assert await worker.process_one()
-        await handle.publish("approval_director", Approval(False))
+        await handle.publish_event("approval_director", Approval(False))
         assert await worker.process_one()
         assert await handle.result(timeout=0) == ["rejected", "director"]
 
@@ -212,7 +212,7 @@ async def test_a_payload_that_cannot_be_read_is_an_error_where_it_is_awaited(dat
 
     async with AsyncClient(database) as client:
         handle = await client.begin(reading)
-        await handle.publish("news", payload)
+        await handle.publish_event("news", payload)
         await process_all(Worker(database, [reading]))
         assert await handle.result(timeout=0) == "DeserializationError"
 
@@ -237,10 +237,10 @@ async def test_while_a_step_runs_the_run_is_seen_running_and_takes_events_and_a_
         handle = await client.begin(busy)
         await started.wait()
         async with asyncio.timeout(10):
-            assert (await handle.status()).status == "running"
-            await handle.publish("news", 1)
-            await handle.publish("news", 2)
-            assert (await handle.status()).status == "running"
+            assert (await handle.info()).status == "running"
+            await handle.publish_event("news", 1)
+            await handle.publish_event("news", 2)
+            assert (await handle.info()).status == "running"
         finish.set()
         await reached(client, handle.run_key, "sleeping")
         assert heard == [1, 2]

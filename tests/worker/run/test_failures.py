@@ -44,7 +44,7 @@ async def test_29_whatever_a_step_raises_is_retried_and_then_fails_the_run(
     async with AsyncClient(database) as client:
         handle = await client.begin(panicking)
         assert await Worker(database, [panicking]).process_one()
-        status = await handle.status()
+        status = await handle.info()
     assert status.error is not None
     assert (status.status, status.attempts, calls["panic"]) == ("failed", 1, 3)
     assert status.error.message == f"step 'panic' failed: {type(error).__name__}: panic"
@@ -67,7 +67,7 @@ async def test_30_whatever_a_workflow_raises_fails_the_run_and_not_the_worker(
             await reached(client, handle.run_key, "failed")
             assert await (await client.begin(simple, "World")).result(timeout=10) == "Hello, World!"
             assert worker.healthy()
-        status = await handle.status()
+        status = await handle.info()
     assert status.error is not None
     assert (status.error.type, status.error.message) == (type(error).__name__, "panic")
     assert "raise error" in (status.error.traceback or "")
@@ -81,7 +81,7 @@ async def test_30_sys_exit_in_a_workflow_is_an_error_of_its_run(database: str) -
     async with AsyncClient(database) as client:
         handle = await client.begin(leaving)
         assert await Worker(database, [leaving]).process_one()
-        assert (await handle.status()).status == "failed"
+        assert (await handle.info()).status == "failed"
 
 
 class Odd(BaseException):

@@ -19,7 +19,7 @@ from tests.worker.flows import process_all, process_until_there_is_one, running
 async def until_completed(worker: Worker, handle: AsyncHandle[Any]) -> None:
     async def has_ended() -> bool:
         await worker.process_one()
-        return (await handle.status()).status == "completed"
+        return (await handle.info()).status == "completed"
 
     await until(has_ended)
 
@@ -60,7 +60,7 @@ async def test_a_key_used_twice_fails_the_run_and_names_both_uses(
 
     async with AsyncClient(database) as client:
         handle = await client.begin(doubled)
-        await handle.publish("news", 1)
+        await handle.publish_event("news", 1)
         await process_all(Worker(database, [doubled]))
         with pytest.raises(RunFailed, match="DuplicateKey: the key 'key' is used twice"):
             await handle.result(timeout=0)
@@ -121,7 +121,7 @@ async def test_no_broad_except_swallows_a_park(database: str) -> None:
         handle = await client.begin(broad)
         assert await worker.process_one()
         await process_until_there_is_one(worker)
-        await handle.publish("news", "heard")
+        await handle.publish_event("news", "heard")
         await process_all(worker)
         assert await handle.result(timeout=0) == [["sleep", None], ["wait", "heard"], ["step", 1]]
     # What closes a parked machine is thrown into the code too; whatever it does then is neither done nor recorded.
@@ -148,7 +148,7 @@ async def test_waits_sleeps_and_draws_of_gathered_tasks_replay_in_their_order(da
     async with AsyncClient(database) as client:
         handle = await client.begin(gathered)
         for number in range(4):
-            await handle.publish("news", number)
+            await handle.publish_event("news", number)
 
         await until_completed(worker, handle)
         result = await handle.result(timeout=0)
@@ -169,7 +169,7 @@ async def test_an_event_is_the_same_on_replay_and_two_waits_take_two(database: s
     async with AsyncClient(database) as client:
         handle = await client.begin(reading)
         for number in (1e16, 0.1):
-            await handle.publish("news", {"amount": number})
+            await handle.publish_event("news", {"amount": number})
         await until_completed(worker, handle)
     assert len(seen) >= 2
     assert all(each == [{"amount": 1e16}, {"amount": 0.1}] for each in seen)

@@ -58,13 +58,13 @@ async def test_47_a_run_succeeds_after_retries_that_keep_its_steps(database: str
     async with AsyncClient(database) as client:
         handle = await client.begin(stubborn)
         assert await worker.process_one()
-        status = await handle.status()
+        status = await handle.info()
         assert status.error is not None
         assert (status.status, status.error.message) == ("queued", "unlucky for the 1. time")
         assert await worker.process_one()
         assert await worker.process_one()
 
-        status = await handle.status()
+        status = await handle.info()
         assert (status.status, status.attempts, status.error, status.next_wake_at) == ("completed", 2, None, None)
         assert await handle.result(timeout=0) == "first"
     assert calls == {"step1": 1, "body": 3}
@@ -78,7 +78,7 @@ async def test_48_a_run_fails_after_its_last_attempt(database: str) -> None:
         handle = await client.begin(stubborn)
         assert await process_all(worker) == 2
 
-        status = await handle.status()
+        status = await handle.info()
         assert status.error is not None
         assert (status.status, status.attempts, status.error.type) == ("failed", 2, "Unlucky")
         assert not await worker.process_one()
@@ -116,7 +116,7 @@ async def test_49_a_terminal_error_skips_every_retry(database: str, hopeless: An
     async with AsyncClient(database) as client:
         handle = await client.begin(giving_up)
         assert await process_all(worker) == 1
-        status = await handle.status()
+        status = await handle.info()
         assert (status.status, status.attempts) == ("failed", 1)
     assert calls == ({"body": 1, "step": 1} if where == "step" else {"body": 1})
 
@@ -127,7 +127,7 @@ async def test_50_the_backoff_delays_the_next_attempt(database: str) -> None:
     async with AsyncClient(database) as client:
         handle = await client.begin(stubborn)
         assert await worker.process_one()
-        status = await handle.status()
+        status = await handle.info()
         assert (status.status, status.attempts) == ("sleeping", 1)
         assert status.next_wake_at is not None
         assert timedelta(seconds=15) < status.next_wake_at - datetime.now(UTC) < timedelta(seconds=45)
@@ -159,7 +159,7 @@ async def test_51_a_failing_statement_of_one_attempt_harms_neither_its_memos_nor
         handle = await client.begin(stubborn)
         assert await process_all(worker) == 2
         assert await handle.result(timeout=0) == ["first", "second"]
-        assert (await handle.status()).attempts == 1
+        assert (await handle.info()).attempts == 1
     assert calls == {"step1": 1, "body": 2, "statement": 2}
 
 
@@ -198,7 +198,7 @@ async def test_a_run_that_is_tried_anew_keeps_its_finished_steps_and_forgets_the
     async with running(database, stubborn) as client:
         handle = await client.begin(stubborn)
         assert await handle.result(timeout=10) == ["steady", "there", 3]
-        assert (await handle.status()).attempts == 2
+        assert (await handle.info()).attempts == 2
     assert calls == {"steady": 1, "flaky": 3, "tidy": 1}
 
 
@@ -212,7 +212,7 @@ async def test_a_run_fails_after_its_last_attempt_or_at_once(database: str, erro
         handle = await client.begin(failing)
         with pytest.raises(RunFailed, match=str(error)):
             await handle.result(timeout=10)
-        assert (await handle.status()).attempts == attempts
+        assert (await handle.info()).attempts == attempts
 
 
 class Panic(BaseException):
@@ -234,7 +234,7 @@ async def test_a_panic_of_the_workflow_is_tried_anew_like_any_error(database: st
         handle = await client.begin(panicking)
         assert await process_all(Worker(database, [panicking])) == 3
         assert await handle.result(timeout=0) == 3
-        assert (await handle.status()).attempts == 2
+        assert (await handle.info()).attempts == 2
 
 
 async def test_an_input_that_cannot_be_read_is_an_error_of_its_run_and_tried_anew(database: str) -> None:
@@ -249,7 +249,7 @@ async def test_an_input_that_cannot_be_read_is_an_error_of_its_run_and_tried_ane
         handle = await client.begin(counting, 1)
         await rows(database, "UPDATE durable.runs SET input = '\"text\"'")
         assert await process_all(Worker(database, [counting])) == 3
-        status = await handle.status()
+        status = await handle.info()
     assert status.error is not None
     assert (status.status, status.attempts, status.error.type) == ("failed", 3, "DeserializationError")
     assert not calls
@@ -270,10 +270,10 @@ async def test_parks_are_no_attempts(database: str) -> None:
         handle = await client.begin(parking)
         for _ in range(4):
             await process_until_there_is_one(worker)
-        await handle.publish("news", "heard")
+        await handle.publish_event("news", "heard")
         await process_all(worker)
         assert await handle.result(timeout=0) == "heard"
-        assert (await handle.status()).attempts == 0
+        assert (await handle.info()).attempts == 0
     assert set(attempts) == {1}
     assert len(attempts) >= 5
 
@@ -295,7 +295,7 @@ async def test_the_backoff_of_a_run_counts_from_its_failure_by_the_clock_of_the_
                 " FROM durable.runs",
             )
             await rows(database, "UPDATE durable.runs SET next_wake_at = now()")
-        assert (await handle.status()).status == "sleeping"
+        assert (await handle.info()).status == "sleeping"
     assert told == [
         ("sleeping", number, f"attempt {number}", seconds)
         for number, seconds in ((1, 600), (2, 1200), (3, 2400), (4, 3600))

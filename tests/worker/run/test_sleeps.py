@@ -19,13 +19,13 @@ async def test_03_sleep_and_wake(database: str) -> None:
     async with AsyncClient(database) as client:
         handle = await client.begin(sleep)
         assert await worker.process_one()
-        assert (await handle.status()).status == "sleeping"
+        assert (await handle.info()).status == "sleeping"
         assert calls == {"before": 1}
 
         assert not await worker.process_one()
 
         await process_until_there_is_one(worker)
-        assert (await handle.status()).status == "completed"
+        assert (await handle.info()).status == "completed"
     assert calls == {"before": 1, "after": 1}
 
 
@@ -41,7 +41,7 @@ async def test_14_each_sleep_parks_the_run_once(database: str) -> None:
         seen: list[str] = []
         for _ in range(3):
             await process_until_there_is_one(worker)
-            seen.append((await handle.status()).status)
+            seen.append((await handle.info()).status)
     assert seen == ["sleeping", "sleeping", "completed"]
 
 
@@ -63,7 +63,7 @@ async def test_17_a_loop_of_steps_and_sleeps_comes_to_its_end(database: str) -> 
         handle = await client.begin(scheduled)
         for _ in range(3):
             await process_until_there_is_one(worker)
-        assert (await handle.status()).status == "completed"
+        assert (await handle.info()).status == "completed"
     assert executed == [0, 1, 2]
 
 
@@ -110,7 +110,7 @@ async def test_parked_runs_leave_their_wait_and_free_their_place(database: str) 
     async with AsyncClient(database) as client, Worker(database, [parking]):
         handles = [await client.begin(parking, how) for how in ("waits", "sleeps", "goes")]
         assert await handles[-1].result(timeout=10) == "went through"
-        waiting, sleeping = [await handle.status() for handle in handles[:2]]
+        waiting, sleeping = [await handle.info() for handle in handles[:2]]
     assert (waiting.status, waiting.next_wake_at, sleeping.status) == ("waiting_event", None, "sleeping")
     assert await rows(
         database, "SELECT wait_type, wait_key, event_name, satisfied_at FROM durable.waits ORDER BY wait_type"
@@ -132,6 +132,6 @@ async def test_a_sleep_is_set_and_judged_by_the_clock_of_the_database(database: 
         await rows(database, "UPDATE durable.waits SET wake_at = wake_at - interval '1 h'")
         await rows(database, "UPDATE durable.runs SET next_wake_at = next_wake_at - interval '1 h'")
         await process_until_there_is_one(worker)
-        assert (await handle.status()).status == "completed"
+        assert (await handle.info()).status == "completed"
     assert calls == {"before": 1, "after": 1}
     assert await rows(database, "SELECT satisfied_at >= wake_at FROM durable.waits") == [(True,)]

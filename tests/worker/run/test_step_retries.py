@@ -35,7 +35,7 @@ async def test_a_step_waits_longer_between_its_tries_and_not_after_the_last(data
         handle = await client.begin(stubborn)
         assert await Worker(database, [stubborn]).process_one()
         ended = time.monotonic()
-        assert (await handle.status()).status == "failed"
+        assert (await handle.info()).status == "failed"
     gaps = [after - before for before, after in pairwise(tries)]
     assert [gap >= 0.74 * delay for gap, delay in zip(gaps, (0.04, 0.2, 1.0), strict=True)] == [True] * 3, gaps
     assert ended - tries[-1] < 3.7
@@ -97,7 +97,7 @@ async def test_08_a_step_that_always_fails_fails_the_run_which_names_it(database
         handle = await client.begin(retry, 100)
         assert await Worker(database, [retry]).process_one()
 
-        status = await handle.status()
+        status = await handle.info()
         assert status.error is not None
         assert (status.status, status.error.type) == ("failed", "StepFailed")
         assert status.error.message == "step 'flaky_step' failed: ConnectionError: persistent error"

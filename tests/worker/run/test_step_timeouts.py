@@ -77,7 +77,7 @@ async def test_31_a_step_that_takes_too_long_is_cut_off_and_retried(database: st
         began = time.monotonic()
         assert await Worker(database, [hanging]).process_one()
         assert time.monotonic() - began < 4
-        status = await handle.status()
+        status = await handle.info()
     assert status.error is not None
     assert status.status == "failed"
     assert "did not finish within 0.05 s" in status.error.message

@@ -104,12 +104,12 @@ async def test_25_the_status_says_where_a_run_stands(database: str) -> None:
     simple = greeting(Counter())
     async with AsyncClient(database) as client:
         handle = await client.begin(simple, "World")
-        status = await handle.status()
+        status = await handle.info()
         assert status.status == "queued"
         assert abs(status.created_at - datetime.now(UTC)) < timedelta(minutes=1)
 
         assert await Worker(database, [simple]).process_one()
-        assert (await handle.status()).status == "completed"
+        assert (await handle.info()).status == "completed"
 
 
 async def test_32_a_run_has_an_output_once_it_is_completed(database: str) -> None:
@@ -143,7 +143,7 @@ async def test_a_result_comes_back_in_its_type(database: str) -> None:
     async with running(database, typed) as client:
         handle = await client.begin(typed, 3)
         assert await handle.result(timeout=10) == Money(3, "EUR")
-        assert (await handle.status()).status == "completed"
+        assert (await handle.info()).status == "completed"
 
 
 async def test_steps_of_a_gather_run_side_by_side(database: str) -> None:
@@ -209,7 +209,7 @@ async def test_an_empty_key_or_name_fails_the_run_and_nothing_is_done(
     async with AsyncClient(database) as client:
         handle = await client.begin(nameless)
         assert await process_all(Worker(database, [nameless])) == 1
-        status = await handle.status()
+        status = await handle.info()
     assert status.error is not None
     assert (status.status, status.error.type) == ("failed", "InvalidArgument")
     assert "=''" in status.error.message

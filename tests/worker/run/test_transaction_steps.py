@@ -40,7 +40,7 @@ async def test_09_a_transaction_step_commits_at_once_and_not_only_with_the_attem
     async with AsyncClient(database) as client:
         handle = await client.begin(keeping)
         assert await Worker(database, [keeping]).process_one()
-        assert (await handle.status()).status == "completed"
+        assert (await handle.info()).status == "completed"
     assert seen == [("test_value", "remember")]
 
 
@@ -88,7 +88,7 @@ async def test_42_a_failing_statement_costs_one_step_and_neither_the_memos_nor_t
         spoiled = await client.begin(spoiling)
         assert await (await client.begin(simple, "World")).result(timeout=10) == "Hello, World!"
         await reached(client, spoiled.run_key, "failed")
-        status = await spoiled.status()
+        status = await spoiled.info()
         assert status.error is not None
         assert "no_such_table" in status.error.message
 
