@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from durable.client import results as outcomes
+from durable.client import results
 from durable.client.async_client import AsyncClient
 from durable.core.errors import (
     DeserializationError,
@@ -31,8 +31,8 @@ async def test_a_notification_brings_the_result_at_once(
     colour: Colour, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Were it found by asking, it would take this long.
-    monkeypatch.setattr(outcomes, "_FIRST_PAUSE", 20.0)
-    monkeypatch.setattr(outcomes, "_LONGEST_PAUSE", 20.0)
+    monkeypatch.setattr(results, "_FIRST_PAUSE", 20.0)
+    monkeypatch.setattr(results, "_MAX_PAUSE", 20.0)
     async with open_client(colour, database) as client:
         handle = await client.begin(checkout, Order(1))
         waiting = asyncio.create_task(handle.result(timeout=30))
@@ -206,12 +206,12 @@ async def test_cancelling_a_wait_leaves_nothing_behind(database: str) -> None:
         finish(database, handle.run_key.run_id)
 
         assert await asyncio.gather(*waiting[1:]) == ["done", "done"]
-        assert client._outcomes._waiters == {}
-        assert client._outcomes._urgent == set()
+        assert client._results._waiters == {}
+        assert client._results._urgent == set()
 
 
 async def test_listening_may_be_impossible(colour: Colour, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "done_channel", lambda schema: "somewhere_else")
+    monkeypatch.setattr(results, "done_channel", lambda schema: "somewhere_else")
     async with open_client(colour, database) as client:
         handle = await client.begin(greet, "Ada")
         waiting = asyncio.create_task(handle.result(timeout=30))

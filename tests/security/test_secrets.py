@@ -230,7 +230,7 @@ async def test_no_object_shows_or_hands_on_the_password(database: str, tmp_path:
                     Database(dsn, "durable"),
                     Database(async_pool, "durable"),
                 ),
-                *(client._operations, client._connections, client._outcomes, Client(pool), AsyncClient(async_pool)),
+                *(client._operations, client._connections, client._results, Client(pool), AsyncClient(async_pool)),
                 *(worker._lease, worker._executions, worker._scheduler, worker._listener, client.list_runs()),
                 EmbeddedPostgres(tmp_path),
             ]
