@@ -1,5 +1,5 @@
-"""How many runs a second an application begins: one after the other in own transactions, 100 in each transaction of the
-caller (`begin_tx`), in batches (`begin_many`), and by 32 clients at once. No worker runs.
+"""How many runs per second an application begins: one after the other in transactions of their own, 100 in each
+transaction of the caller (`begin_tx`), in batches (`begin_many`), and by 32 clients at once. No worker runs.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""What an hour's churn, of 100 runs a second and worked off as fast as it goes, does to the tables at the settings of
-the schema: the rate at its end as a multiple of that at its beginning, and the dead rows that it leaves behind.
+"""What an hour of churn, at 100 runs per second but worked through as fast as possible, does to the tables at the
+settings of the schema: the rate at its end as a multiple of the rate at its beginning, and the dead rows that it leaves
+behind.
 
-An hour takes about a minute: on a server of its own autovacuum looks each second, as it would each minute else.
+The hour takes about a minute: on a server of its own, autovacuum looks every second instead of every minute.
 
-Once with all its history kept, and once while runs are deleted five seconds after their end: then also how much the
-tables grow after the first sixth, what part of the runs is left, and the rate as a multiple of that without.
+It is measured once with the whole history kept, and once while runs are deleted five seconds after their end. For the
+latter, the figures also show how much the tables grow after the first sixth, what share of the runs is left, and the
+rate as a multiple of the rate without deletion.
 """
 
 from __future__ import annotations

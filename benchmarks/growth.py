@@ -1,6 +1,6 @@
-"""What history costs: the time of a claim and of a flush of 100 runs beside 10 million finished, 1 million sleeping
-and 100,000 queued runs, as a multiple of the same without history just before, the median of 200 such pairs; and bytes
-a run.
+"""What history costs: the time of a claim and of a flush of 100 runs beside 10 million finished, 1 million sleeping and
+100,000 queued runs, as a multiple of the time without that history, measured just before (the median of 200 such
+pairs); and the bytes that a run takes.
 
 Claims and flushes are the engine's own statements, executed and rolled back.
 """

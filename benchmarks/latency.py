@@ -1,8 +1,8 @@
-"""How long one run takes: from `begin` to its result, from `publish_event` to the moment when the run that waits for it
-goes on, and to its result, and how late a sleep wakes, idle and beside half the load that the worker could bear.
+"""How long one run takes: from `begin` to its result; from `publish_event` to the moment when the waiting run resumes,
+and to its result; and how late a sleep wakes. Measured idle, and under half the load that the worker could bear.
 
-One run at a time; client and worker are in processes of their own, on one machine with one clock. The load is of 1-step
-runs, begun at half the rate that the same worker completed just before.
+One run at a time; client and worker are in processes of their own, on one machine with one clock. The load consists of
+1-step runs, begun at half the rate that the same worker completed just before.
 """
 
 from __future__ import annotations

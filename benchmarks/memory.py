@@ -1,5 +1,5 @@
-"""How much memory a waiting run takes that stays resident in its worker: the growth of the worker's process, divided by
-100,000 runs that wait for an event.
+"""How much memory a waiting run takes while it stays resident in its worker: the growth of the worker's process,
+divided by the 100,000 runs that wait for an event.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How many runs a second worker processes complete: sequential steps, transaction steps, 100 steps at once, sleeps and
-events.
+"""How many runs per second worker processes complete: sequential steps, transaction steps, 100 steps at once, sleeps
+and events.
 
-All runs are begun, and events published, before the workers start; the time is from the first claim to the last end, by
+All runs are begun, and events published, before the workers start. The time is from the first claim to the last end, by
 the database's clock. Each step is durable (fsync on) before the next one begins. The workers and the server share the
 machine's cores.
 """

@@ -1,8 +1,10 @@
-"""The same work in durable and its peers: runs of 1 and of 10 sequential steps, begun beforehand, worked off by one
-worker process on the same server with the same durability, each round in a new database, the engines taking turns.
+"""The same work in durable and in its peers: runs of 1 and of 10 sequential steps, begun beforehand and completed by
+one worker process on the same server with the same durability. Each round has a new database, and the engines take
+turns.
 
-The time is from the first claim to the last end. `benchmarks/peers/` holds what each is told to do; peers get settings
-that serve them better than their defaults. The limit is the same row work as sets, without an engine.
+The time is from the first claim to the last end. `benchmarks/peers/` contains what each engine is told to do; the peers
+get settings that serve them better than their defaults. The limit is the same work on rows done in sets, without an
+engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What goes wrong in systems like this one, and what holds each line here."""
+"""What can go wrong in systems like this one, and which tests show that it does not here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _tests_by_number() -> dict[str, list[str]]:
 
 def failure_modes_table() -> str:
     """The table in Markdown, with links as seen from ``docs/``."""
-    rows = ["| | what goes wrong | what holds it here |", "|---|---|---|"]
+    rows = ["| | what can go wrong | what shows that it does not here |", "|---|---|---|"]
     for line in LINES:
         links = [f"[{test.partition('::')[2]}](../{test.partition('::')[0]})" for test in line.tests]
         note = f"**not yet:** {line.note}" if line.is_open else line.note

@@ -1,4 +1,4 @@
-"""``python -m tests.faults.report``: writes docs/faults.md anew from docs/faults.json, which the campaign writes."""
+"""``python -m tests.faults.report``: generates docs/faults.md from docs/faults.json, which the campaign writes."""
 
 from __future__ import annotations
 
@@ -20,45 +20,46 @@ FIGURES = ROOT / "docs" / "faults.json"
 PAGE = ROOT / "docs" / "faults.md"
 ROWS = 27
 ABSENT = {
-    23: ("Retention race", "held by the tests of D14: runs are pruned while they are claimed and retried"),
-    24: ("Citus: coordinator crash", "needs a cluster of several Citus nodes"),
-    25: ("Citus: data node crash, partition", "needs a cluster of several Citus nodes"),
-    26: ("Citus: visibility", "needs a cluster of several Citus nodes; README says what an application may meet"),
-    27: ("Soak", "hours, by hand: `python -m tests.faults --soak`; its figures are not part of this table"),
+    23: ("Retention race", "covered by the tests of D14, which prune runs while they are claimed and retried"),
+    24: ("Citus: coordinator crash", "needs a cluster of several Citus nodes, which is not supported yet"),
+    25: ("Citus: data node crash, partition", "needs a cluster of several Citus nodes, which is not supported yet"),
+    26: ("Citus: visibility", "needs a cluster of several Citus nodes, which is not supported yet"),
+    27: ("Soak", "takes hours, run by hand: `python -m tests.faults --soak`; its figures are not part of this table"),
 }
-"""Rows of the matrix that no fault plays, and why."""
+"""Rows of the matrix that no fault plays, and the reason."""
 
 _INTRODUCTION = """\
 # Faults: what was broken, and what was lost
 
 Bank transfers in transaction steps, steps with outside effects, sleeps, events with and without timeouts, parents and
 children, parallel branches and races, failing and retried runs, cancels with clean-up, and schedules run on a real
-Postgres with `fsync` on, in several real worker processes. Each line of the table breaks something meanwhile, so often.
-When all is at rest an oracle looks at the tables, at what triggers noted of each write, and at a journal that the steps
-keep on connections of their own. It is tested itself: each kind of violation is planted, and must be found
-([test_harness.py](../tests/faults/test_harness.py)).
+Postgres with `fsync` on, in several real worker processes. Meanwhile, each line of the table breaks something as many
+times as it says. Once everything is at rest, an oracle checks the tables, what triggers noted of each write, and a
+journal that the steps keep on connections of their own. The oracle itself is tested: each kind of violation is planted
+and must be found ([test_harness.py](../tests/faults/test_harness.py)).
 """
 
 INVARIANTS = {
     "I1": "a step whose memo is committed never starts again",
-    "I2": "every begin that was confirmed reaches an end, and none that was rolled back runs",
-    "I3": "a run ends once for each time that it was begun or retried",
-    "I4": "an event is received once, in its order, and nobody sleeps beside an event for it; a parent is told of each"
-    " child's end",
-    "I5": "the accounts' sum is constant, and the ledger has one entry for each transaction step",
-    "I6": "the ticks that fired are those of the timetable",
-    "I7": "nothing is written of a run but by the worker that owns it",
-    "I8": "owners follow each other without a gap or an overlap",
-    "I9": "every output is the one that follows from the input and the memos",
+    "I2": "every begin that was confirmed leads to an end, and no run executes whose begin was rolled back",
+    "I3": "a run ends exactly once for each time that it was begun or retried",
+    "I4": "an event is received once and in order, and no run sleeps while an event for it is there; a parent is"
+    " notified of each child's end",
+    "I5": "the sum of all accounts is constant, and the ledger has one entry for each transaction step",
+    "I6": "the ticks that fired are exactly those of the timetable",
+    "I7": "only the worker that owns a run writes anything about it",
+    "I8": "the owners of a run follow each other without a gap or an overlap",
+    "I9": "every output follows from the input and the memos",
     "I10": "recovery takes no longer than the target",
-    "I11": "workers end when they are told to and not by themselves; no run stays owned, no connection stays behind",
-    "I12": "no transaction of the engine is older than two seconds",
-    "I13": "the fault has happened, and was seen to: otherwise its line fails",
+    "I11": "workers end when they are told to and only then; no run stays owned, and no connection is left behind",
+    "I12": "no transaction of the engine lasts longer than two seconds",
+    "I13": "the fault did happen, and this was observed: otherwise its line fails",
 }
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one fault. Times are in seconds; ``recovery``: of how many the quantiles are. ``not_run``: why."""
+    """The result of one fault. Times are in seconds; ``recovery`` is the number of recoveries behind the quantiles;
+    ``not_run`` is the reason, ``None`` if the fault was played."""
 
     fault: str
     row: int
@@ -78,7 +79,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """``size``: which counts. All lines are of one durable, Postgres, Python and machine."""
+    """The published results. ``size`` says which counts were played. All lines are of one durable, Postgres, Python and
+    machine."""
 
     size: Size
     durable: str
@@ -89,7 +91,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def row_of(result: Result, at: datetime) -> Row:
-    """As it is published."""
+    """Returns the result as it is published."""
     return Row(
         fault=result.name,
         row=result.row,
@@ -110,8 +112,8 @@ def row_of(result: Result, at: datetime) -> Row:
 
 
 def publish(results: Iterable[Result], path: Path = FIGURES) -> None:
-    """Writes the figures of faults that were played now in the place of those before. Of another durable, Postgres,
-    Python or machine none are kept."""
+    """Replaces the figures of the faults that were just played. Figures of another durable, Postgres, Python or machine
+    are not kept."""
     now = datetime.now(UTC).replace(microsecond=0)
     played = list(results)
     before = read(path) if path.exists() else None
@@ -135,12 +137,12 @@ def publish(results: Iterable[Result], path: Path = FIGURES) -> None:
 
 
 def read(path: Path = FIGURES) -> Figures:
-    """The figures that were published."""
+    """Reads the figures that were published."""
     return msgspec.json.decode(path.read_bytes(), type=Figures)
 
 
 def page(figures: Figures) -> str:
-    """The whole of docs/faults.md."""
+    """Returns the text of docs/faults.md."""
     injected = sum(row.injected for row in figures.faults)
     violations = sum(len(row.violations) for row in figures.faults)
     days = sorted({row.at.date().isoformat() for row in figures.faults})
@@ -153,11 +155,11 @@ def page(figures: Figures) -> str:
     invariants = "\n".join(f"- **{name}** {what}." for name, what in INVARIANTS.items())
     seed = min(row.seed for row in figures.faults)
     again = (
-        "## Again\n\n```console\n"
-        f"$ python -m tests.faults --campaign --seed {seed} --only killed  # one line; --list tells of all\n"
+        "## Run it again\n\n```console\n"
+        f"$ python -m tests.faults --campaign --seed {seed} --only killed  # one line; --list shows all\n"
         f"$ python -m tests.faults --campaign --seed {seed}                # an hour; writes docs/faults.json\n"
         "$ python -m tests.faults --smoke                            # three minutes; in CI\n"
-        "$ python -m tests.faults.report                             # this page from docs/faults.json\n```\n"
+        "$ python -m tests.faults.report                             # generates this page from docs/faults.json\n```\n"
     )
     return "\n".join(
         [
@@ -166,10 +168,10 @@ def page(figures: Figures) -> str:
             invariants + "\n",
             again,
             "## The table\n",
-            "Recovery is in seconds: the median and the 99th percentile. Numbers are those of the matrix of faults.\n",
+            "Recovery is in seconds: the median and the 99th percentile. The numbers are rows of the fault matrix.\n",
             _table(figures),
             "## Failure modes\n",
-            "What goes wrong in systems like this one, and what holds each line here.\n",
+            "What can go wrong in systems like this one, and which tests show that it does not here.\n",
             failure_modes_table(),
         ]
     )

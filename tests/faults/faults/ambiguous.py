@@ -79,8 +79,8 @@ async def _linger(life: Life) -> None:
 
 @fault(
     row=7,
-    how=f"each of the engine's {len(STATEMENTS)} statements is executed, and its transaction committed, in a worker or"
-    " a client; the connection breaks in place of the answer",
+    how=f"each of the engine's {len(STATEMENTS)} statements is executed and its transaction committed, in a worker or a"
+    " client, but the connection breaks in place of the answer",
     target="each statement × 50; 0 duplicates, 0 losses",
     sizes={"smoke": len(STATEMENTS), "campaign": 50 * len(STATEMENTS), "soak": 500 * len(STATEMENTS)},
     workers=1,

@@ -20,7 +20,7 @@ _LISTENER_SECONDS = 5.0
 @fault(
     row=5,
     how="pg_terminate_backend on random connections of workers",
-    target="0 lost, 0 double transactional effects",
+    target="0 lost, 0 duplicate transactional effects",
     sizes={"smoke": 60, "campaign": 1700, "soak": 20_000},
     workers=_WORKERS,
 )

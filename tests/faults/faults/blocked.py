@@ -82,7 +82,7 @@ def _moment(text: str) -> float:
 @fault(
     row=3,
     how=f"time.sleep for 3 leases of {_LEASE:g} s in workflow code and in async steps",
-    target="0 takeovers, 0 double owners; every blocking stack logged",
+    target="0 takeovers, 0 runs with two owners; every blocking stack logged",
     sizes={"smoke": 4, "campaign": 200, "soak": 1000},
     workers=_WORKERS,
     options={"lease": _LEASE, "workflows": "tests.faults.workloads.blocking:BLOCKING_WORKFLOWS"},

@@ -52,7 +52,7 @@ def _lacks_library() -> str | None:
 @fault(
     row=9,
     how="libfaketime in workers: ±10 min, ±1 h, rates of 0.8 and 1.2, steps back by 20 min and 1 h while they work",
-    target=f"0 early, 0 ticks twice; 95 of 100 at most {_MOST_LATE_SECONDS:g} s later than with right clocks",
+    target=f"nothing early, no tick twice; 95 of 100 at most {_MOST_LATE_SECONDS:g} s later than with correct clocks",
     sizes={"smoke": 6, "campaign": 50, "soak": 800},
     workers=2,
     is_timed=True,

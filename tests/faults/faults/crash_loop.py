@@ -64,7 +64,8 @@ async def _only_these_were_struck(stage: Stage) -> None:
 @fault(
     row=17,
     how=f"a step that calls os._exit(1); {_STRIKES} strikes",
-    target=f"failed as CrashLoop after exactly {_STRIKES} workers; neighbours on other workers: p99 < 2 ×",
+    target=f"failed with CrashLoop after exactly {_STRIKES} workers; p99 of neighbors on other workers less than twice"
+    " that before",
     sizes={"smoke": _STRIKES, "campaign": 20 * _STRIKES, "soak": 200 * _STRIKES},
     workers=_WORKERS,
     is_timed=True,

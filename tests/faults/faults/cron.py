@@ -31,7 +31,7 @@ _AT_ONCE = 2
 
 @fault(
     row=21,
-    how=f"schedules found a day late by {_WORKERS} workers that are killed meanwhile",
+    how=f"schedules that {_WORKERS} workers find a day late, while workers are killed",
     target="each tick of the day begins one run",
     sizes={"smoke": 3, "campaign": 40, "soak": 1000},
     workers=_WORKERS,
@@ -83,8 +83,8 @@ async def _miss_a_day(stage: Stage, name: str) -> int:
 
 @fault(
     row=21,
-    how="random cron expressions in every zone and year from 1975 to 2037, beside a clock that is watched",
-    target="1,000,000 ticks, exact",
+    how="random cron expressions in every zone and year from 1975 to 2037, compared with watching a clock",
+    target="1,000,000 ticks, all exact",
     sizes={"smoke": 5000, "campaign": 1_000_000, "soak": 20_000_000},
     workers=1,
     families=FAMILIES[:1],

@@ -49,8 +49,8 @@ def _small_disk() -> Generator[Path]:
 
 @fault(
     row=10,
-    how=f"a server on a tmpfs of {_MEGABYTES} MB, filled until it says 53100 or stops, then freed",
-    target="0 lost; all goes on within 10 s, without an operator but for the restart of a server that stopped",
+    how=f"a server on a tmpfs of {_MEGABYTES} MB, filled until it reports error 53100 or stops, then freed",
+    target="0 lost; everything continues within 10 s, without an operator except to restart a server that stopped",
     sizes={"smoke": 1, "campaign": 20, "soak": 200},
     workers=3,
     in_flight=6,

@@ -87,8 +87,8 @@ JUDGES["racing"] = _judge
 
 @fault(
     row=22,
-    how="events, also of the run's own steps, timeouts and cancels at random moments; runs evicted meanwhile",
-    target="10,000 races, 0 stuck, 0 lost or taken twice",
+    how="events (also from the run's own steps), timeouts and cancels at random moments, while runs are evicted",
+    target="10,000 races; 0 runs stuck, 0 events lost or taken twice",
     sizes={"smoke": 300, "campaign": 10_000, "soak": 200_000},
     workers=3,
     options={"workflows": "tests.faults.workloads.racing:RACING_WORKFLOWS", "max_resident": 8},

@@ -38,8 +38,8 @@ _TOO_MANY = "too many clients"
 
 @fault(
     row=11,
-    how="all connections of the server taken, those of workers ended, and theirs taken, too",
-    target="no worker ends; all go on when there are connections again",
+    how="all connections of the server are taken, those of workers are ended, and these are taken too",
+    target="no worker ends; all continue once there are connections again",
     sizes={"smoke": 2, "campaign": 40, "soak": 400},
     workers=_WORKERS,
     server_settings={"max_connections": "100", "superuser_reserved_connections": "0"},
@@ -100,7 +100,7 @@ def _refusals(stage: Stage) -> Counter[int]:
 @fault(
     row=11,
     how="pools of 1 to 5 connections in workers and of 1 to 4 in the application, concurrency 1 to 100, 1 to 3 workers",
-    target="no deadlock: every configuration ends its runs",
+    target="no deadlock: every configuration finishes its runs",
     sizes={"smoke": 3, "campaign": 100, "soak": len(_CONFIGURATIONS)},
     workers=1,
     in_flight=10,

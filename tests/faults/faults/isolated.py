@@ -30,7 +30,7 @@ _LINE = re.compile(r"^\S+ \S+ \S+ \[\d+\] (?:worker-(\d+)|load) (?:ERROR|FATAL):
 @fault(
     row=14,
     how="workers and application with " + ", ".join(f"{name}={value}" for name, value in _OPTIONS.items()),
-    target="0 lost, 0 double transactional effects, all invariants",
+    target="0 lost, 0 duplicate transactional effects, all invariants hold",
     sizes={"smoke": 20, "campaign": 2000, "soak": 50_000},
     workers=1,
 )

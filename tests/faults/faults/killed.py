@@ -15,8 +15,8 @@ _WORKERS = 6
 
 @fault(
     row=1,
-    how="SIGKILL at random",
-    target="0 lost, 0 double transactional effects; recovery p99 ≤ 2 s",
+    how="SIGKILL at random moments",
+    target="0 lost, 0 duplicate transactional effects; recovery p99 ≤ 2 s",
     sizes={"smoke": 15, "campaign": 700, "soak": 10_000},
     workers=_WORKERS,
     recovery=2.0,
@@ -35,8 +35,8 @@ async def killed(stage: Stage) -> None:
 
 @fault(
     row=1,
-    how="SIGKILL by the worker itself at " + ", ".join(DIE_AT),
-    target="0 lost, 0 double transactional effects; recovery p99 ≤ 2 s",
+    how="SIGKILL by the worker itself, at the points " + ", ".join(DIE_AT),
+    target="0 lost, 0 duplicate transactional effects; recovery p99 ≤ 2 s",
     sizes={"smoke": 14, "campaign": 300, "soak": 3000},
     workers=3,
     recovery=2.0,

@@ -174,7 +174,7 @@ _OPERATIONS: dict[str, Callable[[Session, Transaction], Awaitable[None]]] = {
 @fault(
     row=13,
     how=f"all operations of a client at random, {_SESSIONS} sessions with long transactions, deadlock_timeout=100ms",
-    target="0 deadlocks, 0 errors but typed ones",
+    target="0 deadlocks, 0 errors other than typed ones",
     sizes={"smoke": 400, "campaign": 15_000, "soak": 500_000},
     workers=3,
     options={"workflows": "tests.faults.workloads.mixing:MIXED_WORKFLOWS"},

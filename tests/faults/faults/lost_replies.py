@@ -19,7 +19,8 @@ _SELDOM = Cron("0 0 29 2 *")
 
 @fault(
     row=7,
-    how="a proxy drops the answer to what was done, and resets: commits of workers, whatever an application asks",
+    how="a proxy drops the answer to something that was executed and resets the connection: commits of workers,"
+    " anything that an application sends",
     target="0 duplicates, 0 losses",
     sizes={"smoke": 60, "campaign": 2000, "soak": 20_000},
     workers=1,

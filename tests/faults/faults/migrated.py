@@ -34,8 +34,8 @@ _STALE = "cached plan must not change result type"
 
 @fault(
     row=20,
-    how="migrate to versions yet to come under load: columns, checks, tables, views and indexes that come and go",
-    target="0 lost, 0 failed; each pause < 2 s; workers and clients of the version before go on, and start",
+    how="migrations to future versions under load: columns, checks, tables, views and indexes that come and go",
+    target="0 lost, 0 failed; each pause < 2 s; workers and clients of the previous version continue, and can start",
     sizes={"smoke": 3, "campaign": 5 * len(_CHANGES), "soak": 200 * len(_CHANGES)},
     workers=_WORKERS,
     recovery=_PAUSE_SECONDS,

@@ -94,10 +94,10 @@ _EPISODES = (
 
 @fault(
     row=8,
-    how=f"a proxy before each of {_WIRED} workers: silence and resets for 0.1 to 2 leases of {_LEASE:g} s, either half"
-    " closed, 200 ± 100 ms, 1 B/s, cuts within a message",
-    target="runs given up before others may take them, and by nobody else's word; p99 < 3 s from the end of the lease"
-    " or of the partition",
+    how=f"a proxy in front of each of {_WIRED} workers: silence and resets for 0.1 to 2 leases of {_LEASE:g} s, either"
+    " direction closed, delays of 200 ± 100 ms, 1 B/s, cuts within a message",
+    target="a worker abandons its runs before others may take them, without being told to; p99 < 3 s from the end of"
+    " the lease or of the partition",
     sizes={"smoke": 9, "campaign": 300, "soak": 3000},
     workers=2,
     options={"lease": _LEASE},

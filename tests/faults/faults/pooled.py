@@ -20,8 +20,9 @@ def _lacks_pooler() -> str | None:
 
 @fault(
     row=15,
-    how="workers and application through PgBouncer in transaction mode; workers killed",
-    target=f"0 lost, 0 double transactional effects; runs of the killed move within the lease of {_LEASE:g} s + 2 s",
+    how="workers and application connect through PgBouncer in transaction mode; workers are killed",
+    target="0 lost, 0 duplicate transactional effects; the runs of a killed worker move within the lease of"
+    f" {_LEASE:g} s + 2 s",
     sizes={"smoke": 3, "campaign": 60, "soak": 1000},
     workers=1,
     options={"lease": _LEASE},

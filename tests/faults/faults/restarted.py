@@ -11,7 +11,7 @@ from tests.faults.stage import Stage, fault
 @fault(
     row=6,
     how="immediate restart of Postgres (SIGQUIT), fsync on",
-    target="0 lost; p99 < 2 s from accepting connections to every worker's beat and a claim",
+    target="0 lost; p99 < 2 s from accepting connections until every worker has sent a heartbeat and a run was claimed",
     sizes={"smoke": 4, "campaign": 100, "soak": 500},
     workers=4,
     recovery=2.0,

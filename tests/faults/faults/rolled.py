@@ -49,8 +49,8 @@ JUDGES["newcomer"] = completed(lambda facts: facts.memo("arrive"), str)
 
 @fault(
     row=19,
-    how="one release deployed over the other, worker by worker: steps reordered and added, a workflow unknown before",
-    target="0 runs failed by a deploy; those that do not match set aside, and finished by matching code",
+    how="one release deployed over the other, worker by worker: steps reordered and added, a workflow that is new",
+    target="0 runs failed by a deploy; runs that do not match are set aside and finished by matching code",
     sizes={"smoke": 1, "campaign": 50, "soak": 1000},
     workers=_WORKERS,
     options={"workflows": _RELEASES["old"], "graceful_shutdown_timeout": 2.0},

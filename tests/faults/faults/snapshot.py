@@ -26,8 +26,8 @@ _DEAD = "SELECT n_dead_tup FROM pg_stat_user_tables WHERE schemaname = 'durable'
 
 @fault(
     row=12,
-    how="an idle REPEATABLE READ transaction, looked at once a second; autovacuum each 5 s",
-    target=f"95 of 100 runs claimed within {_MOST_TIMES:g} times what it takes before",
+    how="a REPEATABLE READ transaction that stays idle, checked once per second; autovacuum every 5 s",
+    target=f"95 of 100 runs claimed within {_MOST_TIMES:g} times the time that it took before",
     sizes={"smoke": 3, "campaign": 150, "soak": 3600},
     workers=3,
     is_timed=True,

@@ -15,8 +15,8 @@ _AT_ONCE = 2
 
 @fault(
     row=4,
-    how="SIGTERM at a random instant, start-up included",
-    target="ends within its grace + 1 s, 0 runs left owned",
+    how="SIGTERM at a random moment, also during start-up",
+    target="ends within its grace period + 1 s, 0 runs left owned",
     sizes={"smoke": 15, "campaign": 300, "soak": 3000},
     workers=_WORKERS,
     options={"graceful_shutdown_timeout": _GRACE},

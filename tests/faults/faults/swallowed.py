@@ -65,8 +65,8 @@ JUDGES["swallowing"] = _judge
 
 @fault(
     row=18,
-    how="except BaseException, calls in except and finally, gather and groups; evicted, killed, cancelled",
-    target="0 wrong results; who swallows a cancel is cancelled",
+    how="except BaseException, calls in except and finally, gather and task groups; runs evicted, killed, cancelled",
+    target="0 wrong results; a run that swallows a cancel is cancelled all the same",
     sizes={"smoke": 6, "campaign": 200, "soak": 3000},
     workers=_WORKERS,
     options={"workflows": "tests.faults.workloads.swallowing:SWALLOWING_WORKFLOWS", "max_resident": 2},

@@ -16,7 +16,7 @@ _AT_ONCE = 4
 @fault(
     row=2,
     how="SIGSTOP for 1 to 5 leases, then SIGCONT",
-    target="0 accepted writes; runs elsewhere within the lease + 2 s",
+    target="0 accepted writes; runs execute elsewhere within the lease + 2 s",
     sizes={"smoke": 8, "campaign": 500, "soak": 5000},
     workers=8,
     options={"lease": _LEASE},
