@@ -1,6 +1,7 @@
 """Refuses changes of a run's status that are not in ``durable.core.runs.TRANSITIONS``, by a trigger of the tests' own.
 
-Only the engine's statements are held to it, which are told by their form: tests write rows by hand that no engine would.
+Only the engine's statements are held to it, which are told by their form: tests write rows by hand that no engine
+would.
 """
 
 from __future__ import annotations

@@ -60,7 +60,9 @@ def test_both_colours_have_the_same_methods_with_the_same_signatures(sync: type,
 
 def test_every_file_of_sql_is_declared_once_and_named_once() -> None:
     assert sorted(QUERIES) == sorted(files_in(FOLDER))
-    modules = "".join(path.read_text() for path in (ROOT / "durable").rglob("*.py"))
+    # The table of states names statements too, and asks none.
+    asking = [path for path in (ROOT / "durable").rglob("*.py") if path != ROOT / "durable" / "core" / "runs.py"]
+    modules = "".join(path.read_text() for path in asking)
     assert {name: modules.count(f'"{name}"') for name in QUERIES} == dict.fromkeys(QUERIES, 1)
 
 

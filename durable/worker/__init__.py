@@ -32,7 +32,8 @@ which ``takeover`` waits for a reconnect. The fault campaign (``tests/faults``) 
 in here.
 """
 
-from durable.worker.worker import Worker, WorkerStatus
+from durable.worker.status import WorkerStatus
+from durable.worker.worker import Worker
 
 __all__ = ["Worker", "WorkerStatus"]
 """The part of this package that applications use; ``durable`` exports it as well."""

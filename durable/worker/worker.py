@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 import psycopg
@@ -36,6 +36,7 @@ from durable.worker.lease import Lease
 from durable.worker.listener import Listener
 from durable.worker.scheduler import Scheduler
 from durable.worker.signals import stop_signals
+from durable.worker.status import State, WorkerStatus
 from durable.worker.tasks import cancel_and_wait
 
 _logger = logging.getLogger("durable.worker")
@@ -45,24 +46,6 @@ _FLUSH_SECONDS = 5.0
 """How long a stopping worker tries to write what it still holds."""
 _OUT_OF_TOUCH_SECONDS = 0.5
 """The same if the database is not answering anyway."""
-
-State = Literal["created", "starting", "running", "stopping", "stopped"]
-
-
-class WorkerStatus(msgspec.Struct, frozen=True):
-    """What a worker is doing right now.
-
-    ``worker_id`` is ``None`` until the worker starts. ``active_runs`` is the number of runs being executed,
-    ``resident_runs`` that of parked runs kept in memory. ``is_listening`` is False while the worker has no connection
-    over which it is notified of work; ``is_lease_held`` is False if its last heartbeat is older than its lease.
-    """
-
-    worker_id: str | None
-    state: State
-    active_runs: int
-    resident_runs: int
-    is_listening: bool
-    is_lease_held: bool
 
 
 class Worker:

@@ -35,7 +35,6 @@ async def test_the_status_says_where_a_run_stands(colour: Colour, database: str)
     assert (later.attempts, later.takeovers) == (2, 1)
     assert [run.status_reason for run in listed] == ["set_aside"]
     assert later.error == ErrorInfo("ValueError", "no")
-    assert later.detail == {"at": 1e16}
     assert later.next_wake_at == later.created_at + timedelta(hours=1)
 
 

@@ -137,7 +137,7 @@ def test_an_event_published_while_its_run_commits_is_tried_again() -> None:
         "events/why_not_published": [[("queued", False)]],
         "channels/announce_work": [[]],
     }
-    play(subject.check_schema(), settings())
+    play(subject.require_schema(), settings())
 
     _, asked = play(subject.publish_event(event), answers)
 

@@ -18,7 +18,7 @@ def check_schema_name(schema: str) -> str:
         raise InvalidArgument(
             "schema", schema, "at most 63 letters, digits and underscores, not starting with a digit or pg_"
         )
-    return schema
+    return str.__str__(schema)
 
 
 def in_schema(sql: str, schema: str) -> LiteralString:
