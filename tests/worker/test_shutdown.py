@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
+from tests.proxy import Proxy
 from tests.watching import rows, until
 from tests.worker.flows import greeting
 
@@ -109,6 +110,18 @@ async def test_a_worker_may_be_stopped_twice_and_before_it_runs(database: str) -
         await early.run()
     assert early.status().state == "stopped"
     assert await rows(database, "SELECT * FROM durable.workers") == []
+
+
+async def test_a_worker_stopped_before_its_first_heartbeat_leaves_no_name_behind(database: str) -> None:
+    async with Proxy(database) as proxy:
+        proxy.delay(0.05)
+        worker = Worker(proxy.conninfo, [greeting(Counter())])
+        task = asyncio.create_task(worker.run())
+        await until(lambda: rows(database, "SELECT 1 FROM durable.workers"))
+        worker.stop()  # the answer to its registration is still on the way
+        async with asyncio.timeout(10):
+            await task
+    assert await rows(database, "SELECT 1 FROM durable.workers") == []
 
 
 @pytest.mark.parametrize("how", ["stop", "cancel"])
