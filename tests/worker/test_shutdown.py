@@ -170,7 +170,7 @@ async def test_46_a_stopping_worker_starts_no_further_step(database: str) -> Non
             handle = await client.begin(two)
             await started.wait()
             worker.stop()
-            await until(lambda: not worker.ready())
+            await until(lambda: worker._executions is not None and worker._executions._is_draining)
             finish.set()
         assert calls == ["first"]
         assert (await handle.info()).status == "queued"
