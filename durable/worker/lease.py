@@ -76,7 +76,7 @@ class Lease:
         self._loop_thread = threading.get_ident()
         self._asked_loop: float | None = None
         self._blocked_limit = self._least_blocked = min(_BLOCKED_SECONDS, lease)
-        self._last_beat = float("-inf")
+        self._last_beat = self._last_answer = float("-inf")
         self._is_lock_possible = True
         self._has_expired = False
         self._is_departure_due = False
@@ -120,7 +120,7 @@ class Lease:
     @property
     def is_in_touch(self) -> bool:
         """Returns whether the database has answered recently."""
-        return time.monotonic() - self._last_beat < self._beat_seconds + ANSWER_SECONDS
+        return time.monotonic() - self._last_answer < self._beat_seconds + ANSWER_SECONDS
 
     def announce_departure(self) -> None:
         """Announces with the next heartbeat that nothing more is claimed here, so that the other workers must handle
@@ -170,6 +170,7 @@ class Lease:
         # An attempt that began while the network was silent gets no answer afterwards either.
         async with asyncio.timeout(self._patience):
             connection = await self._database.connect()
+        self._last_answer = time.monotonic()
         try:
             await self._keep(connection)
         finally:
@@ -180,6 +181,8 @@ class Lease:
         self._is_lock_possible = not await connection.answer(is_pooled(backend_pid), self._patience)
         await self._lock(connection)
         if not self._registered.is_set():
+            if self._stopping.is_set():
+                return
             await self._register(connection, self.worker_id)
             self._loop.call_soon_threadsafe(self._registered.set)
         self._loop.call_soon_threadsafe(self._reached)
@@ -220,6 +223,7 @@ class Lease:
     async def _beat(self, connection: EngineConnection) -> Heard:
         sent = self._own_loop.time()
         heard = await connection.answer(beat(self.worker_id), self._patience)
+        self._last_answer = sent
         if heard.is_known:
             self._renewed(sent)
         if not heard.is_known or self._has_expired:

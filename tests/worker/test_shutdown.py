@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
+from tests.proxy import Proxy
 from tests.watching import rows, until
 from tests.worker.flows import greeting
 
@@ -111,6 +112,18 @@ async def test_a_worker_may_be_stopped_twice_and_before_it_runs(database: str) -
     assert await rows(database, "SELECT * FROM durable.workers") == []
 
 
+async def test_a_worker_stopped_before_its_first_heartbeat_leaves_no_name_behind(database: str) -> None:
+    async with Proxy(database) as proxy:
+        proxy.delay(0.05)
+        worker = Worker(proxy.conninfo, [greeting(Counter())])
+        task = asyncio.create_task(worker.run())
+        await until(lambda: rows(database, "SELECT 1 FROM durable.workers"))
+        worker.stop()  # the answer to its registration is still on the way
+        async with asyncio.timeout(10):
+            await task
+    assert await rows(database, "SELECT 1 FROM durable.workers") == []
+
+
 @pytest.mark.parametrize("how", ["stop", "cancel"])
 async def test_46_a_stopping_worker_completes_the_run_whose_step_is_in_flight(database: str, how: str) -> None:
     started, finish = asyncio.Event(), asyncio.Event()
@@ -157,7 +170,7 @@ async def test_46_a_stopping_worker_starts_no_further_step(database: str) -> Non
             handle = await client.begin(two)
             await started.wait()
             worker.stop()
-            await until(lambda: not worker.ready())
+            await until(lambda: worker._executions is not None and worker._executions._is_draining)
             finish.set()
         assert calls == ["first"]
         assert (await handle.info()).status == "queued"
