@@ -13,4 +13,4 @@ from durable.admin.migrate import migrate, roles_sql, schema_sql
 from durable.admin.prune import prune
 
 __all__ = ["migrate", "prune", "roles_sql", "schema_sql"]
-"""What may be imported from here: ``from durable.admin import migrate``."""
+"""The public names of this package, as in ``from durable.admin import migrate``."""
