@@ -1,5 +1,5 @@
-"""How many runs a second an application begins: one after the other in own transactions, 100 in each transaction of the
-caller (`begin_tx`), in batches (`begin_many`), and by 32 clients at once. No worker runs.
+"""How many runs per second an application begins: one after the other, each in a transaction of its own; 100 in each of
+the caller's transactions (`begin_tx`); in batches (`begin_many`); and from 32 tasks at once. No worker is running.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def _rate(
     for _ in range(setting.rounds):
         with fresh_schema(setting.dsn) as look:
             async with AsyncClient(setting.dsn, schema=SCHEMA) as client:
-                await client.begin(steps, 1)  # the connection is open, the statements are prepared
+                await client.begin(steps, 1)  # opens the connection and prepares the statements
                 started = time.perf_counter()
                 await begin(client, setting.dsn, runs)
                 rates.append(runs / (time.perf_counter() - started))

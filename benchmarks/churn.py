@@ -1,10 +1,11 @@
-"""What an hour's churn, of 100 runs a second and worked off as fast as it goes, does to the tables at the settings of
-the schema: the rate at its end as a multiple of that at its beginning, and the dead rows that it leaves behind.
+"""What an hour of churn, with 100 runs per second but worked off as fast as possible, does to the tables at the
+schema's settings: the rate at the end as a multiple of that at the beginning, and the dead rows that it leaves behind.
 
-An hour takes about a minute: on a server of its own autovacuum looks each second, as it would each minute else.
+The hour takes about a minute: on a server of its own, autovacuum looks every second instead of every minute.
 
-Once with all its history kept, and once while runs are deleted five seconds after their end: then also how much the
-tables grow after the first sixth, what part of the runs is left, and the rate as a multiple of that without.
+It is measured once with all history kept, and once while runs are deleted five seconds after their end. The latter also
+shows how much the tables grow after the first sixth, what part of the runs is left, and the rate as a multiple of the
+rate without deletion.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.processes import worker_processes
 from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema
 from benchmarks.workflows import steps
 from durable import AsyncClient
-from durable.admin.prune import prune
+from durable.admin import prune
 
 _RUNS = 360_000
 _SLICES = 6
@@ -43,7 +44,8 @@ _ROWS = """
 
 
 class _Churned(msgspec.Struct, frozen=True):
-    """``seconds`` and ``sizes`` (bytes of all tables) are those of each slice; the rest is in percent, at the end."""
+    """``seconds`` and ``sizes`` (bytes of all tables) have one value per slice; the others are percentages at the
+    end."""
 
     seconds: list[float]
     sizes: list[float]
@@ -86,7 +88,7 @@ async def measure(setting: Setting) -> list[Figure]:
 
 
 async def _churn(setting: Setting, runs: int, *, is_pruned: bool) -> _Churned:
-    """All that is begun is worked off before more is, so that the backlog does not grow."""
+    """Works off everything that was begun before it begins more, so that the backlog does not grow."""
     seconds: list[float] = []
     sizes: list[float] = []
     with (

@@ -1,6 +1,6 @@
 """What history costs: the time of a claim and of a flush of 100 runs beside 10 million finished, 1 million sleeping
-and 100,000 queued runs, as a multiple of the same without history just before, the median of 200 such pairs; and bytes
-a run.
+and 100,000 queued runs, as a multiple of the time without history measured just before (the median of 200 such pairs);
+and the bytes per run.
 
 Claims and flushes are the engine's own statements, executed and rolled back.
 """
@@ -115,7 +115,7 @@ def _claim_and_flush(dsn: str, schema: str) -> tuple[float, float]:
 
 
 def _execute(connection: psycopg.Connection[Any], schema: str, operation: Operation[T]) -> T:
-    """As the engine would, statement by statement in the open transaction; nothing is committed."""
+    """Executes it as the engine would, statement by statement in the open transaction; nothing is committed."""
     execute = sync_execute(connection)
     running = Running(operation)
     while isinstance(running.request, Batch):

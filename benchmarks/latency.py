@@ -1,8 +1,9 @@
-"""How long one run takes: from `begin` to its result, from `publish_event` to the moment when the run that waits for it
-goes on, and to its result, and how late a sleep wakes, idle and beside half the load that the worker could bear.
+"""How long one run takes: from `begin` to its result; from `publish_event` to the moment when the run that waits for
+the event continues, and to its result; and how late a sleep wakes. Each is measured when the worker is idle, and at
+half the load that it could bear.
 
-One run at a time; client and worker are in processes of their own, on one machine with one clock. The load is of 1-step
-runs, begun at half the rate that the same worker completed just before.
+There is one run at a time. Client and worker are in separate processes, on one machine with one clock. The load
+consists of 1-step runs, begun at half the rate that the same worker completed just before.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""How much memory a waiting run takes that stays resident in its worker: the growth of the worker's process, divided by
-100,000 runs that wait for an event.
+"""How much memory a waiting run takes while it stays resident in its worker: the growth of the worker's process,
+divided by 100,000 runs that wait for an event.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ async def measure(setting: Setting) -> list[Figure]:
             assert process.pid is not None
             worker = psutil.Process(process.pid)
             async with AsyncClient(setting.dsn, schema=SCHEMA) as client:
-                # Once through everything that is loaded and cached on first use.
+                # Goes once through everything that is loaded and cached on first use.
                 await client.begin_many(steps, [1] * min(runs, 1000))
                 await asyncio.to_thread(_await, look, "completed", min(runs, 1000))
                 before = worker.memory_info().rss

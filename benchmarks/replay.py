@@ -1,5 +1,5 @@
-"""How many memos a second the pure core replays: a run of 10, 100 and 1,000 recorded steps is executed from the top up
-to the first step that is not recorded. No database.
+"""How many memos per second the pure core replays: a run with 10, 100 or 1,000 recorded steps is executed from the top
+up to the first step that is not recorded. No database is involved.
 """
 
 from __future__ import annotations

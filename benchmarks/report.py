@@ -1,4 +1,4 @@
-"""The figures for people: a line each, `docs/benchmarks.json`, and the page and plots that are made of it."""
+"""The figures for people to read: one line each, `docs/benchmarks.json`, and the page and plots generated from it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _SETTINGS = (
 
 
 class Measured(msgspec.Struct):
-    """What one benchmark found, and where."""
+    """What one benchmark measured, and on which machine."""
 
     figures: list[Figure]
     machine: dict[str, str]
 
 
 class Page(msgspec.Struct):
-    """By benchmark."""
+    """All measurements, by the name of the benchmark."""
 
     benchmarks: dict[str, Measured] = {}
 
 
 def describe_machine(dsn: str) -> dict[str, str]:
-    """What the figures depend on."""
+    """Returns the facts on which the figures depend."""
     with psycopg.connect(dsn) as connection:
         rows = connection.execute(
             "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [list(_SETTINGS)]
@@ -47,7 +47,7 @@ def describe_machine(dsn: str) -> dict[str, str]:
 
 
 def line(figure: Figure) -> str:
-    """One figure on a terminal."""
+    """Formats one figure for a terminal."""
     low, high = figure.spread
     spread = f"({shown(low)} to {shown(high)})" if len(figure.values) > 1 else ""
     verdict = {None: "", True: f"target {shown(figure.target)} reached", False: f"TARGET {shown(figure.target)} MISSED"}
@@ -55,7 +55,7 @@ def line(figure: Figure) -> str:
 
 
 def shown(value: float | None) -> str:
-    """Three digits that count."""
+    """Formats a number with three significant digits, or with all its digits if it has more before the point."""
     if value is None:
         return ""
     if abs(value) >= 100:
@@ -64,7 +64,7 @@ def shown(value: float | None) -> str:
 
 
 def publish(name: str, figures: list[Figure], machine: dict[str, str]) -> None:
-    """Puts them in the place of those before, and makes page and plots anew."""
+    """Replaces the earlier figures of that benchmark and regenerates the page and the plots."""
     path = _DOCS / "benchmarks.json"
     page = msgspec.json.decode(path.read_bytes(), type=Page) if path.exists() else Page()
     page.benchmarks[name] = Measured(figures, machine)
@@ -73,13 +73,13 @@ def publish(name: str, figures: list[Figure], machine: dict[str, str]) -> None:
 
 
 def write_page(page: Page, directory: Path) -> None:
-    """``benchmarks.md`` and ``benchmarks/*.svg``."""
+    """Writes ``benchmarks.md`` and ``benchmarks/*.svg``."""
     (directory / "benchmarks").mkdir(exist_ok=True)
     sections = [_section(name, measured, directory) for name, measured in page.benchmarks.items()]
     head = (
-        "# Benchmarks\n\nMade of [benchmarks.json](benchmarks.json) by `python -m benchmarks`, which anybody can run:"
-        " it starts a server of its own, fsync on. Workers, clients and server share the machine's cores. Each figure"
-        " is the median of its rounds, with the least and the most.\n\n"
+        "# Benchmarks\n\nGenerated from [benchmarks.json](benchmarks.json) by `python -m benchmarks`, which anyone can"
+        " run: it starts a server of its own, with fsync on. Workers, clients and the server share the machine's cores."
+        " Each figure is the median of its rounds, with the range from the lowest to the highest.\n\n"
     )
     (directory / "benchmarks.md").write_text(head + "\n".join(sections))
 
@@ -92,7 +92,7 @@ def _section(name: str, measured: Measured, directory: Path) -> str:
     picture = f"![{name}](benchmarks/{plot.name})\n\n" if plot else ""
     return (
         f"## {name.capitalize()}\n\n{doc.strip()}\n\n{picture}"
-        f"| | median | | least to most | target |\n|---|--:|---|---|---|\n{rows}\n\n{machine}\n"
+        f"| | median | | range | target |\n|---|--:|---|---|---|\n{rows}\n\n{machine}\n"
     )
 
 

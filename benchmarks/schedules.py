@@ -1,5 +1,5 @@
-"""How long one worker takes to begin the runs of 10,000 schedules that are due at the same moment: from before they are
-made due, all in one statement, until the last run is in the table.
+"""How long one worker takes to begin the runs of 10,000 schedules that are due at the same moment: from just before
+they are made due, all in one statement, until the last run is in the table.
 """
 
 from __future__ import annotations

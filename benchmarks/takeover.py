@@ -1,5 +1,5 @@
-"""How long after `kill -9` of a worker its runs execute elsewhere: from the signal until another worker has claimed
-each of them, at the default settings.
+"""How long it takes after a `kill -9` of a worker until its runs are executed elsewhere: from the signal until another
+worker has claimed each of them, at the default settings.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How many runs a second worker processes complete: sequential steps, transaction steps, 100 steps at once, sleeps and
-events.
+"""How many runs worker processes complete per second: with sequential steps, transaction steps, 100 steps at once,
+sleeps, and events.
 
-All runs are begun, and events published, before the workers start; the time is from the first claim to the last end, by
-the database's clock. Each step is durable (fsync on) before the next one begins. The workers and the server share the
-machine's cores.
+All runs are begun, and all events published, before the workers start; the time is measured from the first claim to the
+last end, by the database's clock. Each step is durable (fsync on) before the next one begins. The workers and the
+server share the machine's cores.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LOOK_SECONDS = 0.05
 
 
 class Load(msgspec.Struct, frozen=True):
-    """``memos`` of each run are counted in the second figure, as ``what``."""
+    """The second figure counts the ``memos`` of each run and calls them ``what``."""
 
     name: str
     workflow: Workflow[Any, Any]

@@ -1,8 +1,9 @@
-"""The same work in durable and its peers: runs of 1 and of 10 sequential steps, begun beforehand, worked off by one
-worker process on the same server with the same durability, each round in a new database, the engines taking turns.
+"""The same work in durable and its peers: runs of 1 and of 10 sequential steps, begun beforehand and worked off by one
+worker process, on the same server with the same durability. Each round uses a new database, and the engines take turns.
 
-The time is from the first claim to the last end. `benchmarks/peers/` holds what each is told to do; peers get settings
-that serve them better than their defaults. The limit is the same row work as sets, without an engine.
+The time is measured from the first claim to the last end. `benchmarks/peers/` holds the program of each engine; peers
+get settings that serve them better than their defaults. The limit is the same row work, done in sets and without an
+engine.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _seconds(dsn: str, module: str, runs: int, count: int) -> float:
 
 @contextmanager
 def _empty_database(dsn: str) -> Iterator[str]:
-    """Its URL, which every engine reads."""
+    """Creates an empty database and yields its URL, in a form that every engine can read."""
     name = Identifier(_DATABASE)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
