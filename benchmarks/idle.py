@@ -1,5 +1,5 @@
-"""What an idle worker costs: statements per second as the server counts them, and the CPU time of the worker's process,
-with 1 and 50 workflows on 1 and 32 shard values, measured from 15 seconds after its start.
+"""What an idle worker costs: statements per second as the server counts them, and the CPU usage of the worker's
+process, with 1 and 50 workflows on 1 and 32 shard values, measured from 15 seconds after its start.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     pruning.add_argument("--workflow", metavar="NAME", help="delete only the runs of this workflow")
     pruning.set_defaults(verb=_prune)
 
-    working = verbs.add_parser("worker", parents=[common], help="run a worker until it is told to stop")
+    working = verbs.add_parser("worker", parents=[common], help="run a worker until it is stopped")
     working.add_argument("workflows", metavar="module:attribute", nargs="+", help="a workflow, or a list of workflows")
     working.add_argument(
         "--processes", type=int, default=1, help="number of worker processes to run (default: %(default)s)"

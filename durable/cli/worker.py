@@ -47,7 +47,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 def work(order: Order) -> None:
-    """Runs a worker in this process until it is told to stop, on uvloop if that is installed."""
+    """Runs a worker in this process until it is stopped, on uvloop if that is installed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
     worker = Worker(order.dsn, load(order.workflows), schema=order.schema)
     # What is loaded now stays loaded, and nothing that a run leaves behind is a cycle.
