@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m benchmarks [NAME …]`. Each module's docstring says what is measured."""
+"""Benchmarks: `python -m benchmarks [NAME …]`. Each module's docstring says what it measures."""

@@ -1,7 +1,7 @@
-"""`python -m benchmarks [NAME …]`: all, or some of them.
+"""`python -m benchmarks [NAME …]`: runs all benchmarks, or those named.
 
-The figures of a whole run go to docs/benchmarks.json, and from there to docs/benchmarks.md and its plots; those of some
-take the place of the same ones before where `--publish` is given.
+The figures of a complete run go to docs/benchmarks.json, and from there to docs/benchmarks.md and its plots. Those of
+single benchmarks replace their earlier figures only if `--publish` is given.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> int:
     options = _parser().parse_args()
     names = options.names or list(BENCHMARKS)
     if unknown := [name for name in names if name not in BENCHMARKS]:
-        print(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        print(f"no such benchmark: {', '.join(unknown)}; choose from {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
     with _server(options.dsn) as dsn:
         setting = Setting(dsn, 1 if options.once else options.rounds, options.once, is_own=options.dsn is None)
@@ -75,11 +75,11 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", metavar="NAME", nargs="*", help=f"of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--dsn", help="a server on which databases may be created; else an embedded one, fsync on")
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"one of {', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument("--dsn", help="a server on which databases may be created (default: an embedded one, fsync on)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (default: %(default)s)")
-    parser.add_argument("--once", action="store_true", help="one small round of each, to see that they run")
-    parser.add_argument("--publish", action="store_true", help="write the figures of some, too")
+    parser.add_argument("--once", action="store_true", help="run one small round of each, to see that they work")
+    parser.add_argument("--publish", action="store_true", help="also write the figures if only some benchmarks run")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The figures as pictures: bars of the medians, with the least and the most, the figures of one unit together."""
+"""The figures as pictures: bars of the medians with their ranges, the figures of one unit together."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from matplotlib.figure import Figure as Canvas
 
 from benchmarks.setting import Figure
 
-_MOST_UNITS = 3
+_MAX_UNITS = 3
 _INK, _BAR, _TARGET = "#24292f", "#4c78a8", "#d1495b"
 
 
 def draw(name: str, figures: Sequence[Figure], directory: Path) -> Path | None:
-    """``NAME.svg``; ``None`` where there is too little to compare."""
+    """Writes ``NAME.svg`` and returns its path, ``None`` if there is too little to compare."""
     units: dict[str, list[Figure]] = {}
     for figure in figures:
         units.setdefault(figure.unit, []).append(figure)
@@ -24,7 +24,7 @@ def draw(name: str, figures: Sequence[Figure], directory: Path) -> Path | None:
     if not shown:
         return None
     mpl.rcParams.update({"svg.hashsalt": "durable", "font.size": 9, "svg.fonttype": "none"})
-    heights = [len(members) for members in list(shown.values())[:_MOST_UNITS]]
+    heights = [len(members) for members in list(shown.values())[:_MAX_UNITS]]
     canvas = Canvas(figsize=(8.5, 0.6 * len(heights) + 0.34 * sum(heights)), layout="constrained")
     axes = canvas.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (unit, members) in zip(axes, shown.items(), strict=False):

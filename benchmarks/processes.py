@@ -1,4 +1,4 @@
-"""Workers in processes of their own, as `durable worker` starts them."""
+"""Workers in separate processes, started as `durable worker` starts them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _SECONDS = 0.01
 def worker_processes(
     dsn: str, count: int, *workflows: str, names: str = "benchmarks.workflows"
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """``count`` of them, registered; stopped at the end of the block."""
+    """Starts ``count`` worker processes and yields them once they are registered; stops them at the end of the
+    block."""
     command = [sys.executable, "-m", "durable", "worker", "--dsn", dsn, "--schema", SCHEMA]
     command += [f"{names}:{workflow}" for workflow in workflows]
     environment = {**os.environ, "PYTHONPATH": str(_ROOT)}

@@ -1,4 +1,4 @@
-"""What every benchmark is given, and what it gives back."""
+"""What every benchmark is given, and what it returns."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import psycopg
 
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 
 SCHEMA = "durable_benchmark"
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """A server on which schemas and databases may be created. ``is_once``: one small round that only shows that the
-    benchmark still runs. ``is_own``: the server serves nothing else, and may be set up."""
+    """A server on which schemas and databases may be created. ``is_once``: only one small round, to show that the
+    benchmark still works. ``is_own``: the server serves nothing else, so its settings may be changed."""
 
     dsn: str
     rounds: int
@@ -24,12 +24,13 @@ class Setting(msgspec.Struct, frozen=True):
     is_own: bool = False
 
     def size(self, full: int, once: int) -> int:
-        """How many of something."""
+        """Returns how many of something to use: ``once`` for a single small round, otherwise ``full``."""
         return once if self.is_once else full
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One figure, as often as it was measured. ``target``: what it is to be, at least or (``is_cost``) at most."""
+    """One figure, with a value for each time it was measured. ``target`` is what it should be, at least or
+    (``is_cost``) at most."""
 
     name: str
     unit: str
@@ -47,14 +48,14 @@ class Figure(msgspec.Struct, frozen=True):
 
     @property
     def is_reached(self) -> bool | None:
-        """``None`` without a target."""
+        """Returns whether the target is reached, ``None`` if there is none."""
         if self.target is None:
             return None
         return self.median <= self.target if self.is_cost else self.median >= self.target
 
 
 def quantiles(name: str, seconds: Sequence[float], targets: dict[int, float] | None = None) -> list[Figure]:
-    """p50, p95 and p99 in milliseconds; ``targets`` by percentage."""
+    """Returns p50, p95 and p99 in milliseconds; ``targets`` has the percentages as keys."""
     rising = sorted(seconds)
     return [
         Figure(
@@ -70,7 +71,7 @@ def quantiles(name: str, seconds: Sequence[float], targets: dict[int, float] | N
 
 @contextmanager
 def fresh_schema(dsn: str, *, schema: str = SCHEMA, shard_count: int = 1) -> Iterator[psycopg.Connection[Any]]:
-    """An empty schema of our own, dropped afterwards, and a connection to look at it."""
+    """Makes an empty schema, which is dropped afterwards, and yields a connection to look at it."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
         migrate(dsn, schema=schema, shard_count=shard_count)

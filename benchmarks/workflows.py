@@ -23,7 +23,7 @@ async def increment_in(_: psycopg.AsyncConnection[Any], number: int) -> int:
 
 @workflow(concurrency=_CONCURRENCY)
 async def steps(ctx: Context, count: int) -> int:
-    """``count`` sequential steps, each durable before the next begins."""
+    """Executes ``count`` sequential steps, each durable before the next begins."""
     number = 0
     for index in range(count):
         number = await ctx.execute(f"step {index}", increment, number)
@@ -32,7 +32,7 @@ async def steps(ctx: Context, count: int) -> int:
 
 @workflow(concurrency=_CONCURRENCY)
 async def transactions(ctx: Context, count: int) -> int:
-    """As ``steps``, each in a transaction with its memo."""
+    """Like ``steps``, but each step is in one transaction with its memo."""
     number = 0
     for index in range(count):
         number = await ctx.transaction(f"step {index}", increment_in, number)
@@ -41,13 +41,13 @@ async def transactions(ctx: Context, count: int) -> int:
 
 @workflow(concurrency=_CONCURRENCY)
 async def branches(ctx: Context, count: int) -> int:
-    """``count`` steps at once."""
+    """Executes ``count`` steps at once."""
     return sum(await asyncio.gather(*(ctx.execute(f"step {index}", increment, index) for index in range(count))))
 
 
 @workflow(concurrency=_CONCURRENCY)
 async def naps(ctx: Context, count: int) -> None:
-    """``count`` sleeps of 10 ms, the run parked in each."""
+    """Sleeps ``count`` times for 10 ms; the run is parked in each sleep."""
     for index in range(count):
         await ctx.sleep(f"nap {index}", 0.01)
 
@@ -60,7 +60,7 @@ async def listening(ctx: Context) -> str:
 
 @workflow(concurrency=_CONCURRENCY)
 async def resuming(ctx: Context) -> float:
-    """The moment when it went on after its event, by the machine's clock."""
+    """Returns the moment when it continued after its event, by the machine's clock."""
     await ctx.wait_for_event("wait", "go", str)
     return _moment()
 
@@ -71,7 +71,7 @@ def _moment() -> float:
 
 @workflow(concurrency=_CONCURRENCY)
 async def napping(ctx: Context, seconds: float) -> float:
-    """How late it woke, in seconds by the database's clock."""
+    """Returns how late it woke, in seconds by the database's clock."""
     before = await ctx.now("before")
     await ctx.sleep("nap", seconds)
     return (await ctx.now("after") - before).total_seconds() - seconds
@@ -79,12 +79,12 @@ async def napping(ctx: Context, seconds: float) -> float:
 
 @workflow(concurrency=_CONCURRENCY)
 async def scheduled(ctx: Context) -> None:
-    """Nothing but a run."""
+    """Does nothing."""
 
 
 @workflow(concurrency=_CONCURRENCY)
 async def holding(ctx: Context, seconds: float) -> None:
-    """One step that takes so long."""
+    """Executes one step that takes that many seconds."""
     await ctx.execute("hold", asyncio.sleep, seconds)
 
 

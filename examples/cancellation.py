@@ -3,7 +3,7 @@
 import asyncio
 
 from durable import AsyncClient, Context, RunCancelled, RunFailed, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 reserved = asyncio.Event()

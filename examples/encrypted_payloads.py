@@ -1,4 +1,4 @@
-"""A codec of your own: whoever reads the tables learns nothing. Needs `pip install 'durable-flows[encryption]'`."""
+"""A codec of your own, so that the tables reveal nothing. Needs `pip install 'durable-flows[encryption]'`."""
 
 import asyncio
 import json
@@ -8,12 +8,12 @@ import psycopg
 from cryptography.fernet import Fernet
 
 from durable import AsyncClient, Context, JsonCodec, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 
 class EncryptingCodec(JsonCodec):
-    """JSON inside, a token outside: what is stored must be JSON, and a string is."""
+    """Encrypts the JSON. What is stored must be JSON itself, so the token is stored as a JSON string."""
 
     def __init__(self, key: bytes) -> None:
         super().__init__()
@@ -48,11 +48,11 @@ async def main() -> None:
                 (handle.run_key.run_id,),
             )
             (stored,) = await cursor.fetchone() or ("",)
-        print("the tables tell:", "something" if not stored or "Ada" in stored or "250" in stored else "nothing")
+        print("the tables reveal:", "something" if not stored or "Ada" in stored or "250" in stored else "nothing")
 
 
 asyncio.run(main())
 
 # Output:
 # the run's output: Ada owes 250
-# the tables tell: nothing
+# the tables reveal: nothing

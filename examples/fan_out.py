@@ -1,9 +1,9 @@
-"""Many steps at once with plain asyncio: each is recorded by itself, whatever order they finish in."""
+"""Many steps at once with plain asyncio: each is recorded separately, in whatever order they finish."""
 
 import asyncio
 
 from durable import AsyncClient, Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 
@@ -16,7 +16,7 @@ def longest_word(text: str) -> str:  # a sync function runs in a thread
 
 
 @workflow
-async def analyse(ctx: Context, texts: list[str]) -> dict[str, int | str]:
+async def analyze(ctx: Context, texts: list[str]) -> dict[str, int | str]:
     counts = await asyncio.gather(*(ctx.execute(f"count {i}", count_words, text) for i, text in enumerate(texts)))
     async with asyncio.TaskGroup() as group:
         words = [group.create_task(ctx.execute(f"longest {i}", longest_word, text)) for i, text in enumerate(texts)]
@@ -26,8 +26,8 @@ async def analyse(ctx: Context, texts: list[str]) -> dict[str, int | str]:
 async def main() -> None:
     with database() as dsn:
         migrate(dsn)
-        async with AsyncClient(dsn) as client, Worker(dsn, [analyse]):
-            handle = await client.begin(analyse, ["to be or not", "that is the question", "whether 'tis nobler"])
+        async with AsyncClient(dsn) as client, Worker(dsn, [analyze]):
+            handle = await client.begin(analyze, ["to be or not", "that is the question", "whether 'tis nobler"])
             print(await handle.result(timeout=10))
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from durable import AsyncClient, Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 
@@ -13,8 +13,8 @@ async def compose(name: str) -> str:
 
 @workflow
 async def hello(ctx: Context, name: str) -> str:
-    greeting = await ctx.execute("compose", compose, name)  # once finished, never again
-    await ctx.sleep("pause", 0.1)  # survives crashes and deploys, costs nothing
+    greeting = await ctx.execute("compose", compose, name)  # once finished, it never runs again
+    await ctx.sleep("pause", 0.1)  # survives crashes and deploys, and costs nothing
     return greeting
 
 

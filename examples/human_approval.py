@@ -1,11 +1,11 @@
-"""Wait for a person, but not for ever: the event or the timeout, whichever was first, is what is recorded."""
+"""Wait for a person, but not forever: the event or the timeout, whichever comes first, is recorded."""
 
 import asyncio
 
 import msgspec
 
 from durable import AsyncClient, Context, EventTimeout, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 
@@ -19,8 +19,8 @@ async def expense(ctx: Context, amount: int) -> str:
     try:
         decision = await ctx.wait_for_event("decision", "decided", Decision, timeout=1)
     except EventTimeout:
-        return f"{amount} $: nobody answered, sent back"
-    return f"{amount} $: {'approved' if decision.approved else 'rejected'} by {decision.by}"
+        return f"${amount}: nobody answered, sent back"
+    return f"${amount}: {'approved' if decision.approved else 'rejected'} by {decision.by}"
 
 
 async def main() -> None:
@@ -37,6 +37,6 @@ async def main() -> None:
 asyncio.run(main())
 
 # Output:
-# 20 $: approved by Ada
-# 2000000 $: rejected by Ada
-# 50 $: nobody answered, sent back
+# $20: approved by Ada
+# $2000000: rejected by Ada
+# $50: nobody answered, sent back

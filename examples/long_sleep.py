@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from durable import AsyncClient, Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 
@@ -37,7 +37,7 @@ async def main() -> None:
                 await asyncio.sleep(0.05)
             os.kill(first.pid, signal.SIGKILL)
             first.wait()
-            print("the worker is dead, a new one starts", flush=True)
+            print("the worker is dead; starting another one", flush=True)
             async with Worker(dsn, [reminder]):
                 await handle.result(timeout=20)
 
@@ -46,5 +46,5 @@ asyncio.run(work(sys.argv[1]) if len(sys.argv) > 1 else main())
 
 # Output:
 # going to sleep
-# the worker is dead, a new one starts
+# the worker is dead; starting another one
 # wake up!

@@ -1,9 +1,9 @@
-"""Undo what was done when a later step fails for good: compensation is plain `except`."""
+"""Undo earlier steps when a later step fails for good: compensation is a plain `except`."""
 
 import asyncio
 
 from durable import AsyncClient, Context, RetryPolicy, StepFailed, Terminal, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 

@@ -1,15 +1,15 @@
-"""A run that begins others: each shipment is a run of its own, with its own status and retries, on any worker."""
+"""A run that begins other runs: each shipment has its own status and retries, and runs on any worker."""
 
 import asyncio
 
 from durable import AsyncClient, Context, RunFailed, Terminal, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 
 async def book_truck(city: str) -> str:
     if city == "Atlantis":
-        raise Terminal("no road leads there")  # tries no more
+        raise Terminal("no road leads there")  # skips every retry
     return f"truck to {city}"
 
 
@@ -27,9 +27,9 @@ async def try_shipment(ctx: Context, city: str) -> str:
         return f"nothing to {city}: {error.error.message}"
 
 
-@workflow(concurrency=1)  # a parent that waits is parked: it holds no place
+@workflow(concurrency=1)  # a parent that waits is parked and takes up no place
 async def distribute(ctx: Context, cities: list[str]) -> list[str]:
-    return_trip = await ctx.start_child("return trip", shipment, "Rome")  # goes on whatever becomes of this run
+    return_trip = await ctx.start_child("return trip", shipment, "Rome")  # continues whatever happens to this run
     outcomes = await asyncio.gather(*(try_shipment(ctx, city) for city in cities))
     return [*outcomes, await return_trip.result()]
 

@@ -1,10 +1,10 @@
-"""A step is retried by its own policy; a run that failed all the same is tried anew and keeps its finished steps."""
+"""A step is retried by its own policy; a run that fails all the same is tried again and keeps its finished steps."""
 
 import asyncio
 from collections import Counter
 
 from durable import AsyncClient, Context, RetryPolicy, RunRetryPolicy, Worker, exponential, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 calls: Counter[str] = Counter()

@@ -1,11 +1,11 @@
-"""A customer and the schedule of her reports are stored in one transaction: both are there, or neither."""
+"""A customer and the schedule of her reports are stored in one transaction: either both exist or neither does."""
 
 import asyncio
 
 import psycopg
 
 from durable import AsyncClient, Context, Every, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 reported = asyncio.Event()
@@ -32,7 +32,7 @@ async def count_up(tx: psycopg.AsyncConnection, name: str) -> int:
 
 async def sign_up(tx: psycopg.AsyncConnection, client: AsyncClient, name: str) -> None:
     await tx.execute("INSERT INTO customers VALUES (%s, 0)", (name,))
-    # In earnest: Cron("0 9 * * 1-5"), timezone="Europe/Zurich"
+    # In production: Cron("0 9 * * 1-5"), timezone="Europe/Zurich"
     await client.schedule_tx(tx, report, name, f"reports for {name}", Every(0.2), overlap="buffer_one")
 
 

@@ -1,4 +1,4 @@
-"""Begin a run in a transaction of asyncpg."""
+"""Begin a run in an asyncpg transaction."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import asyncpg
 from psycopg.conninfo import conninfo_to_dict
 
 from durable import AsyncClient, Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 
@@ -32,7 +32,7 @@ async def shop(dsn: str) -> None:
             unpaid = connection.transaction()
             await unpaid.start()
             await client.begin_tx(connection, invoice, 2)
-            await unpaid.rollback()  # no commit, no run
+            await unpaid.rollback()  # without a commit there is no run
         print(f"{len(await client.list_runs(workflow=invoice))} run was begun")
 
 

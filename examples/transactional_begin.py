@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 
 from durable import Client, Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 
@@ -28,7 +28,7 @@ def shop(dsn: str) -> None:
                 connection.commit()
                 print(client.handle(run_key, invoice).result(timeout=10))
             else:
-                connection.rollback()  # no commit, no run
+                connection.rollback()  # without a commit there is no run
         print(f"{len(client.list_runs(workflow=invoice))} run was begun")
 
 

@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 
 from durable import AsyncClient, Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 
@@ -28,7 +28,7 @@ async def shop(dsn: str) -> None:
                 await connection.commit()
                 print(await client.handle(run_key, invoice).result(timeout=10))
             else:
-                await connection.rollback()  # no commit, no run
+                await connection.rollback()  # without a commit there is no run
         print(f"{len(await client.list_runs(workflow=invoice))} run was begun")
 
 

@@ -1,4 +1,4 @@
-"""Begin a run in a transaction of Django."""
+"""Begin a run in a Django transaction."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from psycopg.conninfo import conninfo_to_dict
 
 from durable import Client, Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 
@@ -39,7 +39,7 @@ def shop(dsn: str) -> None:
         print(client.handle(paid, invoice).result(timeout=10))
         with transaction.atomic():
             client.begin_tx(connection, invoice, 2)
-            transaction.set_rollback(True)  # no commit, no run
+            transaction.set_rollback(True)  # without a commit there is no run
         print(f"{len(client.list_runs(workflow=invoice))} run was begun")
     connection.close()
 

@@ -7,7 +7,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from durable import Client, Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 from durable.embedded import database
 
 
@@ -40,7 +40,7 @@ def shop(dsn: str) -> None:
                 session.commit()
                 print(client.handle(run_key, invoice).result(timeout=10))
             else:
-                session.rollback()  # no commit, no run
+                session.rollback()  # without a commit there is no run
         print(f"{len(client.list_runs(workflow=invoice))} run was begun")
     engine.dispose()
 

@@ -1,4 +1,4 @@
-"""durable, at its defaults, as `durable worker` runs it."""
+"""durable at its defaults, as `durable worker` runs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psycopg
 
 from benchmarks.workflows import steps
 from durable import Client
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 
 _LOOK_SECONDS = 0.05
 _IS_OPEN = "SELECT EXISTS (SELECT FROM durable.runs WHERE status IN ('queued', 'running'))"

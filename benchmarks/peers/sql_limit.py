@@ -1,7 +1,8 @@
-"""The limit: the row work of such runs alone, as sets of 500 runs, on durable's own tables. No workflow code, nothing
-encoded, no client but one that sends the statements: what a durable engine could reach at most on this server.
+"""The limit: only the row work of such runs, in sets of 500 runs, on durable's own tables. There is no workflow code,
+nothing is encoded, and the only client is the one that sends the statements: this is the most that a durable engine
+could reach on this server.
 
-Each step is committed by itself, as an engine has to: first the claim, then each step but the last, then the last step
+Each step is committed separately, as an engine has to: first the claim, then each step but the last, then the last step
 with the end of the run.
 """
 
@@ -15,7 +16,7 @@ import psycopg
 
 from benchmarks.workflows import steps
 from durable import AsyncClient
-from durable.admin.migrate import migrate
+from durable.admin import migrate
 
 _BATCH = 500
 _CLAIM = """

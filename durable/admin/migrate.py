@@ -23,7 +23,7 @@ _logger = logging.getLogger("durable.admin")
 _MAX_SHARDS = 4096
 _MAX_NAME = 63
 _BETWEEN_SECONDS = 0.5
-# Where our own scripts name the schema itself, and its roles; what is put there is checked and quoted.
+# Where our own scripts name the schema itself and its roles. Whatever replaces these names is checked and quoted.
 _SCHEMA = re.compile(r"\bSCHEMA (IF NOT EXISTS )?durable\b")
 _ROLE = re.compile(r"\bdurable_(owner|worker|client|viewer)\b")
 
@@ -31,17 +31,19 @@ _ROLE = re.compile(r"\bdurable_(owner|worker|client|viewer)\b")
 def migrate(
     conninfo: str, *, schema: str = "durable", shard_count: int | None = None, citus: bool = False
 ) -> list[int]:
-    """Applies what is missing and returns the versions applied, none if the schema is up to date or newer.
+    """Applies the missing migrations and returns their versions, an empty list if the schema is up to date or newer.
 
-    Creates the schema where it is missing; needs neither a superuser nor an extension, but the right to create it. Each
-    migration commits by itself, so a failed call can be repeated; concurrent calls wait for each other. Workers and
-    clients may go on meanwhile: a table in use is waited for by turns of half a second, however long that takes.
+    Creates the schema if it is missing. This needs neither a superuser nor an extension, only the right to create the
+    schema. Each migration commits on its own, so a failed call can be repeated; concurrent calls wait for each other.
+    Workers and clients may keep running: a table in use is waited for in turns of half a second, however long that
+    takes.
 
-    ``shard_count`` (1 to 4096; ``None`` leaves it, 1 at first) can be raised later, but never lowered: runs are found
-    by it. Workers learn of it within seconds, clients when they are made anew; until then they begin runs under the
-    former ones, which are found all the same. ``citus`` distributes the tables, once; raise the shard count with it.
+    ``shard_count`` (1 to 4096; ``None`` leaves it as it is, initially 1) can be raised later but never lowered, because
+    runs are found by it. Workers learn of a new count within seconds, clients only when they are created again; until
+    then they begin runs under the former shard values, and those runs are found all the same. ``citus`` distributes the
+    tables, once; raise the shard count along with it.
 
-    Raises ``InvalidArgument``, and ``SchemaError`` where the database has no Citus to distribute over.
+    Raises ``InvalidArgument``, and ``SchemaError`` if ``citus`` is given and the database does not have the extension.
     """
     check_conninfo("conninfo", conninfo)
     check_schema_name(schema)
@@ -65,23 +67,23 @@ def migrate(
 
 
 def schema_sql(schema: str = "durable", *, citus: bool = False) -> str:
-    """The whole schema as SQL, commented, for those who want to read it or to apply it by other means; with ``citus``
-    followed by what distributes it.
+    """Returns the whole schema as commented SQL, to be read or to be applied by other means; with ``citus``, followed
+    by the SQL that distributes it.
 
-    A database made of it needs no ``migrate``, and later migrations apply to it.
+    A database created from it does not need ``migrate``, and later migrations apply to it.
     """
     return _of_schema(current_schema() + ("\n" + citus_schema() if citus else ""), schema)
 
 
 def roles_sql(schema: str = "durable") -> str:
-    """SQL, commented and to be repeated at will, that makes the roles ``<schema>_owner``, ``_worker``, ``_client`` and
-    ``_viewer`` and gives each no more than it needs.
+    """Returns commented SQL that creates the roles ``<schema>_owner``, ``_worker``, ``_client`` and ``_viewer`` and
+    gives each of them no more rights than it needs. The SQL can be run any number of times.
 
-    Raises ``InvalidArgument``, also for a schema whose name leaves no room for that of a role.
+    Raises ``InvalidArgument``, also if the schema's name is too long for the names of its roles.
     """
     check_schema_name(schema)
     if len(schema) > _MAX_NAME - len("_worker"):
-        # Postgres would cut the name, and so make one role of four.
+        # Postgres would truncate the names, and so make one role out of four.
         raise InvalidArgument(
             "schema", schema, f"at most {_MAX_NAME - len('_worker')} characters long, because a role's name adds 7"
         )
@@ -97,7 +99,7 @@ def _apply_surely(connection: Connection[Any], schema: str) -> Migration | None:
         try:
             return _apply_next(connection, schema)
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-            _logger.warning("the tables of schema %s are in use, the migration is tried again: %s", schema, error)
+            _logger.warning("the tables of schema %s are in use; retrying the migration: %s", schema, error)
             time.sleep(_BETWEEN_SECONDS)
 
 
@@ -112,7 +114,7 @@ def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
         if version == 0:
             _create_schema(connection, schema)
         migration = missing[0]
-        # Whoever waits for a table's lock holds up all who come later: rather step back, and let them pass.
+        # Waiting for a table's lock holds up everyone who asks for it later, so step back instead and let them pass.
         connection.execute("SET LOCAL lock_timeout = '500ms'")
         connection.execute(in_schema(migration.sql, schema))
         connection.execute(
@@ -122,13 +124,13 @@ def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
 
 
 def _lock(connection: Connection[Any], schema: str) -> None:
-    # A transaction's lock and not a session's: it holds behind a transaction pooler too.
+    # A lock of the transaction rather than of the session, so that it also holds behind a transaction pooler.
     key = int.from_bytes(sha256(f"durable migrate {schema}".encode()).digest()[:8], "big", signed=True)
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
 
 
 def _version(connection: Connection[Any], schema: str) -> int:
-    # Not to_regclass: it answers from a cache that need not know yet what was committed while we waited for the lock.
+    # Not to_regclass: it answers from a cache that may not know yet what was committed while we waited for the lock.
     tables = "SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'settings'"
     if connection.execute(tables, [schema]).fetchone() is None:
         return 0
@@ -136,7 +138,7 @@ def _version(connection: Connection[Any], schema: str) -> int:
 
 
 def _create_schema(connection: Connection[Any], schema: str) -> None:
-    # CREATE SCHEMA IF NOT EXISTS asks for the right to create even where there is nothing to do.
+    # CREATE SCHEMA IF NOT EXISTS requires the right to create even if there is nothing to do.
     if connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is None:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
 
@@ -148,7 +150,7 @@ def _check_raise(connection: Connection[Any], schema: str, shard_count: int | No
             raise InvalidArgument(
                 "shard_count",
                 shard_count,
-                f"at least {current}, the count of this database, because runs are found by it",
+                f"at least {current}, the current count of this database, because runs are found by it",
             )
 
 
@@ -165,7 +167,7 @@ def _set_shard_count(connection: Connection[Any], schema: str, shard_count: int)
 def _distribute(connection: Connection[Any], schema: str) -> None:
     if connection.execute("SELECT FROM pg_extension WHERE extname = 'citus'").fetchone() is None:
         raise SchemaError(
-            "this database has no Citus: create the extension citus in it, on the coordinator, or leave out --citus"
+            "this database does not have Citus: create the extension citus in it, on the coordinator, or omit --citus"
         )
     with connection.transaction():
         _lock(connection, schema)
@@ -182,5 +184,5 @@ def _setting(connection: Connection[Any], schema: str, name: str) -> int:
         sql.SQL("SELECT {} FROM {}.settings").format(sql.Identifier(name), sql.Identifier(schema))
     ).fetchone()
     if row is None:
-        raise psycopg.DataError(f'"{schema}".settings is empty; it holds exactly one row')
+        raise psycopg.DataError(f'"{schema}".settings is empty; it must hold exactly one row')
     return int(row[0])

@@ -1,4 +1,5 @@
-"""Who owns the schema: what is made there shall be the owner's like the rest of it, and only the owner deletes runs."""
+"""The owner of the schema: whatever is created in it must belong to the owner like the rest of it, and only the owner
+may delete runs."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from psycopg.rows import tuple_row
 
 
 def act_as_owner(connection: Connection[Any], schema: str) -> None:
-    """Until the end of the transaction, where that is somebody else whose part the connection may take."""
+    """Makes the connection act as the schema's owner until the end of the transaction, if the owner is another role and
+    the connection may assume it."""
     with connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(
             "SELECT rolname FROM pg_namespace JOIN pg_roles ON pg_roles.oid = nspowner"

@@ -1,4 +1,4 @@
-"""Retention: deletes runs that ended long ago, with all that is theirs."""
+"""Retention: deletes runs that ended long ago, with everything that belongs to them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from durable.store.settings import read_settings
 from durable.store.statement import Requests, T
 
 _MAX_RUNS = 1000
-"""In one transaction: bounds its locks, and what a stop in the middle throws away."""
+"""Runs in one transaction. This bounds its locks, and the work that is lost if it is interrupted."""
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 
 class _Page(msgspec.Struct, frozen=True):
-    """``spared`` is how many runs stay only because their parent does; ``last`` is where the next page begins."""
+    """``spared`` is the number of runs that stay only because their parent does; ``last`` is where the next page
+    begins, ``None`` if there is none."""
 
     deleted: int
     spared: int
@@ -40,19 +41,21 @@ class _Page(msgspec.Struct, frozen=True):
 def prune(
     conninfo: str, *, older_than: Duration, workflow: Workflow[Any, Any] | str | None = None, schema: str = "durable"
 ) -> int:
-    """Deletes the runs, of one workflow or of all, that ended longer ago than that (seconds or a ``timedelta``), with
-    their memos, waits and events; returns how many.
+    """Deletes the runs that ended more than ``older_than`` ago (in seconds or as a ``timedelta``), together with their
+    memos, waits and events. ``workflow`` restricts this to one workflow; ``None`` means all. Returns how many runs were
+    deleted.
 
-    A child stays while its parent does, and a parent while one of its children has not ended that long ago; both go
-    in one call once they may. A run that is being retried stays. Whoever asks for a deleted run gets ``RunNotFound``;
-    a key that it was begun with begins a new run, and so does ``backfill`` for its tick.
+    A child stays as long as its parent does, and a parent stays as long as one of its children has not ended that long
+    ago; once both may go, one call deletes both. A run that is being retried stays. Asking for a deleted run raises
+    ``RunNotFound``; the key that it was begun with then begins a new run, and so does ``backfill_schedule`` for its
+    tick.
 
-    Goes through the tables by pages of 1,000 runs, each a transaction of its own: it can be ended and begun anew at any
-    time, and go on several times at once, beside workers and clients. Acts as the owner of the schema: the roles of
-    workers and clients may delete no run.
+    Goes through the tables in pages of 1,000 runs, each in a transaction of its own. It can therefore be interrupted
+    and started again at any time, and can run several times at once, alongside workers and clients. Acts as the owner
+    of the schema, because the roles of workers and clients may not delete runs.
 
-    Raises ``InvalidArgument``; ``SchemaError`` where the schema is missing or older than this code; what psycopg says
-    of the database, such as a foreign key of a table of yours that refers to a run.
+    Raises ``InvalidArgument``; ``SchemaError`` if the schema is missing or older than this code; and psycopg's errors,
+    for example if a foreign key in one of your own tables refers to a run.
     """
     check_conninfo("conninfo", conninfo)
     check_schema_name(schema)
@@ -66,7 +69,7 @@ def prune(
             pages = list(_pages(connection, schema, age, name))
             gone = sum(page.deleted for page in pages)
             deleted += gone
-            if not gone or not any(page.spared for page in pages):  # else families have lost their eldest
+            if not gone or not any(page.spared for page in pages):  # otherwise parents have gone, so their children may
                 return deleted
 
 

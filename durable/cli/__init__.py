@@ -1,4 +1,4 @@
-"""The command `durable`."""
+"""The `durable` command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0: done; 1: it did not hold, or could not be done; 2: wrong usage."""
+    """Runs the command and returns its exit status: 0 if it succeeded, 1 if it failed or the proof did not hold, 130 if
+    it was interrupted. Wrong usage exits with status 2."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.verb(options))
@@ -36,12 +37,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="durable", description="Durable execution for Python on Postgres.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--dsn", help="the database; else $DURABLE_DATABASE_URL, else the embedded server")
-    common.add_argument("--schema", default="durable", help="the schema of our tables (default: %(default)s)")
+    common.add_argument(
+        "--dsn", help="the database (default: $DURABLE_DATABASE_URL if set, otherwise the embedded server)"
+    )
+    common.add_argument("--schema", default="durable", help="the schema of durable's tables (default: %(default)s)")
 
-    demo = verbs.add_parser("demo", parents=[common], help="insurance claims, two workers, one of them killed")
-    demo.add_argument("--runs", type=int, default=1000, help="how many claims, at most 10,000 (default: %(default)s)")
-    demo.add_argument("--keep", action="store_true", help="leave the database for a look")
+    demo = verbs.add_parser("demo", parents=[common], help="process insurance claims while a worker is killed")
+    demo.add_argument("--runs", type=int, default=1000, help="number of claims, at most 10,000 (default: %(default)s)")
+    demo.add_argument("--keep", action="store_true", help="keep the database for inspection")
     demo.set_defaults(verb=_demo)
 
     migrating = verbs.add_parser("migrate", parents=[common], help="create the schema or bring it up to date")
@@ -50,22 +53,24 @@ def _parser() -> argparse.ArgumentParser:
     migrating.set_defaults(verb=_migrate)
 
     printing = verbs.add_parser("schema", parents=[common], help="print the SQL of the schema")
-    printing.add_argument("--citus", action="store_true", help="and the SQL that distributes it over a Citus cluster")
-    printing.add_argument(
-        "--roles", action="store_true", help="instead, the SQL of roles that may no more than they need"
-    )
+    printing.add_argument("--citus", action="store_true", help="add the SQL that distributes it over a Citus cluster")
+    printing.add_argument("--roles", action="store_true", help="print the SQL for least-privilege roles instead")
     printing.set_defaults(verb=_schema)
 
     pruning = verbs.add_parser(
-        "prune", parents=[common], help="delete runs that ended long ago, and all that is theirs"
+        "prune", parents=[common], help="delete runs that ended long ago, with everything that belongs to them"
     )
-    pruning.add_argument("--older-than", required=True, metavar="AGE", help="such as 30d, 12h, 90m or 45s")
-    pruning.add_argument("--workflow", metavar="NAME", help="only its runs")
+    pruning.add_argument(
+        "--older-than", required=True, metavar="AGE", help="how long ago they ended, such as 30d, 12h, 90m or 45s"
+    )
+    pruning.add_argument("--workflow", metavar="NAME", help="delete only the runs of this workflow")
     pruning.set_defaults(verb=_prune)
 
-    working = verbs.add_parser("worker", parents=[common], help="run a worker until it is told to stop")
-    working.add_argument("workflows", metavar="module:attribute", nargs="+", help="a workflow, or a list of them")
-    working.add_argument("--processes", type=int, default=1, help="so many workers, one each (default: %(default)s)")
+    working = verbs.add_parser("worker", parents=[common], help="run a worker until it is stopped")
+    working.add_argument("workflows", metavar="module:attribute", nargs="+", help="a workflow, or a list of workflows")
+    working.add_argument(
+        "--processes", type=int, default=1, help="number of worker processes to run (default: %(default)s)"
+    )
     working.set_defaults(verb=_worker)
     return parser
 
@@ -80,7 +85,7 @@ def _demo(options: argparse.Namespace) -> int:
         status = run_demo(dsn, schema=options.schema, runs=options.runs, keep=options.keep)
         if options.keep and named(options.dsn) is None and sys.stdin.isatty():
             with suppress(EOFError):
-                input("The embedded server ends with this command: press Enter when you have looked. ")
+                input("The embedded server stops when this command ends. Press Enter when you are done looking. ")
     return status
 
 
@@ -100,7 +105,7 @@ def _schema(options: argparse.Namespace) -> int:
 def _prune(options: argparse.Namespace) -> int:
     age = _AGE.fullmatch(options.older_than)
     if age is None:
-        raise InvalidArgument("--older-than", options.older_than, "a number and its unit, such as 30d, 12h, 90m or 45s")
+        raise InvalidArgument("--older-than", options.older_than, "a number with a unit, such as 30d, 12h, 90m or 45s")
     with database(options.dsn) as dsn:
         deleted = prune(
             dsn, older_than=float(age[1]) * _UNIT_SECONDS[age[2]], workflow=options.workflow, schema=options.schema

@@ -1,4 +1,4 @@
-"""What the command says when it cannot do what it was asked for."""
+"""What the command prints when it cannot do what it was asked to do."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ _MAX_SHOWN = 8192
 
 
 def say_refused(error: DurableError | psycopg.Error) -> int:
-    """One line on stderr. Returns the exit status."""
-    # Not the details that Postgres adds: they repeat the row, payloads included.
+    """Prints the error on stderr. Returns the exit status."""
+    # Without the details that Postgres adds, because they repeat the row, payloads included.
     text = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     print(f"durable: {printable(text or str(error))}", file=sys.stderr)
     return 1
 
 
 def printable(text: str) -> str:
-    """At most 8 KiB of it, what would steer a terminal written out: the text may be anybody's."""
+    """Returns at most 8 KiB of the text, with characters that control a terminal escaped: the text may come from
+    anyone."""
     shown = "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text.strip())
     return shorten(shown, _MAX_SHOWN)

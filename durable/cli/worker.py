@@ -31,14 +31,15 @@ _logger = logging.getLogger("durable.cli")
 
 _REFUSED = 1
 _PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds before the next process takes the place of one that died young; the last for ever after."""
+"""Seconds before a process that died is replaced, by how many in a row have died young; the last one then remains."""
 _YOUNG_SECONDS = 60.0
 _YOUNG_OBJECTS = 20_000
-"""The garbage collector looks at so many at once: about those of a batch of runs, most of which have ended by then."""
+"""How many new objects the garbage collector examines at once: about as many as a batch of runs makes, and most of
+those runs have ended by then."""
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What each process does. ``workflows`` as ``module:attribute``."""
+    """What each process does. ``workflows`` are given as ``module:attribute``."""
 
     dsn: str
     schema: str
@@ -46,10 +47,10 @@ class Order(msgspec.Struct, frozen=True):
 
 
 def work(order: Order) -> None:
-    """Runs a worker in this process until it is told to stop, on uvloop where that is installed."""
+    """Runs a worker in this process until it is stopped, on uvloop if that is installed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
     worker = Worker(order.dsn, load(order.workflows), schema=order.schema)
-    # What is loaded stays; and of what a run leaves behind nothing is a cycle.
+    # What is loaded now stays loaded, and nothing that a run leaves behind is a cycle.
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -57,7 +58,7 @@ def work(order: Order) -> None:
 
 
 def load(names: Sequence[str]) -> list[Workflow[object, object]]:
-    """The workflows of those names. Raises ``InvalidArgument``."""
+    """Returns the workflows with those names. Raises ``InvalidArgument``."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     return [workflow for name in names for workflow in _load(name)]
@@ -68,10 +69,10 @@ def _load(name: str) -> list[Workflow[object, object]]:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidArgument("module:attribute", name, f"an attribute that can be loaded ({error})") from None
+        raise InvalidArgument("module:attribute", name, f"something that can be imported ({error})") from None
     workflows: list[Any] = list(cast(list[Any], found)) if isinstance(found, list | tuple) else [found]
     if not workflows or not all(isinstance(workflow, Workflow) for workflow in workflows):
-        raise InvalidArgument("module:attribute", name, "a function decorated with @workflow, or a list of them")
+        raise InvalidArgument("module:attribute", name, "one @workflow function, or a list of them")
     return workflows
 
 
@@ -82,12 +83,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def supervise(order: Order, count: int) -> None:
-    """Keeps ``count`` processes at work until SIGTERM or SIGINT, which they are sent on; returns when all have ended.
+    """Keeps ``count`` processes running until SIGTERM or SIGINT arrives, which then stops them too. Returns when all of
+    them have ended.
 
-    One that dies is replaced, ever later the younger they die. What a process is refused for (a missing schema, say)
-    would befall the others, too: then all stop. Raises ``DurableError``.
+    A process that dies is replaced, with a longer pause each time processes keep dying young. If one cannot do its work
+    at all (because the schema is missing, say), the others could not either: then all stop, and ``DurableError`` is
+    raised.
     """
-    load(order.workflows)  # refused here, and once
+    load(order.workflows)  # so that a bad name is refused here, and only once
     with _Supervisor(order) as supervisor:
         supervisor.keep(count)
 
@@ -121,14 +124,14 @@ class _Supervisor:
             for process in [process for process in self._processes.values() if not process.is_alive()]:
                 self._bury(process)
         if self._is_refused:
-            raise DurableError("the worker processes were refused: see above")
+            raise DurableError("the worker processes stopped because of the error above")
 
     def _start(self) -> None:
         process = self._context.Process(target=_work_for_parent, args=(self._order,))
         process.start()
         self._processes[process.sentinel] = process
         self._born[process.sentinel] = time.monotonic()
-        if self._is_stopping:  # told so meanwhile
+        if self._is_stopping:  # a stop was requested meanwhile
             process.terminate()
 
     def _bury(self, process: BaseProcess) -> None:
@@ -141,7 +144,8 @@ class _Supervisor:
             return
         self._deaths = self._deaths + 1 if is_young else 0
         pause = _PAUSES[min(self._deaths, len(_PAUSES) - 1)]
-        _logger.error("worker process %s died (%s), another in %g s", process.pid, process.exitcode, pause)
+        message = "worker process %s died (exit code %s); starting another in %g s"
+        _logger.error(message, process.pid, process.exitcode, pause)
         deadline = time.monotonic() + pause
         while not self._is_stopping and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -165,6 +169,6 @@ def _work_for_parent(order: Order) -> None:
 
 
 def _end_with(parent: BaseProcess) -> None:
-    """However that ended, gracefully."""
+    """Stops this process gracefully when its parent has ended, for whatever reason."""
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -102,7 +102,7 @@ class Dispatcher:
 
     def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
         """Notes that a run may belong to this worker according to its row, although it is not executed here. It will be
-        given up, with a strike if the run itself may be the cause."""
+        released, with a strike if the run itself may be the cause."""
         self._clock.call_later(_LOST_SECONDS, self._give_up, shard_value, is_strike)
 
     def _give_up(self, shard_value: str, is_strike: bool) -> None:  # noqa: FBT001 - call_later takes no keywords
@@ -284,4 +284,4 @@ class Dispatcher:
         for run_id in given_up:
             run_key = RunKey(shard_value, run_id)
             extra = {"run_key": str(run_key)}
-            _logger.error("run %s was not being executed by the worker that owned it; gave it up", run_key, extra=extra)
+            _logger.error("run %s was not being executed by the worker that owned it; released", run_key, extra=extra)

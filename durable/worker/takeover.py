@@ -79,7 +79,7 @@ class Takeover:
         self._has_work.set()
 
     async def given_up(self) -> None:
-        """Waits until all runs that were to be given up are free."""
+        """Waits until everything passed to ``give_up`` is free."""
         await self._has_given_up.wait()
 
     async def run(self) -> None:

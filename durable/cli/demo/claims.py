@@ -33,15 +33,16 @@ Note = Callable[[str, int], Awaitable[None]]
 
 
 async def _note_nothing(step: str, report: int) -> None:
-    """Outside the demo nobody counts the calls of steps."""
+    """Does nothing: outside the demo, the calls of steps are not counted."""
 
 
 note: Note = _note_nothing
-"""Called by each step with its name and the number of the claim, before it does anything."""
+"""Called by each step with the step's name and the number of the claim, before the step does anything."""
 
 
 def read_claims(count: int) -> list[Claim]:
-    """The first records of ``birdstrikes.csv`` as claims; their line in the file is their number."""
+    """Returns the first ``count`` records of ``birdstrikes.csv`` as claims; a claim's number is its line in the
+    file."""
     lines = files("durable.cli.demo").joinpath("birdstrikes.csv").read_text(encoding="utf-8").splitlines()
     return [
         Claim(
@@ -68,7 +69,7 @@ async def notify(report: int, amount: int) -> str:
     await note("notify", report)
     if random.random() < 0.3:
         raise ConnectionError("the mail server hung up")
-    return f"claim {report}: {amount} $ are on their way"
+    return f"claim {report}: ${amount} is on its way"
 
 
 @workflow(name="claim", concurrency=200)

@@ -33,7 +33,7 @@ _KILL_AT = 0.35
 _LOOK_SECONDS = 0.1
 _CLOSE_LOOK_SECONDS = 0.01
 _SETTLE_SECONDS = 0.1
-"""For what a stopped worker had sent before: it may end runs still."""
+"""Time for whatever a stopped worker had already sent: that may still end runs."""
 _PATIENCE_SECONDS = 300.0
 _STATUSES = ("queued", "running", "sleeping", "waiting_event", "completed", "failed")
 _TABLES = """
@@ -45,7 +45,7 @@ _TABLES = """
 
 
 def run_demo(dsn: str, *, schema: str, runs: int, keep: bool) -> int:
-    """Runs the demo in a database of its own on that server. Returns the exit status: 1 if the proof fails."""
+    """Runs the demo in a database of its own on that server. Returns the exit status: 0, or 1 if the proof fails."""
     if not 1 <= runs <= _MAX_RUNS:
         raise InvalidArgument("--runs", runs, f"between 1 and {_MAX_RUNS}")
     console = Console()
@@ -101,7 +101,7 @@ class _Demo:
                         self._takeover.watch(self._look, self._schema)
                     self._approve()
                     if self.seconds > _PATIENCE_SECONDS:
-                        raise DurableError(f"{self._total - ended} claims are not settled after {self.seconds:.0f} s")
+                        raise DurableError(f"{self._total - ended} claims were not settled within {self.seconds:.0f} s")
                     time.sleep(_LOOK_SECONDS if self._takeover and self._takeover.is_over else _CLOSE_LOOK_SECONDS)
         finally:
             _end(workers)
@@ -116,7 +116,7 @@ class _Demo:
         time.sleep(_SETTLE_SECONDS)
         worker_id = self._worker_id(victim.pid)
         if self._held_by(victim.pid) == 0:
-            victim.send_signal(signal.SIGCONT)  # a kill that hits nothing shows nothing: wait for a better moment
+            victim.send_signal(signal.SIGCONT)  # killing it would show nothing, so wait for a better moment
             return
         victim.send_signal(signal.SIGKILL)
         victim.wait()
@@ -124,12 +124,12 @@ class _Demo:
         successor = self._start_worker()
         workers[workers.index(victim)] = successor
         self._notes.append(
-            f"[bold red]SIGKILL[/] for worker {victim.pid}, which held {self._takeover.held} running claims; "
-            f"worker {successor.pid} starts"
+            f"sent [bold red]SIGKILL[/] to worker {victim.pid}, which held {self._takeover.held} running claims; "
+            f"started worker {successor.pid}"
         )
 
     def _approve(self) -> None:
-        """The adjuster: looks at what waits and approves it."""
+        """Plays the adjuster: looks at the claims that are waiting and approves them."""
         waiting = self._client.list_runs(workflow="claim", status="waiting_event", limit=1000)
         for waiting_run in waiting:
             self._client.publish_event(waiting_run.run_key, "approved", "the adjuster", key="adjuster")
@@ -140,7 +140,7 @@ class _Demo:
         return {**dict.fromkeys(_STATUSES, 0), **dict(rows)}
 
     def _booked(self) -> float:
-        """The part of all bookings that is done, between 0 and 1."""
+        """Returns the fraction of all bookings that are done, between 0 and 1."""
         return int(self._query("SELECT count(*) FROM ledger")[0][0]) / (2 * self._total)
 
     def _held_by(self, process_id: int) -> int:

@@ -14,7 +14,8 @@ from durable.cli.demo.claims import Claim
 
 
 class Takeover:
-    """Times from the kill until every claim that the dead worker held is executed by somebody else."""
+    """Measures the time from the kill until every claim that the dead worker held is being executed by another
+    worker."""
 
     def __init__(self, dead_worker_id: str, look: psycopg.Connection[Any], schema: str) -> None:
         self._killed = time.monotonic()
@@ -36,7 +37,7 @@ class Takeover:
         return not self._held
 
     def watch(self, look: psycopg.Connection[Any], schema: str) -> None:
-        """Looks once: a claim has moved when it was claimed again, which raises its epoch past the takeover's."""
+        """Looks once. A claim has moved once it was claimed again, which raises its epoch past the takeover's."""
         if self.is_over:
             return
         now_at = _rows(
@@ -61,7 +62,7 @@ def prove(
     takeover: Takeover | None,
     seconds: float,
 ) -> bool:
-    """Prints what was found. Returns whether all of it holds."""
+    """Prints the findings. Returns whether all of them hold."""
 
     def number(text: LiteralString) -> int:
         value = _rows(look, schema, text)[0][0]
@@ -89,10 +90,10 @@ def prove(
     total = len(claims)
     findings = [
         ("every run completed", f"{completed:,} of {total:,}", completed == total),
-        ("no finished step ran again", f"{again} of {noted:,} steps called", again == 0 and noted == 2 * total),
+        ("no finished step ran again", f"{again} of {noted:,} steps did", again == 0 and noted == 2 * total),
         ("every claim reserved and paid once", f"{paid_once:,} of {total:,}", paid_once == total == reserved_once),
         ("the ledger holds nothing else", f"{entries:,} entries", entries == 2 * total),
-        ("its sum is the sum of the CSV", f"${paid:,} = ${wanted:,}", paid == wanted),
+        ("the total paid is that of the CSV", f"${paid:,} = ${wanted:,}", paid == wanted),
         _takeover_finding(takeover),
     ]
     table = Table(title="Proof, from the tables")

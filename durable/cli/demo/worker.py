@@ -1,4 +1,4 @@
-"""A worker process of the demo. Notes each call of a step on a connection of its own, before the step does anything."""
+"""A worker process of the demo. Notes each call of a step over a separate connection, before the step does anything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def _main(dsn: str, schema: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as journal:
 
         async def note(step: str, report: int) -> None:
-            await asyncio.sleep(random.uniform(0, 0.05))  # the world is not as fast as a function call
+            await asyncio.sleep(random.uniform(0, 0.05))  # real steps are not as fast as a function call
             await journal.execute(
                 "INSERT INTO calls (step, report, process_id) VALUES (%s, %s, %s)", (step, report, os.getpid())
             )
