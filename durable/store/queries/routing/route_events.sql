@@ -3,8 +3,9 @@
 -- lock; their events stay unrouted. A run that was never started, and any run that is not executing when it is
 -- terminated, ends right here.
 WITH locked AS MATERIALIZED (
-    -- One lock per run: if one were tried for each event, it might be free for the second but not for the first. An array,
-    -- because a join scans the whole shard value if autovacuum saw the tables before their first rows were committed.
+    -- One lock per run: if one were tried for each event, it might be free for the second but not for the first. An
+    -- array, because a join scans the whole shard value if autovacuum saw the tables before their first rows were
+    -- committed.
     SELECT run.run_id, run.status, run.awaits, run.awaits_runs, run.epoch
     FROM durable.runs AS run
     WHERE run.workflow_name_shard = %(shard_value)s
@@ -33,8 +34,8 @@ WITH locked AS MATERIALIZED (
                WHEN bool_or(kind = 'cancel' OR kind = 'event' AND name = ANY(awaits)
                             OR kind = 'child' AND event_id = ANY(awaits_runs)) THEN 'wake'
            END AS verdict,
-           -- As JSON, and only if it can be made into text: no client writes \u0000, half a character, or that much, but
-           -- plain SQL may.
+           -- As JSON, and only if it can be made into text: no client writes \u0000, half a character, or that much,
+           -- but plain SQL may.
            (pg_catalog.array_agg(
                 CASE WHEN pg_catalog.json_typeof(payload) = 'string' AND pg_catalog.length(payload::text) <= 20000
                           AND pg_catalog.replace(payload::text, '\\', '') !~* '\\u(0000|d[89a-f])'
