@@ -55,6 +55,6 @@ def _execute(connection: Connection, sql: LiteralString, params: Mapping[str, An
 
 @cache
 def _clause(sql: str) -> TextClause:
-    # In parentheses, because SQLAlchemy does not recognize a name before a cast as a parameter. The parameters have no
-    # type: the server infers it.
+    # In parentheses, because SQLAlchemy does not recognize a name before a cast as a parameter. The parameters are
+    # untyped: the server infers their types.
     return text(_PLACEHOLDER.sub(r"(:\1)", _COLON.sub(r"\:", sql)).replace("%%", "%"))
