@@ -1,13 +1,14 @@
--- Roles that may no more than they need, for the schema as it is in this version. Run it as a superuser, or as whoever may
--- create roles and owns the schema; once after the schema was made, and again after each `durable migrate` that applied
--- something: what a migration adds is nobody's but the owner's until then. It takes back every other right to the schema,
--- so it can be repeated, and it mends what was granted by hand.
+-- Roles that have no more privileges than they need, for the schema as it is in this version. Run this script as a
+-- superuser, or as a role that may create roles and owns the schema. Run it once after the schema was created, and
+-- again after each `durable migrate` that applied something: until then, only the owner can use what a migration added.
+-- The script revokes every other privilege on the schema, so it can be repeated, and it repairs what was granted by
+-- hand.
 --
--- None of the roles can log in. Give them to the roles that do:
+-- None of the roles can log in. Grant them to the roles that do:
 --   CREATE ROLE app LOGIN; GRANT durable_client TO app;              an application that begins runs
 --   CREATE ROLE app_worker LOGIN; GRANT durable_worker TO app_worker;
 --   CREATE ROLE deployer LOGIN; GRANT durable_owner TO deployer;     `durable migrate` and `prune` act as the owner
--- Rights of workflows to the application's own tables are the application's to grant.
+-- Privileges of workflows on the application's own tables must be granted by the application.
 
 BEGIN;
 
@@ -29,7 +30,7 @@ DO $$
 DECLARE
     owned pg_catalog.regclass;
 BEGIN
-    -- Only what is not the owner's yet: the change takes a lock that waits for every statement under way.
+    -- Only what does not belong to the owner yet: the change takes a lock that waits for every running statement.
     FOR owned IN
         SELECT oid FROM pg_catalog.pg_class
         WHERE relnamespace = (SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = 'durable.runs'::pg_catalog.regclass)
@@ -45,15 +46,16 @@ REVOKE ALL ON SCHEMA durable FROM PUBLIC, durable_worker, durable_client, durabl
 REVOKE ALL ON ALL TABLES IN SCHEMA durable FROM PUBLIC, durable_worker, durable_client, durable_viewer;
 GRANT USAGE ON SCHEMA durable TO durable_worker, durable_client, durable_viewer;
 
--- The worker: it claims and records, begins the runs of schedules, takes over the runs of dead workers. It deletes no run
--- and no event.
+-- The worker: it claims and records runs, begins the runs of schedules, and takes over the runs of dead workers. It
+-- deletes no run and no event.
 GRANT SELECT ON durable.settings TO durable_worker;
 GRANT SELECT, INSERT, UPDATE ON durable.runs, durable.events TO durable_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON durable.steps, durable.waits, durable.workers TO durable_worker;
 GRANT SELECT, UPDATE ON durable.schedules TO durable_worker;
 
--- The client: it begins runs, queued or asleep; publishes events and asks for cancels and retries; sees how runs are and
--- what they returned, not what they were given; makes and changes schedules. It updates no run, event or memo.
+-- The client: it begins runs, queued or asleep; publishes events and requests cancels and retries; sees the state of
+-- runs and what they returned, but not what they were given; and creates and changes schedules. It updates no run,
+-- event or memo.
 GRANT SELECT ON durable.settings TO durable_client;
 GRANT INSERT (workflow_name_shard, run_id, workflow_name, version, status, priority, next_wake_at, deadline_at, key, tags,
               input, schedule_id, scheduled_at) ON durable.runs TO durable_client;
@@ -67,7 +69,7 @@ GRANT INSERT (schedule_id, workflow_name, version, expression, timezone, input, 
               ends_at, anchor_at, next_tick_at, due_at, paused, problem, updated_at),
       SELECT, DELETE ON durable.schedules TO durable_client;
 
--- The viewer: everything but payloads.
+-- The viewer: it sees everything but payloads.
 GRANT SELECT ON durable.settings, durable.workers, durable.run_overview, durable.step_overview, durable.wait_overview,
                 durable.event_overview, durable.schedule_overview TO durable_viewer;
 

@@ -1,10 +1,13 @@
--- The schema as it is now, explained; `migrations/` leads there, and a test holds the two equal but for the comments.
+-- The current schema, explained. `migrations/` leads to the same schema; a test checks that the two are equal except
+-- for the comments.
 --
--- One row in `runs` is one execution of a workflow. What it has done is kept as memos in `steps` and `waits`; what was
--- sent to it waits in `events`. A run is claimed by a worker (`workers`) and is its until it parks, ends, or the worker
--- dies; every claim and every takeover raises `epoch`, and whoever writes with an older one writes nothing.
+-- One row in `runs` is one execution of a workflow. What the run has done is kept as memos in `steps` and `waits`; what
+-- was sent to it waits in `events`. A run is claimed by a worker (`workers`) and belongs to it until the run parks or
+-- ends or the worker dies. Every claim and every takeover raises `epoch`, and a write with an older epoch writes
+-- nothing.
 --
--- All of a run is found under (workflow_name_shard, run_id); no statement of the engine spans two shard values.
+-- Everything about a run is found under (workflow_name_shard, run_id); no statement of the engine spans two shard
+-- values.
 
 CREATE SCHEMA IF NOT EXISTS durable;
 
@@ -15,8 +18,8 @@ CREATE TABLE durable.settings (
     shard_count    integer NOT NULL DEFAULT 1 CHECK (shard_count BETWEEN 1 AND 4096)
 );
 
--- One row a run. Applications insert rows; only the engine updates them.
--- The row is also the run's mutex: whoever writes memos, waits or events of a run on its behalf holds this row's lock.
+-- One row per run. Applications insert rows; only the engine updates them. The row is also the run's mutex: a
+-- transaction that writes memos, waits or events on behalf of a run holds this row's lock.
 CREATE TABLE durable.runs (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
@@ -25,10 +28,10 @@ CREATE TABLE durable.runs (
     status              text        NOT NULL DEFAULT 'queued',
     priority            smallint    NOT NULL DEFAULT 0,
     attempts            integer     NOT NULL DEFAULT 0 CHECK (attempts >= 0),   -- failed attempts
-    takeovers           integer     NOT NULL DEFAULT 0 CHECK (takeovers >= 0),  -- workers that died holding it
+    takeovers           integer     NOT NULL DEFAULT 0 CHECK (takeovers >= 0),  -- workers that died while holding it
     strikes             integer     NOT NULL DEFAULT 0 CHECK (strikes >= 0),    -- takeovers in a row without a new memo
     memos_at_takeover   integer     NOT NULL DEFAULT 0,
-    set_asides          integer     NOT NULL DEFAULT 0 CHECK (set_asides >= 0), -- in a row, for code that does not match
+    set_asides          integer     NOT NULL DEFAULT 0 CHECK (set_asides >= 0), -- in a row, because code did not match
     epoch               bigint      NOT NULL DEFAULT 0 CHECK (epoch >= 0),      -- raised by every claim and takeover
     worker_id           uuid,
     awaits              text[],                                                 -- names of the events it waits for
@@ -63,7 +66,7 @@ CREATE TABLE durable.runs (
     CONSTRAINT runs_output CHECK ((output IS NOT NULL) = (status = 'completed')),
     CONSTRAINT runs_error CHECK (status <> 'failed' OR error IS NOT NULL),
     CONSTRAINT runs_parent CHECK ((parent_shard IS NULL) = (parent_run_id IS NULL)),
-    -- Moments that every client and worker can read, whoever inserted them.
+    -- Moments that every client and worker can read, no matter who inserted them.
     CONSTRAINT runs_moments CHECK (
         LEAST(scheduled_at, deadline_at, created_at) > '0002-01-02Z'
         AND GREATEST(scheduled_at, deadline_at, created_at) < '9999-06-01Z')
@@ -82,8 +85,8 @@ CREATE INDEX runs_asleep ON durable.runs (workflow_name_shard, next_wake_at)
 CREATE INDEX runs_owned ON durable.runs (workflow_name_shard, worker_id)
     WHERE status = 'running';
 
--- The memos of steps. No reference to runs: a row is only ever inserted through a join with its locked run,
--- and the check would cost a second lock a memo.
+-- The memos of steps. There is no foreign key to runs: a row is only ever inserted through a join with its locked run,
+-- and the check would cost a second lock per memo.
 CREATE TABLE durable.steps (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
@@ -92,15 +95,15 @@ CREATE TABLE durable.steps (
         ('execute', 'transaction', 'random_uuid7', 'random_uint64', 'random', 'now', 'cancel', 'child')),
     status              text        NOT NULL CHECK (status IN ('completed', 'failed')),
     seq                 integer     CHECK (seq > 0),              -- the order in which the run saw it; null: not yet known
-    carried             boolean     NOT NULL DEFAULT false,       -- kept by a retry of the run: answers, but need not be called
+    carried             boolean     NOT NULL DEFAULT false,       -- kept by a retry: answers, but need not be called
     fn                  text,
     attempts            integer     NOT NULL DEFAULT 1 CHECK (attempts >= 1),
     started_at          timestamptz NOT NULL,
     completed_at        timestamptz NOT NULL DEFAULT now(),
-    input               json,                                     -- for the eye; null where it is not JSON
+    input               json,                                     -- for people; null if it is not JSON
     output              json,
     error               json,
-    child_shard         text,                                     -- with child_run_id, the key of the child that it began
+    child_shard         text,                                     -- with child_run_id, the key of the child it began
     child_run_id        uuid,
     cancel_cause        text,
     PRIMARY KEY (workflow_name_shard, run_id, step_key),
@@ -136,7 +139,7 @@ CREATE TABLE durable.waits (
     payload             json,
     child_run_id        uuid,
     PRIMARY KEY (workflow_name_shard, run_id, wait_key),
-    -- The child was kept in event_name until version 5.
+    -- Before version 5, the child was kept in event_name.
     CONSTRAINT waits_type CHECK (CASE wait_type
         WHEN 'sleep' THEN wake_at IS NOT NULL AND event_name IS NULL AND child_run_id IS NULL AND event_id IS NULL
                           AND NOT timed_out
@@ -149,8 +152,9 @@ CREATE TABLE durable.waits (
     autovacuum_vacuum_scale_factor = 0.05
 );
 
--- The inbox of every run, append-only: an event is buffered from its commit until a wait consumes it. Requests to cancel,
--- terminate or retry a run arrive here too, applications insert and the engine acts; and so does the end of a child.
+-- The inbox of every run, append-only: an event is buffered from its commit until a wait consumes it. Requests to
+-- cancel, terminate or retry a run arrive here too: applications insert them and the engine acts on them. So do the
+-- ends of children.
 CREATE TABLE durable.events (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
@@ -177,8 +181,8 @@ CREATE UNIQUE INDEX events_key ON durable.events (workflow_name_shard, run_id, n
 CREATE INDEX events_unrouted ON durable.events (workflow_name_shard, run_id)
     WHERE routed_at IS NULL;
 
--- What begins runs by the clock. A worker that knows the workflow looks at a row when it is due, begins the runs of its
--- ticks, and moves it on, in one transaction; the run's id follows from schedule and tick.
+-- What begins runs by the clock. A worker that has the workflow looks at a row when it is due, begins the runs of its
+-- ticks, and moves the row forward, all in one transaction. The run's id follows from the schedule and the tick.
 CREATE TABLE durable.schedules (
     schedule_id      text             PRIMARY KEY CHECK (octet_length(schedule_id) BETWEEN 1 AND 200),
     workflow_name    text             NOT NULL CHECK (octet_length(workflow_name) BETWEEN 1 AND 200),
@@ -236,7 +240,7 @@ CREATE TABLE durable.workers (
     autovacuum_vacuum_threshold = 200
 );
 
--- Payloads as jsonb, for queries by people. A payload that jsonb refuses makes the query fail, never the engine.
+-- Payloads as jsonb, for queries by people. A payload that jsonb rejects makes the query fail, never the engine.
 CREATE VIEW durable.run_payloads AS
     SELECT workflow_name_shard, run_id, workflow_name, status, tags,
            input::jsonb AS input, output::jsonb AS output, error::jsonb AS error, status_detail::jsonb AS status_detail
@@ -249,7 +253,7 @@ CREATE VIEW durable.event_payloads AS
     SELECT workflow_name_shard, run_id, event_id, name, consumed_by, payload::jsonb AS payload, kind
     FROM durable.events;
 
--- Everything but the payloads, for who may look but not read them; see roles.sql.
+-- Everything but the payloads, for roles that may see runs but not read their payloads; see roles.sql.
 CREATE VIEW durable.run_overview AS
     SELECT workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, strikes, set_asides,
            epoch, worker_id, awaits, next_wake_at, created_at, started_at, updated_at, completed_at, key, tags, deadline_at,
@@ -279,117 +283,119 @@ COMMENT ON COLUMN durable.settings.singleton IS
 COMMENT ON COLUMN durable.settings.schema_version IS
     'The number of the last migration applied.';
 COMMENT ON COLUMN durable.settings.shard_count IS
-    'How many shard values each workflow has. Can be raised, never lowered: runs are found by it.';
+    'How many shard values each workflow has. It can be raised but never lowered, because runs are found by it.';
 
 COMMENT ON TABLE durable.runs IS
-    'One execution of a workflow each. Applications insert rows; only the engine updates them, under the row''s lock.';
+    'One row per execution of a workflow. Applications insert rows; only the engine updates them, under the row''s lock.';
 COMMENT ON COLUMN durable.runs.workflow_name_shard IS
     'The shard value, <workflow>_<k>: half of the run key, and the distribution column.';
 COMMENT ON COLUMN durable.runs.run_id IS
-    'The other half of the run key: version 7, or version 5 of workflow name and key.';
+    'The other half of the run key: a UUID of version 7, or of version 5 derived from the workflow name and the key.';
 COMMENT ON COLUMN durable.runs.workflow_name IS
-    'The workflow, as its definition names it.';
+    'The name of the workflow, as in its definition.';
 COMMENT ON COLUMN durable.runs.version IS
     'The version of the workflow that the run was begun with.';
 COMMENT ON COLUMN durable.runs.status IS
-    'queued: to be claimed. running: claimed. sleeping, waiting_event: parked. The others are terminal.';
+    'queued: waiting to be claimed. running: claimed. sleeping, waiting_event: parked. The others are terminal.';
 COMMENT ON COLUMN durable.runs.priority IS
-    'Of queued runs the higher goes first.';
+    'Queued runs with a higher priority go first.';
 COMMENT ON COLUMN durable.runs.attempts IS
-    'How many attempts failed.';
+    'The number of failed attempts.';
 COMMENT ON COLUMN durable.runs.takeovers IS
-    'How many workers died holding it.';
+    'The number of workers that died while holding it.';
 COMMENT ON COLUMN durable.runs.strikes IS
-    'Takeovers in a row without a new memo in between; too many fail the run as a crash loop.';
+    'The number of takeovers in a row without a new memo in between; too many fail the run as a crash loop.';
 COMMENT ON COLUMN durable.runs.memos_at_takeover IS
-    'How many memos it had at the last takeover, by which the next one judges progress.';
+    'The number of memos it had at the last takeover, by which the next takeover judges its progress.';
 COMMENT ON COLUMN durable.runs.set_asides IS
-    'How often in a row it was set aside because the code did not match what is recorded.';
+    'How many times in a row it was set aside because the code did not match what is recorded.';
 COMMENT ON COLUMN durable.runs.epoch IS
     'The fencing number, raised by every claim and takeover; a write that names an older one is ignored.';
 COMMENT ON COLUMN durable.runs.worker_id IS
-    'Its owner while it is running, else null.';
+    'The worker that owns it while it is running, otherwise null.';
 COMMENT ON COLUMN durable.runs.awaits IS
-    'The names of the events that wake it, none if only children do, while it waits for either; else null.';
+    'While it waits for events or children: the names of the events that wake it, empty if only children do. Otherwise '
+    'null.';
 COMMENT ON COLUMN durable.runs.next_wake_at IS
-    'When it wakes by itself; null for a wait without a timeout and for runs that do not sleep.';
+    'When it wakes if nothing wakes it earlier; null for a wait without a timeout and for runs that do not sleep.';
 COMMENT ON COLUMN durable.runs.created_at IS
     'When it was begun.';
 COMMENT ON COLUMN durable.runs.started_at IS
-    'When it was first claimed; null before.';
+    'When it was first claimed; null before that.';
 COMMENT ON COLUMN durable.runs.updated_at IS
     'When its status last changed.';
 COMMENT ON COLUMN durable.runs.completed_at IS
-    'When it reached a terminal status; null before.';
+    'When it reached a terminal status; null before that.';
 COMMENT ON COLUMN durable.runs.key IS
     'The key of an idempotent begin, if one was given.';
 COMMENT ON COLUMN durable.runs.tags IS
-    'Text by text, given by the application, for people to find runs by.';
+    'A map from text to text, set by the application, by which people can find runs.';
 COMMENT ON COLUMN durable.runs.input IS
-    'The encoded input, in the very text it was given.';
+    'The encoded input, exactly as it was given.';
 COMMENT ON COLUMN durable.runs.output IS
     'The encoded output of a completed run.';
 COMMENT ON COLUMN durable.runs.error IS
-    'The last failure {type, message, traceback}, kept while the run is tried again.';
+    'The last failure {type, message, traceback}, kept while the run is retried.';
 COMMENT ON COLUMN durable.runs.status_detail IS
     'What the workflow last set as its status.';
 COMMENT ON COLUMN durable.runs.deadline_at IS
-    'When it is cancelled because it takes too long; null: never, or it was cancelled already.';
+    'When it is cancelled because it takes too long; null: never, or it has already been cancelled.';
 COMMENT ON COLUMN durable.runs.schedule_id IS
     'The schedule that began it.';
 COMMENT ON COLUMN durable.runs.scheduled_at IS
-    'The tick of the schedule that it was begun for.';
+    'The tick of the schedule for which it was begun.';
 COMMENT ON COLUMN durable.runs.parent_shard IS
-    'Of a child run: half of the key of the run that began it and is told of its end.';
+    'For a child run: half of the key of its parent, which began it and is notified of its end.';
 COMMENT ON COLUMN durable.runs.parent_run_id IS
-    'The other half.';
+    'For a child run: the other half of the key of its parent.';
 COMMENT ON COLUMN durable.runs.awaits_runs IS
     'The children whose end wakes it, while it waits for them.';
 
 COMMENT ON TABLE durable.steps IS
-    'The memos of finished steps. A row is only inserted through a join with its run, locked and of the writer''s epoch.';
+    'The memos of finished steps. A row is only inserted through a join with its run, which is locked and has the '
+    'writer''s epoch.';
 COMMENT ON COLUMN durable.steps.workflow_name_shard IS
-    'The run.';
+    'The shard value of the run.';
 COMMENT ON COLUMN durable.steps.run_id IS
-    'The run.';
+    'The id of the run.';
 COMMENT ON COLUMN durable.steps.step_key IS
     'The key by which the workflow names the step; empty for a cancel.';
 COMMENT ON COLUMN durable.steps.kind IS
-    'What was called; or cancel, which has its place in the order like an answer.';
+    'What was called, or cancel, which has a place in the order like an answer.';
 COMMENT ON COLUMN durable.steps.status IS
     'completed, or failed once its retries were used up.';
 COMMENT ON COLUMN durable.steps.seq IS
-    'The place in the order in which the run saw its memos, waits included; null: not yet known, comes last.';
+    'The place in the order in which the run saw its memos, including waits; null: not yet known, so it comes last.';
 COMMENT ON COLUMN durable.steps.carried IS
     'Kept by a retry of the run: it answers if called, but need not be called.';
 COMMENT ON COLUMN durable.steps.fn IS
     'The name of the function.';
 COMMENT ON COLUMN durable.steps.attempts IS
-    'How often the function was run, from 1.';
+    'How many times the function was run, at least 1.';
 COMMENT ON COLUMN durable.steps.started_at IS
     'When its first attempt began.';
 COMMENT ON COLUMN durable.steps.completed_at IS
     'When its memo was written.';
 COMMENT ON COLUMN durable.steps.input IS
-    'The arguments, for the eye; null where they are not JSON.';
+    'The arguments, for people to read; null if they are not JSON.';
 COMMENT ON COLUMN durable.steps.output IS
     'The encoded result of a completed step.';
 COMMENT ON COLUMN durable.steps.error IS
-    'The failure {type, message, traceback} of a failed one.';
+    'The failure {type, message, traceback} of a failed step.';
 
 COMMENT ON COLUMN durable.steps.child_shard IS
-    'Of a step that began a child: the shard value of the child.';
+    'For a step that began a child: the shard value of the child.';
 COMMENT ON COLUMN durable.steps.child_run_id IS
-    'Of a step that began a child: the run id of the child.';
+    'For a step that began a child: the run id of the child.';
 COMMENT ON COLUMN durable.steps.cancel_cause IS
-    'Of a cancel: request or deadline; its output is the reason.';
+    'For a cancel: request or deadline; its output is the reason.';
 
 COMMENT ON TABLE durable.waits IS
     'Durable sleeps, waits for events and for children; open while satisfied_at is null.';
 COMMENT ON COLUMN durable.waits.workflow_name_shard IS
-    'The run.';
+    'The shard value of the run.';
 COMMENT ON COLUMN durable.waits.run_id IS
-    'The run.';
+    'The id of the run.';
 COMMENT ON COLUMN durable.waits.wait_key IS
     'The key by which the workflow names the wait.';
 COMMENT ON COLUMN durable.waits.wait_type IS
@@ -399,13 +405,13 @@ COMMENT ON COLUMN durable.waits.event_name IS
 COMMENT ON COLUMN durable.waits.child_run_id IS
     'The child whose end is waited for.';
 COMMENT ON COLUMN durable.waits.wake_at IS
-    'The end of a sleep, or the timeout of an event wait; null: waits without end.';
+    'The end of a sleep, or the timeout of an event wait; null: it waits indefinitely.';
 COMMENT ON COLUMN durable.waits.seq IS
     'As in steps; null while the wait is open.';
 COMMENT ON COLUMN durable.waits.carried IS
     'As in steps.';
 COMMENT ON COLUMN durable.waits.timed_out IS
-    'The event wait ended by its timeout.';
+    'Whether the event wait was ended by its timeout.';
 COMMENT ON COLUMN durable.waits.event_id IS
     'The event that ended it.';
 COMMENT ON COLUMN durable.waits.created_at IS
@@ -413,34 +419,34 @@ COMMENT ON COLUMN durable.waits.created_at IS
 COMMENT ON COLUMN durable.waits.satisfied_at IS
     'When its end was recorded.';
 COMMENT ON COLUMN durable.waits.payload IS
-    'The payload of the event, copied, so that replay reads no events.';
+    'A copy of the payload of the event, so that a replay reads no events.';
 
 COMMENT ON TABLE durable.events IS
     'The inbox of every run: an event is buffered from its commit until a wait consumes it.';
 COMMENT ON COLUMN durable.events.workflow_name_shard IS
-    'The run it was published to.';
+    'The shard value of the run to which it was published.';
 COMMENT ON COLUMN durable.events.run_id IS
-    'The run it was published to.';
+    'The id of the run to which it was published.';
 COMMENT ON COLUMN durable.events.event_id IS
-    'Version 7: in order of publication within one publisher.';
+    'A UUID of version 7: in order of publication within one publisher.';
 COMMENT ON COLUMN durable.events.name IS
-    'What waits ask for.';
+    'The name that waits ask for.';
 COMMENT ON COLUMN durable.events.key IS
     'The key of an idempotent publication: one event for each run, name and key.';
 COMMENT ON COLUMN durable.events.payload IS
-    'The encoded payload, in the very text it was given.';
+    'The encoded payload, exactly as it was given.';
 COMMENT ON COLUMN durable.events.created_at IS
-    'When its transaction began. A run consumes the events of a name in this order, then by event_id.';
+    'When its transaction began. A run consumes the events with the same name in this order, then by event_id.';
 COMMENT ON COLUMN durable.events.routed_at IS
-    'When a worker turned it into a wake; null: still to do.';
+    'When a worker turned it into a wake; null: not yet.';
 COMMENT ON COLUMN durable.events.consumed_by IS
     'The key of the wait that took it; empty for a request that was met; null: still buffered.';
 COMMENT ON COLUMN durable.events.kind IS
-    'event: for the waits of the workflow. child: a child of that name and event_id has ended; the payload tells how. '
+    'event: for the waits of the workflow. child: the child with that name and event_id has ended; the payload says how. '
     'The others are requests to the engine; their payload is the reason.';
 
 COMMENT ON COLUMN durable.events.child_status IS
-    'Of the end of a child: its status.';
+    'For the end of a child: its status.';
 
 COMMENT ON TABLE durable.schedules IS
     'What begins runs by the clock, by cron fields or an interval.';
@@ -449,41 +455,41 @@ COMMENT ON COLUMN durable.schedules.schedule_id IS
 COMMENT ON COLUMN durable.schedules.workflow_name IS
     'The workflow whose runs it begins.';
 COMMENT ON COLUMN durable.schedules.version IS
-    'The version the runs are begun with.';
+    'The version with which the runs are begun.';
 COMMENT ON COLUMN durable.schedules.expression IS
-    'Five cron fields, or @every and a duration.';
+    'Five cron fields, or @every followed by a duration.';
 COMMENT ON COLUMN durable.schedules.timezone IS
-    'The IANA time zone in which the fields are meant.';
+    'The IANA time zone in which the cron fields are read.';
 COMMENT ON COLUMN durable.schedules.input IS
     'The encoded input of every run.';
 COMMENT ON COLUMN durable.schedules.catch_up IS
-    'Of ticks missed while no worker looked: begin the last one, all, or none.';
+    'Which of the ticks that were missed while no worker looked are begun: the last one, all, or none.';
 COMMENT ON COLUMN durable.schedules.overlap IS
-    'What happens to a tick while the run of the tick before has not ended.';
+    'What happens to a tick while the run of the previous tick has not ended.';
 COMMENT ON COLUMN durable.schedules.jitter IS
-    'Each run begins up to this many seconds after its tick; how many follows from schedule and tick.';
+    'Each run begins up to this many seconds after its tick; the exact delay follows from the schedule and the tick.';
 COMMENT ON COLUMN durable.schedules.run_timeout IS
-    'The timeout of each run in seconds, by which its deadline is set; null: none.';
+    'The timeout of each run in seconds, from which its deadline is set; null: none.';
 COMMENT ON COLUMN durable.schedules.starts_at IS
-    'No tick before; null: no bound.';
+    'There is no tick before this; null: no bound.';
 COMMENT ON COLUMN durable.schedules.ends_at IS
-    'No tick after; null: no bound.';
+    'There is no tick after this; null: no bound.';
 COMMENT ON COLUMN durable.schedules.anchor_at IS
-    'Where intervals are counted from, so that they never drift.';
+    'The time from which intervals are counted, so that they never drift.';
 COMMENT ON COLUMN durable.schedules.paused IS
     'Set by the application: no tick is begun.';
 COMMENT ON COLUMN durable.schedules.problem IS
-    'Set by the engine: why it cannot read the schedule, which then rests until it is scheduled anew.';
+    'Set by the engine: why it cannot read the schedule, which is then suspended until it is scheduled again.';
 COMMENT ON COLUMN durable.schedules.next_tick_at IS
     'The next tick; null: not yet computed, or never again.';
 COMMENT ON COLUMN durable.schedules.due_at IS
-    'When a worker looks at it; null: never again.';
+    'When a worker will look at it; null: never again.';
 COMMENT ON COLUMN durable.schedules.last_tick_at IS
     'The last tick that began a run.';
 COMMENT ON COLUMN durable.schedules.last_run IS
     'The key of the run begun last.';
 COMMENT ON COLUMN durable.schedules.buffered_tick_at IS
-    'The tick that waits for the run before to end.';
+    'The tick that waits for the previous run to end.';
 COMMENT ON COLUMN durable.schedules.created_at IS
     'When it was first scheduled.';
 COMMENT ON COLUMN durable.schedules.updated_at IS
@@ -492,18 +498,18 @@ COMMENT ON COLUMN durable.schedules.updated_at IS
 COMMENT ON TABLE durable.workers IS
     'Living workers. One is alive while its advisory lock is held or its heartbeat is fresh.';
 COMMENT ON COLUMN durable.workers.worker_id IS
-    'Chosen anew at every start.';
+    'A new id, chosen at every start.';
 COMMENT ON COLUMN durable.workers.lock_key IS
-    'The session advisory lock that it holds for as long as it lives; null: behind a transaction pooler, no session lock, '
-    'only the heartbeat counts.';
+    'The session advisory lock that it holds for as long as it lives; null behind a transaction pooler, where there is no '
+    'session lock and only the heartbeat counts.';
 COMMENT ON COLUMN durable.workers.hostname IS
-    'Where it runs, for people.';
+    'The host on which it runs, for people.';
 COMMENT ON COLUMN durable.workers.process_id IS
-    'Its process there.';
+    'Its process id on that host.';
 COMMENT ON COLUMN durable.workers.workflows IS
-    'The workflows that it claims.';
+    'The workflows whose runs it claims.';
 COMMENT ON COLUMN durable.workers.lease IS
-    'After how many seconds without a heartbeat it counts as dead.';
+    'The number of seconds without a heartbeat after which it counts as dead.';
 COMMENT ON COLUMN durable.workers.started_at IS
     'When it registered.';
 COMMENT ON COLUMN durable.workers.heartbeat_at IS

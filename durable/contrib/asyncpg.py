@@ -1,4 +1,4 @@
-"""asyncpg, and what its pools lend."""
+"""Connections of asyncpg, including those that its pools lend."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from uuid import UUID
 from durable.postgres.transactions import AsyncExecute, Execute
 from durable.store.statement import Rows
 
-# It bears no types; what is known of it is stated in postgres/transactions.py.
+# asyncpg has no type annotations; what is known about its types is declared in postgres/transactions.py.
 _asyncpg: Any = import_module("asyncpg")
 
 _PLACEHOLDER = re.compile(r"%\((?P<name>\w+)\)s(?P<cast>::\w+(?:\[\])?)?|%%")
 
 
 def sync_execute(_: object) -> Execute | None:
-    """asyncpg has no sync connection."""
+    """Returns ``None``: asyncpg has no sync connections."""
     return None
 
 
 def async_execute(tx: Any) -> AsyncExecute | None:
-    """In a ``Connection``, also one that a pool lends."""
+    """Returns how to run a statement on a ``Connection``, including one that a pool lends."""
     if not isinstance(tx, _asyncpg.Connection | _asyncpg.pool.PoolConnectionProxy):
         return None
 
@@ -40,10 +40,10 @@ def async_execute(tx: Any) -> AsyncExecute | None:
 
 @cache
 def _translated(sql: str) -> tuple[str, tuple[str, ...], frozenset[str]]:
-    """The SQL with numbered parameters, their names in that order, and which of them are sent as text.
+    """Returns the SQL with numbered parameters, their names in that order, and which of them are sent as text.
 
-    Those are the ones that the SQL casts: the server reads them, as with psycopg. asyncpg would encode them with
-    the caller's codecs, and where one is set for json, a quoted string would be stored.
+    The ones sent as text are those that the SQL casts: the server parses them, as with psycopg. asyncpg would encode
+    them with the caller's codecs, and if one is set for json, a quoted string would be stored.
     """
     numbers: dict[str, int] = {}
     casts: dict[str, str] = {}
@@ -66,7 +66,7 @@ def _translated(sql: str) -> tuple[str, tuple[str, ...], frozenset[str]]:
 
 
 def _text(value: object) -> object:
-    """What Postgres reads as that value, whatever the type it is cast to."""
+    """Returns what Postgres reads as that value, whatever type it is cast to."""
     match value:
         case None | str():
             return value

@@ -17,19 +17,21 @@ _PLACEHOLDER = re.compile(r"%\(\w+\)s")
 
 
 def sync_execute(tx: Any) -> Execute | None:
-    """In ``django.db.connection`` or ``connections[…]``. Raises ``TypeError`` for another database."""
-    # By its vendor, not its class: django.db.connection is a proxy, and so are objects that are no connections.
+    """Returns how to run a statement on ``django.db.connection`` or ``connections[…]``. Raises ``TypeError`` for
+    another database."""
+    # Recognized by its vendor instead of its class: django.db.connection is a proxy, and so are objects that are not
+    # connections.
     vendor = getattr(tx, "vendor", None)
     if vendor is None:
         return None
     if vendor != "postgresql":
-        raise TypeError(f"tx is a Django connection to {vendor}; one to postgresql is accepted")
+        raise TypeError(f"tx must be a Django connection to postgresql, got one to {vendor}")
 
     def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
         with tx.cursor() as cursor:
             if not isinstance(tx.connection, Connection):
-                raise TypeError(f"tx is a Django connection on {type(tx.connection).__module__}; psycopg 3 is accepted")
-            # Where USE_TZ is off, Django takes the time zone from what it reads.
+                raise TypeError(f"tx must be a Django connection on psycopg 3, got {type(tx.connection).__module__}")
+            # If USE_TZ is off, Django removes the time zone from what it reads.
             cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
             cursor.execute(_bracketed(sql), params)
             return cursor.fetchall() if cursor.description else []
@@ -38,7 +40,7 @@ def sync_execute(tx: Any) -> Execute | None:
 
 
 def async_execute(_: object) -> AsyncExecute | None:
-    """Django has no async connection."""
+    """Returns ``None``: Django has no async connections."""
     return None
 
 

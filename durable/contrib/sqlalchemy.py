@@ -1,4 +1,4 @@
-"""SQLAlchemy 2 on Postgres, whatever the driver.
+"""SQLAlchemy 2 on Postgres, with any driver.
 
 Statements go through SQLAlchemy rather than past it to the driver: otherwise it would not know that a transaction has
 begun, and its ``commit`` would do nothing.
@@ -23,7 +23,8 @@ _COLON = re.compile(r"(?<![:\w\\]):(?=\w)")
 
 
 def sync_execute(tx: object) -> Execute | None:
-    """In a ``Connection``, or in the one of a ``Session``, whose pending objects stay pending."""
+    """Returns how to run a statement on a ``Connection``, or on the connection of a ``Session``, whose pending objects
+    stay pending."""
     if not isinstance(tx, Connection | Session | scoped_session):
         return None
 
@@ -34,7 +35,7 @@ def sync_execute(tx: object) -> Execute | None:
 
 
 def async_execute(tx: object) -> AsyncExecute | None:
-    """The same of the other colour."""
+    """Returns the async counterpart of ``sync_execute``."""
     if not isinstance(tx, AsyncConnection | AsyncSession | async_scoped_session):
         return None
 
@@ -47,12 +48,13 @@ def async_execute(tx: object) -> AsyncExecute | None:
 
 def _execute(connection: Connection, sql: LiteralString, params: Mapping[str, Any]) -> Rows:
     if connection.dialect.name != "postgresql":
-        raise TypeError(f"tx is an SQLAlchemy connection to {connection.dialect.name}; one to postgresql is accepted")
+        raise TypeError(f"tx must be an SQLAlchemy connection to postgresql, got one to {connection.dialect.name}")
     result = connection.execute(_clause(sql), dict(params))
     return [tuple(row) for row in result] if result.returns_rows else []
 
 
 @cache
 def _clause(sql: str) -> TextClause:
-    # In brackets, since a name before a cast is not taken for a parameter. They bear no type: the server infers it.
+    # In parentheses, because SQLAlchemy does not recognize a name before a cast as a parameter. The parameters are
+    # untyped: the server infers their types.
     return text(_PLACEHOLDER.sub(r"(:\1)", _COLON.sub(r"\:", sql)).replace("%%", "%"))

@@ -1,4 +1,4 @@
-"""Durations and moments as users give them."""
+"""Durations and moments as users pass them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX = 100 * 365.25 * 86400
 
 
 def seconds(argument: str, value: Duration) -> float:
-    """The duration in seconds. Raises ``InvalidArgument`` unless it is finite and between 0 and 100 years."""
+    """Returns the duration in seconds. Raises ``InvalidArgument`` unless it is finite and between 0 and 100 years."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise InvalidArgument(argument, value, "a timedelta or a finite number of seconds")
@@ -26,7 +26,7 @@ def seconds(argument: str, value: Duration) -> float:
 
 
 def positive(argument: str, value: Duration) -> float:
-    """As ``seconds``, and not 0."""
+    """Like ``seconds``, but rejects 0 as well."""
     number = seconds(argument, value)
     if number == 0:
         raise InvalidArgument(argument, value, "more than 0 seconds")
@@ -34,7 +34,8 @@ def positive(argument: str, value: Duration) -> float:
 
 
 def aware(argument: str, value: datetime) -> datetime:
-    """The moment itself. Raises ``InvalidArgument`` unless it has a time zone and lies in the years 3 to 9997."""
+    """Returns the moment itself. Raises ``InvalidArgument`` unless it has a time zone and lies in the years 3 to
+    9997."""
     if not isinstance(value, datetime) or not _has_offset(value):
         raise InvalidArgument(
             argument, value, "an aware datetime, such as datetime.now(UTC) or one with tzinfo=ZoneInfo(…)"
@@ -43,7 +44,7 @@ def aware(argument: str, value: datetime) -> datetime:
         is_readable = 2 < value.astimezone(UTC).year < 9998
     except OverflowError:
         is_readable = False
-    if not is_readable:  # Postgres would take it, and in another time zone Python could never read it back
+    if not is_readable:  # Postgres would accept it, but in another time zone Python could never read it back
         raise InvalidArgument(argument, value, "a moment in the years 3 to 9997")
     return value
 
@@ -51,5 +52,5 @@ def aware(argument: str, value: datetime) -> datetime:
 def _has_offset(value: datetime) -> bool:
     try:
         return value.utcoffset() is not None
-    except Exception:  # a tzinfo of somebody else
+    except Exception:  # a third-party tzinfo may raise anything
         return False

@@ -1,4 +1,5 @@
-"""The tree of errors. Each carries its data as attributes and a message that says what was found and what to do."""
+"""The exception hierarchy. Each error carries its data as attributes and a message that says what was found and what to
+do."""
 
 from __future__ import annotations
 
@@ -9,13 +10,13 @@ from durable.core.runs import RunKey
 
 
 class DurableError(Exception):
-    """Root of every error this library raises on purpose."""
+    """Base class of every error that this library raises on purpose."""
 
 
 class InvalidArgument(DurableError, ValueError):
     """An argument breaks a rule; nothing was stored and nothing was run.
 
-    ``argument`` is its name, ``value`` what was given, ``rule`` what it must be.
+    ``argument`` is its name, ``value`` is what was passed, and ``rule`` says what it must be.
     """
 
     def __init__(self, argument: str, value: object, rule: str) -> None:
@@ -26,7 +27,8 @@ class InvalidArgument(DurableError, ValueError):
 
 
 class SerializationError(DurableError, TypeError):
-    """A value cannot be stored and read back unchanged. ``path`` leads to the culprit; ``$`` is the value itself."""
+    """A value cannot be stored and read back unchanged. ``path`` leads to the culprit; ``$`` stands for the value
+    itself."""
 
     def __init__(self, what: str, path: str, reason: str) -> None:
         super().__init__(f"{what}: {path} {reason}")
@@ -45,40 +47,43 @@ class DeserializationError(DurableError):
 
 
 class WorkflowCodeError(DurableError):
-    """Workflow code did what only a step may do, or broke a rule of the Context; the message says what to write."""
+    """Workflow code did what only a step may do, or broke a rule of the Context; the message says what to write
+    instead."""
 
 
 class WorkflowCodeWarning(UserWarning):
-    """Workflow code calls something that a replay would answer differently; the message says what to write instead."""
+    """Workflow code calls something that is not safe to replay, because a replay would get a different result; the
+    message says what to write instead."""
 
 
 class DuplicateKey(WorkflowCodeError):
-    """A step or wait key was used twice in one run. Keys name the memo: inside a loop, put the index into the key."""
+    """A step or wait key was used twice in one run. The key names the memo, so inside a loop include the index in the
+    key."""
 
     def __init__(self, key: str, first: str, second: str) -> None:
         super().__init__(
             f"the key {key!r} is used twice in this run: first by {first}, now by {second}; "
-            "every call needs a key of its own (in a loop, put the index into it)"
+            "every call needs its own key (in a loop, include the index in the key)"
         )
         self.key = key
 
 
 class NondeterminismError(DurableError):
-    """The code calls something other than what this run has recorded. Nothing was executed; the run is set aside
-    and goes on by itself when matching code claims it."""
+    """The code calls something other than what this run has recorded. Nothing was executed; the run is set aside and
+    continues automatically when a worker with matching code claims it."""
 
     def __init__(self, recorded: str, called: str) -> None:
         super().__init__(
             f"this run has recorded {recorded}, but the code now calls {called}; "
-            "deploy the code that recorded it, or restore the call, and the run goes on by itself"
+            "deploy the code that recorded it, or restore the call, and the run will continue automatically"
         )
         self.recorded = recorded
         self.called = called
 
 
 class StepFailed(DurableError):
-    """A step used up its retries. The same on the first run and on every replay; only on the first run is the
-    original exception its ``__cause__``."""
+    """A step used up its retries. The error is the same on the first run and on every replay, except that only on the
+    first run is the original exception its ``__cause__``."""
 
     def __init__(self, step_key: str, error: ErrorInfo) -> None:
         super().__init__(f"step {step_key!r} failed: {error.type}: {error.message}")
@@ -89,7 +94,7 @@ class StepFailed(DurableError):
 
 
 class Terminal(DurableError):
-    """Raise it anywhere to skip every retry, of the step and of the run."""
+    """Raise this anywhere to skip all retries, both of the step and of the run."""
 
 
 class EventTimeout(DurableError):
@@ -102,7 +107,7 @@ class EventTimeout(DurableError):
 
 
 class RunNotFound(DurableError):
-    """No such run: never begun, begun in a transaction that rolled back, or pruned."""
+    """There is no such run: it was never begun, was begun in a transaction that rolled back, or was pruned."""
 
     def __init__(self, run_key: RunKey) -> None:
         super().__init__(f"there is no run {run_key}: it was never committed, or was pruned")
@@ -110,7 +115,7 @@ class RunNotFound(DurableError):
 
 
 class RunNotCompleted(DurableError):
-    """The output of a run was asked for that has none (yet)."""
+    """The output was requested of a run that has none (yet)."""
 
     def __init__(self, run_key: RunKey, status: str) -> None:
         super().__init__(f"run {run_key} has no output: its status is {status!r}")
@@ -119,7 +124,7 @@ class RunNotCompleted(DurableError):
 
 
 class RunFailed(DurableError):
-    """The run whose result was awaited ended ``failed``; ``error`` says with what."""
+    """The run whose result was awaited ended ``failed``; ``error`` describes the failure."""
 
     def __init__(self, run_key: RunKey, error: ErrorInfo) -> None:
         super().__init__(f"run {run_key} failed: {error.type}: {error.message}")
@@ -128,7 +133,7 @@ class RunFailed(DurableError):
 
 
 class RunCancelled(DurableError):
-    """The run whose result was awaited was cancelled; ``reason`` says why, and what its clean-up raised."""
+    """The run whose result was awaited was cancelled; ``reason`` says why, and what its cleanup raised."""
 
     def __init__(self, run_key: RunKey, reason: str) -> None:
         super().__init__(f"run {run_key} was cancelled: {reason}")
@@ -146,7 +151,7 @@ class RunTerminal(DurableError):
 
 
 class RunNotCancellable(DurableError):
-    """The run has already ended, so there is nothing to cancel or to terminate."""
+    """The run has already ended, so there is nothing to cancel or terminate."""
 
     def __init__(self, run_key: RunKey, status: str) -> None:
         super().__init__(f"run {run_key} cannot be cancelled: it has already ended ({status})")
@@ -164,7 +169,7 @@ class RunNotRetryable(DurableError):
 
 
 class ScheduleNotFound(DurableError):
-    """No schedule of that id."""
+    """There is no schedule with that id."""
 
     def __init__(self, schedule_id: str) -> None:
         super().__init__(f"there is no schedule {schedule_id!r}: it was never committed, or was deleted")
@@ -172,32 +177,32 @@ class ScheduleNotFound(DurableError):
 
 
 class ResultTimeout(DurableError, TimeoutError):
-    """The run did not end within the timeout given to ``Handle.result``. The run itself goes on."""
+    """The run did not end within the timeout given to ``Handle.result``. The run itself continues."""
 
     def __init__(self, run_key: RunKey, timeout: float, status: str) -> None:
-        super().__init__(f"run {run_key} did not end within {timeout:g} s: its status is {status!r}; it goes on")
+        super().__init__(f"run {run_key} did not end within {timeout:g} s: its status is {status!r}; it continues")
         self.run_key = run_key
         self.timeout = timeout
         self.status = status
 
 
 class SchemaError(DurableError):
-    """The database does not hold the schema this version needs; the message names the command that mends it."""
+    """The database does not have the schema that this version needs; the message names the command that fixes it."""
 
 
 def shown(value: object) -> str:
-    """The value for a message; its class where it cannot be shown."""
+    """Returns the value as shown in a message, or its class if it cannot be shown."""
     try:
         return shorten(repr(value))
-    except Exception:  # the __repr__ of somebody else, or nesting, or digits beyond what Python shows
+    except Exception:  # a third-party __repr__, or more nesting or digits than Python can show
         return f"<{type(value).__name__}>"
 
 
 def shorten(text: str, limit: int = 200) -> str:
-    """At most ``limit`` characters, the cut marked by an ellipsis."""
+    """Returns at most ``limit`` characters of the text; an ellipsis marks the cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def unreachable(value: Never) -> NoReturn:
-    """For the last arm of a ``match``: the type checkers prove it dead."""
+    """Marks the last arm of a ``match``, which type checkers prove unreachable."""
     raise AssertionError(f"unexpected {value!r}")

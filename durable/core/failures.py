@@ -1,4 +1,4 @@
-"""An exception as it is stored, and how it is read back, whatever has been written there."""
+"""Exceptions as they are stored, and how they are read back even if something else was written in their place."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import traceback
 import msgspec
 
 MAX_ERROR_TEXT = 8192
-"""Characters of a message, and of the end of a traceback."""
+"""At most this many characters are kept of a message, and of the end of a traceback."""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
-    """An exception as it is stored: never rebuilt into its class, so any exception of any code can be kept."""
+    """An exception as it is stored. It is never rebuilt into its class, so any exception from any code can be kept."""
 
     type: str
     message: str
@@ -19,18 +19,19 @@ class ErrorInfo(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """This, encoded."""
+        """The error, encoded."""
         return msgspec.json.encode(self).decode()
 
 
 def storable(text: str) -> str:
-    """Bounded, and free of what Postgres cannot hold or turn into text."""
+    """Returns the text shortened to ``MAX_ERROR_TEXT`` characters and without anything that Postgres cannot hold or
+    convert to text."""
     clean = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     return clean[:MAX_ERROR_TEXT].encode("utf-8", "backslashreplace").decode("utf-8")[:MAX_ERROR_TEXT]
 
 
 def error_info(exception: BaseException) -> ErrorInfo:
-    """The exception as it is stored: bounded, and free of what Postgres cannot hold."""
+    """Returns the exception as it is stored: shortened, and without anything that Postgres cannot hold."""
     frames = "".join(traceback.format_exception(exception))
     try:
         message = str(exception)
@@ -40,8 +41,8 @@ def error_info(exception: BaseException) -> ErrorInfo:
 
 
 def read_error(text: str) -> ErrorInfo:
-    """What ``ErrorInfo`` was encoded to. Of anything else it says that it cannot be read: one row that was written by
-    hand must not hide those it is read with."""
+    """Decodes an ``ErrorInfo``. For any other text, returns one that says that the stored error cannot be read: a
+    single row that was written by hand must not hide the rows that are read along with it."""
     try:
         return msgspec.json.decode(text, type=ErrorInfo)
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:

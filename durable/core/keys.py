@@ -9,13 +9,13 @@ _RULE = "a non-empty str of at most 200 bytes of UTF-8, without NUL or lone surr
 
 
 def check_key(argument: str, key: str) -> str:
-    """The key itself, as a plain ``str``. Raises ``InvalidArgument`` unless it is a non-empty str of at most 200 bytes
+    """Returns the key as a plain ``str``. Raises ``InvalidArgument`` unless it is a non-empty str of at most 200 bytes
     of UTF-8, without NUL or lone surrogates."""
     if type(key) is str and key.isascii() and 0 < len(key) <= _MAX_BYTES and "\0" not in key:
         return key
     if not isinstance(key, str):
         raise InvalidArgument(argument, key, _RULE)
-    plain = str.__str__(key)  # a database driver may write an enum's member by its name
+    plain = str.__str__(key)  # otherwise a database driver may write an enum member by its name
     try:
         size = len(plain.encode())
     except UnicodeEncodeError:

@@ -16,7 +16,8 @@ _HOPELESS_NAMES = tuple(error.__name__ for error in _HOPELESS)
 
 
 class Backoff(msgspec.Struct, frozen=True):
-    """Delays that grow from ``base`` by ``factor`` up to ``maximum``; all in seconds. Made by ``exponential``."""
+    """Delays that start at ``base`` seconds and grow by ``factor`` up to ``maximum`` seconds. Made by
+    ``exponential``."""
 
     base: float
     maximum: float
@@ -29,7 +30,7 @@ class Backoff(msgspec.Struct, frozen=True):
             raise InvalidArgument("factor", self.factor, "a number between 1 and 1000")
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait after that many failures (1-based). No jitter: the caller applies it."""
+        """Returns the seconds to wait after that many failures (1-based), without jitter: the caller applies it."""
         try:
             return min(self.maximum, self.base * float(self.factor) ** (failures - 1))
         except OverflowError:
@@ -37,16 +38,17 @@ class Backoff(msgspec.Struct, frozen=True):
 
 
 def exponential(base: Duration, maximum: Duration, factor: float = 2.0) -> Backoff:
-    """Delays of ``base``, ``base * factor``, … seconds, never more than ``maximum``. Raises ``InvalidArgument`` unless
-    both are between 0 and 100 years and the factor between 1 and 1000."""
+    """Returns delays of ``base``, ``base * factor``, … seconds, never more than ``maximum``. Raises ``InvalidArgument``
+    unless both durations are between 0 and 100 years and the factor is between 1 and 1000."""
     return Backoff(seconds("base", base), seconds("maximum", maximum), factor)
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a step is retried: ``max_retries`` calls after the first, ``backoff`` between them (a duration: always the
-    same), each call cut off after ``timeout`` (``None``: never), errors of ``give_up_on`` not retried at all.
+    """How a step is retried: up to ``max_retries`` more calls after the first, with ``backoff`` between them (a plain
+    duration means that all delays are equal). Each call is cut off after ``timeout`` (``None``: never). Errors of the
+    classes in ``give_up_on`` are not retried at all.
 
-    Durations are ``timedelta`` or seconds. Raises ``InvalidArgument`` for what can never be meant.
+    Durations are ``timedelta`` or seconds. Raises ``InvalidArgument`` for values that could never make sense.
     """
 
     max_retries: int = 3
@@ -63,10 +65,11 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidArgument("give_up_on", self.give_up_on, "a tuple of exception classes, such as (ValueError,)")
 
     def next_delay(self, failures: int, error: BaseException) -> float | None:
-        """Seconds until the next call after that many failures (1-based), ``None`` to give up.
+        """Returns the seconds until the next call after that many failures (1-based), or ``None`` to give up.
 
-        ``Terminal``, a result that cannot be stored, a Context used inside the step, and ``give_up_on`` are not
-        retried; nor is a group that holds one of them, nor what was raised from a ``Terminal``.
+        ``Terminal``, a result that cannot be stored, use of a Context inside the step, and the classes in
+        ``give_up_on`` are not retried. Neither is an exception group that contains one of them, nor an exception that
+        was raised from a ``Terminal``.
         """
         if failures > self.max_retries or _is_hopeless(error):
             return None
@@ -76,9 +79,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a whole run is retried: at most ``max_attempts`` attempts, the first included, ``backoff`` between them.
+    """How a whole run is retried: at most ``max_attempts`` attempts, including the first, with ``backoff`` between
+    them.
 
-    Raises ``InvalidArgument`` for what can never be meant.
+    Raises ``InvalidArgument`` for values that could never make sense.
     """
 
     max_attempts: int = 1
@@ -89,10 +93,11 @@ class RunRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         _delay(self.backoff, 1)
 
     def next_delay(self, attempts: int, error: BaseException) -> float | None:
-        """Seconds until the next attempt after that many failed ones, this one included; ``None`` to give up.
+        """Returns the seconds until the next attempt after that many failed ones, including this one, or ``None`` to
+        give up.
 
-        ``Terminal`` and values that cannot be stored are not retried, whether the workflow or one of its steps raised
-        them.
+        ``Terminal`` and errors about values that cannot be stored are not retried, whether the workflow or one of its
+        steps raised them.
         """
         if attempts >= self.max_attempts or _is_hopeless(error):
             return None
@@ -116,14 +121,15 @@ def _is_hopeless(error: BaseException) -> bool:
     for member in _members(error, with_causes=True):
         if isinstance(member, _HOPELESS):
             return True
-        # After a replay the name is all that is known of the error that failed the step.
+        # After a replay, only the name of the error that failed the step is known.
         if isinstance(member, StepFailed) and member.error_type in _HOPELESS_NAMES:
             return True
     return False
 
 
 def _members(error: BaseException, *, with_causes: bool = False) -> Iterator[BaseException]:
-    """The error, the members of its groups, and what they were raised from; each once, for causes may form a ring."""
+    """Yields the error, the members of its groups and, if ``with_causes``, what they were raised from. Each is yielded
+    once, because causes may form a cycle."""
     stack, seen = [error], set[int]()
     while stack:
         member = stack.pop()

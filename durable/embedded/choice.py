@@ -1,4 +1,4 @@
-"""Which database a command or an example works on."""
+"""Chooses the database that a command or an example works on."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from durable.postgres.conninfo import check_conninfo
 
 
 def named(dsn: str | None = None) -> str | None:
-    """The given database, else that of ``$DURABLE_DATABASE_URL``; ``None``: the embedded server is to be used.
-    Raises ``InvalidArgument`` for what is no connection string."""
+    """Returns the given database, else that of ``$DURABLE_DATABASE_URL``, else ``None``, which means that the embedded
+    server will be used. Raises ``InvalidArgument`` for anything that is not a connection string."""
     chosen = dsn or os.environ.get("DURABLE_DATABASE_URL") or None
     return None if chosen is None else check_conninfo("--dsn" if dsn else "DURABLE_DATABASE_URL", chosen)
 
 
 @contextmanager
 def database(dsn: str | None = None) -> Generator[str]:
-    """The conninfo of the given database, else of ``$DURABLE_DATABASE_URL``, else of the embedded server, which is
-    started, said aloud on stderr, and given up at the end of the block."""
+    """Yields the conninfo of the given database, else of ``$DURABLE_DATABASE_URL``, else of the embedded server, which
+    is started, announced on stderr, and released at the end of the block."""
     chosen = named(dsn)
     if chosen is not None:
         yield chosen

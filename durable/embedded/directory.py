@@ -1,4 +1,4 @@
-"""The directory that holds everything of one server: where it is, who may look into it, what lies in it."""
+"""The directory that holds everything that belongs to one server: where it is, who may access it, and what is in it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ROOTS_OWN = Path("/var/lib/durable/postgres")
 
 
 def default_directory() -> Path:
-    """``$DURABLE_EMBEDDED_DIR``, else ``durable/postgres`` in ``$XDG_DATA_HOME`` or the user's data directory.
+    """Returns ``$DURABLE_EMBEDDED_DIR``, else ``durable/postgres`` in ``$XDG_DATA_HOME`` or the user's data directory.
 
-    For root it is ``/var/lib/durable/postgres`` where no server of root's could work in root's home: as in most
+    For root it is ``/var/lib/durable/postgres`` if a server that root starts could not work in root's home, as in most
     containers, where the home is closed and user namespaces are forbidden.
     """
     if chosen := os.environ.get("DURABLE_EMBEDDED_DIR"):
@@ -38,14 +38,14 @@ def default_directory() -> Path:
 
 
 def prepare(directory: Path) -> None:
-    """Makes the directory, for its owner only. One that holds something else is refused: as root we would give it away,
-    and it is closed to everybody else."""
+    """Creates the directory, accessible to its owner only. Raises ``EmbeddedPostgresError`` for a directory that
+    contains something else: as root we would give it to another user, and it is closed to everyone else."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not (directory / "lease").exists():
         foreign = sorted(name for name in os.listdir(directory) if not name.startswith(".") and name != "lost+found")
         if foreign and not (directory / "lease").exists():
             raise EmbeddedPostgresError(
-                f"{directory} is not a directory of an embedded server: it holds {', '.join(foreign[:5])}. "
+                f"{directory} is not the directory of an embedded server: it contains {', '.join(foreign[:5])}. "
                 "Choose an empty or a new directory"
             )
     status = directory.stat()
@@ -54,13 +54,14 @@ def prepare(directory: Path) -> None:
 
 
 def open_private(path: Path) -> int:
-    """A descriptor, at the file's end. Never through a link: the server's account may write where root opens files."""
+    """Opens a file and returns the descriptor, positioned at the file's end. Never follows a link, because the server's
+    account may write where root opens files."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Generator[None]:
-    """Holds the file's exclusive lock; waits for it."""
+    """Holds the file's exclusive lock during the block; waits for it."""
     lock = open_private(path)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -70,7 +71,7 @@ def locked(path: Path) -> Generator[None]:
 
 
 def locks(descriptor: int, kind: int) -> bool:
-    """Takes that lock, or returns False at once."""
+    """Takes a lock of that kind, or returns False at once."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -79,37 +80,38 @@ def locks(descriptor: int, kind: int) -> bool:
 
 
 def take_lease(directory: Path, seconds: float) -> int:
-    """A descriptor that holds the shared lease. A server that is shutting down is waited for."""
+    """Returns a descriptor that holds the shared lease. Waits for a server that is shutting down."""
     lease = open_private(directory / "lease")
     deadline = time.monotonic() + seconds
     while not locks(lease, fcntl.LOCK_SH):
         if time.monotonic() > deadline:
             os.close(lease)
             raise EmbeddedPostgresError(
-                f"the server in {directory} has been shutting down for {seconds:g} s; {directory / 'log'} says more"
+                f"the server in {directory} has been shutting down for {seconds:g} s; see {directory / 'log'}"
             )
         time.sleep(0.01)
     return lease
 
 
 def is_supervised(directory: Path) -> bool:
-    """Whether a supervisor holds the server."""
+    """Returns whether a supervisor holds the server."""
     lock = open_private(directory / "supervisor.lock")
     try:
-        return not locks(lock, fcntl.LOCK_SH)  # shared, so that two who ask do not take each other for the supervisor
+        # Shared, so that two processes that ask do not take each other for the supervisor.
+        return not locks(lock, fcntl.LOCK_SH)
     finally:
         os.close(lock)
 
 
 class RunningServer(msgspec.Struct, frozen=True):
-    """A live server. ``sockets``: the directory of its socket, empty until that is made."""
+    """A live server. ``sockets`` is the directory of its socket, empty until the socket is made."""
 
     process_id: int
     sockets: str
 
 
 def find_running(data: Path) -> RunningServer | None:
-    """The server on that data directory, as its lock file tells, if it lives."""
+    """Returns the server on that data directory according to its lock file, if it is alive."""
     try:
         lines = (data / "postmaster.pid").read_text().split("\n")
         process_id = int(lines[0])

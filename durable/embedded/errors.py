@@ -1,4 +1,4 @@
-"""What can go wrong with the embedded server."""
+"""The error of the embedded server."""
 
 from __future__ import annotations
 
@@ -6,4 +6,5 @@ from durable.core.errors import DurableError
 
 
 class EmbeddedPostgresError(DurableError):
-    """The embedded Postgres could not be found or started; the message says where was looked and what the log says."""
+    """The embedded Postgres could not be found or started; the message says where it was looked for and what the log
+    says."""

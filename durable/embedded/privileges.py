@@ -1,5 +1,5 @@
-"""As whom the server runs. Postgres refuses root, so root has to step down, without creating accounts and without
-opening anybody's directories."""
+"""The user as which the server runs. Postgres refuses to run as root, so root has to step down, without creating
+accounts and without opening anyone's directories."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOBODY = 65534
 
 
 class Privileges(msgspec.Struct, frozen=True):
-    """How to start a program of the server. ``owner``: the user id its files belong to."""
+    """How to start a program of the server. ``owner`` is the user id that its files belong to."""
 
     binaries: Binaries
     owner: int
@@ -38,29 +38,29 @@ class Privileges(msgspec.Struct, frozen=True):
         return {"user": self.owner, "group": self.group, "extra_groups": [], "cwd": "/"}
 
     def wrap(self, command: list[str]) -> list[str]:
-        """The command as it is to be started."""
+        """Returns the command as it must be started."""
         return [*self.prefix, *command]
 
     def give(self, path: Path) -> None:
-        """Hands a file or directory of ours to the server's user."""
+        """Hands one of our files or directories over to the server's user."""
         if self.steps_down:
             os.chown(path, self.owner, self.group, follow_symlinks=False)
 
     def reaches(self, directory: Path) -> bool:
-        """Whether the server's user can work in that directory."""
+        """Returns whether the server's user can work in that directory."""
         return _succeeds(self, ["ls", f"{directory}/."])
 
     def starts(self) -> bool:
-        """Whether both programs, and the libraries they need, can be used that way."""
+        """Returns whether both programs, and the libraries that they need, can be used in this way."""
         return all(
             _succeeds(self, [str(program), "--version"]) for program in (self.binaries.initdb, self.binaries.postgres)
         )
 
 
 def choose_privileges(directory: Path, binaries: Binaries) -> Privileges:
-    """As ourselves, unless we are root: then as an unprivileged account that can reach the files; else in a user
-    namespace in which root is nobody; else with a copy of the programs in a reachable place. Data that exist are
-    served by the account that wrote them."""
+    """Chooses how the server runs: as the current user, unless that is root. For root, it runs as an unprivileged
+    account that can reach the files, else in a user namespace in which root is nobody, else with a copy of the programs
+    in a reachable place. Existing data is served by the account that wrote it."""
     data = directory / "data"
     written_by = data.stat().st_uid if data.exists() else None
     if os.geteuid() != 0:
@@ -76,20 +76,20 @@ def choose_privileges(directory: Path, binaries: Binaries) -> Privileges:
                 os.chown(directory, 0, 0)
             return namespace
     if account is not None and reached:
-        for place in dict.fromkeys((tempfile.gettempdir(), "/var/tmp")):  # noqa: S108  # in a directory of root's own
+        for place in dict.fromkeys((tempfile.gettempdir(), "/var/tmp")):  # noqa: S108  # in a directory owned by root
             copied = _stepping_down(_copy(binaries, Path(place)), account)
             if copied.starts():
                 return copied
     who = f"the account {account.pw_name!r}" if account is not None else "another account"
     raise EmbeddedPostgresError(
         f"Postgres does not run as root, and neither {who} nor a user namespace can use {directory} with the programs "
-        f"in {binaries.directory}; choose a directory that can be reached by others "
-        "(DURABLE_EMBEDDED_DIR=/var/lib/durable/postgres), or run as a user"
+        f"in {binaries.directory}; choose a directory that other accounts can reach "
+        "(DURABLE_EMBEDDED_DIR=/var/lib/durable/postgres), or run as a user other than root"
     )
 
 
 def serves_root(home: Path) -> bool:
-    """Whether a server of root's could work below that directory."""
+    """Returns whether a server that root starts could work below that directory."""
     account = _account(None)
     nowhere = Binaries(home, "")
     if account is not None and _stepping_down(nowhere, account).reaches(home):
@@ -102,13 +102,13 @@ def _unprivileged(directory: Path, binaries: Binaries, written_by: int | None) -
     user = os.geteuid()
     if written_by not in (None, user):
         raise EmbeddedPostgresError(
-            f"the data in {directory} belong to user id {written_by}, we are {user}; run as that user, or choose "
-            "another directory (DURABLE_EMBEDDED_DIR)"
+            f"the data in {directory} belongs to user id {written_by}, but this process runs as {user}; run as that "
+            "user, or choose another directory (DURABLE_EMBEDDED_DIR)"
         )
     try:
         pwd.getpwuid(user)
     except KeyError:
-        # initdb refuses a user without a name, as in `docker run --user 12345`; as nobody it has one.
+        # initdb refuses a user without a name, as in `docker run --user 12345`; as nobody, the user has one.
         namespace = _namespace(binaries)
         if namespace is not None and namespace.starts():
             return namespace
@@ -138,7 +138,7 @@ def _namespace(binaries: Binaries) -> Privileges | None:
 
 
 def _takes(privileges: Privileges, directory: Path) -> bool:
-    """Gives the directory away, and takes it back if the server could not work there."""
+    """Hands over the directory, and takes it back if the server could not work there."""
     before = directory.stat()
     privileges.give(directory)
     if privileges.reaches(directory):
@@ -156,7 +156,7 @@ def _succeeds(privileges: Privileges, command: list[str]) -> bool:
 
 
 def _copy(binaries: Binaries, place: Path) -> Binaries:
-    """The whole installation, with the libraries that a wheel keeps beside it, readable by everybody."""
+    """Copies the whole installation, with the libraries that a wheel keeps next to it, readable by everyone."""
     root = binaries.directory.parent
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
     target = place / f"durable-postgres-{binaries.version}-{digest}"
@@ -170,10 +170,10 @@ def _copy(binaries: Binaries, place: Path) -> Binaries:
                 shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
             for folder, _, _ in os.walk(unfinished):
                 os.chmod(folder, 0o755)  # noqa: S103  # programs, no data
-            with contextlib.suppress(OSError):  # somebody else was first
+            with contextlib.suppress(OSError):  # another process was first
                 unfinished.rename(target)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     if target.is_symlink() or target.stat().st_uid != 0:
-        raise EmbeddedPostgresError(f"{target} is not root's; remove it")
+        raise EmbeddedPostgresError(f"{target} does not belong to root; remove it")
     return Binaries(copy / binaries.directory.name, binaries.version)

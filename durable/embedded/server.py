@@ -1,10 +1,10 @@
-"""The life of the embedded server: started on demand, shared by the user's processes, gone when the last of them ends,
-however it ends.
+"""The life of the embedded server: started on demand, shared by the user's processes, and gone when the last of them
+ends, however it ends.
 
-Every process that uses the server holds a shared lock on the file ``lease``; the kernel drops it with the process. A
-detached supervisor holds the server and waits for an exclusive lock on the same file: it gets it when nobody is left.
-Should the supervisor be killed, the server goes on for those who use it, and the next who starts or stops gives it a
-new one.
+Every process that uses the server holds a shared lock on the file ``lease``, which the kernel drops when the process
+ends. A detached supervisor holds the server and waits for an exclusive lock on the same file, which it gets when no
+user is left. If the supervisor is killed, the server keeps running for the processes that use it, and the next process
+that starts or stops gives it a new supervisor.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SOCKET_NAME = f".s.PGSQL.{_PORT}"
 _SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
-_LOG_LIMIT = 16 * 2**20  # bytes, looked at when a server starts
+_LOG_LIMIT = 16 * 2**20  # bytes, checked when a server starts
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(_PORT),
@@ -61,14 +61,14 @@ _FAST_AND_LOOSE = {"fsync": "off", "synchronous_commit": "off", "full_page_write
 
 
 class EmbeddedPostgres:
-    """A context manager, sync and async; ``conninfo`` connects as superuser through a private unix socket.
+    """A sync and async context manager; ``conninfo`` connects as superuser through a private Unix socket.
 
     ``directory`` holds everything (default: one per user, see ``default_directory``); several processes that name the
-    same one share one server. ``fsync=False`` is for tests: a crash of the machine may then lose or spoil the data.
+    same one share one server. ``fsync=False`` is for tests: a crash of the machine may then lose or corrupt the data.
     ``binaries`` is a directory with ``initdb`` and ``postgres``; by default they are searched for.
 
-    While started, ``conninfo`` and ``version`` (such as ``"18.6"``) tell of the server that runs. A child process made
-    by ``fork`` shares its parent's use of the server: it goes when both have ended.
+    While started, ``conninfo`` and ``version`` (such as ``"18.6"``) describe the running server. A child process made
+    by ``fork`` shares its parent's use of the server, which lasts until both have ended.
     """
 
     def __init__(self, directory: Path | None = None, *, fsync: bool = True, binaries: Path | None = None) -> None:
@@ -82,10 +82,10 @@ class EmbeddedPostgres:
         self.conninfo = ""
 
     def start(self) -> Self:
-        """Starts the server, or joins the one that runs. Returns when it accepts connections.
+        """Starts the server, or joins the running one. Returns when it accepts connections.
 
         Raises ``EmbeddedPostgresError`` if no Postgres is found, none fits the data, the directory cannot be used, the
-        server does not start within 60 seconds, or one that runs is less durable than asked for.
+        server does not start within 60 seconds, or the running one is less durable than requested.
         """
         lease, self._lease = self._lease, None
         try:
@@ -99,15 +99,16 @@ class EmbeddedPostgres:
                 os.close(lease)
             if isinstance(error, OSError):
                 raise EmbeddedPostgresError(
-                    f"{self.directory} cannot be used for a server: {error}; make it ours to write, or choose another "
-                    "directory (DURABLE_EMBEDDED_DIR)"
+                    f"{self.directory} cannot be used for a server: {error}; make it writable for this user, or choose "
+                    "another directory (DURABLE_EMBEDDED_DIR)"
                 ) from error
             raise
         self._lease = lease
         return self
 
     def stop(self) -> None:
-        """Gives up the server. It shuts down when its last user does; the last one waits for that, at most 30 s."""
+        """Releases the server, which shuts down when its last user releases it. The last user waits for that, for at
+        most 30 seconds."""
         lease, self._lease = self._lease, None
         if lease is None:
             return
@@ -128,7 +129,7 @@ class EmbeddedPostgres:
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            await asyncio.wait([starting])  # a thread cannot be cancelled, and what it has started is ours to give up
+            await asyncio.wait([starting])  # a thread cannot be cancelled, and we must release what it has started
             await asyncio.to_thread(self.stop)
             raise
 
@@ -164,12 +165,12 @@ class EmbeddedPostgres:
         self.version = version.split()[0]
         if self._fsync and row != ("on",):
             raise EmbeddedPostgresError(
-                f"the server in {self.directory} runs with fsync=False for somebody else, here fsync=True is asked "
-                "for; end the other one, or choose another directory"
+                f"the server in {self.directory} runs with fsync=False for another process, but here fsync=True was "
+                "requested; end the other process, or choose another directory"
             )
 
     def _adopt(self) -> bool:
-        """Gives a server that lost its supervisor a new one."""
+        """Gives a server that has lost its supervisor a new one."""
         running = find_running(self._data)
         if running is None:
             return False
@@ -183,7 +184,7 @@ class EmbeddedPostgres:
         sockets = self._socket_directory(privileges)
         if major is None:
             self._initialise(privileges)
-        (sockets / f"{_SOCKET_NAME}.lock").unlink(missing_ok=True)  # its process id may be another program's by now
+        (sockets / f"{_SOCKET_NAME}.lock").unlink(missing_ok=True)  # its process id may be reused by now
         quoted = str(sockets).replace('"', '""')  # the option is a list
         settings = {"unix_socket_directories": f'"{quoted}"', **_SETTINGS, **({} if self._fsync else _FAST_AND_LOOSE)}
         command = [str(privileges.binaries.postgres), "-D", str(self._data)]
@@ -206,7 +207,7 @@ class EmbeddedPostgres:
             return (self._data / "PG_VERSION").read_text().strip()
         except FileNotFoundError:
             raise EmbeddedPostgresError(
-                f"{self._data} is not a Postgres data directory: it has no PG_VERSION. Move it away to start empty"
+                f"{self._data} is not a Postgres data directory: it has no PG_VERSION. Move it away to start fresh"
             ) from None
 
     def _socket_directory(self, privileges: Privileges) -> Path:
@@ -221,7 +222,7 @@ class EmbeddedPostgres:
             sockets.mkdir(mode=0o700, exist_ok=True)
             status = sockets.lstat()
             if sockets.is_symlink() or status.st_uid not in (os.getuid(), privileges.owner) or status.st_mode & 0o077:
-                raise EmbeddedPostgresError(f"{sockets} is somebody else's or open to others; remove it")
+                raise EmbeddedPostgresError(f"{sockets} belongs to another user or is open to others; remove it")
             privileges.give(sockets)
             if privileges.reaches(sockets):
                 return sockets
@@ -231,7 +232,7 @@ class EmbeddedPostgres:
     def _initialise(self, privileges: Privileges) -> None:
         fresh = self.directory / "data.new"
         if fresh.exists():
-            shutil.rmtree(fresh)  # an interrupted start has left it
+            shutil.rmtree(fresh)  # left behind by an interrupted start
         fresh.mkdir(mode=0o700)
         privileges.give(fresh)
         command = [str(privileges.binaries.initdb), "-D", str(fresh), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
@@ -290,11 +291,12 @@ class EmbeddedPostgres:
         if not is_supervised(self.directory):
             with locked(self.directory / "start.lock"):
                 if not is_supervised(self.directory):
-                    self._adopt()  # else nobody would end it
+                    self._adopt()  # otherwise nothing would end it
         fcntl.flock(lease, fcntl.LOCK_UN)
         deadline = time.monotonic() + _STOP_SECONDS
         while is_supervised(self.directory) and time.monotonic() < deadline:
-            # Others use it if it can be shared, but not had alone; asked again, for the supervisor may come between.
+            # Others use the server if the lease can be locked as shared but not as exclusive. Shared is tried twice,
+            # because the supervisor may come in between.
             if locks(lease, fcntl.LOCK_SH) and not locks(lease, fcntl.LOCK_EX) and locks(lease, fcntl.LOCK_SH):
                 return
             fcntl.flock(lease, fcntl.LOCK_UN)

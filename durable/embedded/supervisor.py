@@ -1,6 +1,6 @@
-"""The detached process that holds the server: a script, started by its path, that imports nothing of ours.
+"""The detached process that holds the server: a script, started by its path, that imports nothing from this package.
 
-It ends the server when it gets the exclusive lock on ``lease``: then nobody is left who uses it.
+It ends the server when it gets the exclusive lock on ``lease``, because then no process is left that uses it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 
 
 def is_server(process_id: int, data: str) -> bool:
-    """Whether that process is a Postgres on that data directory: a process id alone may be anybody's by now."""
+    """Returns whether that process is a Postgres on that data directory: a process id alone may belong to any program
+    by now."""
     if sys.platform == "linux":
         try:
             with open(f"/proc/{process_id}/cmdline", "rb") as file:
@@ -36,9 +37,9 @@ def is_server(process_id: int, data: str) -> bool:
 
 def _main(job: dict[str, Any]) -> None:
     held = os.open(job["lock"], os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    fcntl.flock(held, fcntl.LOCK_EX)  # before the fork, which keeps it: when the first process ends, it is held
+    fcntl.flock(held, fcntl.LOCK_EX)  # before the fork, which keeps it, so it is held when the first process ends
     if os.fork() != 0:
-        os._exit(0)  # nobody's child: whoever started it may end, and need not wait for it
+        os._exit(0)  # detached: the process that started it may end, and need not wait for it
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # only the lease decides
     ended, interrupt = _start(job) if job["adopted"] is None else _adopt(job["adopted"], job["data"])
@@ -77,7 +78,7 @@ def _adopt(process_id: int, data: str) -> tuple[Callable[[], object], Callable[[
 
 
 def _descriptor(process_id: int) -> int | None:
-    """A handle that, unlike the process id, can never come to mean another process."""
+    """Returns a handle that, unlike the process id, can never come to mean another process."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             return os.pidfd_open(process_id)
@@ -91,8 +92,9 @@ def _interrupt(descriptor: int) -> None:
 
 
 def _disarm(lock: str) -> None:
-    """Postgres refuses to start while the process id in its lock file lives, whoever that is by now, unless it is its
-    own parent's: ours. The other lines stay, for by them it finds left-over backends of the old server."""
+    """Puts our process id into a left-over lock file. Postgres refuses to start while the process id in its lock file
+    is alive, whatever process that is by now, unless it is the id of its own parent, which is this process. The other
+    lines stay, because Postgres uses them to find left-over backends of the old server."""
     with contextlib.suppress(FileNotFoundError):
         with open(os.open(lock, os.O_RDWR | os.O_NOFOLLOW), "r+") as file:
             lines = file.read().split("\n")
@@ -103,7 +105,7 @@ def _disarm(lock: str) -> None:
 
 def _end_when_unused(path: str, interrupt: Callable[[], object]) -> None:
     lease = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    fcntl.flock(lease, fcntl.LOCK_EX)  # kept until this process ends: who comes meanwhile waits for a clean start
+    fcntl.flock(lease, fcntl.LOCK_EX)  # kept until this process ends: a later user waits for a clean start
     interrupt()
 
 

@@ -1,4 +1,4 @@
-"""A connection of the engine's own: what runs its operations, and the schema that they are about."""
+"""A connection that belongs to the engine: it runs operations, and it has the schema that they are about."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from durable.store.statement import T
 
 
 class EngineConnection:
-    """A psycopg connection in autocommit, and a schema. A worker has one schema for life, so no statement names it."""
+    """A psycopg connection in autocommit mode, and a schema. A worker has the same schema for life, so no statement
+    names it."""
 
     __slots__ = ("psycopg", "schema")
 
@@ -26,7 +27,7 @@ class EngineConnection:
         return await pipeline.run(self.psycopg, self.schema, operation)
 
     async def answer(self, operation: Operation[T], seconds: float = ANSWER_SECONDS) -> T:
-        """As ``run``, and hangs up if the operation has not ended within that many seconds."""
+        """Like ``run``, but hangs up if the operation has not ended within that many seconds."""
         with answering(self.psycopg, seconds):
             return await self.run(operation)
 

@@ -1,4 +1,4 @@
-"""Connection strings: read without repeating what may be a password."""
+"""Connection strings, read without repeating what may be a password."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _RULE = "a connection string as libpq reads it, such as 'host=… dbname=…' or
 
 
 def check_conninfo(argument: str, conninfo: object) -> str:
-    """The connection string. Raises ``InvalidArgument`` for what libpq cannot read."""
+    """Returns the connection string. Raises ``InvalidArgument`` if libpq cannot read it."""
     try:
-        if not isinstance(conninfo, str) or "\0" in conninfo:  # libpq would read up to there
-            raise psycopg.ProgrammingError("no text")
+        if not isinstance(conninfo, str) or "\0" in conninfo:  # libpq would read up to the NUL
+            raise psycopg.ProgrammingError("not text")
         for host in str(conninfo_to_dict(conninfo).get("host", "")).split(","):
             if not host.startswith("/"):
                 host.encode("idna")  # as the resolver will
     except (psycopg.ProgrammingError, UnicodeError):
-        # Neither the value nor what libpq says of it, which repeats the part that it cannot read: the password, where
-        # the colon of a postgresql:// is missing.
+        # The error shows neither the value nor what libpq says about it. libpq repeats the part that it cannot read:
+        # the password, if the colon of a postgresql:// is missing.
         raise InvalidArgument(argument, "(hidden)", _RULE) from None
     return conninfo
 
 
 def without_password(conninfo: str) -> str:
-    """The same for people to see."""
+    """Returns the connection string without its passwords, to be shown to people."""
     shown = {
         name: value for name, value in conninfo_to_dict(conninfo).items() if name not in ("password", "sslpassword")
     }
@@ -34,8 +34,8 @@ def without_password(conninfo: str) -> str:
 
 
 def check_conninfo_or_pool(conninfo: object, rule: str) -> str:
-    """The connection string. Raises ``TypeError``, with the rule, for what is no text, and ``InvalidArgument`` for text
-    that libpq cannot read."""
+    """Returns the connection string. Raises ``TypeError`` (quoting ``rule``) if it is not a string, and
+    ``InvalidArgument`` if libpq cannot read it."""
     if not isinstance(conninfo, str):
         raise TypeError(f"{rule}, not a {type(conninfo).__module__}.{type(conninfo).__qualname__}")
     return check_conninfo("conninfo_or_pool", conninfo)

@@ -1,4 +1,4 @@
-"""Runs operations in a transaction of the caller's: the one place where such a procedure becomes sync or async."""
+"""Runs operations in the caller's transaction: the only place where such a procedure becomes sync or async."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from durable.store.statement import Begin, Commit, Compute, Request, Statement, 
 
 
 def run(tx: object, schema: str, operation: Operation[T]) -> T:
-    """Runs an operation to its end, in the transaction that is open there, if one is; never ends that transaction.
+    """Runs an operation to its end, in the transaction that is open on ``tx``, if any, and never ends that transaction.
 
-    A statement that fails is raised inside the operation. Raises ``TypeError`` if ``tx`` is not a synchronous
+    The error of a failed statement is raised inside the operation. Raises ``TypeError`` if ``tx`` is not a synchronous
     connection.
     """
     execute = sync_execute(tx)
@@ -29,7 +29,7 @@ def run(tx: object, schema: str, operation: Operation[T]) -> T:
 
 
 async def run_async(tx: object, schema: str, operation: Operation[T]) -> T:
-    """As ``run``, on an async connection."""
+    """Like ``run``, on an async connection."""
     execute = async_execute(tx)
     running = Running(operation)
     while running.request is not None:

@@ -1,4 +1,4 @@
-"""Whether the database or the statement is at fault."""
+"""Tells whether the database or the statement is at fault."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import psycopg
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database, not the statement, is at fault: the same statement may well succeed later. So may one that
-    met a serialization failure, a deadlock or a standby."""
+    """Returns whether the database is at fault instead of the statement, so that the same statement may well succeed
+    later. This includes a serialization failure, a deadlock and a standby."""
     if not isinstance(error, psycopg.Error):
         return isinstance(error, OSError)
     if error.sqlstate is None:

@@ -21,8 +21,8 @@ from durable.store.statement import Batch, Begin, Commit, Compute, Rows, Stateme
 
 
 async def run(connection: AsyncConnection[Any], schema: str, operation: Operation[T]) -> T:
-    """Runs an operation to its end. What fails is raised inside the operation, after a transaction that was open has
-    been rolled back."""
+    """Runs an operation to its end. An error is raised inside the operation, after any open transaction has been rolled
+    back."""
     running = Running(operation)
     while (request := running.request) is not None:
         try:
@@ -34,7 +34,7 @@ async def run(connection: AsyncConnection[Any], schema: str, operation: Operatio
                 case Compute():
                     running.answer(await asyncio.to_thread(request.function))
         except Exception as error:
-            running.fail(error)  # of the operation itself: it has ended, and this raises the error once more
+            running.fail(error)  # if the error is the operation's own, it has ended, and this raises the error again
     return running.result
 
 
@@ -53,8 +53,8 @@ async def _round_trip(
 async def _transaction(
     connection: AsyncConnection[Any], schema: str, running: Running[T], first: Begin | Commit
 ) -> None:
-    """Runs the operation up to its commit, and gives it the answers to that. If it ends before, the transaction is
-    rolled back."""
+    """Runs the operation up to its commit, and gives it the answers to the commit. If it ends before that, the
+    transaction is rolled back."""
     request: Batch = first
     try:
         async with _pipeline(connection) as pipeline:
@@ -92,7 +92,8 @@ async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPip
         if is_lost:
             await connection.close()
         elif connection.info.transaction_status == TransactionStatus.IDLE:
-            # And it takes for prepared what was skipped after a failure, until it sees a transaction rolled back.
+            # psycopg also takes statements that were skipped after a failure to be prepared, until it sees a
+            # transaction rolled back.
             with suppress(psycopg.Error):
                 await connection.execute("BEGIN")
                 await connection.rollback()
@@ -102,7 +103,7 @@ async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPip
 
 
 async def _send(connection: AsyncConnection[Any], schema: str, statement: Statement[Any]) -> AsyncCursor[Any]:
-    # A cursor of our own: the connection may be set up for dictionaries, or for parameters of another form.
+    # A separate cursor: the connection may be set up for dictionaries, or for parameters in another form.
     cursor = AsyncCursor(connection, row_factory=tuple_row)
     return await cursor.execute(statement.query.text(schema), statement.params)
 

@@ -1,7 +1,8 @@
-"""Connections behind which the network has fallen silent: found out, and hung up.
+"""Finds connections behind which the network has fallen silent, and hangs them up.
 
-A half-open connection gives no error for hours, and whoever awaits its answer waits as long. Cancelling that wait does
-not help: psycopg cancels a statement over a second connection, through the same network. Shutting the socket down does.
+A half-open connection gives no error for hours, and anything that awaits its answer waits just as long. Cancelling that
+wait does not help, because psycopg cancels a statement over a second connection, through the same network. Shutting
+down the socket does help.
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ _logger = logging.getLogger("durable.postgres")
 
 _LOOK_SECONDS = 0.5
 _LOOK_AT_USERS_SECONDS = 1.0
-"""Less often at connections of transaction steps: users' statements may well be slow, and each look is a connection."""
+"""Connections of transaction steps are looked at less often: users' statements may well be slow, and each look takes a
+connection."""
 _FIRST_LOOK = 2
-"""So many of these after a statement began."""
+"""The first look comes this many intervals after a statement began."""
 ANSWER_SECONDS = 3.0
-"""For a small statement, by a database that is well."""
+"""How long a healthy database may take to answer a small statement."""
 _POOLED_SECONDS = 30.0
-"""Behind a pooler the server cannot be asked about a connection: our own statements have this long."""
+"""Behind a pooler the server cannot be asked about a connection, so the engine's own statements have this long."""
 
 
 def hang_up(connection: AsyncConnection[Any]) -> None:
-    """Whoever awaits an answer there gets an ``OperationalError``."""
+    """Shuts down the connection's socket. Anything that awaits an answer there gets an ``OperationalError``."""
     if not connection.closed:
         with socket.socket(fileno=os.dup(connection.pgconn.socket)) as line, suppress(OSError):
             line.shutdown(socket.SHUT_RDWR)
@@ -53,26 +55,27 @@ def answering(connection: AsyncConnection[Any], seconds: float) -> Generator[Non
 
 
 class Ask(Protocol):
-    """Runs an operation on a connection of its own, within ``ANSWER_SECONDS``."""
+    """Runs an operation on a separate connection, within ``ANSWER_SECONDS``."""
 
     async def __call__(self, operation: Operation[T], /) -> T: ...
 
 
 class Watch:
-    """Hangs up where we wait for an answer that the server does not owe. The server is asked over another connection,
-    by ``ask``; ``hung_up`` is called when a connection was hung up, because its neighbors may be as silent."""
+    """Hangs up connections on which we wait for an answer that the server does not owe. The server is asked over
+    another connection, by ``ask``. ``hung_up`` is called after a connection was hung up, because its neighbors may be
+    just as silent."""
 
     def __init__(self, ask: Ask, hung_up: Callable[[], None]) -> None:
         self._ask = ask
         self._hung_up = hung_up
         self._begins: set[Callable[[], None]] = set()
         self.is_pooled = False
-        """Whether a pooler stands between; told by whoever opens the connections."""
+        """Whether a pooler is in between; set by the code that opens the connections."""
 
     @contextmanager
     def over(self, connection: AsyncConnection[Any], *, is_ours: bool) -> Generator[None]:
-        """Watches a connection during the block. ``is_ours``: only the engine's own statements are run there, which
-        never keep the server waiting for input."""
+        """Watches a connection during the block. ``is_ours`` means that only the engine's own statements are run there,
+        which never keep the server waiting for input."""
         loop = asyncio.get_running_loop()
         looking: list[asyncio.Task[None]] = []
 
@@ -98,8 +101,8 @@ class Watch:
                 task.cancel()
 
     def hurry(self) -> None:
-        """The network was interrupted and is well again: looks at once at all that is awaited. A look begun before may
-        hang as long as what it looks at."""
+        """Looks immediately at everything that is awaited, because the network was interrupted and works again. A look
+        that was begun before may hang for as long as the connection that it looks at."""
         if not self.is_pooled:
             for begin in list(self._begins):
                 begin()
@@ -112,26 +115,27 @@ class Watch:
             try:
                 is_silent, backend = await self._look(connection, is_ours=is_ours)
             except (psycopg.Error, OSError) as error:
-                _logger.debug("nothing can be told of a slow connection: %s", error)
+                _logger.debug("the server could not be asked about a slow connection: %s", error)
             if is_silent and is_second and backend == before:
-                _logger.warning("a connection fell silent while its answer was awaited; it is given up")
+                _logger.warning("a connection fell silent while its answer was awaited; closing it")
                 await self._give_up(connection)
                 return
             is_second, before = is_silent, backend
             await asyncio.sleep(_look_seconds(is_ours=is_ours))
 
     async def _give_up(self, connection: AsyncConnection[Any]) -> None:
-        """At both ends: the server would hold for hours what was locked over it."""
+        """Closes a connection at both ends; otherwise the server would hold for hours what was locked over it."""
         try:
             await self._ask(end_backend(connection.info.backend_pid))
         except (psycopg.Error, OSError) as error:
-            _logger.warning("the server keeps its end of a silent connection: %s", error)
+            _logger.warning("the server's end of a silent connection could not be closed: %s", error)
         finally:
             hang_up(connection)
             self._hung_up()
 
     async def _look(self, connection: AsyncConnection[Any], *, is_ours: bool) -> tuple[bool, Backend | None]:
-        """Whether we wait and the server does not work for us, and how the server described it."""
+        """Returns whether we wait while the server is not working for us, and how the server described the
+        connection."""
         if not _is_waiting(connection, is_ours=is_ours):
             return False, None
         backend = await self._ask(look_at_backend(connection.info.backend_pid))
@@ -142,7 +146,7 @@ class Watch:
 def _is_waiting(connection: AsyncConnection[Any], *, is_ours: bool) -> bool:
     if connection.closed or connection.pgconn.transaction_status != TransactionStatus.ACTIVE:
         return False
-    # In a pipeline a connection counts as active even while nothing was asked.
+    # In a pipeline a connection counts as active even if nothing was asked.
     return is_ours or connection.pgconn.pipeline_status == PipelineStatus.OFF
 
 

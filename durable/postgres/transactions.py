@@ -1,7 +1,7 @@
-"""The caller's transaction, whatever it is: all that is asked of it is to run a statement.
+"""The caller's transaction, whatever library it comes from: it only has to run a statement.
 
-psycopg's are known here. For another library, name the module of its adapter in ``_ADAPTERS``; it is imported only
-where an object of that library turns up. An adapter never begins, commits or rolls back.
+Transactions of psycopg are handled here. For another library, name the module of its adapter in ``_ADAPTERS``; it is
+imported only when an object of that library turns up. An adapter never begins, commits or rolls back.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from psycopg.rows import tuple_row
 
 from durable.store.statement import Rows
 
-# What type checkers go by. Protocols and no imports: where a library is not installed, its names would turn into Any,
-# and so would the annotation.
+# These are for type checkers. They are protocols instead of imports, because if a library is not installed, its names
+# would turn into Any, and so would the annotation.
 
 
 class SQLAlchemyTransaction(Protocol):
@@ -34,28 +34,28 @@ class AsyncSQLAlchemyTransaction(Protocol):
 
 
 class DjangoConnection(Protocol):
-    """``connections[…]``, and ``django.db.connection`` as django-stubs has it."""
+    """``connections[…]``, and ``django.db.connection`` as declared by django-stubs."""
 
     def savepoint(self) -> object: ...
     def validate_no_broken_transaction(self) -> object: ...
 
 
 class DjangoConnectionProxy(Protocol):
-    """``django.db.connection`` as its source has it."""
+    """``django.db.connection`` as declared by its source."""
 
     def __getattr__(self, item: str, /) -> Any: ...
     def __contains__(self, key: Any, /) -> bool: ...
 
 
 class AsyncpgConnection(Protocol):
-    """``Connection``, and ``PoolConnectionProxy`` as asyncpg-stubs has it."""
+    """``Connection``, and ``PoolConnectionProxy`` as declared by asyncpg-stubs."""
 
     def is_in_transaction(self) -> bool: ...
     def reset_type_codec(self, typename: str, /) -> Awaitable[None]: ...
 
 
 class AsyncpgConnectionProxy(Protocol):
-    """``PoolConnectionProxy`` as its source has it."""
+    """``PoolConnectionProxy`` as declared by its source."""
 
     def __getattr__(self, attr: str, /) -> Any: ...
     def _detach(self) -> object: ...
@@ -64,16 +64,16 @@ class AsyncpgConnectionProxy(Protocol):
 SyncTransaction: TypeAlias = (
     Connection[Any] | Cursor[Any] | SQLAlchemyTransaction | DjangoConnection | DjangoConnectionProxy
 )
-"""The transaction to take part in: a psycopg connection or a cursor of one, a connection or session of SQLAlchemy, or a
-connection of Django."""
+"""The transaction to take part in: a psycopg connection or one of its cursors, an SQLAlchemy connection or session, or
+a Django connection."""
 AsyncTransaction: TypeAlias = (
     AsyncConnection[Any] | AsyncCursor[Any] | AsyncSQLAlchemyTransaction | AsyncpgConnection | AsyncpgConnectionProxy
 )
-"""Of the other colour: of psycopg, SQLAlchemy, or asyncpg."""
+"""The async counterpart, from psycopg, SQLAlchemy or asyncpg."""
 
 Execute: TypeAlias = Callable[[LiteralString, Mapping[str, Any]], Rows]
-"""Runs one statement: SQL with parameters such as ``%(run_id)s``, and their values. Its rows are tuples; there are none
-where the statement returns none."""
+"""Runs one statement, given as SQL with parameters such as ``%(run_id)s`` and their values. The rows are tuples; there
+are none if the statement returns none."""
 AsyncExecute: TypeAlias = Callable[[LiteralString, Mapping[str, Any]], Awaitable[Rows]]
 
 _ADAPTERS: dict[str, str] = {
@@ -81,8 +81,9 @@ _ADAPTERS: dict[str, str] = {
     "django": "durable.contrib.django",
     "sqlalchemy": "durable.contrib.sqlalchemy",
 }
-"""Top-level package of the object's class → module with ``sync_execute(tx) -> Execute | None`` and
-``async_execute(tx) -> AsyncExecute | None``; ``None``: not an object it knows, or one of the other colour."""
+"""Maps the top-level package of the object's class to a module with ``sync_execute(tx) -> Execute | None`` and
+``async_execute(tx) -> AsyncExecute | None``. ``None`` means that the object is not one that the module handles, or that
+it is async for the former or sync for the latter."""
 
 _SYNC = "a psycopg.Connection or psycopg.Cursor, SQLAlchemy's Connection or Session, or Django's connection"
 _ASYNC = (
@@ -92,23 +93,24 @@ _ASYNC = (
 
 
 def sync_execute(tx: object) -> Execute:
-    """How to run a statement in this transaction. Raises ``TypeError`` for what is not accepted."""
+    """Returns how to run a statement in this transaction. Raises ``TypeError`` for an object that is not accepted."""
     found = _sync_execute(tx)
     if found is not None:
         return found
     if _async_execute(tx) is not None:
         raise TypeError(f"tx is a {_name(tx)}, which is async; use AsyncClient, whose methods are awaited")
-    raise TypeError(f"tx is a {_name(tx)}; {_SYNC} is accepted")
+    raise TypeError(f"tx must be {_SYNC}, got a {_name(tx)}")
 
 
 def async_execute(tx: object) -> AsyncExecute:
-    """How to run a statement in this async transaction. Raises ``TypeError`` for what is not accepted."""
+    """Returns how to run a statement in this async transaction. Raises ``TypeError`` for an object that is not
+    accepted."""
     found = _async_execute(tx)
     if found is not None:
         return found
     if _sync_execute(tx) is not None:
         raise TypeError(f"tx is a {_name(tx)}, which is sync; use Client, whose methods are not awaited")
-    raise TypeError(f"tx is a {_name(tx)}; {_ASYNC} is accepted")
+    raise TypeError(f"tx must be {_ASYNC}, got a {_name(tx)}")
 
 
 def _sync_execute(tx: object) -> Execute | None:
@@ -131,7 +133,7 @@ def _connection(tx: Any, connection: type[Any], cursor: type[Any]) -> Any:
     return tx.connection if isinstance(tx, cursor) else None
 
 
-# A cursor of our own, not connection.cursor(): the connection may be set up for dictionaries or for $1 parameters.
+# A separate cursor instead of connection.cursor(): the connection may be set up for dictionaries or for $1 parameters.
 
 
 def _on_connection(connection: Connection[Any]) -> Execute:

@@ -1,6 +1,6 @@
 """The notification channels: their names, and what is announced on them.
 
-A notification is a hint that shortens a wait. Whoever misses one finds the same thing by polling.
+A notification is a hint that shortens a wait. A listener that misses one finds the same thing by polling.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from durable.store.queries import in_schema
 from durable.store.statement import Query, Statement, nothing
 
 _IDS_PER_NOTICE = 200
-"""A notification's payload ends at 8,000 bytes; an id and its comma take 37."""
+"""The payload of a notification is limited to 8,000 bytes; an id and its comma take 37."""
 
 
 class _Notified(msgspec.Struct, frozen=True):
@@ -26,18 +26,19 @@ _ANNOUNCE_ENDED = Query("channels/announce_ended", _Notified)
 
 
 def work_channel(schema: str) -> str:
-    """Where work is announced to workers: ``run:<shard value>``, ``event:<shard value>``, ``schedule:`` or
-    ``worker:``."""
+    """Returns the channel on which work is announced to workers: ``run:<shard value>``, ``event:<shard value>``,
+    ``schedule:`` or ``worker:``."""
     return f"durable_work_{_hash('durable.work', schema)}"
 
 
 def done_channel(schema: str) -> str:
-    """Where ended runs are announced to those who wait for results: run ids, separated by commas."""
+    """Returns the channel on which ended runs are announced to clients that wait for results: run ids, separated by
+    commas."""
     return f"durable_done_{_hash('durable.done', schema)}"
 
 
 def _hash(text: str, schema: str) -> str:
-    """As the statements compute it."""
+    """Returns the hash, computed in the same way as in the statements."""
     return sha256(in_schema(text, schema).encode()).hexdigest()[:16]
 
 
@@ -57,7 +58,8 @@ def announce_schedule() -> Statement[None]:
 
 
 def announce_departure() -> Statement[None]:
-    """Announces that a worker leaves or has died: from now on only the others know when its runs wake."""
+    """Announces that a worker is leaving or has died: from now on, only the other workers can keep track of when its
+    runs wake."""
     return _announce_work("worker:")
 
 

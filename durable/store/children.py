@@ -1,7 +1,7 @@
-"""What passes between a run and its children: that they begin, that they are to be cancelled, and how they ended.
+"""What passes between a run and its children: that they begin, that they must be cancelled, and how they ended.
 
-Parent and child may lie under different shard values, so each statement is about one of the two. The transaction is the
-caller's.
+Parent and child may lie under different shard values, so each statement is about one of the two. The transaction
+belongs to the caller.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TELL_PARENTS = Query("children/tell_parents", NoRow)
 
 
 class EndedChild(msgspec.Struct, frozen=True):
-    """A child that has ended, and the parent that is to be told. ``end`` is an encoded ``ChildEnd``."""
+    """A child that has ended, and the parent that must be notified. ``end`` is an encoded ``ChildEnd``."""
 
     parent: RunKey
     run_id: str
@@ -42,7 +42,7 @@ def ended_child(
     output: str | None = None,
     error: str | None = None,
 ) -> EndedChild:
-    """A child that ended with this output or error, both encoded."""
+    """Returns a child that ended with this output or error, both encoded."""
     end = ChildEnd(
         status,
         msgspec.UNSET if output is None else msgspec.Raw(output.encode()),
@@ -72,8 +72,8 @@ def begin_children(parent_shard: str, children: Sequence[tuple[str, ChildMemo]])
 
 
 def cancel_children(parent_shard: str, unwanted: Sequence[tuple[str, RunKey]]) -> list[Statement[None]]:
-    """Asks children to cancel, each given with the id of its parent, and notes in the parents' inboxes that they
-    did."""
+    """Asks children to cancel, each given with the id of its parent, and records in the parents' inboxes that they were
+    cancelled."""
     if not unwanted:
         return []
     end = ChildEnd("cancelled", error=ErrorInfo("RunCancelled", "its parent cancelled it"))
@@ -106,7 +106,7 @@ def _reason(parent: RunKey) -> str:
 
 
 def tell_parents(ended: Iterable[EndedChild]) -> list[Statement[None]]:
-    """Puts the ends into the inboxes of the parents."""
+    """Puts the ends of children into the inboxes of their parents."""
     return [
         _TELL_PARENTS.statement(
             {
@@ -123,7 +123,7 @@ def tell_parents(ended: Iterable[EndedChild]) -> list[Statement[None]]:
 
 
 def announce_told(ended: Iterable[EndedChild]) -> list[Statement[None]]:
-    """Announces the events of the parents that were told."""
+    """Announces the events of the parents that were notified."""
     return [announce_event(shard_value) for shard_value, _ in _by_shard(ended, lambda child: child.parent)]
 
 

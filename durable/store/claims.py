@@ -1,4 +1,4 @@
-"""Claims of runs, and what brings a claimed run back: its history, its open waits and its inbox."""
+"""Claims of runs, and what a claimed run needs to resume: its history, its open waits and its inbox."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _LOAD_OPEN_WAITS = Query("claims/load_open_waits", _OpenWaitRow)
 def claim_runs(
     shard_value: str, worker_id: str, limit: int, left_to_others: Sequence[str] = ()
 ) -> Statement[list[ClaimedRun]]:
-    """Makes this worker the owner of up to ``limit`` runs of one shard value, but of none that is
+    """Makes this worker the owner of up to ``limit`` runs of one shard value, but not of those in
     ``left_to_others``."""
     return _CLAIM_RUNS.statement(
         {"shard_value": shard_value, "worker_id": worker_id, "limit": limit, "left_to_others": column(left_to_others)},
@@ -72,16 +72,17 @@ def claim_runs(
 
 
 def next_wake(shard_value: str, left_to_others: Sequence[str]) -> Statement[float | None]:
-    """Seconds until the next run of this shard value wakes (negative: overdue), ``None`` if none sleeps."""
+    """Reads the seconds until the next run of this shard value wakes (negative: overdue), ``None`` if none sleeps."""
     params = {"shard_value": shard_value, "left_to_others": column(left_to_others)}
     return _NEXT_WAKE.statement(params, lambda rows: one(rows).wake_in)
 
 
 def load(shard_value: str, replayed: Sequence[str], resident: Sequence[str]) -> list[Statement[Any]]:
-    """Reads what ``comebacks`` needs of claimed runs, by their ids: everything of those that are ``replayed``, and what
-    is still open of those whose machine is ``resident``. No statements where there are no runs.
+    """Reads what ``comebacks`` needs about claimed runs, which are given by their ids: everything for those that are
+    ``replayed``, and what is still open for those whose machine is ``resident``. Without runs there are no statements.
 
-    The order does not matter, nor whether they share a snapshot: the runs are ours, and only their inboxes can grow.
+    The order of the statements does not matter, nor whether they share a snapshot: the runs belong to this worker, and
+    only their inboxes can grow.
     """
     parts = (
         (_LOAD_STEPS, replayed),
@@ -99,7 +100,7 @@ def load(shard_value: str, replayed: Sequence[str], resident: Sequence[str]) -> 
 def comebacks(
     replayed: Sequence[str], resident: Sequence[str], answers: Iterable[Sequence[LoadedRow]]
 ) -> dict[str, Comeback]:
-    """What the answers say of each run, by its id."""
+    """Returns what the answers say about each run, by its id."""
     loaded = {run_id: _Loaded() for run_id in (*replayed, *resident)}
     for rows in answers:
         for row in rows:

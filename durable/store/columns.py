@@ -1,7 +1,8 @@
 """Columns of a batch, as the literals of Postgres arrays.
 
-psycopg looks at each element of a list in Python, for 2 to 8 µs: for 500 one-step runs that took longer than all else
-that a worker does. A literal costs a tenth and is read by the server, like any other parameter that the SQL casts.
+psycopg examines each element of a list in Python, which takes 2 to 8 µs: for 500 one-step runs, that took longer than
+everything else that a worker does. A literal costs a tenth of that and is parsed by the server, like any other
+parameter that the SQL casts.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from durable.core.errors import SerializationError
 Element: TypeAlias = str | int | float | datetime | None
 
 _END = "\0"
-"""Between texts while they are escaped together: no text that Postgres can hold contains it."""
+"""Separates texts while they are escaped together: no text that Postgres can hold contains it."""
 
 
 def column(values: Sequence[Element]) -> str:
-    """The literal of an array with those elements. Raises ``SerializationError`` for text that holds a
+    """Returns the literal of an array with those elements. Raises ``SerializationError`` for text that contains a
     NUL."""
     kinds = set(map(type, values))
     if kinds == {str}:
-        return _texts(values)  # type: ignore[arg-type]  # as was just found
+        return _texts(values)  # type: ignore[arg-type]  # as was just checked
     if kinds <= {int, float}:
         return "{" + ",".join(map(repr, values)) + "}"
     if kinds == {NoneType}:

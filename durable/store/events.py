@@ -1,4 +1,4 @@
-"""The inbox of a run: what applications send to it, and what it finds there."""
+"""The inbox of a run: what applications send to the run, and what the run finds there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NewEvent(msgspec.Struct, frozen=True):
 
 
 class Unpublished(msgspec.Struct, frozen=True):
-    """The status of the run that an event was for, and whether the event is stored after all."""
+    """The status of the run that an event was meant for, and whether the event is stored after all."""
 
     status: Status
     is_stored: bool
@@ -47,19 +47,19 @@ def publish_event(event: NewEvent) -> Statement[bool]:
 
 
 def request_retry(request: NewEvent) -> Statement[bool]:
-    """Stores the request; answers whether it did, which it does if the run had failed or been cancelled."""
+    """Stores the request if the run has failed or been cancelled; answers whether it was stored."""
     params = {**_params(request), "kind": request.kind, "payload": request.payload}
     del params["key"]
     return _REQUEST_RETRY.statement(params, bool)
 
 
 def why_not_published(event: NewEvent) -> Statement[Unpublished | None]:
-    """Why an event was not stored; ``None`` if there is no such run."""
+    """Reads why an event was not stored; ``None`` if there is no such run."""
     return _WHY_NOT_PUBLISHED.statement(_params(event), first)
 
 
 def load_events(shard_value: str, run_ids: Sequence[str]) -> Statement[Sequence[Event]]:
-    """What is in the inboxes of these runs, oldest first."""
+    """Reads what is in the inboxes of these runs, oldest first."""
     params = {"shard_value": shard_value, "run_ids": column(run_ids)}
     return _LOAD_EVENTS.statement(params, lambda events: events)
 

@@ -1,7 +1,7 @@
 """One flush of the journal: what runs of one shard value have recorded, written in one transaction.
 
-The run rows are locked first and released last. A statement about entries joins the locked runs by their epoch, so a
-run that is no longer ours gets nothing stored, and a batch never fails because of it.
+The run rows are locked first and released last. A statement about entries joins the locked runs by their epoch, so
+nothing is stored for a run that is no longer ours, and a batch never fails because of such a run.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
     ),
     AbandonedWait: (Query("flush/abandon_waits", NoRow), {"wait_keys": "key"}),
 }
-"""By kind of entry, in the order in which they are written: the statement, and which field goes into which
+"""For each kind of entry, in the order in which they are written: the statement, and which field goes into which
 parameter."""
 
 
@@ -121,17 +121,17 @@ parameter."""
 def flush(
     shard_value: str, worker_id: str, records: Sequence[Record], *, is_repeat: bool, is_leaving: bool
 ) -> Requests[list[Written]]:
-    """Writes the records; the answers are in their order. One round trip, and one more where children or parents take
-    part or where it ``is_repeat``.
+    """Writes the records; the answers are in the same order. Takes one round trip, and one more if children or parents
+    are involved or if it ``is_repeat``.
 
-    ``is_repeat``: the records may have been written before, and only the answer was lost. Others may have gone on since
-    with what a run left behind, so it is first asked which runs are still ours. ``is_leaving``: this worker stops, and
-    the others are told of everything that is to wake.
+    ``is_repeat``: the records may have been written before, with only the answer lost. Since then other workers may
+    have continued with what a run left behind, so the first question is which runs are still ours. ``is_leaving``: this
+    worker is stopping, and the others are notified of everything that will wake.
     """
     in_order = sorted(records, key=attrgetter("run_id"))
-    # Announced after the commit, where a notification needs no disk. Inside, every other transaction that notifies
-    # would queue behind it. Also of runs that may not be ours: if the answer to the commit is lost, the next flush says
-    # it.
+    # Announced after the commit, where a notification needs no disk write. Inside the transaction, every other
+    # transaction that notifies would queue behind it. Runs that may not be ours are announced too: if the answer to the
+    # commit is lost, the next flush makes the announcement.
     relatives = _Relatives(in_order)
     then = [*_announcements(shard_value, in_order, is_leaving=is_leaving), *relatives.announcements()]
     learned = _Learned()
@@ -151,7 +151,7 @@ def flush(
 
 
 class _Parts:
-    """The statements about these records. Those whose answers matter have a name."""
+    """The statements about these records. The statements whose answers matter have a name."""
 
     def __init__(self, shard_value: str, worker_id: str, records: Sequence[Record]) -> None:
         self.names: list[str] = []
@@ -219,7 +219,7 @@ class _Parts:
 
 
 class _Learned:
-    """What the answers say of the runs."""
+    """What the answers say about the runs."""
 
     def __init__(self) -> None:
         self.ours: set[str] = set()
@@ -228,7 +228,7 @@ class _Learned:
         self._inboxes: defaultdict[str, list[Event]] = defaultdict(list)
 
     def take(self, parts: _Parts, answers: Sequence[Any]) -> None:
-        for name, answer in zip(parts.names, answers, strict=False):  # what was announced is answered too
+        for name, answer in zip(parts.names, answers, strict=False):  # announcements are answered too
             match name:
                 case "ours":
                     self.ours.update(answer)
@@ -268,7 +268,7 @@ class _Relatives:
         return bool(self._begun or self._unwanted or self._ended)
 
     def statements(self, shard_value: str, ours: set[str]) -> list[Statement[None]]:
-        """What is to be written of them, once it is known which runs are ours."""
+        """Returns what must be written about them, once it is known which runs are ours."""
         begun = [(record.run_id, child) for record, child in self._begun if record.run_id in ours]
         unwanted = [(record.run_id, child.run_key) for record, child in self._unwanted if record.run_id in ours]
         return [

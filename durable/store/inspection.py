@@ -1,4 +1,4 @@
-"""What people and applications read of runs."""
+"""What people and applications read about runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from durable.store.statement import Query, Statement
 
 
 class RunOutcome(msgspec.Struct, frozen=True):
-    """How far a run is; ``output`` (encoded) if it is completed, ``error`` if it failed or was cancelled."""
+    """How far a run has come, with ``output`` (encoded) if it is completed and ``error`` if it failed or was
+    cancelled."""
 
     status: Status
     output: str | None
@@ -68,7 +69,7 @@ _LIST_RUNS = Query("inspection/list_runs", _RunRow)
 
 
 def run_info(run_key: RunKey) -> Statement[RunInfo | None]:
-    """Where the run stands; ``None`` if there is no such run."""
+    """Reads the state of a run; ``None`` if there is no such run."""
 
     def read(rows: Sequence[_InfoRow]) -> RunInfo | None:
         if not rows:
@@ -89,7 +90,7 @@ def run_info(run_key: RunKey) -> Statement[RunInfo | None]:
 
 
 def run_outcomes(shard_value: str, run_ids: Sequence[str]) -> Statement[dict[str, RunOutcome]]:
-    """Results by run id; runs that do not exist are missing."""
+    """Reads results, by run id; runs that do not exist are missing."""
     return _RUN_OUTCOMES.statement(
         {"shard_value": shard_value, "run_ids": column(run_ids)},
         lambda rows: {row.run_id: RunOutcome(row.status, row.output, _error(row.error)) for row in rows},
@@ -97,7 +98,7 @@ def run_outcomes(shard_value: str, run_ids: Sequence[str]) -> Statement[dict[str
 
 
 def run_created_at(run_key: RunKey) -> Statement[datetime | None]:
-    """When the run was begun; ``None`` if there is no such run."""
+    """Reads when the run was begun; ``None`` if there is no such run."""
     return _RUN_CREATED_AT.statement(_key_params(run_key), lambda rows: rows[0].created_at if rows else None)
 
 
@@ -108,7 +109,7 @@ def list_runs(
     limit: int,
     before: tuple[datetime, RunKey] | None,
 ) -> Statement[list[Run]]:
-    """Runs, newest first; with ``before``, only those begun before that moment and run."""
+    """Reads runs, newest first; with ``before``, only those begun before that moment and run."""
     return _LIST_RUNS.statement(
         {
             "workflow_name": workflow_name,

@@ -1,4 +1,4 @@
-"""The numbered migrations and the current schema, as files; in a wheel they lie inside the package."""
+"""The numbered migrations and the current schema, as files; in a wheel they are inside the package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Migration(msgspec.Struct, frozen=True):
 
 @cache
 def migrations() -> tuple[Migration, ...]:
-    """All of them, in order."""
+    """Returns all migrations, in order."""
     found: list[Migration] = []
     for file in (_folder() / "migrations").iterdir():
         match = _FILE_NAME.fullmatch(file.name)
@@ -33,22 +33,22 @@ def migrations() -> tuple[Migration, ...]:
 
 
 def latest_version() -> int:
-    """The schema version that this code needs."""
+    """Returns the schema version that this code needs."""
     return migrations()[-1].version
 
 
 def current_schema() -> str:
-    """What all migrations together give, for the schema ``durable``, without the schema itself."""
+    """Returns the SQL of what all migrations together result in, for the schema named ``durable``."""
     return (_folder() / "schema.sql").read_text(encoding="utf-8")
 
 
 def citus_schema() -> str:
-    """What distributes the tables of the schema ``durable`` over a Citus cluster."""
+    """Returns the SQL that distributes the tables of the schema ``durable`` over a Citus cluster."""
     return (_folder() / "citus.sql").read_text(encoding="utf-8")
 
 
 def roles_script() -> str:
-    """What makes the roles of the schema ``durable`` and gives them their rights."""
+    """Returns the SQL that creates the roles of the schema ``durable`` and grants them their privileges."""
     return (_folder() / "roles.sql").read_text(encoding="utf-8")
 
 

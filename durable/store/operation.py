@@ -1,8 +1,8 @@
 """Operations: procedures without I/O, written once for clients and workers, sync and async.
 
-An operation is a generator function under ``@operation``. Each ``yield from`` of a statement or a batch is one round
-trip. Calling it runs nothing: it returns a value that can be run any number of times, because the answer to a commit
-may be lost, and then it is run again.
+An operation is a generator function decorated with ``@operation``. Each ``yield from`` of a statement or a batch is one
+round trip. Calling the function runs nothing: it returns a value that can be run any number of times, because the
+answer to a commit may be lost, and then the operation is run again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Operation(Protocol[T_co]):
-    """What can be run: an operation, a statement, or a batch."""
+    """Something that can be run: an operation, a statement, or a batch."""
 
     def __iter__(self) -> Requests[T_co]:
-        """A run of its own."""
+        """Starts an independent run."""
         ...
 
 
@@ -36,7 +36,7 @@ class _Call(Generic[T]):
 
 
 def operation(function: Callable[P, Requests[T]]) -> Callable[P, Operation[T]]:
-    """Makes an operation of a generator function: calling it gives the call as a value."""
+    """Turns a generator function into an operation: calling it returns the call as a value."""
 
     @functools.wraps(function)
     def call(*arguments: P.args, **options: P.kwargs) -> Operation[T]:
@@ -46,8 +46,8 @@ def operation(function: Callable[P, Requests[T]]) -> Callable[P, Operation[T]]:
 
 
 class Running(Generic[T]):
-    """A run of an operation, as whoever drives it sees it. ``request`` is what it needs next, ``None`` once it has
-    ended; ``result`` is then what it returned."""
+    """A run of an operation, as seen by the code that drives it. ``request`` is what the operation needs next, ``None``
+    once it has ended; ``result`` is then what it returned."""
 
     __slots__ = ("_requests", "request", "result")
 
@@ -58,11 +58,11 @@ class Running(Generic[T]):
         self._advance(self._requests.__next__)
 
     def answer(self, result: object) -> None:
-        """Goes on with the answer to the request."""
+        """Continues with the answer to the request."""
         self._advance(functools.partial(self._requests.send, result))
 
     def fail(self, error: BaseException) -> None:
-        """Raises, where the operation waits for the answer, what came instead of it."""
+        """Raises the error that came instead of an answer, at the point where the operation waits for it."""
         self._advance(functools.partial(self._requests.throw, error))
 
     def _advance(self, go_on: Callable[[], Request]) -> None:

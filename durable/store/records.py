@@ -1,7 +1,7 @@
 """What one flush writes about one run, and what it learns.
 
-Thousands of these are made a second, and none is ever part of a cycle: with ``gc=False`` the garbage collector need not
-look at them.
+Thousands of these objects are created per second, and none of them is ever part of a cycle: with ``gc=False`` the
+garbage collector need not look at them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from durable.core.runs import RunKey
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
-    """A run as its claim returns it. ``attempts`` are the failed ones; ``claimed_at`` is the database's time;
+    """A run as its claim returns it. ``attempts`` counts the failed ones. ``claimed_at`` is the database's time, and
     ``deadline_in`` is in seconds from then, ``None`` without a deadline."""
 
     run_id: str
@@ -35,14 +35,14 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def parent(self) -> RunKey | None:
-        """The run whose child it is."""
+        """The run of which this one is a child; ``None`` if it is not a child."""
         if self.parent_shard is None or self.parent_run_id is None:
             return None
         return RunKey(self.parent_shard, self.parent_run_id)
 
 
 class StepMemo(msgspec.Struct, frozen=True, gc=False):
-    """A finished step. ``took`` is in seconds; exactly one of ``output`` and ``error`` is given."""
+    """A finished step. ``took`` is in seconds; exactly one of ``output`` and ``error`` is set."""
 
     key: str
     kind: Kind
@@ -64,7 +64,7 @@ class CancelMemo(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChildMemo(msgspec.Struct, frozen=True, gc=False):
-    """A child that begins. ``key`` is the one that its parent gave it, ``timeout`` is in seconds, ``input`` is
+    """A child that begins. ``key`` is the key that its parent gave it, ``timeout`` is in seconds, and ``input`` is
     encoded."""
 
     key: str
@@ -90,8 +90,8 @@ class ChildMemo(msgspec.Struct, frozen=True, gc=False):
 
 
 class OpenedWait(msgspec.Struct, frozen=True, gc=False):
-    """A wait that begins: it ends after ``wake_in`` seconds, or at ``until``, or has no end of its own if both are
-    ``None``. ``child_run_id`` is the run whose end it waits for."""
+    """A wait that begins. It ends after ``wake_in`` seconds or at ``until``; if both are ``None``, it has no time
+    limit. ``child_run_id`` is the run whose end it waits for."""
 
     key: str
     event_name: str | None = None
@@ -107,7 +107,8 @@ class OpenedWait(msgspec.Struct, frozen=True, gc=False):
 
 
 class AnsweredWait(msgspec.Struct, frozen=True, gc=False):
-    """A wait that ended: by an event, by the end of a child, by its timeout, or, for a sleep, by its time."""
+    """A wait that ended: by an event, by the end of a child, by its timeout or, if it is a sleep, because its time was
+    up."""
 
     key: str
     seq: int
@@ -124,19 +125,19 @@ class OrderedStep(msgspec.Struct, frozen=True, gc=False):
 
 
 class AbandonedWait(msgspec.Struct, frozen=True, gc=False):
-    """A wait that nobody waits for any more."""
+    """A wait that the workflow no longer needs."""
 
     key: str
 
 
 class MetRequest(msgspec.Struct, frozen=True, gc=False):
-    """A request to the engine that is met by now."""
+    """A request to the engine that has been met."""
 
     event_id: str
 
 
 class UnwantedChild(msgspec.Struct, frozen=True, gc=False):
-    """A child that is to be cancelled."""
+    """A child that must be cancelled."""
 
     run_key: RunKey
 
@@ -155,7 +156,7 @@ Entry: TypeAlias = (
 
 
 class Record(msgspec.Struct, gc=False):
-    """All that a run has to write since the last flush. ``parent`` is told of its end."""
+    """Everything that a run has to write since the last flush. ``parent`` is notified of its end."""
 
     run_id: str
     epoch: int
@@ -174,8 +175,9 @@ EventKind = Literal["event", "cancel", "terminate", "retry", "child"]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """What lies in a run's inbox: an event for its waits, the end of a child (its id is the ``event_id``), or a request
-    to the engine. ``payload`` is encoded: of a child it is a ``ChildEnd``, of a request the reason, text or null."""
+    """An entry in a run's inbox: an event for its waits, the end of a child (whose id is the ``event_id``), or a
+    request to the engine. ``payload`` is encoded: for a child it is a ``ChildEnd``, for a request the reason, text or
+    null."""
 
     run_id: str
     event_id: str
@@ -185,8 +187,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class Wake(msgspec.Struct, frozen=True, gc=False):
-    """What a claimed run finds when it comes back: which open waits are due, how long the others still take (seconds,
-    ``None``: without end), and its inbox, oldest first."""
+    """What a claimed run finds when it resumes: which open waits are due, how long the others still take (in seconds;
+    ``None``: no time limit), and its inbox, oldest first."""
 
     due: tuple[str, ...] = ()
     remaining: dict[str, float | None] = {}
@@ -194,9 +196,10 @@ class Wake(msgspec.Struct, frozen=True, gc=False):
 
 
 class Written(msgspec.Struct, frozen=True, gc=False):
-    """What became of a record. ``is_ours`` False: nothing was stored, the run belongs to somebody else by now.
+    """What happened to a record. If ``is_ours`` is false, nothing was stored, because the run no longer belongs to this
+    worker.
 
-    ``wake_in`` is the time until a parked run wakes, in seconds; ``requeued``: an event was there already.
+    ``wake_in`` is the time until a parked run wakes, in seconds. ``requeued`` means that an event was already there.
     ``inbox`` is ``None`` unless it was wanted.
     """
 
@@ -207,7 +210,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
 
 
 class Comeback(msgspec.Struct, frozen=True):
-    """A run that was claimed before: its history (``None`` where its machine is at hand) and what woke it."""
+    """A run that had been claimed before: its history (``None`` if its machine is resident) and what woke it."""
 
     history: History | None
     wake: Wake

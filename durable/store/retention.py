@@ -12,15 +12,15 @@ from durable.store.statement import NoRow, Query, RunId, Statement, nothing, one
 
 
 class OldRun(msgspec.Struct, frozen=True):
-    """A run that has ended; ``parent`` is ``None`` for one that the application or a schedule began."""
+    """A run that has ended; ``parent`` is ``None`` for a run that the application or a schedule began."""
 
     run_id: str
     parent: RunKey | None
 
 
 class Page(msgspec.Struct, frozen=True):
-    """The runs of a page that ended long enough ago. ``last`` is where the next page begins, ``None`` after the last
-    one."""
+    """The runs of a page that ended long enough ago. ``last`` is where the next page begins, ``None`` on the last
+    page."""
 
     old: tuple[OldRun, ...]
     last: str | None
@@ -54,23 +54,23 @@ _DELETE_ORPHANS = Query("retention/delete_orphans", NoRow)
 
 
 def next_shard_value(after: str) -> Statement[str | None]:
-    """The first shard value after that one under which anything is stored, ``None`` if there is none."""
+    """Reads the first shard value after ``after`` under which anything is stored, ``None`` if there is none."""
     return _NEXT_SHARD_VALUE.statement({"after": after}, lambda rows: one(rows).shard_value)
 
 
 def find_old_runs(shard_value: str, age: float, *, after: str, limit: int) -> Statement[Page]:
-    """Of the next ``limit`` runs, in the order of their ids, those that ended at least ``age`` seconds ago."""
+    """Reads which of the next ``limit`` runs, in the order of their ids, ended at least ``age`` seconds ago."""
     params = {"shard_value": shard_value, "age": age, "after": after, "limit": limit}
     return _FIND_OLD_RUNS.statement(params, _page)
 
 
 def find_kept_parents(shard_value: str, parents: Sequence[str]) -> Statement[list[str]]:
-    """The subset of these runs that still exists."""
+    """Reads which of these runs still exist."""
     return _FIND_KEPT_PARENTS.statement({"shard_value": shard_value, "run_ids": column(parents)}, run_ids)
 
 
 def find_children(shard_value: str, parents: Sequence[str]) -> Statement[list[tuple[str, RunKey]]]:
-    """The children of these runs, each with the id of its parent."""
+    """Reads the children of these runs, each with the id of its parent."""
     return _FIND_CHILDREN.statement(
         {"shard_value": shard_value, "run_ids": column(parents)},
         lambda rows: [(row.run_id, RunKey(row.child_shard, row.child_run_id)) for row in rows],
@@ -78,7 +78,7 @@ def find_children(shard_value: str, parents: Sequence[str]) -> Statement[list[tu
 
 
 def find_young_runs(shard_value: str, age: float, runs: Sequence[str]) -> Statement[list[str]]:
-    """The subset of these runs that has not ended, or ended less than ``age`` seconds ago."""
+    """Reads which of these runs have not ended, or ended less than ``age`` seconds ago."""
     return _FIND_YOUNG_RUNS.statement({"shard_value": shard_value, "age": age, "run_ids": column(runs)}, run_ids)
 
 

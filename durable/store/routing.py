@@ -1,4 +1,4 @@
-"""Events on their way to runs, and ended runs that are to be retried."""
+"""Events on their way to runs, and ended runs that will be retried."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from durable.store.statement import Begin, Commit, NoRow, Query, Requests, State
 
 
 class Routed(msgspec.Struct, frozen=True):
-    """What a pass of routing did: the events of runs that this worker executes now, how many parked runs woke, and the
-    ids of the runs that it ended; of those, the ones whose parents are to be told in the same transaction."""
+    """What a pass of routing did: the events of runs that this worker is executing now, how many parked runs woke, the
+    ids of the runs that it ended, and the children among the latter, whose parents must be notified in the same
+    transaction."""
 
     live: tuple[Event, ...] = ()
     woken: int = 0
@@ -26,7 +27,7 @@ class Routed(msgspec.Struct, frozen=True):
 
 
 class Unrouted(msgspec.Struct, frozen=True):
-    """What routing left: events and requests of runs that were locked, and runs to be retried."""
+    """What routing left behind: events and requests of runs that were locked, and runs to be retried."""
 
     is_more: bool
     is_retry: bool
@@ -40,7 +41,7 @@ class RetriedRun(msgspec.Struct, frozen=True):
 
 
 class _ArrivedRow(msgspec.Struct, frozen=True):
-    """An event, and what became of its run: ``None`` if it stays as it was."""
+    """An event, and the new status of its run: ``None`` if that is unchanged."""
 
     run_id: str
     event_id: str
@@ -81,13 +82,13 @@ def _routed(arrived: Sequence[_ArrivedRow]) -> Routed:
 
 
 def unrouted_events(shard_value: str, worker_id: str) -> Statement[Unrouted]:
-    """What is left that this worker could do."""
+    """Reads what is left that this worker could do."""
     return _UNROUTED_EVENTS.statement({"shard_value": shard_value, "worker_id": worker_id}, one)
 
 
 @operation
 def retry(shard_value: str, limit: int) -> Requests[bool]:
-    """Queues up to ``limit`` ended runs that are to be retried, and lets them try again what failed. Answers whether
+    """Queues up to ``limit`` ended runs whose retry was requested, and lets them try again what failed. Answers whether
     there were any."""
     retried: list[RetriedRun]
     (retried,) = yield from Begin([retry_runs(shard_value, limit)])

@@ -27,7 +27,7 @@ class NewRun(msgspec.Struct, frozen=True):
 
 
 class KeyedRun(msgspec.Struct, frozen=True):
-    """The current shard count, and the shard value that holds the run, ``None`` if there is none."""
+    """The current shard count, and the shard value that holds the run, ``None`` if the run does not exist."""
 
     shard_count: int
     shard_value: str | None
@@ -60,12 +60,12 @@ def begin_run(shard_value: str, run: NewRun) -> Statement[bool]:
 
 
 def find_keyed_run(shard_values: Sequence[str], run_id: str) -> Statement[KeyedRun]:
-    """Where a run of that id is kept, among these shard values."""
+    """Reads under which of these shard values a run with that id is kept."""
     return _FIND_KEYED_RUN.statement({"shard_values": column(shard_values), "run_id": run_id}, one)
 
 
 def begin_runs(shard_value: str, runs: Sequence[NewRun]) -> Statement[None]:
-    """Inserts runs of one workflow, at least one, all due at once."""
+    """Inserts runs of one workflow, at least one run, all due immediately."""
     return _BEGIN_RUNS.statement(
         {
             "shard_value": shard_value,

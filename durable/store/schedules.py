@@ -1,4 +1,4 @@
-"""Statements on schedules: those of applications, and those of the worker that begins their runs."""
+"""Statements about schedules: those of applications, and those of the worker that begins their runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Schedule(msgspec.Struct, frozen=True):
     next_tick_at: datetime | None
 
     def timetable(self) -> Timetable:
-        """When it fires. Raises ``InvalidArgument`` for what somebody has written by hand and cannot be read."""
+        """Returns when the schedule fires. Raises ``InvalidArgument`` if the row was written by hand and cannot be
+        read."""
         return Timetable(
             schedule=parse_schedule(self.expression),
             anchor=self.anchor_at,
@@ -101,7 +102,7 @@ class _FoundRun(msgspec.Struct, frozen=True):
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a schedule stands after its turn. ``None`` in ``last_tick`` and ``last_run``: as before."""
+    """The state of a schedule after its turn. ``None`` in ``last_tick`` and ``last_run`` means unchanged."""
 
     schedule_id: str
     next_tick: datetime | None
@@ -127,49 +128,50 @@ _POSTPONE_SCHEDULE = Query("schedules/postpone_schedule", NoRow)
 
 
 def read_clock() -> Statement[datetime]:
-    """The database's time."""
+    """Reads the database's time."""
     return _READ_CLOCK.statement({}, lambda rows: one(rows).now)
 
 
 def put_schedule(new: NewSchedule, *, keeps: bool) -> Statement[bool]:
-    """Stores the schedule or changes it; ``keeps``: its next tick stays. Answers whether it is new to this
+    """Stores the schedule or changes it; with ``keeps``, its next tick stays. Answers whether it is new to this
     transaction."""
     params = {**msgspec.structs.asdict(new), "keeps": keeps}
     return _PUT_SCHEDULE.statement(params, lambda rows: one(rows).is_new)
 
 
 def pause_schedule(schedule_id: str) -> Statement[bool]:
-    """Pauses it; answers whether it exists."""
+    """Pauses a schedule; answers whether it exists."""
     return _PAUSE_SCHEDULE.statement({"schedule_id": schedule_id}, bool)
 
 
 def resume_schedule(schedule_id: str) -> Statement[bool]:
-    """Resumes it; answers whether it exists."""
+    """Resumes a schedule; answers whether it exists."""
     return _RESUME_SCHEDULE.statement({"schedule_id": schedule_id}, bool)
 
 
 def delete_schedule(schedule_id: str) -> Statement[bool]:
-    """Deletes it; answers whether it existed."""
+    """Deletes a schedule; answers whether it existed."""
     return _DELETE_SCHEDULE.statement({"schedule_id": schedule_id}, bool)
 
 
 def list_schedules(schedule_id: str | None = None) -> Statement[list[StoredSchedule]]:
-    """All schedules, or the one with that id if it exists."""
+    """Reads all schedules, or the one with that id if it exists."""
     return _LIST_SCHEDULES.statement({"schedule_id": schedule_id}, list)
 
 
 def claim_schedules(workflows: Sequence[str], limit: int) -> Statement[list[DueSchedule]]:
-    """Up to ``limit`` due schedules, locked until the transaction ends."""
+    """Reads up to ``limit`` due schedules and locks them until the transaction ends."""
     return _CLAIM_SCHEDULES.statement({"workflows": column(workflows), "limit": limit}, list)
 
 
 def next_due(workflows: Sequence[str]) -> Statement[float | None]:
-    """Seconds until the next schedule of these workflows is due (negative: overdue), ``None`` if there is none."""
+    """Reads the seconds until the next schedule of these workflows is due (negative: overdue), ``None`` if there is
+    none."""
     return _NEXT_DUE.statement({"workflows": column(workflows)}, lambda rows: one(rows).due_in)
 
 
 def begin_scheduled_runs(workflow_name: str, runs: Sequence[ScheduledRun]) -> Statement[None]:
-    """Inserts runs of one workflow and shard value, at least one. Those that exist are left alone."""
+    """Inserts runs of one workflow and shard value, at least one run. Runs that already exist are left alone."""
     return _BEGIN_SCHEDULED_RUNS.statement(
         {
             "shard_value": runs[0].run_key.workflow_name_shard,
@@ -186,7 +188,7 @@ def begin_scheduled_runs(workflow_name: str, runs: Sequence[ScheduledRun]) -> St
 
 
 def find_runs(shard_values: Sequence[str], run_ids: Sequence[str]) -> Statement[dict[str, RunKey]]:
-    """Those of the runs that exist, by id, wherever among these shard values they are."""
+    """Reads which of the runs exist under any of these shard values, by id."""
     return _FIND_RUNS.statement(
         {"shard_values": column(shard_values), "run_ids": column(run_ids)},
         lambda rows: {row.run_id: RunKey(row.workflow_name_shard, row.run_id) for row in rows},
@@ -194,7 +196,7 @@ def find_runs(shard_values: Sequence[str], run_ids: Sequence[str]) -> Statement[
 
 
 def move_schedules(moved: Sequence[Moved]) -> Statement[None]:
-    """Writes where they stand now."""
+    """Writes the new state of these schedules."""
     return _MOVE_SCHEDULES.statement(
         {
             "schedule_ids": column([one.schedule_id for one in moved]),

@@ -1,4 +1,4 @@
-"""What the server knows of the connections to it."""
+"""What the server knows about the connections to it."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ _LOOK_AT_BACKEND = Query("sessions/look_at_backend", Backend)
 
 @operation
 def is_pooled(process_id: int) -> Requests[bool]:
-    """Whether a connection that was told this process id leads to a different one, that is, to a pooler that lends out
-    a server connection for each transaction. Nothing that belongs to a session lasts there."""
+    """Returns whether a connection that was told this process id leads to a different one, that is, to a pooler that
+    lends out a server connection for each transaction. Nothing that belongs to a session lasts there."""
     backend = yield from _BACKEND_PID.statement({}, one)
     return backend.process_id != process_id
 
 
 def hold_lock(key: int) -> Statement[None]:
-    """Takes the session lock of that key (63 bits), by which other workers can tell that this one is alive."""
+    """Takes the session lock with that key (63 bits), by which other workers can tell that this one is alive."""
     return _HOLD_LOCK.statement({"key": key}, nothing)
 
 
 def share_lock(key: int) -> Statement[None]:
-    """Marks a session as that worker's. The two halves of the key make a lock of their own."""
+    """Marks a session as belonging to the worker with that key. The two halves of the key make a separate lock."""
     low = (key & 0xFFFFFFFF) - (1 << 32 if key & 0x80000000 else 0)
     return _SHARE_LOCK.statement({"high": key >> 32, "low": low}, nothing)
 
 
 def end_sessions(key: int) -> Statement[None]:
-    """Ends the sessions of the worker with that lock: a worker that hangs may block others in a transaction it
-    began."""
+    """Ends the sessions of the worker with that lock: a worker that hangs may block others with a transaction that it
+    has open."""
     return _END_SESSIONS.statement({"key": key}, nothing)
 
 
@@ -71,5 +71,5 @@ def end_backend(process_id: int) -> Statement[None]:
 
 
 def look_at_backend(process_id: int) -> Statement[Backend | None]:
-    """How the server describes a connection; ``None`` if it no longer has it."""
+    """Reads how the server describes a connection; ``None`` if the server no longer has it."""
     return _LOOK_AT_BACKEND.statement({"pid": process_id}, first)

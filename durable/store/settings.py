@@ -32,8 +32,8 @@ _READ_SETTINGS = Query("settings/read_settings", Settings)
 
 @operation
 def read_settings() -> Requests[Settings]:
-    """Raises ``SchemaError`` if the schema is missing or older than this code. A newer schema is accepted, because each
-    migration keeps the code of the version before it working."""
+    """Reads the settings. Raises ``SchemaError`` if the schema is missing or older than this code. A newer schema is
+    accepted, because each migration keeps the code of the version before it working."""
     found = yield from _FIND_SETTINGS.statement({}, one)
     if not found.is_there:
         raise SchemaError(

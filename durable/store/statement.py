@@ -1,8 +1,8 @@
 """Statements and batches of them, as values.
 
-A ``Query`` is a file of SQL and the Struct that its rows are. A ``Statement`` is a query with its parameters and the
-way to read its answer. A ``Batch`` is what shares one round trip. None of them does any I/O, and none of them knows the
-name of the schema: the connection puts that in.
+A ``Query`` is a file of SQL together with the Struct of its rows. A ``Statement`` is a query with its parameters and
+the way to read its answer. A ``Batch`` is a number of statements that share one round trip. None of them does any I/O,
+and none of them contains the name of the schema: the connection puts that in.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ RowT = TypeVar("RowT")
 Row: TypeAlias = tuple[Any, ...]
 Rows: TypeAlias = Sequence[Row]
 Requests: TypeAlias = "Generator[Request, Any, T]"
-"""What an operation is while it runs: it yields what it needs, is sent the answer, and returns its result."""
+"""A running operation: it yields what it needs, is sent the answer, and returns its result."""
 
 QUERIES: dict[str, Query[Any]] = {}
 """Every query that was declared, by its name."""
 
 
 class NoRow(msgspec.Struct, frozen=True):
-    """What a statement returns that is run for its effect alone: no rows."""
+    """The row type of a statement that is run only for its effect and returns no rows."""
 
 
 class Query(Generic[RowT]):
-    """One file of ``queries/``, declared once, beside its one caller.
+    """One file of ``queries/``, declared once, next to its only caller.
 
     ``row`` is a Struct whose fields are the columns of the result, by name and in order. A test prepares every query
-    and compares the two, so a row may be read by position and is still never misread.
+    and compares the two, so a row can safely be read by position.
     """
 
     __slots__ = ("_texts", "name", "row")
@@ -48,14 +48,14 @@ class Query(Generic[RowT]):
         QUERIES[name] = self
 
     def text(self, schema: str) -> LiteralString:
-        """The SQL for that schema."""
+        """Returns the SQL for that schema."""
         known = self._texts.get(schema)
         if known is None:
             known = self._texts[schema] = query_text(self.name, schema)
         return known
 
     def statement(self, params: Mapping[str, Any], read: Callable[[Sequence[RowT]], T]) -> Statement[T]:
-        """This query with parameters. ``read`` makes the answer out of its rows."""
+        """Returns this query with parameters. ``read`` makes the answer out of its rows."""
         return Statement(self, params, read)
 
 
@@ -67,7 +67,7 @@ class Statement(msgspec.Struct, Generic[T], frozen=True):
     read: Callable[[Sequence[Any]], T]
 
     def answer(self, rows: Rows) -> T:
-        """What the rows mean, given as the driver returned them."""
+        """Returns the answer that the rows contain, which are passed as the driver returned them."""
         row = self.query.row
         return self.read([row(*columns) for columns in rows])
 
@@ -77,7 +77,7 @@ class Statement(msgspec.Struct, Generic[T], frozen=True):
 
     def __iter__(self) -> Requests[T]:
         (answer,) = yield from Batch((self,))
-        return answer  # type: ignore[no-any-return]  # the one answer of this one statement
+        return answer  # type: ignore[no-any-return]  # the only answer of this only statement
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -100,8 +100,8 @@ class Begin(Batch, frozen=True):
 
 
 class Commit(Batch, frozen=True):
-    """The last batch of a transaction, or all of it where none was begun. ``then`` runs after the commit, in the same
-    round trip."""
+    """The last batch of a transaction, or the whole transaction if none was begun. ``then`` runs after the commit, in
+    the same round trip."""
 
     then: Sequence[Statement[Any]] = ()
 
@@ -111,7 +111,7 @@ class Commit(Batch, frozen=True):
 
 
 class Compute(msgspec.Struct, Generic[T], frozen=True):
-    """A computation that takes long. Where there is an event loop, a thread does it."""
+    """A computation that takes long. If there is an event loop, it runs in a thread."""
 
     function: Callable[[], T]
 
@@ -124,7 +124,7 @@ Request: TypeAlias = Batch | Compute[Any]
 
 
 def nothing(rows: Sequence[object]) -> None:
-    """Reads the answer of a statement that is run for its effect alone."""
+    """Reads the answer of a statement that is run only for its effect."""
 
 
 def one(rows: Sequence[RowT]) -> RowT:

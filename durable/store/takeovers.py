@@ -1,4 +1,4 @@
-"""Runs that their worker has lost, because it died, hung, or no longer executes them."""
+"""Runs that have lost their worker, because it died, hung, or no longer executes them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from durable.store.statement import Begin, Commit, Query, Requests, Statement, o
 
 
 class TakenOver(msgspec.Struct, frozen=True):
-    """What became of the runs that were lost: their ids by their new status. ``are_left``: runs that belong to the same
-    worker could not be had, because they were locked or because there are more than the limit."""
+    """What happened to the runs that were lost: their ids by their new status. ``are_left``: there are runs of the same
+    worker that could not be taken over, because they were locked or because there were more than the limit."""
 
     queued: tuple[str, ...]
     failed: tuple[str, ...]
@@ -60,10 +60,10 @@ def take_over(
     held: Sequence[str] = (),
     is_strike: bool = True,
 ) -> Requests[TakenOver]:
-    """Frees up to ``limit`` runs of a worker that is dead, or those runs of a living one that are not ``held``.
+    """Frees up to ``limit`` runs of a dead worker, or those runs of a living one that are not in ``held``.
 
     After ``max_strikes`` strikes without a new memo in between, a run fails with ``CrashLoop``. Parents, workers and
-    whoever waits for a result are told.
+    clients that wait for a result are notified.
     """
     taken: TakenOver
     taken, are_left = yield from Begin(
@@ -121,10 +121,10 @@ def take_over_runs(
 
 
 def owns_runs(shard_value: str, owner: str) -> Statement[bool]:
-    """Whether runs of that worker are left."""
+    """Answers whether runs of that worker are left."""
     return _OWNS_RUNS.statement({"shard_value": shard_value, "owner": owner}, lambda rows: one(rows).are_left)
 
 
 def orphan_owners(shard_value: str) -> Statement[list[str]]:
-    """Owners of running runs for which there is no row in ``workers``."""
+    """Reads the owners of running runs for which there is no row in ``workers``."""
     return _ORPHAN_OWNERS.statement({"shard_value": shard_value}, lambda rows: [row.worker_id for row in rows])

@@ -11,7 +11,7 @@ from durable.store.statement import Commit, Query, Requests, RunId, Statement
 
 
 class Ownership(msgspec.Struct, frozen=True):
-    """By what right a transaction step stores its memo."""
+    """The ownership of a run that entitles a transaction step to store its memo."""
 
     shard_value: str
     worker_id: str
@@ -54,14 +54,15 @@ class Committed(msgspec.Struct, frozen=True):
 
 @operation
 def find_committed(ownership: Ownership, step_key: str) -> Requests[Committed]:
-    """What an earlier try of a transaction step has committed, whose end was not heard of. Waits for whoever writes for
-    the run: that try may still be ending."""
+    """Reads what an earlier try of a transaction step has committed if its outcome is not known. Waits for any
+    transaction that is writing for the run, because that try may still be finishing."""
 
     def output(rows: Sequence[_Memo]) -> str | None:
         return rows[0].output if rows else None
 
     key = {"shard_value": ownership.shard_value, "run_id": ownership.run_id, "step_key": step_key}
-    # The memo is looked for behind the lock: the snapshot of a statement that waits is older than what it waits for.
+    # The memo is looked up after the lock, in a statement of its own: the snapshot of a statement that waits is older
+    # than what it waits for.
     is_ours, memo = yield from Commit(
         [_LOCK_RUN.statement(msgspec.structs.asdict(ownership), bool), _FIND_TRANSACTION_MEMO.statement(key, output)]
     )

@@ -1,4 +1,4 @@
-"""What workers know of each other: which are alive, and which show no sign of life."""
+"""What workers know about each other: which are alive, and which show no sign of life."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Suspect(msgspec.Struct, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """The answer to a heartbeat. ``is_known`` False: the others have declared this worker dead."""
+    """The answer to a heartbeat. If ``is_known`` is false, the others have declared this worker dead."""
 
     is_known: bool
     shard_count: int
@@ -45,7 +45,7 @@ _REMOVE_WORKER = Query("workers/remove_worker", NoRow)
 def register_worker(
     worker_id: str, *, lock_key: int | None, hostname: str, process_id: int, workflows: list[str], lease: float
 ) -> Statement[None]:
-    """Makes the worker known to the others. ``lease`` is in seconds; ``lock_key`` is ``None`` where no lock is held."""
+    """Makes the worker known to the others. ``lease`` is in seconds; ``lock_key`` is ``None`` if no lock is held."""
     return _REGISTER_WORKER.statement(
         {
             "worker_id": worker_id,
@@ -60,7 +60,7 @@ def register_worker(
 
 
 def beat(worker_id: str) -> Statement[Heard]:
-    """A sign of life, and a look at the others."""
+    """Records a sign of life, and reads which other workers show none."""
     return _BEAT.statement({"worker_id": worker_id}, _heard)
 
 
@@ -74,5 +74,5 @@ def _heard(rows: Sequence[_HeardRow]) -> Heard:
 
 
 def remove_worker(worker_id: str) -> Statement[None]:
-    """Forgets a worker whose runs have all been handed on."""
+    """Removes a worker whose runs have all been handed over."""
     return _REMOVE_WORKER.statement({"worker_id": worker_id}, nothing)

@@ -8,8 +8,8 @@ CREATE TABLE durable.settings (
     shard_count    integer NOT NULL DEFAULT 1 CHECK (shard_count BETWEEN 1 AND 4096)
 );
 
--- One row a run. Applications insert rows; only the engine updates them.
--- The row is also the run's mutex: whoever writes memos, waits or events of a run on its behalf holds this row's lock.
+-- One row per run. Applications insert rows; only the engine updates them. The row is also the run's mutex: a
+-- transaction that writes memos, waits or events on behalf of a run holds this row's lock.
 CREATE TABLE durable.runs (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
@@ -64,8 +64,8 @@ CREATE INDEX runs_asleep ON durable.runs (workflow_name_shard, next_wake_at)
 CREATE INDEX runs_owned ON durable.runs (workflow_name_shard, worker_id)
     WHERE status = 'running';
 
--- The memos of steps. No reference to runs: a row is only ever inserted through a join with its locked run,
--- and the check would cost a second lock a memo.
+-- The memos of steps. There is no foreign key to runs: a row is only ever inserted through a join with its locked run,
+-- and the check would cost a second lock per memo.
 CREATE TABLE durable.steps (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
@@ -156,7 +156,7 @@ CREATE TABLE durable.workers (
     autovacuum_vacuum_threshold = 200
 );
 
--- Payloads as jsonb, for queries by people. A payload that jsonb refuses makes the query fail, never the engine.
+-- Payloads as jsonb, for queries by people. A payload that jsonb rejects makes the query fail, never the engine.
 CREATE VIEW durable.run_payloads AS
     SELECT workflow_name_shard, run_id, workflow_name, status, tags,
            input::jsonb AS input, output::jsonb AS output, error::jsonb AS error, status_detail::jsonb AS status_detail

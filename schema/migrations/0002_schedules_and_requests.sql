@@ -1,5 +1,6 @@
 -- Why: schedules; requests to a run (cancel, terminate, retry); deadlines.
--- Locks: short ones on runs, steps and events; the new columns rewrite nothing, the check is validated without blocking.
+-- Locks: short ones on runs, steps and events; the new columns rewrite nothing, and the check is validated without
+-- blocking.
 
 ALTER TABLE durable.runs
     ADD COLUMN deadline_at  timestamptz,

@@ -1,6 +1,6 @@
 -- Why: child runs; workers behind a transaction pooler, which can hold no session lock.
--- Locks: short ones on runs, steps, waits, events and workers; nothing is rewritten, the checks are validated without
--- blocking.
+-- Locks: short ones on runs, steps, waits, events and workers; nothing is rewritten, and the checks are validated
+-- without blocking.
 
 ALTER TABLE durable.runs
     ADD COLUMN parent_shard  text,

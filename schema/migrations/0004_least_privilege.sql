@@ -1,4 +1,5 @@
--- Why: roles that may look but not at payloads, and roles that may insert but no row that none can read; see roles.sql.
+-- Why: roles that may see everything but payloads, and roles that may insert rows, but no row that nobody could read;
+-- see roles.sql.
 -- Locks: short ones on runs, schedules and workers; the checks are validated without blocking.
 
 ALTER TABLE durable.runs

@@ -1,7 +1,7 @@
--- Why: the id of a child was kept inside a payload and as the name of an event, and the cause of a cancel as the name of a
--- function. Each has a column of its own now, so that statements read columns and never the text of a payload.
--- Locks: short ones on steps, waits, events and workers; nothing is rewritten, the checks are validated without blocking. Rows that
--- workers of version 4 write meanwhile are accepted: they fill none of the new columns.
+-- Why: the id of a child was kept inside a payload and as the name of an event, and the cause of a cancel as the name
+-- of a function. Each now has its own column, so that statements read columns and never the text of a payload.
+-- Locks: short ones on steps, waits, events and workers; nothing is rewritten, and the checks are validated without
+-- blocking. Rows that workers of version 4 write meanwhile are accepted: they fill none of the new columns.
 
 ALTER TABLE durable.steps
     ALTER COLUMN fn DROP NOT NULL,
@@ -44,5 +44,5 @@ CREATE OR REPLACE VIEW durable.event_overview AS
     SELECT workflow_name_shard, run_id, event_id, name, key, created_at, routed_at, consumed_by, kind, child_status
     FROM durable.events;
 
--- Liveness goes by the real clock, even where a test kit puts a clock of its own before it in the search path.
+-- Liveness goes by the real clock, even if a test kit puts its own clock before it in the search path.
 ALTER TABLE durable.workers ALTER COLUMN heartbeat_at SET DEFAULT pg_catalog.now();

@@ -1,8 +1,8 @@
--- Why: children that were begun before version 5, and their ends, get the columns that it added. A migration of its own,
--- because it may take long and must not hold the locks of version 5 meanwhile.
+-- Why: children that were begun before version 5, and their ends, get the columns that it added. This is a separate
+-- migration because it may take long and must not hold the locks of version 5 meanwhile.
 -- Locks: those of the rows that it changes; a worker waits for one of them as it would for another worker.
 
--- Clients may insert events of any text. What no worker has written is passed by: it must not stop the migration.
+-- Clients may insert events with any text. Rows that no worker wrote are skipped: they must not stop the migration.
 UPDATE durable.steps
 SET child_shard = pg_catalog.left(output #>> '{}'::text[], -37),
     child_run_id = pg_catalog.right(output #>> '{}'::text[], 36)::uuid

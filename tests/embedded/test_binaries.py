@@ -59,9 +59,9 @@ def test_data_of_another_version_are_refused_and_left_alone(base: Path, tmp_path
     version = base / "data" / "PG_VERSION"
     version.write_text("9\n")
 
-    with pytest.raises(EmbeddedPostgresError, match=r"written by Postgres 9, but only these are here: \d+.*Install"):
+    with pytest.raises(EmbeddedPostgresError, match=r"by Postgres 9, but only these versions were found: \d+.*Install"):
         EmbeddedPostgres(base, fsync=False).start()
-    with pytest.raises(EmbeddedPostgresError, match=r"written by Postgres 9, but only these are here: 12\.1 in"):
+    with pytest.raises(EmbeddedPostgresError, match=r"by Postgres 9, but only these versions were found: 12\.1 in"):
         EmbeddedPostgres(base, fsync=False, binaries=fake(tmp_path / "bin", "12.1")).start()
     assert version.read_text() == "9\n"
 

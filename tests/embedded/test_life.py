@@ -117,7 +117,7 @@ def test_no_descriptor_is_left_behind(base: Path) -> None:
 
 def test_a_server_that_would_lose_commits_is_refused_to_those_who_asked_for_a_durable_one(base: Path) -> None:
     with EmbeddedPostgres(base, fsync=False) as loose:
-        with pytest.raises(EmbeddedPostgresError, match="runs with fsync=False for somebody else"):
+        with pytest.raises(EmbeddedPostgresError, match="runs with fsync=False for another process"):
             EmbeddedPostgres(base).start()
         assert value(loose.conninfo, "SELECT 1") == 1
     with EmbeddedPostgres(base) as durable, EmbeddedPostgres(base, fsync=False) as loose:

@@ -183,7 +183,7 @@ class _Reference:
         if self._cancel is not None:
             is_late = self._cancel.name == "deadline"
             told = "it did not end before its deadline" if is_late else _reason(self._cancel) or "no reason was given"
-            cleanup = f"; its clean-up raised {type(error).__name__}: {error}" if error is not None else ""
+            cleanup = f"; its cleanup raised {type(error).__name__}: {error}" if error is not None else ""
             status, name = ("failed", "RunTimeout") if is_late else ("cancelled", "RunCancelled")
             return status, f"{name}: {told}{cleanup}"
         if error is None:

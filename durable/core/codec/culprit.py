@@ -1,4 +1,5 @@
-"""Finds what in a value cannot be stored. Slow, and only walked when something is wrong or might be."""
+"""Finds the part of a value that cannot be stored. The walk is slow, so it is only made when something is wrong or
+might be."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ class _Place(NamedTuple):
     step: str = "$"
     parent: _Place | None = None
     depth: int = 0
-    """How many containers are around it."""
+    """How many containers enclose it."""
     is_key: bool = False
 
 
@@ -38,11 +39,11 @@ def find_culprit(value: object, what: str, reason: str) -> SerializationError: .
 @overload
 def find_culprit(value: object, what: str, reason: None) -> SerializationError | None: ...
 def find_culprit(value: object, what: str, reason: str | None) -> SerializationError | None:
-    """The error that names the path to the first culprit. ``reason`` is what the encoder said, for culprits that the
-    walk does not know; ``None``: it said nothing, and maybe nothing is wrong."""
+    """Returns the error that names the path to the first culprit. ``reason`` is what the encoder reported, for culprits
+    that the walk does not recognize; ``None`` means that it reported nothing, and that maybe nothing is wrong."""
     try:
         found = _walk(value)
-    except Exception as error:  # a hostile object, whose properties or __class__ raise
+    except Exception as error:  # a hostile object whose properties or __class__ raise
         found = "$", f"cannot be examined: {type(error).__name__}: {error}"
     if found is not None:
         return SerializationError(what, *found)
@@ -50,7 +51,7 @@ def find_culprit(value: object, what: str, reason: str | None) -> SerializationE
 
 
 def _walk(value: object) -> tuple[str, str] | None:
-    # A stack, not recursion: the value may be nested deeper than the interpreter allows, or contain itself.
+    # A stack instead of recursion: the value may be nested deeper than the interpreter allows, or contain itself.
     stack = [_Place(value)]
     while stack:
         place = stack.pop()
@@ -80,9 +81,9 @@ def _stand_in(value: Any) -> Any:
 
 
 def _members(value: Any, place: _Place) -> Iterable[_Place] | None:
-    """What is inside a container, ``None`` for anything else."""
+    """Returns what is inside a container, or ``None`` for anything else."""
     depth = place.depth + 1
-    found = value  # not narrowed to a container of unknown members, as `value` is
+    found = value  # unlike `value`, not narrowed to a container of unknown members
     if isinstance(value, dict):
         return [
             _Place(inner, _step(key), place, depth, is_key)
@@ -119,7 +120,7 @@ def _complaint(value: Any) -> str | None:
     except Exception as error:
         if isinstance(value, int):
             return f"is an int that cannot be written ({error}); store it as bytes"
-        return f"is a {name_of(type(value))}, which cannot be stored; supported are {SUPPORTED}"
+        return f"is a {name_of(type(value))}, which cannot be stored; supported types: {SUPPORTED}"
     return None
 
 
@@ -130,7 +131,7 @@ def _complaint_about_key(key: Any) -> str | None:
     try:
         msgspec.json.encode({key: None})
     except Exception:
-        return f"has a {name_of(type(key))} for its key; keys are {_KEYS}"
+        return f"has a {name_of(type(key))} as its key; supported key types: {_KEYS}"
     return None
 
 
@@ -175,5 +176,5 @@ def _step(key: Any) -> str:
 
 
 def name_of(type: Any) -> str:
-    """The class with its module, as in ``socket.socket``; builtins without."""
+    """Returns the class with its module, as in ``socket.socket``, or without it for builtins."""
     return f"{type.__module__}.{type.__qualname__}".removeprefix("builtins.")

@@ -1,4 +1,4 @@
-"""Judges a declared type before anything of it exists: can a value of it ever be read back?"""
+"""Judges a declared type before any value of it exists: can a value of this type ever be read back?"""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ _NEVER_KEYS = (
 
 
 def find_unstorable(type: Any) -> tuple[str, str] | None:
-    """The path in the type to what can never be stored, and why; ``None`` for a sound type. Members of a list are
-    ``[]``, those of a dict ``[…]``. Raises what msgspec raises for a type that it refuses."""
+    """Returns the path within the type to something that can never be stored, and the reason, or ``None`` if the type
+    is sound. In the path, ``[]`` stands for the members of a list and ``[…]`` for those of a dict. Raises whatever
+    msgspec raises for a type that it rejects."""
     seen: set[int] = set()  # a type may contain itself
     stack: list[tuple[str, inspect.Type]] = [("$", inspect.type_info(type))]
     while stack:
         path, info = stack.pop()
         if isinstance(info, inspect.CustomType):
             if info.cls is not object and not is_model(info.cls):
-                return path, f"is declared as {name_of(info.cls)}, which cannot be stored; supported are {SUPPORTED}"
+                return path, f"is declared as {name_of(info.cls)}, which cannot be stored; supported types: {SUPPORTED}"
         elif isinstance(info, inspect.DictType) and isinstance(info.key_type, _NEVER_KEYS):
             return path, f"is declared as a dict whose keys are {_kind(info.key_type)}, which JSON cannot hold"
         elif id(info) not in seen:

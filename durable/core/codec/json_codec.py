@@ -14,22 +14,22 @@ from durable.core.codec.declared_types import find_unstorable
 from durable.core.codec.models import AdapterDecoder, complaints, from_builtin, mentions_model, to_builtin
 from durable.core.errors import DeserializationError, InvalidArgument, SerializationError, shorten
 
-_MAX_TYPES = 4096  # classes may be made at run time, without end
+_MAX_TYPES = 4096  # classes may be created at run time, without limit
 
 
 class Codec(Protocol):
-    """How payloads are stored. ``what`` names the value in error messages. The text must be JSON."""
+    """How payloads are encoded for storage. ``what`` names the value in error messages. The text must be JSON."""
 
     def encode(self, value: object, what: str) -> str:
-        """Raises ``SerializationError``, with the path to the culprit, for what cannot be stored."""
+        """Raises ``SerializationError``, with the path to the culprit, if the value cannot be stored."""
         ...
 
     def decode(self, text: str, type: Any, what: str) -> Any:
-        """Raises ``DeserializationError`` for text that does not fit the type."""
+        """Raises ``DeserializationError`` if the text does not fit the type."""
         ...
 
     def check_type(self, type: Any, what: str) -> None:
-        """Raises ``SerializationError`` for a declared type of which no value can ever be read back."""
+        """Raises ``SerializationError`` for a declared type whose values can never be read back."""
         ...
 
 
@@ -38,11 +38,11 @@ class _Decoder(Protocol):
 
 
 class JsonCodec:
-    """JSON by msgspec; at most ``max_bytes`` of UTF-8 a value, 200 levels deep.
+    """JSON by msgspec, with at most ``max_bytes`` bytes of UTF-8 per value and at most 200 levels of nesting.
 
-    By its declared type a value comes back equal, type included. Under ``Any`` it comes back as plain JSON: a tuple or
-    set as a list, a datetime as its text, a dict's keys as ``str``. Strings, ints and floats of a subclass come back as
-    the builtin, unknown time zones as their offset in whole minutes.
+    Read with its declared type, a value comes back equal and of the same type. Read as ``Any``, it comes back as plain
+    JSON: a tuple or set as a list, a datetime as its text, a dict's keys as ``str``. Values of a subclass of ``str``,
+    ``int`` or ``float`` come back as the builtin, and unknown time zones as their offset in whole minutes.
     """
 
     def __init__(self, *, max_bytes: int = 1024 * 1024) -> None:
@@ -67,7 +67,7 @@ class JsonCodec:
             raise SerializationError(
                 what,
                 "$",
-                f"takes {size} bytes, the limit is {self._max_bytes}; store it elsewhere and pass a reference",
+                f"takes {size} bytes, but the limit is {self._max_bytes}; store it elsewhere and pass a reference",
             )
         if (b"null" in data and self._may_hide_nan(value)) or b"\\u0000" in data:
             culprit = find_culprit(value, what, None)
@@ -81,10 +81,10 @@ class JsonCodec:
         try:
             try:
                 decoder = self._decoders[type]
-            except (KeyError, TypeError):  # TypeError: an annotation without a hash
+            except (KeyError, TypeError):  # TypeError: an unhashable annotation
                 decoder = self._decoder(type)
             value = decoder.decode(text)
-        except Exception as error:  # __post_init__ and validators are the user's
+        except Exception as error:  # __post_init__ and validators are user code
             raise DeserializationError(what, _described(error)) from None
         if len(text) > 2 * MAX_DEPTH and _is_too_deep(text.encode()):
             raise DeserializationError(what, _TOO_DEEP)
@@ -94,7 +94,7 @@ class JsonCodec:
         try:
             if type in self._checked:
                 return
-        except TypeError:  # an annotation without a hash
+        except TypeError:  # an unhashable annotation
             pass
         if type is not Never and type is not NoReturn:
             try:
@@ -123,11 +123,11 @@ class JsonCodec:
         return decoder
 
     def _may_hide_nan(self, value: object) -> bool:
-        # msgspec writes NaN and Infinity as null into JSON, but as they are into MessagePack: twenty times as fast as
-        # a walk in Python, for every value with a None in it.
+        # msgspec writes NaN and Infinity to JSON as null, but to MessagePack as they are. Looking there is twenty times
+        # as fast as a walk in Python, and it is done for every value with a None in it.
         try:
             return _NOT_FINITE(self._to_msgpack(value)) is not None
-        except Exception:  # it has no ints beyond 64 bits
+        except Exception:  # MessagePack has no ints beyond 64 bits
             return True
 
 
@@ -139,7 +139,7 @@ _LEVELS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def _is_too_deep(data: bytes) -> bool:
-    """For valid JSON. In C from end to end: a large flat value must not pay for the check."""
+    """Expects valid JSON. All of the work is done in C, because a large flat value must not pay for the check."""
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return False
     if b"\\" in data:

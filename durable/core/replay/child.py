@@ -18,7 +18,7 @@ _MAX_BYTES = 200 - len(_RESULT)
 
 
 class ChildHandle(Generic[OutputT]):
-    """What ``ctx.start_child`` returns: the child has been begun."""
+    """A child that has been begun, as ``ctx.start_child`` returns it."""
 
     __slots__ = ("_end", "_machine", "_wait", "run_key")
 
@@ -33,18 +33,18 @@ class ChildHandle(Generic[OutputT]):
         return f"<ChildHandle of run {self.run_key}>"
 
     async def result(self) -> OutputT:
-        """Waits until the child has ended and returns its output, as its workflow's return annotation declares it; the
+        """Waits until the child has ended and returns its output, as its workflow's return annotation declares it. The
         parent is parked meanwhile.
 
-        May be awaited any number of times, also after an await of it was cancelled, which leaves the child alone.
-        Raises ``RunFailed`` or ``RunCancelled``, each with the child's key; the same on every replay.
+        May be awaited any number of times, even after an earlier await of it was cancelled; that does not affect the
+        child. Raises ``RunFailed`` or ``RunCancelled``, each with the child's key and the same on every replay.
         """
         if self._end is None:
             self._end = self._machine.call(self._wait)
         return cast(OutputT, await asyncio.shield(self._end))
 
     async def only_result(self) -> OutputT:
-        """As ``result``, once; and if this await is cancelled, so is the child."""
+        """Like ``result``, but only once, and if this await is cancelled, so is the child."""
         try:
             return cast(OutputT, await self._machine.call(self._wait))
         except asyncio.CancelledError:
@@ -55,11 +55,12 @@ class ChildHandle(Generic[OutputT]):
 async def start_child(
     machine: Machine, codec: Codec, key: str, wf: Workflow[Any, OutputT], input: object
 ) -> ChildHandle[OutputT]:
-    """Begins a child; ``codec`` is that of workflows without one of their own. Raises as ``Context.start_child``."""
+    """Begins a child. ``codec`` is used for workflows without a codec of their own. Raises the same errors as
+    ``Context.start_child``."""
     check_workflow(wf)
     key = check_key("key", key)
     if len(key.encode()) > _MAX_BYTES:
-        rule = f"at most {_MAX_BYTES} bytes for a child, because its end is waited for under '<key>{_RESULT}'"
+        rule = f"at most {_MAX_BYTES} bytes for a child, because the wait for its end has the key '<key>{_RESULT}'"
         raise InvalidArgument("key", key, rule)
     run_key: RunKey = await machine.call(StartChild(key, wf, wf.encoded_input(input, codec)))
     wait = WaitChild(key + _RESULT, run_key, wf.output_type, wf.codec or codec)

@@ -1,4 +1,4 @@
-"""What a machine asks of the world: frozen values, matched with ``match``.
+"""What a machine asks its surroundings to do: frozen values, matched with ``match``.
 
 A *call* is a command that will be answered and whose answer is memoized under its key. Its ``kind`` and ``name`` are
 what a memo is compared with on replay.
@@ -40,7 +40,7 @@ class _Call(msgspec.Struct, frozen=True):
         return None
 
     def decode(self, text: str, codec: Codec) -> Any:
-        """The answer, as the workflow sees it. Raises what the workflow is to see instead."""
+        """Returns the answer as the workflow sees it. Raises what the workflow sees instead."""
         return codec.decode(text, self.type, f"the answer to {self}")
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 class Execute(_Call, frozen=True):
-    """Run ``fn(*args)`` outside of any transaction of ours."""
+    """Run ``fn(*args)`` outside any transaction of the engine."""
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
@@ -80,7 +80,7 @@ Source = Literal["random_uuid7", "random_uint64", "random", "now"]
 
 
 class Draw(_Call, frozen=True):
-    """Give a value that is not determined by the code: randomness or the time."""
+    """Provide a value that is not determined by the code: randomness or the time."""
 
     source: Source
 
@@ -97,7 +97,7 @@ _DRAWN: dict[Source, Any] = {"random_uuid7": UUID, "random_uint64": int, "random
 
 
 class Sleep(_Call, frozen=True):
-    """Wake after ``seconds``, or at ``until`` where that is given, by the database's clock."""
+    """Wake after ``seconds``, or at ``until`` if that is given, by the database's clock."""
 
     seconds: float
     until: datetime | None = None
@@ -108,7 +108,7 @@ class Sleep(_Call, frozen=True):
 
 
 class WaitEvent(_Call, frozen=True):
-    """Take the oldest event of that name; give up after ``timeout`` seconds, or never where it is ``None``."""
+    """Take the oldest event with that name; give up after ``timeout`` seconds, or never if it is ``None``."""
 
     event_name: str
     payload_type: Any
@@ -146,17 +146,17 @@ class StartChild(_Call, frozen=True):
 
     @staticmethod
     def answer(run_key: RunKey) -> str:
-        """The answer, encoded: plainly, so that the engine can read it too."""
+        """Returns the answer, encoded as plain JSON so that the engine can read it too."""
         return msgspec.json.encode(str(run_key)).decode()
 
     @staticmethod
     def begun(text: str) -> RunKey:
-        """The child of that answer."""
+        """Returns the child that such an answer names."""
         return RunKey.parse(msgspec.json.decode(text, type=str))
 
 
 class WaitChild(_Call, frozen=True):
-    """Wait for the end of a child. ``codec`` encoded its output."""
+    """Wait for the end of a child. ``codec`` is the one that encoded its output."""
 
     run_key: RunKey
     output_type: Any
@@ -194,7 +194,7 @@ class Abandon(msgspec.Struct, frozen=True):
 
 
 class CancelChild(msgspec.Struct, frozen=True):
-    """The workflow's own code waits no longer for this child and wants it cancelled."""
+    """The workflow's own code no longer waits for this child and wants it cancelled."""
 
     run_key: RunKey
 
@@ -213,8 +213,8 @@ class Fail(msgspec.Struct, frozen=True):
 
 
 class EndCancelled(msgspec.Struct, frozen=True):
-    """The workflow has ended, however it did, after it was cancelled. ``error`` is what it raised instead of
-    ``CancelledError``, ``None`` where all went well."""
+    """The workflow has ended, in whatever way, after it was cancelled. ``error`` is what it raised instead of
+    ``CancelledError``, or ``None`` if all went well."""
 
     cancel: Cancel
     error: ErrorInfo | None

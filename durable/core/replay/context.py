@@ -54,25 +54,25 @@ class Context:
         self.version = version
         """The version of the workflow that the run was begun with."""
         self.attempt = attempt
-        """1 on the first attempt; one more after each failed one."""
+        """1 on the first attempt, and one more after each failed attempt."""
         self.scheduled_at = scheduled_at
         """The tick of the schedule that the run was begun for, aware, in UTC; ``None`` if no schedule began it."""
-        self._codec = codec or JsonCodec()  # of children whose workflow has none; not that of this workflow
+        self._codec = codec or JsonCodec()  # for children whose workflow has none; not the one of this workflow
         self._machine = machine
 
     @property
     def run_id(self) -> str:
-        """The run's id, a UUID's text."""
+        """The run's id: the text of a UUID."""
         return self.run_key.run_id
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """Logs with the run's key in ``extra``; silent while replaying."""
+        """A logger that adds the run's key as ``extra`` and is silent while replaying."""
         return _ReplayAwareLogger(self)
 
     @property
     def is_replaying(self) -> bool:
-        """Whether the code now runs through what it has already done before."""
+        """Whether the code is currently going through what it has already done before."""
         return self._machine.is_replaying
 
     @overload
@@ -84,10 +84,10 @@ class Context:
     async def execute(  # type: ignore[misc]  # mypy does not see that *args takes *Ts
         self, key: str, fn: Callable[..., object], /, *args: Any, retry: RetryPolicy | None = None
     ) -> object:
-        """Runs ``fn(*args)`` at least once and, once it has returned, never again; sync functions run in a thread.
+        """Runs ``fn(*args)`` at least once and, once it has returned, never again. Sync functions run in a thread.
 
-        Returns what a replay would return: the value after one trip through the codec, as the function's return
-        annotation declares it. Raises ``StepFailed`` when the retries are used up (the same on every replay), and
+        Returns what a replay would return: the value after a round trip through the codec, as the function's return
+        annotation declares it. Raises ``StepFailed`` when the retries are used up (the same error on every replay), and
         ``DuplicateKey``, ``InvalidArgument`` or ``SerializationError`` before anything is run.
         """
         signature = signature_of(fn)
@@ -104,7 +104,8 @@ class Context:
     ) -> T:
         """Runs ``fn(tx, *args)`` in one transaction that also stores the memo: exactly once on this database.
 
-        ``tx`` is an ``AsyncConnection`` in an open transaction; the engine commits it. Raises as ``execute`` does.
+        ``tx`` is an ``AsyncConnection`` in an open transaction; the engine commits it. Raises the same errors as
+        ``execute``.
         """
         signature = signature_of(fn)
         if not signature.is_async:
@@ -115,11 +116,12 @@ class Context:
         return cast(T, await self._machine.call(call))
 
     async def sleep(self, key: str, duration: timedelta | float) -> None:
-        """Sleeps that long (seconds) by the database's clock, through crashes and deploys. The worker is freed."""
+        """Sleeps for ``duration`` (a ``timedelta`` or seconds) by the database's clock, across crashes and deployments.
+        The run does not occupy the worker meanwhile."""
         await self._machine.call(Sleep(check_key("key", key), seconds("duration", duration)))
 
     async def sleep_until(self, key: str, moment: datetime) -> None:
-        """Sleeps until an aware datetime by the database's clock; not at all if it has passed."""
+        """Sleeps until an aware datetime by the database's clock, or not at all if it has passed."""
         await self._machine.call(Sleep(check_key("key", key), 0.0, aware("moment", moment)))
 
     @overload
@@ -133,9 +135,9 @@ class Context:
     async def wait_for_event(
         self, key: str, event_name: str, type: Any = Any, *, timeout: timedelta | float | None = None
     ) -> Any:
-        """Takes the oldest event of that name published to this run, also one published before the wait.
+        """Takes the oldest event with that name that was published to this run, even before the wait began.
 
-        Raises ``EventTimeout`` after ``timeout`` seconds by the database's clock (``None``: waits for ever), and
+        Raises ``EventTimeout`` after ``timeout`` seconds by the database's clock (``None``: waits indefinitely), and
         ``DeserializationError`` if the payload does not fit ``type``.
         """
         call = WaitEvent(
@@ -151,11 +153,11 @@ class Context:
     @overload
     async def run_child(self, key: str, wf: Workflow[InputT, OutputT], input: InputT) -> OutputT: ...
     async def run_child(self, key: str, wf: Workflow[Any, OutputT], input: object = None) -> OutputT:
-        """Begins a run of another workflow, or of the same, and waits for its output, parked: ``start_child`` and
-        ``result`` in one. Any worker that has the workflow executes it.
+        """Begins a run of another workflow, or of the same one, and waits for its output while parked: ``start_child``
+        and ``result`` in one. Any worker that has the workflow may execute the child.
 
-        If this await is cancelled, so is the child. When this run fails or is terminated, the child goes on. A retry of
-        this run begins a failed or cancelled child anew and keeps the result of a completed one.
+        If this await is cancelled, so is the child. If this run fails or is terminated, the child continues. A retry of
+        this run begins a failed or cancelled child from scratch and keeps the result of a completed one.
         """
         handle: ChildHandle[OutputT] = await start_child(self._machine, self._codec, key, wf, input)
         return await handle.only_result()
@@ -165,27 +167,29 @@ class Context:
     @overload
     async def start_child(self, key: str, wf: Workflow[InputT, OutputT], input: InputT) -> ChildHandle[OutputT]: ...
     async def start_child(self, key: str, wf: Workflow[Any, OutputT], input: object = None) -> ChildHandle[OutputT]:
-        """Begins a child once, in the transaction that records it, and does not wait for it; it goes on whatever
-        becomes of this run. ``key`` also takes ``"<key>:result"``, so it may have at most 193 bytes.
+        """Begins a child once, in the transaction that records it, and does not wait for it. The child continues
+        whatever happens to this run. The call also uses the key ``"<key>:result"``, so ``key`` may have at most 193
+        bytes.
 
         Raises ``InvalidArgument``, ``SerializationError`` or ``DuplicateKey`` before anything is stored.
         """
         return await start_child(self._machine, self._codec, key, wf, input)
 
     async def random_uuid7(self, key: str) -> UUID:
-        """A time-ordered UUID, the same for the same key: the idempotency key for outside effects."""
+        """Returns a time-ordered UUID, the same one for the same key. Use it as the idempotency key for external
+        effects."""
         return cast(UUID, await self._machine.call(Draw(check_key("key", key), "random_uuid7")))
 
     async def random_uint64(self, key: str) -> int:
-        """A random integer in [0, 2**64), the same for the same key, from the system's secure source."""
+        """Returns a random integer in [0, 2**64), the same for the same key, from the system's secure source."""
         return cast(int, await self._machine.call(Draw(check_key("key", key), "random_uint64")))
 
     async def random(self, key: str) -> float:
-        """A random float in [0, 1), the same for the same key."""
+        """Returns a random float in [0, 1), the same for the same key."""
         return cast(float, await self._machine.call(Draw(check_key("key", key), "random")))
 
     async def now(self, key: str) -> datetime:
-        """The time by the database's clock, aware, in UTC, the same for the same key."""
+        """Returns the time by the database's clock, aware and in UTC, the same for the same key."""
         return cast(datetime, await self._machine.call(Draw(check_key("key", key), "now")))
 
 

@@ -18,18 +18,18 @@ class WorkflowOptions(TypedDict, total=False):
     """The keywords of ``@workflow``."""
 
     name: str
-    """How its runs find it; the name of the function if not given. Keep it when the function is renamed."""
+    """The name by which its runs find it; the name of the function by default. Keep it when the function is renamed."""
     version: int
-    """Recorded with each run that begins, and read as ``ctx.version``; 1 if not given."""
+    """Recorded with each run that begins, and read as ``ctx.version``; 1 by default."""
     concurrency: int
-    """How many runs one worker executes at once, not counting parked ones; 100 if not given."""
+    """How many runs one worker executes at once, not counting parked ones; 100 by default."""
     retry: RunRetryPolicy | None
-    """When a whole run is tried again after it failed; never if not given."""
+    """When a whole run is tried again after it has failed; never by default."""
     timeout: timedelta | float | None
-    """How long a run may take, in seconds or as ``timedelta``, counted from when it was to start and with retries and
-    sleeps included. It is then cancelled and ends ``failed`` with ``RunTimeout``. Unlimited if not given."""
+    """How long a run may take, in seconds or as a ``timedelta``, counted from when it was due to start and including
+    retries and sleeps. After that it is cancelled and ends ``failed`` with ``RunTimeout``. Unlimited by default."""
     codec: Codec | None
-    """Encodes everything that is stored of its runs, instead of the codec of the client and the worker."""
+    """Encodes everything that is stored of its runs, in place of the codec of the client and the worker."""
 
 
 @overload
@@ -41,7 +41,8 @@ def workflow(**options: Unpack[WorkflowOptions]) -> WorkflowDecorator: ...
 def workflow(
     function: Callable[..., Coroutine[Any, Any, Any]] | None = None, /, **options: Unpack[WorkflowOptions]
 ) -> Any:
-    """Makes a workflow of an ``async def f(ctx)`` or ``async def f(ctx, input)``, bare or with ``WorkflowOptions``.
+    """Makes a workflow from an ``async def f(ctx)`` or ``async def f(ctx, input)``, used bare or with
+    ``WorkflowOptions``.
 
     Raises ``InvalidArgument`` for anything that is not such a function.
     """
@@ -50,7 +51,7 @@ def workflow(
 
 
 class WorkflowDecorator(msgspec.Struct, frozen=True):
-    """What ``workflow(name=…)`` returns; it waits for the function."""
+    """What ``workflow(name=…)`` returns, to be called with the function."""
 
     options: WorkflowOptions
 

@@ -1,4 +1,4 @@
-"""Calls in workflow code that a replay would answer differently, as far as its source shows them."""
+"""Finds calls in workflow code whose result would be different in a replay, as far as its source shows them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 _CLOCK = "use ctx.now"
 _CHANCE = "use ctx.random_uuid7, ctx.random_uint64 or ctx.random"
 _ADVICE = {
-    "time.sleep": "it holds up every run of this worker; use ctx.sleep",
+    "time.sleep": "it blocks every run of this worker; use ctx.sleep",
     **dict.fromkeys(
         (
             "time.time",
@@ -36,12 +36,13 @@ _Nested = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 
 
 def undetermined_calls(function: Callable[..., object]) -> list[tuple[str, str]]:
-    """What the function itself calls that gives another answer each time, as (call, advice), in the order of the
-    source. Functions defined in it are left out, since they may well be steps; so is what cannot be read."""
+    """Returns the calls in the function itself whose result is different each time, as (call, advice), in the order of
+    the source. Functions defined in it are left out because they may well be steps, and so is anything whose source
+    cannot be read."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError, RecursionError, SystemError):
-        return []  # the last: CPython 3.11 may lose count of its recursion while it parses
+        return []  # SystemError: CPython 3.11 may lose count of its recursion while it parses
     body = next((node.body for node in tree.body if isinstance(node, ast.AsyncFunctionDef)), list[ast.stmt]())
     known = _names(function)
     found: list[tuple[str, str]] = []
@@ -73,7 +74,7 @@ def _calls(body: list[ast.stmt]) -> Iterator[ast.Call]:
 
 
 def _resolve(node: ast.expr, known: Mapping[str, object]) -> object:
-    """The object that a dotted name stands for, where that can be told without running anything."""
+    """Returns the object that a dotted name stands for, if that can be determined without running anything."""
     if isinstance(node, ast.Name):
         return known.get(node.id)
     if isinstance(node, ast.Attribute):

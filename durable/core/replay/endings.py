@@ -1,4 +1,4 @@
-"""How a run leaves the worker that has claimed it: the decision as a value."""
+"""How a run leaves the worker that has claimed it; the decision is a value."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _SET_ASIDE_BACKOFF = exponential(1, 300)
 
 
 class Park(msgspec.Struct, frozen=True):
-    """Until the first open wait ends."""
+    """The run parks until its first open wait ends."""
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
-    """Into that status. ``wake_in`` is in seconds, for ``sleeping`` only; ``error`` and ``output`` are encoded."""
+    """The run takes on that status. ``wake_in`` is in seconds and for ``sleeping`` only; ``error`` and ``output`` are
+    encoded."""
 
     status: Literal["queued", "sleeping", "completed", "failed", "cancelled"]
     output: str | None = None
@@ -44,16 +45,16 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
 Ending: TypeAlias = Park | Settle
 
 RELEASE = Settle(status="queued")
-"""Handed back by a worker that stops."""
+"""The ending of a run that is handed back by a stopping worker."""
 
 
 def ending_when_quiet(
     *, is_active: bool, are_steps_waiting: bool, are_waits_open: bool, is_draining: bool
 ) -> Ending | None:
-    """How a run leaves that its machine has not ended; ``None``: it stays.
+    """Returns how a run leaves the worker if its machine has not ended it, or ``None`` if it stays.
 
-    It stays while code of a step may be executing. With steps that are to start, or with nothing to wait for, it goes
-    on here, unless the worker is draining. With waits alone it parks.
+    It stays while the code of a step may be executing. If it has steps that have yet to start, or nothing to wait for,
+    it continues here unless the worker is draining. If it has only waits, it parks.
     """
     if is_active:
         return None
@@ -65,7 +66,8 @@ def ending_when_quiet(
 def ending_of(
     decision: Complete | Fail | EndCancelled | SetAside, policy: RunRetryPolicy, *, attempts: int, set_asides: int
 ) -> Settle:
-    """What becomes of a run whose machine has decided. ``attempts`` are its failed attempts before this one."""
+    """Returns the ending of a run whose machine has decided. ``attempts`` is the number of its failed attempts before
+    this one."""
     match decision:
         case Complete(output):
             return Settle(status="completed", output=output)
@@ -91,10 +93,10 @@ def ending_of(
 
 
 def cancelled(cancel: Cancel, error: ErrorInfo | None = None) -> Settle:
-    """The end of a run that was cancelled; ``error`` is what its clean-up raised."""
+    """Returns the ending of a run that was cancelled. ``error`` is what its cleanup raised."""
     is_late = cancel.cause == "deadline"
     message = "it did not end before its deadline" if is_late else cancel.reason or "no reason was given"
     if error is not None:
-        message += f"; its clean-up raised {error.type}: {error.message}"
+        message += f"; its cleanup raised {error.type}: {error.message}"
     info = ErrorInfo("RunTimeout" if is_late else "RunCancelled", message, error.traceback if error else None)
     return Settle(status="failed" if is_late else "cancelled", error=info.text, failed_attempts=int(is_late))

@@ -31,7 +31,7 @@ class Value(msgspec.Struct, frozen=True, gc=False):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """The step failed for good. ``cause`` is the exception itself where it happened in this very process."""
+    """The step failed for good. ``cause`` is the exception itself if it happened in this process."""
 
     error: ErrorInfo
     cause: BaseException | None = None
@@ -50,9 +50,9 @@ ELAPSED = Value("null")
 class Memo(msgspec.Struct, frozen=True, gc=False):
     """The recorded answer to a call.
 
-    ``seq`` is the 1-based order in which the run saw the answers; ``None`` for a transaction whose memo was committed
-    but whose order was not: nothing later can have started, so it comes last. ``carried`` memos were kept by a retry of
-    the run: they answer whenever they are called and need not be called at all.
+    ``seq`` is the 1-based position in the order in which the run saw the answers. It is ``None`` for a transaction
+    whose memo was committed but whose position was not: nothing later can have started, so it comes last. ``carried``
+    memos were kept by a retry of the run: they answer whenever they are called and need not be called at all.
     """
 
     key: str
@@ -67,8 +67,8 @@ class Memo(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """Why a run was cancelled: somebody asked for it, perhaps with a reason, or its deadline passed. It is recorded
-    like an answer, in its place in the order, under a key that no call can have."""
+    """Why a run was cancelled: it was requested, perhaps with a reason, or its deadline passed. It is recorded like an
+    answer, at its place in the order, under a key that no call can have."""
 
     cause: Literal["request", "deadline"]
     reason: str | None = None
@@ -82,14 +82,15 @@ class Cancel(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, memo: Memo) -> Cancel:
-        """Read back."""
+        """Reads back a cancel that was recorded."""
         if memo.name == "deadline":
             return cls("deadline")
         return cls.requested(memo.outcome.text if isinstance(memo.outcome, Value) else "null")
 
     @classmethod
     def requested(cls, reason: str) -> Cancel:
-        """``reason`` is encoded. Whoever wrote something else, a cancel is a cancel."""
+        """Returns a requested cancel. ``reason`` is encoded; if it was written in any other form, it is dropped, but
+        the cancel still counts."""
         try:
             text = msgspec.json.decode(reason, type=str | None)
             return cls("request", text if text is None else storable(text))
@@ -98,26 +99,26 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 class ChildEnd(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a child ended, as its parent is told. ``output`` is encoded by the child's codec."""
+    """How a child ended, as it is reported to its parent. ``output`` is encoded by the child's codec."""
 
-    # First: the retry of a run tells by the beginning of the text whether the child is to be begun anew.
+    # Comes first: the retry of a run sees by the start of the text whether the child must be begun again.
     status: Literal["completed", "failed", "cancelled"]
     output: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: ErrorInfo | None = None
 
     @property
     def output_text(self) -> str:
-        """The encoded output of a completed child, in the very text it was given; empty where there is none."""
+        """The encoded output of a completed child, exactly as it was given; empty if there is none."""
         return "" if self.output is msgspec.UNSET else bytes(self.output).decode()
 
     @property
     def text(self) -> str:
-        """This, encoded."""
+        """The end, encoded."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def parse(cls, text: str, what: str) -> ChildEnd:
-        """Read back. Raises ``DeserializationError`` for what nobody here has written."""
+        """Reads back an encoded end. Raises ``DeserializationError`` for text that the engine cannot have written."""
         try:
             return msgspec.json.decode(text, type=cls)
         except (msgspec.MsgspecError, RecursionError) as error:
@@ -142,7 +143,7 @@ class History(msgspec.Struct, frozen=True, gc=False):
     open_waits: tuple[OpenWait, ...] = ()
 
     def in_order(self) -> list[Memo]:
-        """The memos that replay must meet, in the order in which it must meet them."""
+        """Returns the memos that a replay must meet, in the order in which it must meet them."""
         return sorted(
             (memo for memo in self.memos if not memo.carried),
             key=lambda memo: (memo.seq is None, memo.seq or 0, memo.key),
@@ -150,11 +151,11 @@ class History(msgspec.Struct, frozen=True, gc=False):
 
 
 NO_HISTORY = History()
-"""Of a run that begins, or of one whose memos are answered."""
+"""The history of a run that is just beginning, or of one whose memos have all been replayed."""
 
 
 def describe(kind: Kind, key: str, name: str) -> str:
-    """How a call is named in messages: ``execute 'charge' of charge_card``."""
+    """Returns how a call is named in messages, such as ``execute 'charge' of charge_card``."""
     match kind:
         case "execute" | "transaction":
             return f"{kind} {key!r} of {name}"

@@ -1,4 +1,4 @@
-"""The private event loop of one run: a queue of callbacks, and nothing that touches the world.
+"""The private event loop of one run: a queue of callbacks, and nothing that touches the outside world.
 
 ``gather``, ``TaskGroup``, ``wait``, ``Queue``, ``Lock`` and ``Event`` need only ``call_soon`` and work as they are.
 """
@@ -18,7 +18,7 @@ from durable.core.errors import WorkflowCodeError
 _logger = logging.getLogger("durable.workflow")
 
 _MAX_AWAITS = 100
-"""How often code that is unwound may await once more in a ``finally``."""
+"""How many more times code may await in a ``finally`` while it is being unwound."""
 
 
 class _Handle:
@@ -40,11 +40,12 @@ class _Handle:
 
 
 class _Task(asyncio.Task[Any]):
-    """Counted by its loop. Sets of tasks, such as ``asyncio.wait`` returns and ``TaskGroup`` cancels, are iterated by
-    hash: by the default one, the address, no replay would meet the order of the run before."""
+    """A task that its loop numbers. Sets of tasks, such as those that ``asyncio.wait`` returns and ``TaskGroup``
+    cancels, are iterated by hash. By the default hash, the address, no replay would see the same order as the run
+    before."""
 
     def __init__(self, coro: Coroutine[Any, Any, Any], number: int, loop: ReplayLoop, **options: Any) -> None:
-        self._number = number  # before super, which enters the task into sets
+        self._number = number  # before super().__init__, which puts the task into sets
         super().__init__(coro, loop=loop, **options)
 
     def __hash__(self) -> int:
@@ -52,17 +53,17 @@ class _Task(asyncio.Task[Any]):
 
 
 class ReplayLoop(asyncio.AbstractEventLoop):
-    """Runs what is ready until nothing is: exactly then the run is blocked on its calls."""
+    """Runs what is ready until nothing is, which is exactly when the run is blocked on its calls."""
 
     def __init__(self) -> None:
         self._ready: deque[_Handle] = deque()
         self._tasks: list[asyncio.Task[Any]] = []
 
     def run_until_quiet(self) -> None:
-        """Runs every ready callback, and those they make ready.
+        """Runs every ready callback, and every callback that they make ready.
 
-        Must be called from a callback of the real loop, not from inside one of its tasks: Python 3.14 refuses a task
-        that steps inside another.
+        Must be called from a callback of the real loop, not from inside one of its tasks: Python 3.14 does not allow a
+        task to step inside another.
         """
         surrounding = events._get_running_loop()
         events._set_running_loop(self)
@@ -73,7 +74,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
                 if not handle.is_cancelled:
                     handle.context.run(handle.callback, *handle.arguments)
         except SystemExit:
-            self.run_until_quiet()  # the task that called sys.exit() has kept it as its exception
+            self.run_until_quiet()  # the task that called sys.exit() has stored it as its exception
         finally:
             events._set_running_loop(surrounding)
 
@@ -90,7 +91,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         self._tasks.clear()
         self._ready.clear()
 
-    # what asyncio's futures, tasks and synchronisation primitives need
+    # what asyncio's futures, tasks and synchronization primitives need
 
     def call_soon(  # type: ignore[override]  # a lighter handle
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -105,7 +106,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def create_task(  # type: ignore[override]  # newer Pythons add keywords
         self, coro: Coroutine[Any, Any, Any], **options: Any
     ) -> asyncio.Task[Any]:
-        # The first is the workflow itself, which gets into no set of its own.
+        # The first task is the workflow itself, which never gets into one of its own sets.
         task = (
             _Task(coro, len(self._tasks), self, **options) if self._tasks else asyncio.Task(coro, loop=self, **options)
         )
@@ -114,7 +115,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        _logger.error("in workflow code: %s", context.get("message"), exc_info=context.get("exception"))
+        _logger.error("error in workflow code: %s", context.get("message"), exc_info=context.get("exception"))
 
     def get_debug(self) -> bool:
         return False
@@ -130,8 +131,8 @@ class ReplayLoop(asyncio.AbstractEventLoop):
 
 
 class _Unwound(BaseException):
-    """Ends what a closed machine leaves unfinished. Not by ``close``: that lets go of an inner coroutine that awaits
-    once more in a ``finally``, and the garbage collector complains of it."""
+    """Ends the coroutines that a closed machine leaves unfinished. ``close`` is not used: it lets go of an inner
+    coroutine that awaits once more in a ``finally``, and the garbage collector then complains about it."""
 
 
 def _unwind(coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any]) -> None:
@@ -140,10 +141,10 @@ def _unwind(coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any]) -> 
             coroutine.throw(_Unwound())
         except _Unwound:
             return
-        except BaseException as error:  # user code in `finally`; the run goes on elsewhere
+        except BaseException as error:  # user code in `finally`; the run continues elsewhere
             _logger.debug("unwinding a parked workflow raised %r", error)
             return
-    _logger.warning("workflow code that catches BaseException goes on: %r", coroutine)
+    _logger.warning("workflow code that catches BaseException did not stop when it was unwound: %r", coroutine)
     coroutine.close()
 
 
@@ -151,15 +152,15 @@ _ADVICE = {
     "call_later": "use ctx.sleep, or the timeout of ctx.execute and ctx.wait_for_event",
     "call_at": "use ctx.sleep, or the timeout of ctx.execute and ctx.wait_for_event",
     "time": "use ctx.now, ctx.sleep, or the timeout of ctx.execute and ctx.wait_for_event",
-    "run_in_executor": "give the function to ctx.execute, which runs sync functions in a thread",
-    "call_soon_threadsafe": "threads cannot reach into a workflow; publish an event to it",
+    "run_in_executor": "pass the function to ctx.execute, which runs sync functions in a thread",
+    "call_soon_threadsafe": "threads cannot reach into a workflow; publish an event to it instead",
 }
 
 
 def _refuse(name: str) -> NoReturn:
     raise WorkflowCodeError(
-        f"workflow code reached for the event loop's {name}(): I/O, timers and threads are not replayed; "
-        + _ADVICE.get(name, "put this in ctx.execute")
+        f"workflow code called the event loop's {name}(): I/O, timers and threads are not replayed; "
+        + _ADVICE.get(name, "move this into a step with ctx.execute")
     )
 
 

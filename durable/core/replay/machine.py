@@ -1,8 +1,8 @@
 """One run in memory: memos in, commands out. No I/O, no clock, no randomness.
 
-The machine runs the workflow until nothing is ready. What the code called and no memo answers comes out as commands;
-their outcomes go in one at a time, each followed by another run to quiescence. Replay feeds the memos back in the order
-in which the run first saw them, so that every race in the code has the same winner again.
+The machine runs the workflow until nothing is ready. Calls that no memo answers come out as commands. Their outcomes go
+in one at a time, each followed by running until nothing is ready again. A replay feeds the memos back in the order in
+which the run first saw them, so that every race in the code has the same winner again.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _Answer(asyncio.Future[Any]):
 
 
 class Machine:
-    """``start``, then ``resolve`` once for each answered call; both return the commands that follow.
+    """Call ``start``, then ``resolve`` once for each answered call; both return the commands that follow.
 
     ``output`` names the workflow's result in messages.
     """
@@ -81,7 +81,7 @@ class Machine:
     )
 
     def __init__(self, history: History, codec: Codec, *, output: str) -> None:
-        self.loop = ReplayLoop()  # type: ignore[abstract]  # what it lacks is refused by name
+        self.loop = ReplayLoop()  # type: ignore[abstract]  # the methods it lacks raise an error
         self._codec = codec
         self._output = output
         self._commands: list[Command] = []
@@ -98,22 +98,22 @@ class Machine:
 
     @property
     def is_replaying(self) -> bool:
-        """Whether answers still come from the history."""
+        """True while answers still come from the history."""
         return bool(self._replay)
 
     @property
     def is_mismatched(self) -> bool:
-        """Whether the code and the history disagree."""
+        """True if the code and the history disagree."""
         return self._mismatch is not None
 
     @property
     def is_done(self) -> bool:
-        """Whether the workflow has ended, or may not go on."""
+        """True if the workflow has ended or may not continue."""
         return self._is_closed or self._mismatch is not None or self._main.done()
 
     def start(self, main: Coroutine[Any, Any, Any]) -> list[Command]:
-        """Runs the workflow, whose coroutine is ``main``, up to its first unanswered calls, and answers from the
-        history what it can."""
+        """Runs the workflow, whose coroutine is ``main``, up to its first unanswered calls. Whatever the history can
+        answer is answered from it."""
         history = self._history
         self._known.update((memo.key, memo) for memo in history.memos)
         self._known.update((wait.key, wait) for wait in history.open_waits)
@@ -144,14 +144,15 @@ class Machine:
         return self._take_commands()
 
     def unordered(self) -> list[tuple[str, int]]:
-        """Keys of transactions that were committed without their order, with the order replay has now given them."""
+        """Returns the keys of transactions that were committed without their position in the order, each with the
+        position that the replay has now given it."""
         first = self._seq + 1
         self._seq += len(self._loose)
         return [(key, first + index) for index, key in enumerate(self._loose)]
 
     def resolve(self, key: str, outcome: Outcome) -> tuple[int | None, list[Command]]:
-        """Answers a call. Returns the answer's place in the run's order, ``None`` where nobody waits for it any more,
-        and the commands that follow."""
+        """Answers a call. Returns the answer's position in the run's order (``None`` if nothing waits for it any
+        longer), and the commands that follow."""
         answer = self._pending.pop(key, None)
         if answer is None or self.is_done:
             return None, []
@@ -164,8 +165,8 @@ class Machine:
         return seq, self._take_commands()
 
     def cancel(self, cancel: Cancel) -> tuple[int | None, list[Command]]:
-        """Raises ``CancelledError`` in the workflow, at what it awaits now. Returns as ``resolve``; ``None`` where the
-        workflow has ended or was cancelled before."""
+        """Raises ``CancelledError`` in the workflow, at its current await. Returns the same as ``resolve``; the
+        position is ``None`` if the workflow has ended or was cancelled before."""
         if self.is_done or self._cancelled is not None:
             return None, []
         self._seq += 1
@@ -180,7 +181,7 @@ class Machine:
         self._answer_carried()
 
     def close(self) -> None:
-        """Ends the machine; whatever its coroutines still try to call raises."""
+        """Ends the machine. Any call that its coroutines still make raises an error."""
         self._is_closed = True
         self.loop.discard()
         self._pending.clear()
@@ -188,11 +189,11 @@ class Machine:
     # called by the Context and by the answers, from workflow code
 
     def call(self, call: Call) -> asyncio.Future[Any]:
-        """Registers a call under its key; the future is its answer."""
+        """Registers a call under its key and returns the future of its answer."""
         if asyncio._get_running_loop() is not self.loop:
             raise WorkflowCodeError(
-                f"{call} was called outside the workflow's own code: inside a step there is no Context; "
-                "return from the step and call it from the workflow"
+                f"{call} was called outside the workflow's own code: a step has no Context; "
+                "return from the step and make the call in the workflow"
             )
         if self._is_closed:
             raise WorkflowCodeError(f"{call} was called after the run had left this worker")
@@ -209,7 +210,7 @@ class Machine:
         return answer
 
     def abandoned(self, call: Call) -> None:
-        """The workflow cancelled what awaited the call."""
+        """Drops a call because the workflow has cancelled what awaited it."""
         self._pending.pop(call.key, None)
         kept = [command for command in self._commands if command is not call]
         was_begun = len(kept) == len(self._commands) or isinstance(self._known.get(call.key), OpenWait)
@@ -218,11 +219,12 @@ class Machine:
         self._commands = kept
 
     def cancel_child(self, run_key: RunKey) -> None:
-        """The workflow cancelled what awaited the child. A replay asks again, which changes nothing."""
+        """Asks for a child to be cancelled because the workflow has cancelled what awaited it. A replay asks again,
+        which changes nothing."""
         self._commands.append(CancelChild(run_key))
 
     def _answer_carried(self) -> None:
-        """Answers calls whose memo has no place in the order any more, in the order of the calls."""
+        """Answers calls whose memo no longer has a place in the order, in the order of the calls."""
         while True:
             carried = [
                 (answer, memo.outcome)
@@ -232,7 +234,7 @@ class Machine:
             if not carried or self._mismatch is not None:
                 return
             for answer, outcome in carried:
-                if self._pending.pop(answer.call.key, None) is not None:  # else one before it had the code give it up
+                if self._pending.pop(answer.call.key, None) is not None:  # else an earlier answer made the code drop it
                     self._settle(answer, outcome)
                     self.loop.run_until_quiet()
 
@@ -254,7 +256,8 @@ class Machine:
                 unreachable(outcome)
 
     def _check_history_was_met(self) -> None:
-        """Raises the alarm if the code, run to its end or its blocks, has not called all that is recorded."""
+        """Records a mismatch if the code has run to its end, or until it was blocked, without calling everything that
+        is recorded."""
         if self._mismatch is not None:
             return
         missed: Memo | OpenWait | None = self._replay[0] if self._replay else None
@@ -262,7 +265,7 @@ class Machine:
             missed = next((wait for wait in self._history.open_waits if wait.key not in self._used), None)
         if missed is not None:
             called = next((command for command in self._commands if isinstance(command, Call)), None)
-            ending = "the end of the workflow" if self._main.done() else "nothing more"
+            ending = "nothing more before the workflow ends" if self._main.done() else "nothing more"
             self._mismatch = NondeterminismError(str(missed), str(called) if called else ending)
 
     def _take_commands(self) -> list[Command]:
@@ -277,7 +280,7 @@ class Machine:
             commands.append(
                 failure_of(
                     WorkflowCodeError(
-                        "the workflow awaits something that no step, sleep or event of its own will ever bring about"
+                        "the workflow is blocked on something other than a durable call and can never resume"
                     )
                 )
             )
@@ -302,5 +305,5 @@ class Machine:
 
 
 def failure_of(exception: BaseException) -> Fail:
-    """The decision to fail with that exception."""
+    """Returns the decision to fail with that exception."""
     return Fail(error_info(exception), exception)

@@ -1,4 +1,4 @@
-"""What is read off the signature of a function: whether it is async, what it takes and what it returns."""
+"""What is read from the signature of a function: whether it is async, what it takes and what it returns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from durable.core.errors import InvalidArgument
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What the engine needs to know of a function. ``Any``: the type is not declared."""
+    """What the engine needs to know about a function. ``Any`` means that the type is not declared."""
 
     name: str
     is_async: bool
@@ -26,7 +26,7 @@ _signatures: WeakKeyDictionary[Callable[..., object], Signature] = WeakKeyDictio
 
 
 def signature_of(function: Callable[..., object]) -> Signature:
-    """The signature of a function, method, partial or callable object. Raises ``InvalidArgument`` where it has
+    """Returns the signature of a function, method, partial or callable object. Raises ``InvalidArgument`` if it has
     annotations that cannot be resolved."""
     plain = function
     while isinstance(plain, functools.partial):

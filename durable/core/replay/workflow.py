@@ -1,4 +1,4 @@
-"""Workflow: the definition that runs are begun and executed from."""
+"""The definition of a workflow, from which runs are begun and executed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ OutputT = TypeVar("OutputT")
 
 
 class Workflow(Generic[InputT, OutputT]):
-    """A registered ``async def``. Still callable as the function it wraps.
+    """A registered ``async def``, still callable as the function that it wraps.
 
-    ``name`` is how runs find it, for ever: keep it when the function is renamed. ``concurrency`` bounds how many runs
-    one worker executes at once; parked runs do not count. ``timeout`` is in seconds, ``None``: a run may take for ever.
-    ``codec`` is used in place of the client's and the worker's.
+    Runs find the workflow by its ``name`` forever, so keep it when the function is renamed. ``concurrency`` bounds how
+    many runs one worker executes at once; parked runs do not count. ``timeout`` is in seconds; ``None`` means that a
+    run may take forever. ``codec`` is used in place of the client's and the worker's.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Workflow(Generic[InputT, OutputT]):
         codec: Codec | None = None,
     ) -> None:
         if not callable(function):
-            raise InvalidArgument("function", function, "an `async def` that takes a Context first")
+            raise InvalidArgument("function", function, "an `async def` whose first parameter is a Context")
         signature = signature_of(function)
         if not signature.is_async:
-            raise InvalidArgument("function", signature.name, "an `async def` that takes a Context first")
+            raise InvalidArgument("function", signature.name, "an `async def` whose first parameter is a Context")
         if len(signature.parameters) not in (1, 2):
             raise InvalidArgument(
                 "function", signature.name, "an `async def` that takes (ctx) or (ctx, input) and nothing else"
@@ -65,20 +65,21 @@ class Workflow(Generic[InputT, OutputT]):
         self.output_type: Any = signature.returns
         functools.update_wrapper(self, function)
         for call, advice in undetermined_calls(function):
-            message = f"workflow {self.name!r} calls {call}(), which a replay would answer differently: {advice}"
+            message = f"workflow {self.name!r} calls {call}(), which is not safe to replay: {advice}"
             code = function.__code__
             where = code.co_filename, code.co_firstlineno, function.__module__
             warnings.warn_explicit(f"{message}, or call it in a step", WorkflowCodeWarning, *where)
 
-    # ``ctx`` is a Context. The definition knows nothing of it: a Context begins children, and so knows definitions.
+    # ``ctx`` is a Context. This module cannot import it: a Context begins children, so its module imports this one.
     def __call__(self, ctx: Any, *arguments: InputT) -> Coroutine[Any, Any, OutputT]:
         return self.function(ctx, *arguments)
 
     def encoded_input(self, value: object, codec: Codec, argument: str = "input") -> str:
-        """What is stored of an input: encoded by the workflow's codec, or by ``codec`` if the workflow has none.
+        """Returns what is stored of an input: encoded by the workflow's codec, or by ``codec`` if the workflow has
+        none.
 
-        Raises ``SerializationError``, and ``InvalidArgument``, naming ``argument``, for what the workflow could not
-        read back.
+        Raises ``SerializationError``, or ``InvalidArgument``, naming ``argument``, for an input that the workflow could
+        not read back.
         """
         what = f"the input of workflow {self.name!r}"
         if not self.takes_input:
@@ -99,8 +100,8 @@ class Workflow(Generic[InputT, OutputT]):
 
 
 def check_workflow(wf: object) -> None:
-    """Raises ``InvalidArgument`` for what is no workflow."""
-    instance("wf", wf, Workflow, "a workflow, that is an `async def` decorated with @workflow")
+    """Raises ``InvalidArgument`` unless ``wf`` is a workflow."""
+    instance("wf", wf, Workflow, "a workflow, that is, an `async def` decorated with @workflow")
 
 
 def _type_name(type: Any) -> str:

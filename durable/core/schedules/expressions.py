@@ -1,4 +1,5 @@
-"""Schedules as text: five cron fields, or an interval; and the names of time zones. ``ticks`` says when they fire."""
+"""Schedules as text: five cron fields or an interval. Also the names of time zones. ``timetable`` says when they
+fire."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ _LEAP_YEAR = 2024
 _MAX_CHARACTERS = 1000
 _MICROSECOND = timedelta(microseconds=1)
 _EVERY = "@every "
-_RULE = "five cron fields, such as '30 9 * * MON-FRI', or '@every ' and a duration, such as '@every 1h30m'"
+_RULE = "five cron fields, such as '30 9 * * MON-FRI', or '@every ' followed by a duration, such as '@every 1h30m'"
 
 _UNITS = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000, "us": 1, "µs": 1, "μs": 1}
 _PART = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|us|µs|μs|h|m|s)"
@@ -35,8 +36,9 @@ _NO_ZONES = ("localtime", "posixrules", "Factory", "posix", "right")
 
 
 class Every(msgspec.Struct, frozen=True):
-    """Fires every ``interval`` after its anchor, without drift: a ``timedelta`` or seconds, kept as a ``timedelta`` of
-    whole microseconds. Raises ``InvalidArgument`` unless it is between 1 millisecond and 100 years."""
+    """Fires every ``interval`` after its anchor, without drift. The interval is a ``timedelta`` or seconds, and is kept
+    as a ``timedelta`` of whole microseconds. Raises ``InvalidArgument`` unless it is between 1 millisecond and 100
+    years."""
 
     interval: timedelta | float
 
@@ -49,7 +51,7 @@ class Every(msgspec.Struct, frozen=True):
 
     @property
     def period(self) -> timedelta:
-        """The interval, exactly."""
+        """The exact interval."""
         return cast("timedelta", self.interval)
 
     def __str__(self) -> str:
@@ -63,11 +65,12 @@ class Every(msgspec.Struct, frozen=True):
 class Cron(msgspec.Struct, frozen=True):
     """Fires whenever the wall clock matches ``minute hour day-of-month month day-of-week``.
 
-    Each field is ``*`` or a list of numbers, ranges and steps (``*/15``, ``9-17/2``, ``10/5``: from 10 on); months and
-    weekdays have names as well (``JAN``, ``MON``), 0 and 7 are both Sunday. If neither day field is literally ``*``, a
-    match of either fires. ``@every`` and a duration as Go writes it (``@every 1h30m``) equals ``Every``.
+    Each field is ``*`` or a list of numbers, ranges and steps (``*/15``, ``9-17/2``, ``10/5``: from 10 on). Months and
+    weekdays may also be given by name (``JAN``, ``MON``), and both 0 and 7 are Sunday. If neither day field is
+    literally ``*``, a match of either one fires. ``@every`` followed by a duration as Go writes it (``@every 1h30m``)
+    equals ``Every``.
 
-    White space is normalised. Raises ``InvalidArgument`` for any other text, and for days that never come.
+    Whitespace is normalized. Raises ``InvalidArgument`` for any other text, and for days that never occur.
     """
 
     expression: str
@@ -96,19 +99,19 @@ Schedule: TypeAlias = Cron | Every
 
 
 def parse_schedule(text: str) -> Schedule:
-    """The schedule that ``str(schedule)`` wrote, or that a user gave as text; ``@every`` gives ``Every``. Raises
+    """Parses a schedule that ``str(schedule)`` wrote or that a user gave as text; ``@every`` gives ``Every``. Raises
     ``InvalidArgument``."""
     cron = Cron(text)
     return _every(cron.expression) if cron.expression.startswith(_EVERY) else cron
 
 
 def check_timezone(name: str) -> ZoneInfo:
-    """The time zone of that IANA name. Raises ``InvalidArgument`` for a name this machine does not know, and for those
-    that mean another thing elsewhere (``localtime``) or count leap seconds (``right/…``)."""
+    """Returns the time zone with that IANA name. Raises ``InvalidArgument`` for a name that this machine does not know,
+    and for names that mean something else elsewhere (``localtime``) or count leap seconds (``right/…``)."""
     if isinstance(name, str) and _ZONE.fullmatch(name) and name.split("/", 1)[0] not in _NO_ZONES:
         try:
-            return ZoneInfo(str.__str__(name))  # of a subclass, whose own methods may raise
-        except (LookupError, OSError, ValueError):  # unknown; a folder, such as "America"; a file of another format
+            return ZoneInfo(str.__str__(name))  # a subclass's own methods may raise
+        except (LookupError, OSError, ValueError):  # unknown; a directory, such as "America"; a file of another format
             pass
     raise InvalidArgument("timezone", name, "the IANA name of a time zone, such as 'Europe/Berlin' or 'UTC'")
 
@@ -117,7 +120,7 @@ class Fields(msgspec.Struct, frozen=True):
     """What an expression matches; Sunday is 0."""
 
     times: tuple[time, ...]
-    """In order."""
+    """The matching times of day, in order."""
     days: frozenset[int]
     months: frozenset[int]
     weekdays: frozenset[int]
@@ -135,7 +138,7 @@ class Fields(msgspec.Struct, frozen=True):
 
 @lru_cache(256)
 def fields_of(expression: str) -> Fields:
-    """The fields of a cron expression, fields separated by single spaces. Raises ``InvalidArgument``."""
+    """Parses a cron expression whose fields are separated by single spaces. Raises ``InvalidArgument``."""
     texts = expression.split(" ")
     if len(texts) != len(_FIELDS):
         raise InvalidArgument("schedule", expression, _RULE)
@@ -146,7 +149,7 @@ def fields_of(expression: str) -> Fields:
         for field, values in zip(_FIELDS, expanded, strict=True)
     )
     if texts[4] == "*" and not any(min(days) <= monthrange(_LEAP_YEAR, month)[1] for month in months):
-        raise InvalidArgument("schedule", expression, "a day that exists in one of its months")
+        raise InvalidArgument("schedule", expression, "an expression whose days exist in one of its months")
     return Fields(
         times=tuple(time(hour, minute) for hour, minute in product(hours, minutes)),
         days=frozenset(days),
@@ -164,7 +167,7 @@ class _Field(NamedTuple):
     names: Sequence[str] = ()
 
     def value(self, text: str) -> int | None:
-        """The number that is meant, ``None`` if there is none."""
+        """Returns the number that the text stands for, or ``None`` if there is none."""
         if text.isdecimal():
             number = int(text[:5])
             return number if len(text) < 5 and self.low <= number <= self.most else None
@@ -185,8 +188,8 @@ _FIELDS = (
 
 
 def _plain(field: _Field, text: str, expression: str) -> str:
-    """The field in numbers, for croniter: without what cron does not know, and without an end that equals the start,
-    which croniter takes for the whole field."""
+    """Returns the field in numbers, for croniter: without anything that cron does not have, and without a range whose
+    end equals its start, which croniter takes for the whole field."""
     if text == "*":
         return text
     items: list[str] = []
@@ -222,14 +225,14 @@ class _Croniter(NamedTuple):
 
 @lru_cache(1)
 def _croniter() -> _Croniter:
-    # Imported late: few programs have schedules. Untyped, hence the cast.
+    # Imported late, because few programs have schedules. It is untyped, hence the cast.
     return _Croniter(cast("Any", import_module("croniter")).croniter.expand)
 
 
 def _every(text: str) -> Every:
     duration = text.removeprefix(_EVERY)
     if _DURATION.fullmatch(duration) is None or len(duration) > 100:
-        raise InvalidArgument("schedule", text, "'@every ' and a positive duration, such as 1h30m, 5m, 1.5s or 100ms")
+        raise InvalidArgument("schedule", text, "'@every ' and a positive duration such as 1h30m, 5m, 1.5s or 100ms")
     length = sum(Fraction(number) * _UNITS[unit] for number, unit in re.findall(_PART, duration))
     if length.denominator != 1:
         raise InvalidArgument("schedule", text, "a whole number of microseconds")

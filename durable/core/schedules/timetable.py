@@ -1,4 +1,4 @@
-"""When a schedule fires: its ticks, in a time zone, and which of them a worker begins runs for."""
+"""When a schedule fires: its ticks, in a time zone, and the ticks for which a worker begins runs."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ from durable.core.errors import InvalidArgument
 from durable.core.schedules.expressions import Cron, Every, Fields, Schedule, check_timezone, fields_of, parse_schedule
 
 CatchUp: TypeAlias = Literal["one", "all", "skip"]
-"""What becomes of ticks that were missed: the last one fires, all fire, or none that is more than a minute late."""
+"""What happens to ticks that were missed: the last one fires, all of them fire, or none fires that is more than a
+minute late."""
 
 Overlap: TypeAlias = Literal["allow", "skip", "cancel_other", "buffer_one"]
-"""What a tick does while the run of an earlier one goes on: run beside it, nothing, cancel it, or run after it."""
+"""What a tick does while the run of an earlier tick is still going: run alongside it, do nothing, cancel it, or run
+after it."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
 _ON_TIME = timedelta(seconds=60)
 _RUN_IDS = UUID("6f0e7b0c-5d1e-4b52-9a37-c2f1d4a8e963")
 
-# Moments that every time zone can show; beyond them a schedule never fires.
+# The range of moments that every time zone can show; outside of it a schedule never fires.
 _FIRST, _LAST = date(3, 1, 2).toordinal(), date(9997, 12, 30).toordinal()
 
 
 class Timetable(msgspec.Struct, frozen=True, kw_only=True):
-    """The ticks of a schedule, not before ``start`` and not after ``end``; ``None`` is no bound. Raises
+    """The ticks of a schedule, none of them before ``start`` or after ``end`` (``None``: no bound). Raises
     ``InvalidArgument``.
 
-    ``Every`` counts from ``anchor``, which itself is no tick. ``Cron`` reads the wall clock of ``timezone``: a time
-    that the clock skips fires when the gap ends, all times in one gap together; a time that comes twice fires the first
-    time. Where the hour is literally ``*``, real time counts instead: what is skipped does not fire, what comes twice
-    fires twice.
+    ``Every`` counts from ``anchor``, which is not itself a tick. ``Cron`` reads the wall clock of ``timezone``. A time
+    that the clock skips fires when the gap ends, and all times in one gap fire together; a time that occurs twice fires
+    the first time. If the hour is literally ``*``, real time counts instead: a skipped time does not fire, and a time
+    that occurs twice fires twice.
     """
 
     schedule: Schedule
@@ -58,10 +60,10 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
             if getattr(self, bound) is not None:
                 force_setattr(self, bound, _utc(bound, getattr(self, bound)))
         if self.start is not None and self.end is not None and self.end < self.start:
-            raise InvalidArgument("end", self.end, "not before the start")
+            raise InvalidArgument("end", self.end, "at or after the start")
 
     def next_tick(self, after: datetime) -> datetime | None:
-        """The first tick later than ``after``, in UTC; ``None``: never again."""
+        """Returns the first tick later than ``after``, in UTC, or ``None`` if the schedule never fires again."""
         after = _utc("after", after)
         if self.start is not None:
             after = max(after, self.start - _MICROSECOND)
@@ -69,7 +71,7 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
         return None if found is None or (self.end is not None and found > self.end) else found
 
     def last_tick(self, until: datetime) -> datetime | None:
-        """The last tick not later than ``until``, in UTC; ``None``: none yet."""
+        """Returns the last tick not later than ``until``, in UTC, or ``None`` if there is none yet."""
         until = _utc("until", until)
         if self.end is not None:
             until = min(until, self.end)
@@ -77,8 +79,8 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
         return None if found is None or (self.start is not None and found < self.start) else found
 
     def ticks(self, after: datetime, until: datetime, limit: int) -> tuple[datetime, ...]:
-        """The last ``limit`` ticks later than ``after`` and not later than ``until``, in order and in UTC. Costs what
-        they cost, however long the span is."""
+        """Returns the last ``limit`` ticks later than ``after`` and not later than ``until``, in order and in UTC. The
+        cost depends on the number of these ticks, not on the length of the span."""
         after = _utc("after", after)
         found: list[datetime] = []
         while len(found) < limit and (tick := self.last_tick(until)) is not None and tick > after:
@@ -96,7 +98,7 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Steady(msgspec.Struct, frozen=True):
-    """``anchor + k * period``, k from 1 on."""
+    """Ticks at ``anchor + k * period``, for k from 1 on."""
 
     period: timedelta
     anchor: datetime
@@ -117,10 +119,11 @@ class _Steady(msgspec.Struct, frozen=True):
 
 
 class _OfTheClock(msgspec.Struct, frozen=True):
-    """The moments at which a wall clock shows what the fields match.
+    """The moments at which a wall clock shows a time that the fields match.
 
-    A wall time that comes twice has two moments, told apart by its ``fold``; for each fold alone, later walls have
-    later moments. So each search walks the matching walls in order, from where the clock of the other fold may be.
+    A wall time that occurs twice has two moments, which ``fold`` tells apart. Within one fold, later wall times have
+    later moments, so each search walks the matching wall times in order, starting from where the clock of the other
+    fold may be.
     """
 
     fields: Fields
@@ -149,7 +152,8 @@ class _OfTheClock(msgspec.Struct, frozen=True):
         return next((tick for tick in ticks if tick is not None and tick <= moment), None)
 
     def _walls_from(self, start: datetime) -> Iterator[datetime]:
-        """Matching walls, from ``start`` on. Fields that match no day within eight years are refused earlier."""
+        """Yields the matching wall times from ``start`` on. Fields that match no day within eight years have been
+        rejected before."""
         for ordinal in range(max(start.toordinal(), _FIRST), _LAST + 1):
             day = date.fromordinal(ordinal)
             if self.fields.matches(day):
@@ -158,7 +162,7 @@ class _OfTheClock(msgspec.Struct, frozen=True):
                 yield from (datetime.combine(day, time) for time in times[first:])
 
     def _walls_back_from(self, start: datetime) -> Iterator[datetime]:
-        """Matching walls, from ``start`` backwards."""
+        """Yields the matching wall times from ``start`` backward."""
         for ordinal in range(min(start.toordinal(), _LAST), _FIRST - 1, -1):
             day = date.fromordinal(ordinal)
             if self.fields.matches(day):
@@ -167,20 +171,20 @@ class _OfTheClock(msgspec.Struct, frozen=True):
                 yield from (datetime.combine(day, time) for time in reversed(times[:most]))
 
     def _walls_at(self, moment: datetime) -> tuple[datetime, datetime]:
-        """What the clock shows at the moment, by the offsets of both folds."""
+        """Returns what the clock shows at the moment, by the offset of each fold."""
         shown = moment.astimezone(self.zone)
         bare = moment.replace(tzinfo=None)
         return bare + _offset(shown.replace(fold=0)), bare + _offset(shown.replace(fold=1))
 
     def _moment(self, wall: datetime, fold: int) -> datetime | None:
-        """The tick of that wall time, in UTC; ``None`` for a skipped one when real time counts."""
+        """Returns the tick of that wall time, in UTC, or ``None`` for a skipped wall time if real time counts."""
         moment = wall.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)
         if moment.astimezone(self.zone).replace(tzinfo=None) == wall:
             return moment
         return None if self.fields.is_hourly else self._end_of_gap(wall)
 
     def _end_of_gap(self, wall: datetime) -> datetime:
-        """The first moment after the gap that the wall time lies in."""
+        """Returns the first moment after the gap in which the wall time lies."""
         local = wall.replace(tzinfo=self.zone)
         before, beyond = _offset(local.replace(fold=0)), _offset(local.replace(fold=1))
         earlier = (wall - beyond).replace(tzinfo=UTC)
@@ -193,24 +197,25 @@ class _OfTheClock(msgspec.Struct, frozen=True):
 
 
 def jitter_of(schedule_id: str, tick: datetime, jitter: float) -> float:
-    """Seconds from 0 up to ``jitter``, never the whole of it, by which the run of a tick is late: the same on every
-    worker. Raises ``InvalidArgument`` unless ``jitter`` is between 0 seconds and 100 years."""
+    """Returns by how many seconds the run of a tick is delayed: from 0 up to but not including ``jitter``, and the same
+    on every worker. Raises ``InvalidArgument`` unless ``jitter`` is between 0 seconds and 100 years."""
     share = int.from_bytes(sha256(_name(schedule_id, tick).encode()).digest()[:4]) / 2**32
     return share * seconds("jitter", jitter)
 
 
 def run_id_of(schedule_id: str, tick: datetime) -> str:
-    """The id of the run of a tick: the same on every worker, and another for every schedule and tick."""
+    """Returns the id of the run of a tick: the same on every worker, and a different one for every schedule and
+    tick."""
     return str(uuid5(_RUN_IDS, _name(schedule_id, tick)))
 
 
 def _name(schedule_id: str, tick: datetime) -> str:
-    # The moment is always as long, so no two pairs share a name.
+    # The text of the moment always has the same length, so no two pairs share a name.
     return f"{_utc('tick', tick).isoformat(timespec='microseconds')} {schedule_id}"
 
 
 def _utc(argument: str, moment: datetime) -> datetime:
-    # Datetimes of one and the same time zone compare by their wall time; in UTC they compare as moments.
+    # Two datetimes in the same time zone are compared by their wall time; in UTC they are compared as moments.
     return aware(argument, moment).astimezone(UTC)
 
 

@@ -1,4 +1,4 @@
-"""What a due schedule does: the decision as a value."""
+"""What a due schedule does; the decision is a value."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from durable.core.errors import InvalidArgument
 from durable.core.schedules.timetable import _ON_TIME, CatchUp, Overlap, Timetable, _utc, jitter_of
 
 _LOOK_AGAIN = timedelta(seconds=1)
-"""While a tick waits for a run to end."""
+"""How soon to look again while a tick waits for a run to end."""
 
 
 class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule as it was found due. ``jitter`` is in seconds. ``next_tick`` is ``None`` where it was never computed;
-    ``waiting`` is the tick that waits for the run before to end, if one does."""
+    """A schedule as it was found due. ``jitter`` is in seconds. ``next_tick`` is ``None`` if it was never computed.
+    ``waiting`` is the tick that waits for the previous run to end, if there is one."""
 
     schedule_id: str
     timetable: Timetable
@@ -27,9 +27,9 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """Begin a run for each of ``ticks``, in order; first cancel the run before where ``cancels`` says so. Afterwards
-    ``waiting`` is the tick that waits, ``next_tick`` the next one (``None``: never again), and ``due`` when to look
-    again (``None``: never)."""
+    """Begin a run for each of ``ticks``, in order, after cancelling the previous run if ``cancels`` says so. Afterward,
+    ``waiting`` is the tick that waits, ``next_tick`` is the next tick (``None``: never again), and ``due`` is when to
+    look again (``None``: never)."""
 
     ticks: tuple[datetime, ...]
     cancels: bool
@@ -39,11 +39,11 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 def turn_of(scheduled: Scheduled, now: datetime, *, is_previous_active: bool) -> Turn:
-    """What a schedule that is due does now. ``is_previous_active``: the run it began last has not ended."""
+    """Returns what a due schedule does now. ``is_previous_active`` means that the run it began last has not ended."""
     if scheduled.next_tick is None:
         due = Due((), scheduled.timetable.next_tick(now))
     else:
-        # Judged by the time at which this tick, late by its jitter, was to be looked at.
+        # Lateness is judged from the time at which this tick, delayed by its jitter, was due to be looked at.
         late = timedelta(seconds=jitter_of(scheduled.schedule_id, scheduled.next_tick, scheduled.jitter))
         due = plan(scheduled.timetable, scheduled.next_tick, now - late, scheduled.catch_up)
     ticks, cancels, waiting = due.ticks, False, None
@@ -77,9 +77,10 @@ class Due(msgspec.Struct, frozen=True):
 
 
 def plan(timetable: Timetable, next_tick: datetime, now: datetime, catch_up: CatchUp, *, most: int = 1000) -> Due:
-    """What to do now about the stored ``next_tick`` and those missed since. At most the last ``most`` of them fire.
+    """Returns what to do now about the stored ``next_tick`` and the ticks missed since. At most the last ``most`` of
+    them fire.
 
-    The stored tick counts even if the timetable does not give it any more, as after a change of the zone's rules.
+    The stored tick counts even if the timetable no longer contains it, for example after a change of the zone's rules.
     Nothing is due before it. Raises ``InvalidArgument`` if ``most`` is less than 1.
     """
     if most < 1:

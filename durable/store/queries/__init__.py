@@ -1,4 +1,5 @@
-"""The SQL files. Each is valid SQL for the schema named ``durable``; another schema's name is put in its place here."""
+"""The SQL files. Each is valid SQL for the schema named ``durable``; the name of another schema is put in its place
+here."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ _QUALIFIER = re.compile(r"\bdurable\.(?=[a-z])")
 
 
 def check_schema_name(schema: str) -> str:
-    """The name itself. Raises ``InvalidArgument`` unless it is a plain identifier of at most 63 characters."""
+    """Returns the name itself. Raises ``InvalidArgument`` unless it is a plain identifier of at most 63 characters."""
     if not isinstance(schema, str) or not _VALID_SCHEMA.fullmatch(schema) or schema.startswith("pg_"):
         raise InvalidArgument(
             "schema", schema, "at most 63 letters, digits and underscores, not starting with a digit or pg_"
@@ -22,13 +23,14 @@ def check_schema_name(schema: str) -> str:
 
 
 def in_schema(sql: str, schema: str) -> LiteralString:
-    """The same SQL for another schema. Here alone a ``str`` becomes a statement: only our own files come in."""
+    """Returns the same SQL for another schema. This is the only place where a ``str`` becomes a statement, and only our
+    own files get here."""
     check_schema_name(schema)
     if schema == "durable":
-        return sql  # pyright: ignore[reportReturnType]  # see the docstring; so below
+        return sql  # pyright: ignore[reportReturnType]  # see the docstring; likewise below
     return _QUALIFIER.sub(lambda _: f'"{schema}".', sql)  # pyright: ignore[reportReturnType]
 
 
 def query_text(name: str, schema: str) -> LiteralString:
-    """The text of ``queries/<name>.sql`` for that schema."""
+    """Returns the text of ``queries/<name>.sql`` for that schema."""
     return in_schema(files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8"), schema)

@@ -230,7 +230,7 @@ def test_a_removed_step_is_noticed_at_the_end() -> None:
     async def main(ctx: Context) -> Any:
         return None
 
-    assert aside_of(main, done("pay")).called == "the end of the workflow"
+    assert aside_of(main, done("pay")).called == "nothing more before the workflow ends"
 
 
 def test_a_renamed_wait_is_noticed() -> None:

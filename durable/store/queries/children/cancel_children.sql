@@ -1,4 +1,4 @@
--- The request has the parent's id: however often the parent is replayed, it asks each child once.
+-- The id of the request is the id of the parent: however often the parent is replayed, it asks each child once.
 INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, payload)
 SELECT %(shard_value)s, child.run_id, unwanted.parent_run_id, 'cancel', 'cancel', unwanted.reason::json
 FROM unnest(%(run_ids)s::uuid[], %(parent_run_ids)s::uuid[], %(reasons)s::text[])

@@ -1,5 +1,5 @@
--- Of children that are asked to cancel, for the retry of their parent: it begins them anew, unless they complete all the
--- same and say so. Nobody waits for them meanwhile.
+-- The ends of children that are asked to cancel, for a retry of their parent: it begins them again, unless they
+-- complete after all and say so. Nothing waits for them meanwhile.
 INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, child_status, payload, routed_at)
 SELECT %(shard_value)s, dismissed.run_id, dismissed.child_id, 'child', dismissed.child_id::text, 'cancelled',
        %(end)s::json, now()

@@ -1,5 +1,5 @@
--- In the transaction that ends the children. One that was retried may end again: until the parent takes it, the last end
--- counts.
+-- Runs in the transaction that ends the children. A child that was retried may end again: until the parent takes the
+-- end, the last one counts.
 INSERT INTO durable.events AS event (workflow_name_shard, run_id, event_id, kind, name, child_status, payload)
 SELECT %(shard_value)s, parent.run_id, ended.child_id, 'child', ended.child_id::text, ended.status,
        ended.payload::json

@@ -1,5 +1,6 @@
--- Runs whose wake has come go first, then the queue. CTEs, because the forms with IN or FROM may lock more than the limit;
--- an array of them, because the planner takes a join with what a LIMIT gives for a tenth of the table, and scans it whole.
+-- Runs that are due to wake go first, then the queue. CTEs, because the forms with IN or FROM may lock more runs than
+-- the limit. An array of their ids, because the planner estimates that a join with the result of a LIMIT matches a
+-- tenth of the table, and scans the whole table.
 WITH due AS MATERIALIZED (
     SELECT run_id
     FROM durable.runs

@@ -1,4 +1,4 @@
--- As load_waits, for runs whose machine is at hand: only what is still open.
+-- Like load_waits, for runs whose machine is resident: only what is still open.
 SELECT run_id::text, wait_key, coalesce(wake_at <= now(), false) AS is_due,
        extract(epoch FROM wake_at - now())::float8 AS remaining
 FROM durable.waits

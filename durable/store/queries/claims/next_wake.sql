@@ -1,4 +1,4 @@
--- Seconds until the next run of this shard value wakes; null when none sleeps.
+-- Seconds until the next run of this shard value wakes; null if none sleeps.
 SELECT extract(epoch FROM min(next_wake_at) - now())::float8 AS wake_in
 FROM durable.runs
 WHERE workflow_name_shard = %(shard_value)s

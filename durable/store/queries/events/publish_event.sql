@@ -1,5 +1,5 @@
--- Reads the run without a lock: a long application transaction must never hold up the engine. No row: there is no such
--- run, it has ended, or the event is there already.
+-- Reads the run without a lock: a long application transaction must never hold up the engine. No row is returned if
+-- there is no such run, if it has ended, or if the event is there already.
 INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, key, payload)
 SELECT run.workflow_name_shard, run.run_id, %(event_id)s::uuid, %(kind)s, %(name)s, %(key)s, %(payload)s::json
 FROM durable.runs AS run

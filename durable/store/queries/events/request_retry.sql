@@ -1,4 +1,4 @@
--- No row: there is no such run, or it has not ended badly.
+-- No row is returned if there is no such run, or if it has neither failed nor been cancelled.
 INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, payload)
 SELECT run.workflow_name_shard, run.run_id, %(event_id)s::uuid, %(kind)s, %(name)s, %(payload)s::json
 FROM durable.runs AS run

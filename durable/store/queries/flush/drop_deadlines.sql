@@ -1,4 +1,4 @@
--- A run that has been cancelled may take its time to clean up.
+-- A run that has been cancelled may take as long as it needs to clean up.
 UPDATE durable.runs AS run
 SET deadline_at = NULL
 FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)

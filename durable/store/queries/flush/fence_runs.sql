@@ -1,6 +1,7 @@
--- Locks the runs that are still ours, against a takeover, until the flush commits. Whoever has an owner is running.
--- As in every statement of a flush: the ids are given twice, since the planner, where it has no statistics, would rather
--- read a whole shard value and join that; coalesce, since it would take an owner for so rare that any join will do.
+-- Locks the runs that are still ours against a takeover, until the flush commits. A run that has an owner is running.
+-- As in every statement of a flush, the ids are given twice, because without statistics the planner would rather read
+-- and join a whole shard value. coalesce is used because the planner would otherwise take an owner to be so rare that
+-- any join will do.
 SELECT run.run_id::text
 FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)
 JOIN durable.runs AS run

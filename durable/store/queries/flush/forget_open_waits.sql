@@ -1,4 +1,4 @@
--- A run that ended or is tried anew waits for nothing any more.
+-- A run that has ended or is being retried no longer waits for anything.
 DELETE FROM durable.waits AS wait
 USING unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS mine (run_id, epoch)
 JOIN durable.runs AS run

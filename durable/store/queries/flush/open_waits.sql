@@ -1,4 +1,4 @@
--- A wait that is open already keeps its first wake_at: a replay does not sleep anew.
+-- A wait that is already open keeps its first wake_at: a replay does not start the sleep again.
 INSERT INTO durable.waits (workflow_name_shard, run_id, wait_key, wait_type, event_name, child_run_id, wake_at)
 SELECT %(shard_value)s, wait.run_id, wait.wait_key, wait.wait_type, wait.event_name, wait.child_run_id,
        coalesce(wait.until, now() + make_interval(secs => wait.wake_in))

@@ -1,4 +1,4 @@
--- Transactions commit their memo before the run sees it; here follows its place in the order.
+-- Transactions commit their memo before the run sees it; this adds its place in the order.
 UPDATE durable.steps AS step
 SET seq = memo.seq
 FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[], %(step_keys)s::text[], %(seqs)s::int[])

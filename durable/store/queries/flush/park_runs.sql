@@ -1,4 +1,4 @@
--- The run leaves the worker until its first open wait ends, or its deadline comes. Until version 5 of the schema, a
+-- The run leaves the worker until its first open wait ends or its deadline comes. Before version 5 of the schema, a
 -- wait for a child kept the child's id as the name of an event.
 UPDATE durable.runs AS run
 SET status = CASE WHEN open.names IS NULL AND open.children IS NULL THEN 'sleeping' ELSE 'waiting_event' END,

@@ -1,4 +1,4 @@
--- As record_steps, of cancels. A run is cancelled once, under the empty key, which no call can have.
+-- Like record_steps, for cancels. A run is cancelled once, under the empty key, which no call can have.
 INSERT INTO durable.steps (workflow_name_shard, run_id, step_key, kind, status, seq, started_at, output, cancel_cause)
 SELECT %(shard_value)s, memo.run_id, '', 'cancel', 'completed', memo.seq, now(), memo.reason::json, memo.cause
 FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[], %(seqs)s::int[], %(causes)s::text[], %(reasons)s::text[])

@@ -1,4 +1,4 @@
--- As record_steps, of children that begin. Their own rows are inserted by begin_children in the same transaction.
+-- Like record_steps, for children that begin. Their own rows are inserted by begin_children in the same transaction.
 INSERT INTO durable.steps
     (workflow_name_shard, run_id, step_key, kind, status, seq, fn, started_at, output, child_shard, child_run_id)
 SELECT %(shard_value)s, memo.run_id, memo.step_key, 'child', 'completed', memo.seq, memo.fn, now(), memo.output::json,

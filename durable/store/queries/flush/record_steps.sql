@@ -1,5 +1,5 @@
--- The run is locked by this transaction, whether it stays ours or was settled by it (then it has no owner any more); or it
--- is not ours, by its epoch or by its owner, and nothing is stored.
+-- Either the run is locked by this transaction, whether it stays ours or was settled by it (and so no longer has an
+-- owner), or it is not ours, according to its epoch or its owner, and nothing is stored.
 INSERT INTO durable.steps
     (workflow_name_shard, run_id, step_key, kind, status, seq, fn, attempts, started_at, input, output, error)
 SELECT %(shard_value)s, memo.run_id, memo.step_key, memo.kind,

@@ -1,4 +1,5 @@
--- An event or request committed before the park took the run's lock is found here; a later one finds the run parked.
+-- An event or request that was committed before the park took the run's lock is found here; a later one finds the run
+-- parked.
 UPDATE durable.runs AS run
 SET status = 'queued', awaits = NULL, awaits_runs = NULL, next_wake_at = NULL, updated_at = now()
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = ANY(%(run_ids)s::uuid[])

@@ -1,4 +1,4 @@
--- Runs that leave this worker other than by a park. wake_in is in seconds.
+-- Runs that leave this worker in any other way than by a park. wake_in is in seconds.
 UPDATE durable.runs AS run
 SET status = ours.status, output = ours.output::json,
     error = CASE WHEN ours.status <> 'completed' THEN coalesce(ours.error::json, run.error) END,

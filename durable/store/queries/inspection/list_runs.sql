@@ -1,4 +1,4 @@
--- For people: across all shards. Null filters do not filter.
+-- For people: across all shards. Null filters are ignored.
 SELECT workflow_name_shard, run_id::text, workflow_name, version, status,
        CASE WHEN status = 'sleeping' AND set_asides > 0 THEN 'set_aside' END AS status_reason,
        attempts, takeovers, priority, tags::text, created_at, updated_at, completed_at, next_wake_at

@@ -1,4 +1,5 @@
--- Locked first, and looked at once more: a run that is being retried has not ended any more, nor has one that is to be.
+-- The runs are locked first and then checked once more: a run that is being retried no longer counts as ended, nor does
+-- one whose retry was requested.
 WITH gone AS MATERIALIZED (
     SELECT run.run_id
     FROM durable.runs AS run

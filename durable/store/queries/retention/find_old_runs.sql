@@ -1,4 +1,5 @@
--- A page in the order of the ids, of which no run is read twice: those that ended so many seconds ago, and the page's last.
+-- A page in the order of the ids, so that no run is read twice: the runs that ended at least this many seconds ago, and
+-- the last run of a full page.
 SELECT page.run_id::text, page.parent_shard, page.parent_run_id::text, page.is_old, page.place = %(limit)s AS is_last_of_full_page
 FROM (
     SELECT run_id, parent_shard, parent_run_id, row_number() OVER (ORDER BY run_id) AS place,

@@ -1,4 +1,4 @@
--- Those that have not ended, or less than so many seconds ago.
+-- The runs that have not ended, or that ended less than this many seconds ago.
 SELECT run_id::text
 FROM durable.runs
 WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (%(run_ids)s::uuid[])

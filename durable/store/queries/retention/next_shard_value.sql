@@ -1,4 +1,4 @@
--- The first shard value after that one under which there is anything. Null: none.
+-- The first shard value after the given one under which anything is stored; null if there is none.
 SELECT min(first.shard_value) AS shard_value
 FROM (
     SELECT min(workflow_name_shard) AS shard_value FROM durable.runs WHERE workflow_name_shard > %(after)s

@@ -1,6 +1,6 @@
--- A retry of the run: failed memos and a cancel go, and so do children that did not complete, their beginning and their end.
--- What was recorded after the first of these answers but need not be called. Where a carried beginning had its place is not
--- known any more: then that goes for all.
+-- A retry of the run: failed memos and a cancel are deleted, and so are the beginnings and ends of children that did
+-- not complete. What was recorded after the first of these answers if it is called, but need not be called. The place
+-- of a beginning that was carried is no longer known; in that case this applies to everything.
 WITH mine AS MATERIALIZED (
     SELECT run.run_id
     FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)

@@ -1,6 +1,6 @@
--- Queues ended runs that are to be retried, and forgets what was asked of them before. What failed in them is forgotten
--- in the same transaction. The epoch is raised, so that a flush whose answer was lost cannot bring it back; not that of a
--- run which was never started: 0 says so.
+-- Queues ended runs whose retry was requested, and drops the requests that were made of them before. What failed in
+-- them is forgotten in the same transaction. The epoch is raised so that a flush whose answer was lost cannot bring it
+-- back, but not that of a run that was never started, which is what an epoch of 0 means.
 WITH requests AS MATERIALIZED (
     SELECT event.run_id, event.created_at, run.status
     FROM durable.events AS event

@@ -1,9 +1,11 @@
--- Turns committed events and requests into wakes and ends. The run's lock decides against a park under way: whoever comes
--- second sees the other. Locked runs are skipped, so that routing never waits while it holds a lock; what is theirs stays
--- unrouted. A run that was never started, and any run that does not execute when it is terminated, ends right here.
+-- Turns committed events and requests into wakes and ends. The run's lock decides the race with a park that is under
+-- way: whichever comes second sees the other. Locked runs are skipped, so that routing never waits while it holds a
+-- lock; their events stay unrouted. A run that was never started, and any run that is not executing when it is
+-- terminated, ends right here.
 WITH locked AS MATERIALIZED (
-    -- One lock a run: were one tried for each event, it might be free for the second and not for the first. An array, because
-    -- a join scans the whole shard value where autovacuum saw the tables before their first rows were committed.
+    -- One lock per run: if one were tried for each event, it might be free for the second but not for the first. An
+    -- array, because a join scans the whole shard value if autovacuum saw the tables before their first rows were
+    -- committed.
     SELECT run.run_id, run.status, run.awaits, run.awaits_runs, run.epoch
     FROM durable.runs AS run
     WHERE run.workflow_name_shard = %(shard_value)s
@@ -32,7 +34,8 @@ WITH locked AS MATERIALIZED (
                WHEN bool_or(kind = 'cancel' OR kind = 'event' AND name = ANY(awaits)
                             OR kind = 'child' AND event_id = ANY(awaits_runs)) THEN 'wake'
            END AS verdict,
-           -- As JSON, and only what can be made into text: no client writes \u0000, half a character, or that much; SQL may.
+           -- As JSON, and only if it can be made into text: no client writes \u0000, half a character, or that much,
+           -- but plain SQL may.
            (pg_catalog.array_agg(
                 CASE WHEN pg_catalog.json_typeof(payload) = 'string' AND pg_catalog.length(payload::text) <= 20000
                           AND pg_catalog.replace(payload::text, '\\', '') !~* '\\u(0000|d[89a-f])'

@@ -1,5 +1,5 @@
--- Whether events are left that this worker could route, their runs were locked just now; and whether runs that have ended
--- are to be retried.
+-- Whether there are events left that this worker could route, whose runs were locked just now, and whether there are
+-- ended runs to be retried.
 SELECT coalesce(bool_or(event.kind <> 'retry'), false) AS is_more,
        coalesce(bool_or(event.kind = 'retry'), false) AS is_retry
 FROM durable.events AS event

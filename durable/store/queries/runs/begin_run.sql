@@ -1,4 +1,5 @@
--- delay and timeout are in seconds; delay and at are null for a run that starts at once. No row: a run of that id exists.
+-- delay and timeout are in seconds; delay and at are null for a run that starts at once. No row is returned if a run
+-- with that id exists.
 INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, version, status, priority, next_wake_at, deadline_at,
                           key, tags, input)
 SELECT %(shard_value)s, %(run_id)s::uuid, %(workflow_name)s, %(version)s, %(status)s, %(priority)s, start.wake_at,

@@ -1,4 +1,4 @@
--- Runs of one workflow and one shard value. Those that exist are left alone: then this is a second try.
+-- Runs of one workflow and one shard value. Runs that exist are left alone, because this is then a second try.
 INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, version, deadline_at, input)
 SELECT %(shard_value)s, item.run_id, %(workflow_name)s, %(version)s,
        now() + make_interval(secs => %(timeout)s::float8), item.input::json

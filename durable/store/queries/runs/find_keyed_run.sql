@@ -1,4 +1,4 @@
--- Where a run of this id is kept, if it was begun under this shard count or a lower one; and the count as it is now.
+-- Where a run with this id is kept, if it was begun under this shard count or a lower one, and the current shard count.
 SELECT shard_count,
        (SELECT run.workflow_name_shard
         FROM durable.runs AS run

@@ -1,4 +1,4 @@
--- Runs of one shard value. Those that exist are left alone: somebody has begun that tick.
+-- Runs of one shard value. Runs that exist are left alone: another worker has begun that tick.
 INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, version, deadline_at, schedule_id, scheduled_at, input)
 SELECT %(shard_value)s, item.run_id, %(workflow_name)s, item.version, now() + make_interval(secs => item.timeout),
        item.schedule_id, item.scheduled_at, item.input::json

@@ -1,4 +1,4 @@
--- Schedules that are due, of workflows that this worker knows; held until the transaction that moves them on commits.
+-- Due schedules of workflows that this worker has, locked until the transaction that moves them forward commits.
 SELECT schedule_id, workflow_name, version, expression, timezone, input::text, catch_up, overlap, jitter, run_timeout,
        starts_at, ends_at, anchor_at, next_tick_at, buffered_tick_at, last_run, now() AS now
 FROM durable.schedules

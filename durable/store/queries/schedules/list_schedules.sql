@@ -1,4 +1,4 @@
--- For people; a null filter does not filter.
+-- For people. A null filter is ignored.
 SELECT schedule_id, workflow_name, version, expression, timezone, input::text, catch_up, overlap, jitter, run_timeout,
        starts_at, ends_at, anchor_at, next_tick_at, last_run, paused, problem, last_tick_at, created_at, updated_at
 FROM durable.schedules

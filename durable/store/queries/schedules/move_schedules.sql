@@ -1,4 +1,4 @@
--- Moves claimed schedules on.
+-- Moves claimed schedules forward.
 UPDATE durable.schedules AS schedule
 SET next_tick_at = moved.next_tick_at, due_at = moved.due_at, buffered_tick_at = moved.buffered_tick_at,
     last_tick_at = coalesce(moved.last_tick_at, schedule.last_tick_at),

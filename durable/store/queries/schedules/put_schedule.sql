@@ -1,4 +1,4 @@
--- keeps: it fires as it did, so its next tick stays. A pause stays in any case.
+-- keeps: the schedule fires as it did before, so its next tick stays. A pause stays in any case.
 INSERT INTO durable.schedules AS schedule
     (schedule_id, workflow_name, version, expression, timezone, input, catch_up, overlap, jitter, run_timeout,
      starts_at, ends_at, anchor_at, next_tick_at, due_at, created_at, updated_at)

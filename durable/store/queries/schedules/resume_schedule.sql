@@ -1,4 +1,4 @@
--- Its next tick is computed anew: what was missed in the pause is not made up for.
+-- The next tick is computed from scratch: what was missed during the pause is not made up for.
 UPDATE durable.schedules
 SET paused = false, updated_at = now(),
     next_tick_at = CASE WHEN paused THEN NULL ELSE next_tick_at END,

@@ -1,4 +1,4 @@
--- The lease holds the key as one number, every other connection of the worker shares it as two.
+-- The connection of the lease holds the key as one number; every other connection of the worker shares it as two.
 SELECT pg_catalog.pg_terminate_backend(held.pid) AS is_terminated
 FROM pg_catalog.pg_locks AS held
 WHERE held.locktype = 'advisory' AND held.granted AND held.pid <> pg_catalog.pg_backend_pid()

@@ -1,4 +1,5 @@
--- Owners of running runs that no workers row stands for: removed by hand, or a claim that met its own removal.
+-- Owners of running runs that have no row in workers: it was removed by hand, or a claim coincided with the removal of
+-- its own worker.
 SELECT DISTINCT run.worker_id::text AS worker_id
 FROM durable.runs AS run
 WHERE run.workflow_name_shard = %(shard_value)s AND run.status = 'running'

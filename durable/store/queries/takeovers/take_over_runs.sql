@@ -1,6 +1,6 @@
--- The epoch is raised here already: from now on the dead worker writes nothing, should it wake up. A living one gives up
--- what it does not hold any more.
--- Strikes count the takeovers with no memo recorded since the one before.
+-- The epoch is raised here already, so that from now on the dead worker can write nothing, should it wake up. A living
+-- worker gives up what it no longer holds.
+-- Strikes count the takeovers with no memo recorded since the previous takeover.
 WITH lost AS MATERIALIZED (
     SELECT run_id, strikes, memos_at_takeover
     FROM durable.runs

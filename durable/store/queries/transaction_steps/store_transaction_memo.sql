@@ -1,4 +1,4 @@
--- In the step's own transaction, last before its commit. The lock keeps a takeover out until then.
+-- Runs in the step's own transaction, last before its commit. The lock keeps a takeover out until then.
 WITH ours AS MATERIALIZED (
     SELECT run_id
     FROM durable.runs

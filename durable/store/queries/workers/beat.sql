@@ -1,6 +1,7 @@
--- By the real clock, which a test kit that skips time leaves alone: a skip must not make workers look dead.
--- A sign of life, and the other workers whose lock is gone, or whose heartbeat is older than their lease. It tells the
--- shard count too, which may be raised while workers live. One row at least; false in it: this one was declared dead.
+-- Uses the real clock, which a test kit that skips time leaves alone: a skip must not make workers look dead.
+-- Records a sign of life, and returns the other workers whose lock is gone or whose heartbeat is older than their
+-- lease. Also returns the shard count, which may be raised while workers are alive. There is always at least one row;
+-- if is_known is false in it, this worker was declared dead.
 WITH alive AS (
     UPDATE durable.workers
     SET heartbeat_at = pg_catalog.now()

@@ -1,4 +1,4 @@
--- Whoever lost the answer asks again.
+-- A worker that lost the answer asks again.
 INSERT INTO durable.workers (worker_id, lock_key, hostname, process_id, workflows, lease)
 VALUES (%(worker_id)s, %(lock_key)s, %(hostname)s, %(process_id)s, %(workflows)s, %(lease)s)
 ON CONFLICT (worker_id) DO NOTHING
