@@ -1,9 +1,8 @@
 """One claimed run on this worker: performs what its machine commands and feeds it the outcomes.
 
 Everything here runs in callbacks of the event loop, never inside a task (see ``ReplayLoop.run_until_quiet``), and
-touches nothing of the world but the host. An entry (``begin``, ``resume``, ``deliver``, ``flushed``, a step that ended,
-a timer that fired, …) feeds the machine, performs the commands that follow, and settles: it starts what may start,
-passes on what must be written, and leaves when nothing else is left to do here.
+touches nothing of the world but the host. An entry (the claim, an event, a flush, a step that ended, a timer) feeds the
+machine, performs the commands that follow, and settles.
 """
 
 from __future__ import annotations
