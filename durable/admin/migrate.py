@@ -41,7 +41,7 @@ def migrate(
     ``shard_count`` (1 to 4096; ``None`` leaves it as it is, initially 1) can be raised later but never lowered, because
     runs are found by it. Workers learn of a new count within seconds, clients only when they are created again; until
     then they begin runs under the former shard values, and those runs are found all the same. ``citus`` distributes the
-    tables, once; raise the shard count along with it.
+    tables, once; raise the shard count along with it. No worker can work on a cluster yet.
 
     Raises ``InvalidArgument``, and ``SchemaError`` if ``citus`` is given and the database does not have the extension.
     """

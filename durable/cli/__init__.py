@@ -1,24 +1,24 @@
-"""The `durable` command."""
+"""The `durable` command, on top of everything else.
+
+``main`` parses the arguments and calls one function per verb: those of ``admin``, of ``worker`` (with ``processes``,
+which keeps several of them running) and of ``demo``. Errors that a user can act on are printed by ``refusals``, without
+a traceback. Which database is meant is decided in one place, ``durable.embedded.database``: ``--dsn``, the environment,
+or a server of one's own, which is then said aloud.
+"""
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
 import psycopg
 
-from durable.admin.migrate import migrate, roles_sql, schema_sql
-from durable.admin.prune import prune
+from durable.cli.admin import print_schema, run_migrate, run_prune
 from durable.cli.refusals import say_refused
-from durable.core.errors import DurableError, InvalidArgument
+from durable.core.errors import DurableError
 from durable.embedded import database, named
-from durable.store.migrations import latest_version
-
-_AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,13 +49,17 @@ def _parser() -> argparse.ArgumentParser:
 
     migrating = verbs.add_parser("migrate", parents=[common], help="create the schema or bring it up to date")
     migrating.add_argument("--shards", type=int, help="raise the number of shard values of each workflow")
-    migrating.add_argument("--citus", action="store_true", help="distribute the tables over the Citus cluster")
-    migrating.set_defaults(verb=_migrate)
+    migrating.add_argument(
+        "--citus", action="store_true", help="distribute the tables over a Citus cluster; no worker can work on one yet"
+    )
+    migrating.set_defaults(verb=run_migrate)
 
     printing = verbs.add_parser("schema", parents=[common], help="print the SQL of the schema")
-    printing.add_argument("--citus", action="store_true", help="add the SQL that distributes it over a Citus cluster")
+    printing.add_argument(
+        "--citus", action="store_true", help="add the SQL that distributes it over a Citus cluster (see migrate)"
+    )
     printing.add_argument("--roles", action="store_true", help="print the SQL for least-privilege roles instead")
-    printing.set_defaults(verb=_schema)
+    printing.set_defaults(verb=print_schema)
 
     pruning = verbs.add_parser(
         "prune", parents=[common], help="delete runs that ended long ago, with everything that belongs to them"
@@ -64,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         "--older-than", required=True, metavar="AGE", help="how long ago they ended, such as 30d, 12h, 90m or 45s"
     )
     pruning.add_argument("--workflow", metavar="NAME", help="delete only the runs of this workflow")
-    pruning.set_defaults(verb=_prune)
+    pruning.set_defaults(verb=run_prune)
 
     working = verbs.add_parser("worker", parents=[common], help="run a worker until it is stopped")
     working.add_argument("workflows", metavar="module:attribute", nargs="+", help="a workflow, or a list of workflows")
@@ -89,40 +93,7 @@ def _demo(options: argparse.Namespace) -> int:
     return status
 
 
-def _migrate(options: argparse.Namespace) -> int:
-    with database(options.dsn) as dsn:
-        applied = migrate(dsn, schema=options.schema, shard_count=options.shards, citus=options.citus)
-    done = f"applied {', '.join(map(str, applied))}" if applied else "nothing to do"
-    print(f"schema {options.schema!r} has version {latest_version()}: {done}")
-    return 0
-
-
-def _schema(options: argparse.Namespace) -> int:
-    print(roles_sql(options.schema) if options.roles else schema_sql(options.schema, citus=options.citus))
-    return 0
-
-
-def _prune(options: argparse.Namespace) -> int:
-    age = _AGE.fullmatch(options.older_than)
-    if age is None:
-        raise InvalidArgument("--older-than", options.older_than, "a number with a unit, such as 30d, 12h, 90m or 45s")
-    with database(options.dsn) as dsn:
-        deleted = prune(
-            dsn, older_than=float(age[1]) * _UNIT_SECONDS[age[2]], workflow=options.workflow, schema=options.schema
-        )
-    print(f"deleted {deleted:,} {'run' if deleted == 1 else 'runs'} that ended more than {options.older_than} ago")
-    return 0
-
-
 def _worker(options: argparse.Namespace) -> int:
-    from durable.cli.worker import Order, supervise, work
+    from durable.cli.worker import run  # asyncio and the worker are loaded only where one runs
 
-    if options.processes < 1:
-        raise InvalidArgument("--processes", options.processes, "at least 1")
-    with database(options.dsn) as dsn:
-        order = Order(dsn, options.schema, tuple(options.workflows))
-        if options.processes == 1:
-            work(order)
-        else:
-            supervise(order, options.processes)
-    return 0
+    return run(options)
