@@ -44,7 +44,7 @@ def migrate(
     Raises ``InvalidArgument``, and ``SchemaError`` where the database has no Citus to distribute over.
     """
     check_conninfo("conninfo", conninfo)
-    check_schema_name(schema)
+    schema = check_schema_name(schema)
     if shard_count is not None and (
         isinstance(shard_count, bool) or not isinstance(shard_count, int) or not 1 <= shard_count <= _MAX_SHARDS
     ):
@@ -79,7 +79,7 @@ def roles_sql(schema: str = "durable") -> str:
 
     Raises ``InvalidArgument``, also for a schema whose name leaves no room for that of a role.
     """
-    check_schema_name(schema)
+    schema = check_schema_name(schema)
     if len(schema) > _MAX_NAME - len("_worker"):
         # Postgres would cut the name, and so make one role of four.
         raise InvalidArgument(
@@ -89,7 +89,7 @@ def roles_sql(schema: str = "durable") -> str:
 
 
 def _of_schema(script: str, schema: str) -> str:
-    return _SCHEMA.sub(rf'SCHEMA \1"{schema}"', in_schema(script, schema))
+    return _SCHEMA.sub(rf'SCHEMA \1"{check_schema_name(schema)}"', in_schema(script, schema))
 
 
 def _apply_surely(connection: Connection[Any], schema: str) -> Migration | None:

@@ -55,7 +55,7 @@ def prune(
     of the database, such as a foreign key of a table of yours that refers to a run.
     """
     check_conninfo("conninfo", conninfo)
-    check_schema_name(schema)
+    schema = check_schema_name(schema)
     age = seconds("older_than", older_than)
     name = workflow.name if isinstance(workflow, Workflow) else workflow
     if name is not None:
