@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 import msgspec
 import psycopg
@@ -60,7 +60,8 @@ def test_both_colours_have_the_same_methods_with_the_same_signatures(sync: type,
 
 def test_every_file_of_sql_is_declared_once_and_named_once() -> None:
     assert sorted(QUERIES) == sorted(files_in(FOLDER))
-    modules = "".join(path.read_text() for path in (ROOT / "durable").rglob("*.py"))
+    table_of_states = ROOT / "durable" / "core" / "runs.py"  # which says what each statement makes of a run
+    modules = "".join(path.read_text() for path in (ROOT / "durable").rglob("*.py") if path != table_of_states)
     assert {name: modules.count(f'"{name}"') for name in QUERIES} == dict.fromkeys(QUERIES, 1)
 
 
@@ -197,7 +198,8 @@ def test_every_module_is_in_a_room() -> None:
 
 def test_everything_public_is_explained() -> None:
     for name in durable.__all__:
-        assert inspect.getdoc(getattr(durable, name)), f"durable.{name} has no docstring"
+        public = getattr(durable, name)
+        assert get_origin(public) is Literal or inspect.getdoc(public), f"durable.{name} has no docstring"
     assert sorted(durable.__all__) == sorted(set(durable.__all__))
 
 

@@ -31,6 +31,6 @@ def test_an_example_prints_its_output(path: Path, bare_database: str) -> None:
 
 def test_the_examples_are_short_and_complete() -> None:
     names = {path.stem for path in (ROOT / "examples").glob("*.py")}
-    assert names == {path.stem for path in EXAMPLES} 
+    assert names == {path.stem for path in EXAMPLES}
     for path in (ROOT / "examples").glob("*.py"):
         assert len(path.read_text().splitlines()) <= MOST_LINES, path

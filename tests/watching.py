@@ -36,7 +36,7 @@ async def until(condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
 
 
 async def status_of(client: AsyncClient, run_key: Any) -> str:
-    return (await client.get_run_status(run_key)).status
+    return (await client.get_run_info(run_key)).status
 
 
 async def reached(client: AsyncClient, run_key: Any, status: str, seconds: float = SECONDS) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -160,7 +161,7 @@ def test_exactly_what_may_go_goes_whatever_the_families(
     stays = expected(forest, 2, workflow)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("durable.admin.prune._MAX_RUNS", most)
+        patch.setattr(sys.modules["durable.admin.prune"], "_MAX_RUNS", most)
         assert prune(database, older_than=2 * HOUR, workflow=workflow) == len(forest) - len(stays)
 
     assert left(connection) == dict.fromkeys(("runs", "steps", "waits", "events"), stays)
@@ -184,12 +185,12 @@ def test_who_asks_for_a_pruned_run_is_told_and_its_key_begins_a_new_one(
         connection.execute(
             "UPDATE durable.runs SET status = 'completed', output = '\"Ada\"', completed_at = now() - interval '2 h'"
         )
-        assert not client.begin(greet, "Ada", key="ada").created
+        assert not client.begin(greet, "Ada", key="ada").is_new
         assert prune(database, older_than=HOUR, workflow=greet) == 1
 
         with pytest.raises(RunNotFound, match="was pruned"):
             handle.result(timeout=5)
-        assert client.begin(greet, "Ada", key="ada").created
+        assert client.begin(greet, "Ada", key="ada").is_new
 
 
 def test_a_run_that_somebody_has_locked_stays_and_nobody_waits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -79,14 +80,14 @@ def test_a_worker_and_a_client_can_do_all_their_work(limited: str) -> None:
             AsyncClient(as_role(limited, "durable_client")) as client,
         ):
             handle = await client.begin(everything, "Ada", key="ada", priority=3, tags={"who": "Ada"})
-            assert not (await client.begin(everything, "Ada", key="ada")).created
-            await handle.publish("approved", "yes", key="once")
-            await handle.publish("approved", "yes", key="once")
+            assert not (await client.begin(everything, "Ada", key="ada")).is_new
+            await handle.publish_event("approved", "yes", key="once")
+            await handle.publish_event("approved", "yes", key="once")
             assert await handle.result(timeout=20) == "Hello, Ada: yes"
             assert await client.get_run_output(handle.run_key) == "Hello, Ada: yes"
 
             failing = await client.begin(everything, "Bob")
-            await failing.publish("approved", "no")
+            await failing.publish_event("approved", "no")
             with pytest.raises(RunFailed):
                 await failing.result(timeout=20)
             await client.retry_run(failing.run_key)
@@ -98,7 +99,7 @@ def test_a_worker_and_a_client_can_do_all_their_work(limited: str) -> None:
 
             await client.schedule(greeting, "Hal", "often", "@every 50ms", run_now=True, overlap="cancel_other")
             await client.schedule(greeting, "Hal", "often", "@every 60ms", overlap="buffer_one")
-            triggered = await client.trigger("often")
+            triggered = await client.trigger_schedule("often")
             await client.handle(triggered, greeting).result(timeout=20)
             async with asyncio.timeout(20):
                 while (await client.list_schedules())[0].last_run is None:
@@ -106,7 +107,7 @@ def test_a_worker_and_a_client_can_do_all_their_work(limited: str) -> None:
             await client.pause_schedule("often")
             await client.resume_schedule("often")
             now = datetime.now(UTC)
-            await client.backfill("often", now - timedelta(milliseconds=200), now - timedelta(milliseconds=1))
+            await client.backfill_schedule("often", now - timedelta(milliseconds=200), now - timedelta(milliseconds=1))
             await client.delete_schedule("often")
             assert len(await client.list_runs(limit=3)) == 3
 
@@ -121,7 +122,7 @@ def test_a_client_in_an_application_s_transaction_needs_no_more(limited: str) ->
         client.schedule_tx(tx, greeting, "Ada", "daily", "0 9 * * *")
         client.cancel_run_tx(tx, run_key)
         tx.commit()
-        assert client.get_run_status(run_key).status == "queued"
+        assert client.get_run_info(run_key).status == "queued"
 
 
 def test_a_worker_takes_over_what_a_dead_one_of_another_login_held(limited: str) -> None:
@@ -144,7 +145,7 @@ def test_a_worker_takes_over_what_a_dead_one_of_another_login_held(limited: str)
                 AsyncClient(as_role(limited, "durable_client")) as looking,
             ):
                 assert await looking.handle(run_key, greeting).result(timeout=20) == "Hello, Ada"
-                assert (await looking.get_run_status(run_key)).takeovers == 1
+                assert (await looking.get_run_info(run_key)).takeovers == 1
 
         asyncio.run(work())
 
@@ -252,12 +253,11 @@ def test_the_script_takes_back_what_was_granted_by_hand_and_can_be_repeated(limi
 def test_a_member_of_the_owner_migrates_and_what_it_makes_is_the_owner_s(
     limited: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from durable.admin import migrate as module
     from durable.store.migrations import Migration, migrations
 
     version = latest_version() + 1
     added = Migration(version, f"{version:04}_added.sql", "CREATE TABLE durable.added (id integer)")
-    monkeypatch.setattr(module, "migrations", lambda: (*migrations(), added))
+    monkeypatch.setattr(sys.modules["durable.admin.migrate"], "migrations", lambda: (*migrations(), added))
     with _login(limited, "durable_owner") as deployer:
         assert migrate(as_role(limited, deployer), shard_count=2) == [version]
     with psycopg.connect(limited) as connection:

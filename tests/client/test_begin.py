@@ -27,7 +27,7 @@ async def test_begin_stores_a_queued_run(colour: Colour, database: str) -> None:
     async with open_client(colour, database) as client:
         handle = await client.begin(checkout, Order(7), priority=-3, tags={"customer": "Ümit"})
 
-    assert handle.created
+    assert handle.is_new
     assert handle.run_key.workflow_name_shard == "checkout ✓_0"
     assert UUID(handle.run_key.run_id).version == 7
     stored = rows(
@@ -56,7 +56,7 @@ async def test_the_same_key_gives_the_same_run(colour: Colour, database: str) ->
         other_key = await client.begin(greet, "Ada", key="order-2")
         other_workflow = await client.begin(nightly, key="order-1")
 
-    assert (first.created, second.created) == (True, False)
+    assert (first.is_new, second.is_new) == (True, False)
     assert first.run_key == second.run_key
     assert len({first.run_key.run_id, other_key.run_key.run_id, other_workflow.run_key.run_id}) == 3
     assert rows(database, "SELECT input::text FROM durable.runs WHERE run_id = %s", first.run_key.run_id) == [
@@ -73,7 +73,7 @@ async def test_a_key_outlives_a_raise_of_the_shard_count(colour: Colour, databas
         again = [await client.begin(greet, "Cy", key=str(n)) for client in (early, late) for n in range(40)]
 
     assert [handle.run_key for handle in again] == (first + second) * 2
-    assert not any(handle.created for handle in again)
+    assert not any(handle.is_new for handle in again)
     assert len({run_key.workflow_name_shard for run_key in second}) == 5
 
 
@@ -81,7 +81,7 @@ async def test_twenty_at_once_with_one_key_create_one_run(colour: Colour, databa
     async with open_client(colour, database) as client:
         handles = await asyncio.gather(*(client.begin(greet, str(n), key="k") for n in range(20)))
 
-    assert sum(handle.created for handle in handles) == 1
+    assert sum(handle.is_new for handle in handles) == 1
     assert len({handle.run_key for handle in handles}) == 1
     assert runs_in(database) == 1
 
@@ -92,7 +92,7 @@ async def test_delay_and_at_put_the_run_to_sleep_by_the_database_clock(colour: C
         delayed = await client.begin(greet, "a", delay=timedelta(hours=1))
         soon = await client.begin(greet, "b", delay=0.25)
         planned = await client.begin(greet, "c", at=moment)
-        status = await client.get_run_status(planned.run_key)
+        status = await client.get_run_info(planned.run_key)
 
     asleep = "SELECT status, extract(epoch FROM next_wake_at - created_at)::float8 FROM durable.runs WHERE run_id = %s"
     assert rows(database, asleep, delayed.run_key.run_id) == [("sleeping", 3600.0)]
@@ -204,7 +204,7 @@ async def test_a_handle_of_another_transaction_awaits_its_run(colour: Colour, da
         handle = await client.handle(str(run_key), checkout)
 
         assert await handle.result() == Receipt(2.5)
-        assert not handle.created
+        assert not handle.is_new
 
 
 async def test_begin_many_begins_ten_thousand_in_their_order(colour: Colour, database: str) -> None:

@@ -36,13 +36,13 @@ async def test_a_client_survives_the_loss_of_all_its_connections(colour: Colour,
         handle = await client.begin(greet, "Ada")
         for number in range(3):
             kill_others(database)
-            assert (await client.begin(greet, "Bob", key=str(number))).created
+            assert (await client.begin(greet, "Bob", key=str(number))).is_new
             kill_others(database)
             await client.begin_many(greet, ["Cy", "Di"])
             kill_others(database)
             await client.publish_event(handle.run_key, "n", number)
             kill_others(database)
-            assert (await client.get_run_status(handle.run_key)).status == "queued"
+            assert (await client.get_run_info(handle.run_key)).status == "queued"
 
     assert rows(database, "SELECT count(*) FROM durable.runs") == [(1 + 3 * 3,)]
     assert rows(database, "SELECT payload::text FROM durable.events ORDER BY created_at") == [("0",), ("1",), ("2",)]
@@ -123,11 +123,11 @@ async def test_a_missing_schema_is_named_with_its_cure(colour: Colour, database:
     "look",
     [
         lambda client: client.publish_event(NOWHERE, "paid"),
-        lambda client: client.get_run_status(NOWHERE),
+        lambda client: client.get_run_info(NOWHERE),
         lambda client: client.get_run_output(NOWHERE),
         lambda client: client.list_runs(),
     ],
-    ids=["publish_event", "get_run_status", "get_run_output", "list_runs"],
+    ids=["publish_event", "get_run_info", "get_run_output", "list_runs"],
 )
 async def test_a_missing_schema_is_named_whatever_is_asked_first(
     colour: Colour, bare_database: str, look: Callable[[Any], Awaitable[Any]]
@@ -158,8 +158,8 @@ async def test_a_schema_with_capitals_works_throughout(colour: Colour, bare_data
         await client.begin_tx(tx.inner, greet, "Bob")
         await tx.commit()
         await client.begin_many(greet, ["Cy"])
-        await handle.publish("paid", key="k")
-        assert (await handle.status()).status == "sleeping"
+        await handle.publish_event("paid", key="k")
+        assert (await handle.info()).status == "sleeping"
         assert len(await client.list_runs()) == 3
         finish(bare_database, handle.run_key.run_id, schema=schema)
         assert await handle.result(timeout=5) == "done"

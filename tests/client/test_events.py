@@ -25,7 +25,7 @@ async def test_events_are_stored_in_the_order_of_their_publication(colour: Colou
         handle = await client.begin(greet, "Ada")
         await client.publish_event(handle.run_key, "paid", {"amount": 1e16})
         await client.publish_event(str(handle.run_key), "paid")
-        await handle.publish("sent", [1, "ü"], key="k")
+        await handle.publish_event("sent", [1, "ü"], key="k")
 
     assert events_in(database) == [("paid", '{"amount":1e16}', None), ("paid", "null", None), ("sent", '[1,"ü"]', "k")]
 

@@ -19,19 +19,19 @@ NOWHERE = "greet_0:01920000-0000-7000-8000-000000000000"
 async def test_the_status_says_where_a_run_stands(colour: Colour, database: str) -> None:
     async with open_client(colour, database) as client:
         handle = await client.begin(greet, "Ada")
-        fresh = await handle.status()
+        fresh = await handle.info()
         rows(
             database,
             "UPDATE durable.runs SET status = 'sleeping', next_wake_at = created_at + interval '1 h', attempts = 2,"
-            ' takeovers = 1, error = \'{"type": "ValueError", "message": "no"}\', status_detail = \'{"at": 1e16}\'',
+            ' takeovers = 1, error = \'{"type": "ValueError", "message": "no"}\', set_asides = 1',
         )
-        later = await client.get_run_status(str(handle.run_key))
+        later = await client.get_run_info(str(handle.run_key))
 
-    assert (fresh.status, fresh.error, fresh.attempts, fresh.takeovers, fresh.detail) == ("queued", None, 0, 0, None)
+    assert (fresh.status, fresh.status_reason, fresh.error) == ("queued", None, None)
+    assert (fresh.attempts, fresh.takeovers) == (0, 0)
     assert fresh.created_at.tzinfo is not None
-    assert (later.status, later.attempts, later.takeovers) == ("sleeping", 2, 1)
+    assert (later.status, later.status_reason, later.attempts, later.takeovers) == ("sleeping", "set_aside", 2, 1)
     assert later.error == ErrorInfo("ValueError", "no")
-    assert later.detail == {"at": 1e16}
     assert later.next_wake_at == later.created_at + timedelta(hours=1)
 
 
@@ -51,9 +51,9 @@ async def test_the_output_is_decoded_as_the_type_asked_for(colour: Colour, datab
 async def test_a_run_can_be_looked_at_in_the_transaction_that_begins_it(colour: Colour, database: str) -> None:
     async with open_client(colour, database) as client, open_transaction(colour, database) as tx:
         run_key = await client.begin_tx(tx.inner, greet, "Ada")
-        assert (await client.get_run_status_tx(tx.inner, run_key)).status == "queued"
+        assert (await client.get_run_info_tx(tx.inner, run_key)).status == "queued"
         with pytest.raises(RunNotFound):
-            await client.get_run_status(run_key)
+            await client.get_run_info(run_key)
         with pytest.raises(RunNotCompleted, match="queued"):
             await client.get_run_output_tx(tx.inner, run_key)
         await tx.execute("UPDATE durable.runs SET status = 'completed', completed_at = now(), output = '\"done\"'")
@@ -65,7 +65,7 @@ async def test_a_run_can_be_looked_at_in_the_transaction_that_begins_it(colour: 
 
 async def test_a_run_that_is_not_there_is_not_found(colour: Colour, database: str) -> None:
     async with open_client(colour, database) as client:
-        for look in (client.get_run_status, client.get_run_output):
+        for look in (client.get_run_info, client.get_run_output):
             with pytest.raises(RunNotFound, match=NOWHERE):
                 await look(NOWHERE)
             with pytest.raises(InvalidArgument):

@@ -58,7 +58,7 @@ def test_begin_inserts_and_announces_under_the_same_shard_value() -> None:
     )
 
     shard = shard_value("greet", new.run_id, 8)
-    assert begun.created
+    assert begun.is_new
     assert begun.run_key == RunKey(shard, new.run_id)
     assert [name for name, _ in asked] == [
         "settings/find_settings",
@@ -87,7 +87,7 @@ def test_a_second_try_after_a_lost_connection_counts_as_created() -> None:
         settings() | {"runs/begin_run": [[]], "channels/announce_work": [[]]},
     )
 
-    assert begun.created
+    assert begun.is_new
 
 
 def test_a_key_is_looked_for_again_where_the_shard_count_was_raised_meanwhile() -> None:
@@ -137,7 +137,7 @@ def test_an_event_published_while_its_run_commits_is_tried_again() -> None:
         "events/why_not_published": [[("queued", False)]],
         "channels/announce_work": [[]],
     }
-    play(subject.check_schema(), settings())
+    play(subject.require_schema(), settings())
 
     _, asked = play(subject.publish_event(event), answers)
 

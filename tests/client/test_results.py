@@ -32,7 +32,7 @@ async def test_a_notification_brings_the_result_at_once(
 ) -> None:
     # Were it found by asking, it would take this long.
     monkeypatch.setattr(outcomes, "_FIRST_PAUSE", 20.0)
-    monkeypatch.setattr(outcomes, "_LONGEST_PAUSE", 20.0)
+    monkeypatch.setattr(outcomes, "_MAX_PAUSE", 20.0)
     async with open_client(colour, database) as client:
         handle = await client.begin(checkout, Order(1))
         waiting = asyncio.create_task(handle.result(timeout=30))
@@ -138,7 +138,7 @@ async def test_a_pool_of_one_connection_will_do(colour: Colour, database: str) -
             handle = await client.begin(greet, "Ada")
             waiting = asyncio.create_task(handle.result(timeout=30))
             await asyncio.sleep(0.2)
-            await handle.publish("still", "possible")
+            await handle.publish_event("still", "possible")
             finish(database, handle.run_key.run_id)
             assert await asyncio.wait_for(waiting, 5) == "done"
 
@@ -206,8 +206,8 @@ async def test_cancelling_a_wait_leaves_nothing_behind(database: str) -> None:
         finish(database, handle.run_key.run_id)
 
         assert await asyncio.gather(*waiting[1:]) == ["done", "done"]
-        assert client._outcomes._waiters == {}
-        assert client._outcomes._urgent == set()
+        assert client._results._waiters == {}
+        assert client._results._urgent == set()
 
 
 async def test_listening_may_be_impossible(colour: Colour, database: str, monkeypatch: pytest.MonkeyPatch) -> None:

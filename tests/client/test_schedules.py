@@ -72,8 +72,8 @@ async def test_pausing_and_deleting_a_schedule_leave_its_runs_alone(database: st
 
 async def test_a_schedule_without_an_id_or_that_is_not_there_is_refused(database: str) -> None:
     async with AsyncClient(database) as client:
-        for request in (client.pause_schedule, client.resume_schedule, client.delete_schedule, client.trigger):
-            with pytest.raises(InvalidArgument, match="schedule_id="):
+        for request in (client.pause_schedule, client.resume_schedule, client.delete_schedule, client.trigger_schedule):
+            with pytest.raises(InvalidArgument, match="schedule_id must be "):
                 await request("")
             with pytest.raises(ScheduleNotFound, match="nowhere"):
                 await request("nowhere")
@@ -122,7 +122,7 @@ def test_a_transaction_that_rolls_back_schedules_nothing(database: str) -> None:
         assert [one.schedule_id for one in client.list_schedules_tx(tx)] == ["s"]
         client.pause_schedule_tx(tx, "s")
         client.resume_schedule_tx(tx, "s")
-        client.trigger_tx(tx, "s")
+        client.trigger_schedule_tx(tx, "s")
         tx.rollback()
         assert client.list_schedules() == []
         assert client.list_runs() == []

@@ -128,7 +128,7 @@ async def test_a_schedule_is_made_and_changed_by_the_commit(kind: str, database:
 
         assert not await tx.call_tx("schedule_tx", greet, "Bob", "daily", Every(3600))
         await tx.call_tx("resume_schedule_tx", "daily")
-        triggered = await tx.call_tx("trigger_tx", "daily")
+        triggered = await tx.call_tx("trigger_schedule_tx", "daily")
         (listed,) = await tx.call_tx("list_schedules_tx")
         await tx.commit()
         assert rows(database, stored) == [("daily", "@every 3600s", False, 0.0)]

@@ -27,24 +27,24 @@ class Feature(msgspec.Struct, frozen=True):
 
 
 async def end(client: AsyncClient, handle: AsyncHandle[Any], dsn: str) -> None:
-    while (await handle.status()).status not in ("completed", "failed", "cancelled"):
+    while (await handle.info()).status not in ("completed", "failed", "cancelled"):
         await asyncio.sleep(0.01)
 
 
 async def parked(client: AsyncClient, handle: AsyncHandle[Any], dsn: str) -> None:
-    while (await handle.status()).status != "waiting_event":
+    while (await handle.info()).status != "waiting_event":
         await asyncio.sleep(0.01)
 
 
 async def end_after_orders(client: AsyncClient, handle: AsyncHandle[Any], dsn: str) -> None:
     for number in (1, 2):
-        await handle.publish("order", Order(number, ("tea",)))
+        await handle.publish_event("order", Order(number, ("tea",)))
     await end(client, handle, dsn)
 
 
 async def end_after_order(client: AsyncClient, handle: AsyncHandle[Any], dsn: str) -> None:
     await parked(client, handle, dsn)
-    await handle.publish("order", Order(1, ("tea",)))
+    await handle.publish_event("order", Order(1, ("tea",)))
     await end(client, handle, dsn)
 
 

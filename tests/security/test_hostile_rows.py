@@ -120,7 +120,7 @@ async def ended(handle: AsyncHandle[Any]) -> Any:
     """Its status, once it has ended or was set aside."""
     async with asyncio.timeout(20):
         while True:
-            status = await handle.status()
+            status = await handle.info()
             is_aside = status.status == "sleeping" and status.error is not None
             if status.status in ("completed", "failed", "cancelled") or is_aside:
                 return status
@@ -185,7 +185,7 @@ async def test_a_workflow_of_any_name_is_nobody_s(name: str, database: str) -> N
             connection, "runs", workflow_name_shard="doubling_0", run_id=foreign, workflow_name=name, input="1"
         )
         assert await (await client.begin(doubling, 1)).result(timeout=20) == 2
-        assert (await client.get_run_status(run_key)).status == "queued"
+        assert (await client.get_run_info(run_key)).status == "queued"
 
 
 @pytest.mark.parametrize("kind", ["event", "cancel", "terminate", "retry", "child"])
@@ -204,7 +204,7 @@ async def test_an_event_of_any_shape_harms_no_run_but_its_own(kind: str, databas
                     kind=kind,
                     payload=value,
                 )
-        await neighbour.publish("news", 2)
+        await neighbour.publish_event("news", 2)
         assert await neighbour.result(timeout=20) == 2
 
 
@@ -314,7 +314,7 @@ async def test_tags_and_errors_of_any_shape_hide_no_other_run(database: str) -> 
         for outcome in await asyncio.gather(*others, return_exceptions=True):
             assert isinstance(outcome, RunFailed)
         for run_key in failed:
-            assert (await client.get_run_status(run_key)).error is not None
+            assert (await client.get_run_info(run_key)).error is not None
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ async def test_text_of_any_kind_is_stored_as_it_is(text: str, database: str) -> 
     wf = named(text)
     with Client(database) as client:
         handle = client.begin(wf, text, key=text, tags={text: text})
-        assert not client.begin(wf, "other", key=text).created
+        assert not client.begin(wf, "other", key=text).is_new
         client.publish_event(handle.run_key, text, text, key=text)
         client.publish_event(str(handle.run_key), text, text, key=text)
         client.schedule(wf, text, text, "0 9 * * *")
@@ -95,7 +95,7 @@ async def _result(client: Client, run_key: Any) -> Any:
         lambda client, text: client.publish_event(f"greet_0:{uuid.uuid4()}", text),
         lambda client, text: client.pause_schedule(text),
         lambda client, text: client.delete_schedule(text),
-        lambda client, text: client.get_run_status(text),
+        lambda client, text: client.get_run_info(text),
         lambda client, text: client.cancel_run(text),
         lambda client, text: Worker("dbname=nowhere", [greet], notify_channel=text),
         lambda client, text: Client("dbname=nowhere", schema=text),
@@ -131,7 +131,7 @@ def test_no_command_takes_a_schema_that_is_no_plain_name(
     before = tables(database)
     assert main([*command, f"--schema={schema}", "--dsn", database]) == 1
     shown = capsys.readouterr()
-    assert shown.err.startswith("durable: schema=")
+    assert shown.err.startswith("durable: schema must be ")
     assert shown.err.rstrip("\n").isprintable()
     assert shown.out == ""
     assert tables(database) == before

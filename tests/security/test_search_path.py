@@ -165,7 +165,7 @@ def test_a_run_goes_its_way_through_the_traps(trapped: str) -> None:
     async def work() -> None:
         async with Worker(trapped, [travelling]), AsyncClient(trapped) as client:
             handle = await client.begin(travelling, 20, key="once", tags={"a": "b"})
-            await handle.publish("number", 1)
+            await handle.publish_event("number", 1)
             assert await handle.result(timeout=20) == 42
             await client.begin_many(travelling, [1, 2])
             cancelled = await client.begin(travelling, 1)
@@ -174,7 +174,7 @@ def test_a_run_goes_its_way_through_the_traps(trapped: str) -> None:
             await client.terminate_run(asleep.run_key, "enough")
             async with asyncio.timeout(20):
                 for ended in (cancelled, asleep):
-                    while (await ended.status()).status != "cancelled":
+                    while (await ended.info()).status != "cancelled":
                         await asyncio.sleep(0.02)
             await client.retry_run(asleep.run_key)
             await client.schedule(travelling, 1, "often", "@every 50ms")

@@ -117,12 +117,12 @@ async def test_nothing_of_a_run_is_logged(
         Worker(dsn, [ordering, strict, modelled, waiting, unfinished], poll_interval=0.05),
     ):
         done = await client.begin(ordering, PAYLOAD)
-        await done.publish("news", PAYLOAD)
+        await done.publish_event("news", PAYLOAD)
         assert await done.result(timeout=20) == PAYLOAD
         failed = await client.begin(ordering, PAYLOAD)
-        await failed.publish("news", f"{PAYLOAD} fail")
+        await failed.publish_event("news", f"{PAYLOAD} fail")
         misheard = await client.begin(waiting)
-        await misheard.publish("news", PAYLOAD)
+        await misheard.publish_event("news", PAYLOAD)
         unwritable = await client.begin(unfinished)
         cancelled = await client.begin(ordering, PAYLOAD)
         await cancelled.cancel(PAYLOAD)
@@ -140,7 +140,7 @@ async def test_nothing_of_a_run_is_logged(
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         again = await client.begin(ordering, PAYLOAD)
-        await again.publish("news", PAYLOAD)
+        await again.publish_event("news", PAYLOAD)
         assert await again.result(timeout=20) == PAYLOAD
     said = everything_logged() + "".join(capfd.readouterr())
     assert "unfinished_0" in said  # it was listened to
@@ -226,11 +226,11 @@ async def test_no_object_shows_or_hands_on_the_password(database: str, tmp_path:
                     worker,
                     worker.status(),
                     handle,
-                    handle.status(),
+                    handle.info(),
                     Database(dsn, "durable"),
                     Database(async_pool, "durable"),
                 ),
-                *(client._operations, client._connections, client._outcomes, Client(pool), AsyncClient(async_pool)),
+                *(client._operations, client._connections, client._results, Client(pool), AsyncClient(async_pool)),
                 *(worker._lease, worker._executions, worker._scheduler, worker._listener, client.list_runs()),
                 EmbeddedPostgres(tmp_path),
             ]
@@ -285,7 +285,7 @@ def test_the_demo_starts_its_workers_without_the_password_on_their_command_line(
         commands.append(command)
         return started(command, **options)
 
-    monkeypatch.setattr("durable.cli.demo.subprocess.Popen", popen)
+    monkeypatch.setattr("durable.cli.demo.demo.subprocess.Popen", popen)
     assert main(["demo", "--runs", "20", "--keep", "--dsn", with_password(server_dsn)]) == 0
     shown = capfd.readouterr()
     with psycopg.connect(server_dsn, autocommit=True) as connection:

@@ -98,7 +98,7 @@ class Bench:
             for worker_id in (self.other_id, self.worker_id):
                 self.route(worker_id)
         assert not execute(self.router, unrouted_events(SHARD, self.worker_id)).is_more
-        if self.client.get_run_status(self.run_key).status == "cancelled":
+        if self.client.get_run_info(self.run_key).status == "cancelled":
             return True
         return bool(execute(self.router, claim_runs(SHARD, self.other_id, 10)))
 

@@ -17,8 +17,8 @@ from durable import (
     Client,
     Context,
     Handle,
+    RunInfo,
     RunKey,
-    RunStatus,
     Workflow,
     workflow,
 )
@@ -86,7 +86,7 @@ def sync_side(client: Client) -> None:
     handle = client.begin(checkout, Order("book"))
     assert_type(handle, Handle[Receipt])
     assert_type(handle.result(timeout=1), Receipt)
-    assert_type(handle.status(), RunStatus)
+    assert_type(handle.info(), RunInfo)
     assert_type(client.begin(nightly), Handle[None])
     assert_type(client.begin_many(checkout, [Order("a")]), list[RunKey])
     client.begin(checkout, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
