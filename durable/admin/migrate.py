@@ -46,7 +46,7 @@ def migrate(
     Raises ``InvalidArgument``, and ``SchemaError`` if ``citus`` is given and the database does not have the extension.
     """
     check_conninfo("conninfo", conninfo)
-    check_schema_name(schema)
+    schema = check_schema_name(schema)
     if shard_count is not None and (
         isinstance(shard_count, bool) or not isinstance(shard_count, int) or not 1 <= shard_count <= _MAX_SHARDS
     ):
@@ -81,7 +81,7 @@ def roles_sql(schema: str = "durable") -> str:
 
     Raises ``InvalidArgument``, also if the schema's name is too long for the names of its roles.
     """
-    check_schema_name(schema)
+    schema = check_schema_name(schema)
     if len(schema) > _MAX_NAME - len("_worker"):
         # Postgres would truncate the names, and so make one role out of four.
         raise InvalidArgument(
@@ -91,7 +91,7 @@ def roles_sql(schema: str = "durable") -> str:
 
 
 def _of_schema(script: str, schema: str) -> str:
-    return _SCHEMA.sub(rf'SCHEMA \1"{schema}"', in_schema(script, schema))
+    return _SCHEMA.sub(rf'SCHEMA \1"{check_schema_name(schema)}"', in_schema(script, schema))
 
 
 def _apply_surely(connection: Connection[Any], schema: str) -> Migration | None:

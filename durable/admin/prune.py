@@ -58,7 +58,7 @@ def prune(
     for example if a foreign key in one of your own tables refers to a run.
     """
     check_conninfo("conninfo", conninfo)
-    check_schema_name(schema)
+    schema = check_schema_name(schema)
     age = seconds("older_than", older_than)
     name = workflow.name if isinstance(workflow, Workflow) else workflow
     if name is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from typing import Any
 
 import psycopg
@@ -11,7 +13,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from durable.admin.migrate import migrate, schema_sql
+from durable import Client
+from durable.admin import migrate, prune, roles_sql, schema_sql
 from durable.core.errors import InvalidArgument
 from durable.store.migrations import migrations
 from tests.client.colours import rows
@@ -99,6 +102,20 @@ def test_five_at_once_apply_each_migration_once(bare_database: str) -> None:
     assert settings(bare_database) == (VERSIONS[-1], 3)
 
 
+class Schema(str, Enum):  # noqa: UP042 - its members are formatted by their names
+    OURS = "ours"
+
+
+def test_a_schema_that_an_enum_names_goes_by_its_value(bare_database: str) -> None:
+    assert migrate(bare_database, schema=Schema.OURS) == VERSIONS
+    assert prune(bare_database, older_than=1, schema=Schema.OURS) == 0
+    with Client(bare_database, schema=Schema.OURS) as client:
+        assert client.list_runs() == []
+    assert schema_sql(Schema.OURS) == schema_sql("ours")
+    assert roles_sql(Schema.OURS) == roles_sql("ours")
+    assert settings(bare_database, "ours") == (VERSIONS[-1], 1)
+
+
 def test_schemas_live_side_by_side(bare_database: str) -> None:
     assert migrate(bare_database, schema="a") == VERSIONS
     assert migrate(bare_database, schema="A", shard_count=2) == VERSIONS
@@ -166,11 +183,10 @@ def test_a_schema_name_that_is_no_name_is_refused(bare_database: str, schema: st
 def test_a_migration_that_fails_leaves_the_version_before_it(
     bare_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from durable.admin import migrate as module
     from durable.store.migrations import Migration
 
     bad = Migration(VERSIONS[-1] + 1, "9999_bad.sql", "CREATE TABLE durable.half (); SELECT 1 / 0;")
-    monkeypatch.setattr(module, "migrations", lambda: (*migrations(), bad))
+    monkeypatch.setattr(sys.modules["durable.admin.migrate"], "migrations", lambda: (*migrations(), bad))
     with pytest.raises(psycopg.errors.DivisionByZero):
         migrate(bare_database)
 
@@ -181,12 +197,11 @@ def test_a_migration_that_fails_leaves_the_version_before_it(
 def test_a_migration_that_waits_for_a_table_lets_others_pass(
     bare_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from durable.admin import migrate as module
     from durable.store.migrations import Migration
 
     migrate(bare_database)
     later = Migration(VERSIONS[-1] + 1, "9999_later.sql", "ALTER TABLE durable.runs ADD COLUMN later text;")
-    monkeypatch.setattr(module, "migrations", lambda: (*migrations(), later))
+    monkeypatch.setattr(sys.modules["durable.admin.migrate"], "migrations", lambda: (*migrations(), later))
     waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with ThreadPoolExecutor(1) as pool:
         with psycopg.connect(bare_database) as reading:

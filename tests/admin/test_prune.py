@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -160,7 +161,7 @@ def test_exactly_what_may_go_goes_whatever_the_families(
     stays = expected(forest, 2, workflow)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("durable.admin.prune._MAX_RUNS", most)
+        patch.setattr(sys.modules["durable.admin.prune"], "_MAX_RUNS", most)
         assert prune(database, older_than=2 * HOUR, workflow=workflow) == len(forest) - len(stays)
 
     assert left(connection) == dict.fromkeys(("runs", "steps", "waits", "events"), stays)

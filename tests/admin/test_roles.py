@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -252,12 +253,11 @@ def test_the_script_takes_back_what_was_granted_by_hand_and_can_be_repeated(limi
 def test_a_member_of_the_owner_migrates_and_what_it_makes_is_the_owner_s(
     limited: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from durable.admin import migrate as module
     from durable.store.migrations import Migration, migrations
 
     version = latest_version() + 1
     added = Migration(version, f"{version:04}_added.sql", "CREATE TABLE durable.added (id integer)")
-    monkeypatch.setattr(module, "migrations", lambda: (*migrations(), added))
+    monkeypatch.setattr(sys.modules["durable.admin.migrate"], "migrations", lambda: (*migrations(), added))
     with _login(limited, "durable_owner") as deployer:
         assert migrate(as_role(limited, deployer), shard_count=2) == [version]
     with psycopg.connect(limited) as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 from uuid import uuid4
 
@@ -104,7 +105,7 @@ class Old:
 def old(bare_database: str, monkeypatch: pytest.MonkeyPatch) -> Old:
     """A database at version 4."""
     with monkeypatch.context() as before:
-        before.setattr("durable.admin.migrate.migrations", lambda: migrations()[:4])
+        before.setattr(sys.modules["durable.admin.migrate"], "migrations", lambda: migrations()[:4])
         assert migrate(bare_database) == [1, 2, 3, 4]
     return Old(bare_database)
 

@@ -67,7 +67,7 @@ def test_a_database_without_citus_cannot_be_distributed_over_it(database: str) -
 def test_a_bad_schema_name_is_refused(bare_database: str, schema: str) -> None:
     refused = durable("migrate", "--schema", schema, dsn=bare_database)
     assert refused.returncode == 1
-    assert "schema=" in refused.stderr
+    assert "schema must be" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
@@ -159,7 +159,8 @@ def test_a_verb_that_cannot_reach_the_database_says_why_and_shows_no_traceback(
 def test_the_demo_says_what_is_missing_to_show_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "durable.cli.demo", raising=False)
+    for name in [name for name in sys.modules if name.startswith("durable.cli.demo")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "rich.console", None)
     assert main(["demo", "--dsn", "postgresql://127.0.0.1:1/nowhere"]) == 1
     assert "durable-flows[cli]" in capsys.readouterr().err

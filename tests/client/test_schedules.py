@@ -73,7 +73,7 @@ async def test_pausing_and_deleting_a_schedule_leave_its_runs_alone(database: st
 async def test_a_schedule_without_an_id_or_that_is_not_there_is_refused(database: str) -> None:
     async with AsyncClient(database) as client:
         for request in (client.pause_schedule, client.resume_schedule, client.delete_schedule, client.trigger_schedule):
-            with pytest.raises(InvalidArgument, match="schedule_id="):
+            with pytest.raises(InvalidArgument, match="schedule_id must be "):
                 await request("")
             with pytest.raises(ScheduleNotFound, match="nowhere"):
                 await request("nowhere")

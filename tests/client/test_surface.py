@@ -78,10 +78,8 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
     "ask": {name: {"run_key": RUNS, "reason": REASONS} for name in ("cancel_run", "terminate_run")}
     | {"retry_run": {"run_key": RUNS}},
     "schedule": {"schedule": SCHEDULE},
-    "name a schedule": dict.fromkeys(
-        ("pause_schedule", "resume_schedule", "delete_schedule", "trigger_schedule"), NAMED
-    ),
-    "backfill_schedule": {"backfill_schedule": NAMED | {"start": PAST, "end": PAST}},
+    "name a schedule": {f"{verb}_schedule": NAMED for verb in ("pause", "resume", "delete", "trigger")},
+    "backfill": {"backfill_schedule": NAMED | {"start": PAST, "end": PAST}},
     "look": {
         "get_run_info": {"run_key": RUNS},
         "get_run_output": {"run_key": RUNS, "type": TYPES},
@@ -102,7 +100,7 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
         "result": {"timeout": st.none() | arguments.durations},
     },
 }
-IN_TRANSACTIONS = ("begin", "publish", "ask", "schedule", "name a schedule", "backfill_schedule")
+IN_TRANSACTIONS = ("begin", "publish", "ask", "schedule", "name a schedule", "backfill")
 ASK_THE_CLOCK = ("schedule", "backfill_schedule")
 OTHER_NAMES = {"Cron": "schedule"}
 

@@ -36,7 +36,7 @@ def test_a_duration_is_a_timedelta_or_a_number_of_seconds(given_value: Any, expe
     ],
 )
 def test_a_duration_that_cannot_be_waited_for_is_refused(value: Any) -> None:
-    with pytest.raises(InvalidArgument, match=r"timeout=.* is refused: ") as caught:
+    with pytest.raises(InvalidArgument, match=r"timeout must be .*, got ") as caught:
         seconds("timeout", value)
 
     assert caught.value.argument == "timeout"
@@ -61,7 +61,7 @@ def test_an_aware_moment_is_itself(zone: Any) -> None:
 
 @pytest.mark.parametrize("value", [datetime(2030, 1, 1), "2030-01-01", 0, None, datetime(2030, 1, 1).date()])
 def test_a_moment_without_a_time_zone_is_refused_with_the_cure(value: Any) -> None:
-    with pytest.raises(InvalidArgument, match=r"moment=.*datetime\.now\(UTC\)"):
+    with pytest.raises(InvalidArgument, match=r"moment must be .*datetime\.now\(UTC\)"):
         aware("moment", value)
 
 

@@ -38,7 +38,7 @@ def test_the_wheel_holds_the_package_the_schema_and_nothing_else(wheel: Path) ->
     assert "durable/_schema/schema.sql" in names
     assert "durable/_schema/roles.sql" in names
     assert "durable/store/queries/claims/claim_runs.sql" in names
-    assert "durable/_examples/claims.py" in names
+    assert "durable/cli/demo/birdstrikes.csv" in names
     assert not [name for name in names if not name.startswith(("durable/", "durable_flows-"))]
     kinds = {Path(name).suffix for name in names if name.startswith("durable/")}
     assert kinds == {".py", ".sql", ".csv", ".typed"}  # so no keys, certificates, settings or logs either
@@ -49,7 +49,7 @@ def test_a_clean_environment_migrates_from_the_wheel(wheel: Path, tmp_path: Path
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    install = [python, "-m", "pip", "install", "-q", f"{wheel}[binary]"]
+    install = [str(python), "-m", "pip", "install", "-q", f"{wheel}[binary]"]
     subprocess.run(install, check=True, cwd=tmp_path, env=environment)
     shown = subprocess.run(
         [tmp_path / "venv" / "bin" / "durable", "migrate", "--dsn", bare_database],

@@ -131,7 +131,7 @@ def test_no_command_takes_a_schema_that_is_no_plain_name(
     before = tables(database)
     assert main([*command, f"--schema={schema}", "--dsn", database]) == 1
     shown = capsys.readouterr()
-    assert shown.err.startswith("durable: schema=")
+    assert shown.err.startswith("durable: schema must be ")
     assert shown.err.rstrip("\n").isprintable()
     assert shown.out == ""
     assert tables(database) == before

@@ -285,7 +285,7 @@ def test_the_demo_starts_its_workers_without_the_password_on_their_command_line(
         commands.append(command)
         return started(command, **options)
 
-    monkeypatch.setattr("durable.cli.demo.subprocess.Popen", popen)
+    monkeypatch.setattr("durable.cli.demo.demo.subprocess.Popen", popen)
     assert main(["demo", "--runs", "20", "--keep", "--dsn", with_password(server_dsn)]) == 0
     shown = capfd.readouterr()
     with psycopg.connect(server_dsn, autocommit=True) as connection:

@@ -14,18 +14,20 @@ _QUALIFIER = re.compile(r"\bdurable\.(?=[a-z])")
 
 
 def check_schema_name(schema: str) -> str:
-    """Returns the name itself. Raises ``InvalidArgument`` unless it is a plain identifier of at most 63 characters."""
-    if not isinstance(schema, str) or not _VALID_SCHEMA.fullmatch(schema) or schema.startswith("pg_"):
+    """Returns the name itself, as a plain ``str``. Raises ``InvalidArgument`` unless it is a plain identifier of at most 63
+    characters."""
+    name = str.__str__(schema) if isinstance(schema, str) else ""  # an enum's member may be formatted by its name
+    if not _VALID_SCHEMA.fullmatch(name) or name.startswith("pg_"):
         raise InvalidArgument(
             "schema", schema, "at most 63 letters, digits and underscores, not starting with a digit or pg_"
         )
-    return str.__str__(schema)
+    return name
 
 
 def in_schema(sql: str, schema: str) -> LiteralString:
     """Returns the same SQL for another schema. This is the only place where a ``str`` becomes a statement, and only our
     own files get here."""
-    check_schema_name(schema)
+    schema = check_schema_name(schema)
     if schema == "durable":
         return sql  # pyright: ignore[reportReturnType]  # see the docstring; likewise below
     return _QUALIFIER.sub(lambda _: f'"{schema}".', sql)  # pyright: ignore[reportReturnType]

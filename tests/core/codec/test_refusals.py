@@ -121,7 +121,7 @@ def test_size_is_limited_in_bytes_and_the_refusal_says_what_to_do() -> None:
 
 @pytest.mark.parametrize("bad", [0, -1, True, 1.5, None])
 def test_a_limit_is_a_whole_number_of_bytes(bad: Any) -> None:
-    with pytest.raises(InvalidArgument, match="max_bytes="):
+    with pytest.raises(InvalidArgument, match="max_bytes must be "):
         JsonCodec(max_bytes=bad)
 
 

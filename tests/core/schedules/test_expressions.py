@@ -108,9 +108,9 @@ def test_a_day_field_that_is_literally_a_star_restricts_nothing(expression: str)
     ],
 )
 def test_text_that_is_no_plain_cron_is_refused(text: Any) -> None:
-    with pytest.raises(InvalidArgument, match="schedule="):
+    with pytest.raises(InvalidArgument, match="schedule must be "):
         parse_schedule(text)
-    with pytest.raises(InvalidArgument, match="schedule="):
+    with pytest.raises(InvalidArgument, match="schedule must be "):
         Cron(text)
 
 
@@ -124,7 +124,7 @@ def test_any_text_is_read_or_refused_and_what_is_read_is_written_back(text: str)
 
 
 def test_the_refusal_names_the_field_and_what_it_takes() -> None:
-    with pytest.raises(InvalidArgument, match="in the field hour, instead of '25', .* from 0 to 23") as caught:
+    with pytest.raises(InvalidArgument, match="in the field hour, .* from 0 to 23, .* not '25'") as caught:
         Cron("0 9,25 * * *")
 
     assert (caught.value.argument, caught.value.value) == ("schedule", "0 9,25 * * *")
@@ -185,7 +185,7 @@ def test_an_interval_may_be_a_number_of_seconds(interval: float, period: str) ->
     "bad", [0, 0.0, 0.0009, -1, math.nan, math.inf, 4e9, "5m", None, True, timedelta(0), timedelta(-1), timedelta.max]
 )
 def test_an_interval_that_cannot_be_meant_is_refused(bad: Any) -> None:
-    with pytest.raises(InvalidArgument, match="interval="):
+    with pytest.raises(InvalidArgument, match="interval must be "):
         Every(bad)
 
 
@@ -204,5 +204,5 @@ def test_a_time_zone_has_an_iana_name(name: str) -> None:
     ],
 )
 def test_what_is_no_time_zone_is_refused(name: Any) -> None:
-    with pytest.raises(InvalidArgument, match="timezone="):
+    with pytest.raises(InvalidArgument, match="timezone must be "):
         check_timezone(name)

@@ -57,7 +57,7 @@ def test_a_schedule_fires_next(text: str, after: str, expected: str) -> None:
     ],
 )
 def test_a_schedule_is_refused(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="schedule="):
+    with pytest.raises(InvalidArgument, match="schedule must be "):
         parse_schedule(text)
 
 

@@ -49,7 +49,7 @@ def due_ticks(*hours: int) -> tuple[datetime, ...]:
 
 @pytest.mark.parametrize("most", [0, -1])
 def test_a_plan_for_no_ticks_is_refused(most: int) -> None:
-    with pytest.raises(InvalidArgument, match="most="):
+    with pytest.raises(InvalidArgument, match="most must be "):
         plan(HOURLY, at("2026-03-12 12:00"), at("2026-03-12 12:00"), "all", most=most)
 
 
