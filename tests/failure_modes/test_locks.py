@@ -118,7 +118,7 @@ class Session:
         await self._client.delete_schedule(self._schedule_id())
 
     async def trigger(self) -> None:
-        await self._client.trigger(self._schedule_id())
+        await self._client.trigger_schedule(self._schedule_id())
 
     async def list(self) -> None:
         await self._client.list_runs(limit=50)

@@ -219,7 +219,7 @@ async def test_b5_a_worker_of_the_same_host_and_process_id_does_not_own_what_its
         async with Worker(database, [left]) as first, Worker(database, [left]) as second:
             assert await handle.result(timeout=10) == "taken over"
             assert (await handle.info()).takeovers == 1
-            assert len({predecessor, first.info().worker_id, second.info().worker_id}) == 3
+            assert len({predecessor, first.status().worker_id, second.status().worker_id}) == 3
 
 
 # B8, B9, B10

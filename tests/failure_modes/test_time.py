@@ -113,7 +113,7 @@ async def test_f2_a_clock_that_steps_back_fires_no_tick_twice(database: str) -> 
 @pytest.mark.parametrize("expression", ["0 0 31 2 *", "0 0 30 2 *", "0 0 31 4,6,9,11 *"])
 async def test_f3_a_day_that_never_comes_is_refused(database: str, expression: str) -> None:
     async with AsyncClient(database) as client:
-        with pytest.raises(InvalidArgument, match="a day that comes"):
+        with pytest.raises(InvalidArgument, match="whose days exist"):
             await client.schedule(ticked, "x", "never", expression)
         assert await client.list_schedules() == []
 
@@ -213,7 +213,7 @@ def test_f4_on_every_day_of_ten_years_a_daily_time_fires_once(name: str) -> None
 
 async def test_f5_a_zone_that_has_vanished_stops_its_own_schedule_and_says_so(database: str) -> None:
     async with AsyncClient(database) as client, Worker(database, [ticked]):
-        with pytest.raises(InvalidArgument, match="timezone="):
+        with pytest.raises(InvalidArgument, match="timezone must be"):
             await client.schedule(ticked, "x", "refused", "* * * * *", timezone="Mars/Olympus_Mons")
         await client.schedule(ticked, "x", "gone", "* * * * *", timezone="Europe/Zurich")
         await rows(database, "UPDATE durable.schedules SET timezone = 'Europe/Gone', due_at = now()")

@@ -93,7 +93,7 @@ async def test_a_duration_that_is_none_is_refused(database: str, duration: Any) 
         await ctx.sleep("nap", duration)
 
     async with running(database, sleeping) as client:
-        with pytest.raises(RunFailed, match="InvalidArgument: duration="):
+        with pytest.raises(RunFailed, match="InvalidArgument: duration must be"):
             await (await client.begin(sleeping)).result(timeout=10)
 
 
@@ -109,7 +109,7 @@ async def test_a_naive_moment_is_refused(database: str) -> None:
 
 @pytest.mark.parametrize("workflows", [[], [double, double]])
 def test_a_worker_without_workflows_or_with_two_of_one_name_is_refused(workflows: list[Any]) -> None:
-    with pytest.raises(InvalidArgument, match="workflows="):
+    with pytest.raises(InvalidArgument, match="workflows must be"):
         Worker("dbname=nowhere", workflows)
 
 
@@ -118,13 +118,13 @@ def test_a_worker_without_workflows_or_with_two_of_one_name_is_refused(workflows
     [("lease", 0), ("poll_interval", -1), ("max_resident", 0), ("max_strikes", 0), ("schema", "no; way")],
 )
 def test_a_worker_option_out_of_range_is_refused_by_name(option: str, value: Any) -> None:
-    with pytest.raises(InvalidArgument, match=f"{option}="):
+    with pytest.raises(InvalidArgument, match=f"{option} must be"):
         Worker("dbname=nowhere", [double], **{option: value})
 
 
 @pytest.mark.parametrize("conninfo", ["greet_0", "host=\ud800", "dbname=x\0", "["])
 def test_a_malformed_conninfo_is_refused_and_not_waited_for(conninfo: str) -> None:
-    with pytest.raises(InvalidArgument, match=r"conninfo_or_pool=.*libpq"):
+    with pytest.raises(InvalidArgument, match=r"conninfo_or_pool must be .*libpq"):
         Worker(conninfo, [double])
 
 
@@ -146,7 +146,7 @@ async def test_moments_no_client_could_read_back_are_refused(database: str, star
 
 @pytest.mark.parametrize("version", [2**31, True, 1.5, float("nan"), "1", 0])
 def test_a_version_that_no_column_holds_is_refused(version: Any) -> None:
-    with pytest.raises(InvalidArgument, match="version="):
+    with pytest.raises(InvalidArgument, match="version must be"):
         workflow(version=version)(double.function)
 
 
@@ -176,7 +176,7 @@ async def test_a_schema_name_with_capitals_works(bare_database: str) -> None:
 
 
 def test_a_workflow_without_a_name_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="name="):
+    with pytest.raises(InvalidArgument, match="name must be"):
 
         @workflow(name="")
         async def nameless(ctx: Context) -> None: ...

@@ -14,8 +14,7 @@ import pytest
 from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
 from durable.postgres.connection import EngineConnection
 from durable.store.operation import Operation
-from durable.store.routing import Routed
-from durable.worker.visit import follow_up
+from durable.store.routing import retry
 from tests.mediating import names_of, overheard
 
 Injection = Callable[[list[str], Any], Awaitable[None]]
@@ -82,7 +81,7 @@ async def test_an_event_whose_routing_was_not_confirmed_is_not_overtaken_by_the_
     lost: list[str] = []
 
     async def lose_the_first_delivery(statements: list[str], visited: Any) -> None:
-        if "routing/route_events" in statements and visited.routed.live and not lost:
+        if "routing/route_events" in statements and visited.live and not lost:
             lost.append("delivery")
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
@@ -137,8 +136,7 @@ async def test_a_flush_that_is_repeated_after_the_run_was_retried_does_not_undo_
                 await client.retry_run(handle.run_key)
                 # Another worker, of another workflow's code, meets the request: here by hand.
                 async with await psycopg.AsyncConnection.connect(database, autocommit=True) as other:
-                    routed, shard = Routed(), handle.run_key.workflow_name_shard
-                    await EngineConnection(other, "durable").run(follow_up(shard, routed, is_retry=True))
+                    await EngineConnection(other, "durable").run(retry(handle.run_key.workflow_name_shard, 10))
                 assert await is_reopened()
                 reopened.set()
                 raise psycopg.OperationalError("server closed the connection unexpectedly")

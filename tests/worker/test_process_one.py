@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from durable import AsyncClient, Context, InvalidArgument, SchemaError, Worker, workflow
+from durable import AsyncClient, Context, DurableError, SchemaError, Worker, workflow
 
 
 async def greet(name: str) -> str:
@@ -50,7 +50,7 @@ async def test_no_workflow_starves_the_others(database: str) -> None:
 
 async def test_a_worker_that_runs_is_not_driven_by_hand(database: str) -> None:
     async with Worker(database, [other]) as worker:
-        with pytest.raises(InvalidArgument, match="running"):
+        with pytest.raises(DurableError, match="running"):
             await worker.process_one()
 
 

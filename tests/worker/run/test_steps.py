@@ -212,7 +212,7 @@ async def test_an_empty_key_or_name_fails_the_run_and_nothing_is_done(
         status = await handle.info()
     assert status.error is not None
     assert (status.status, status.error.type) == ("failed", "InvalidArgument")
-    assert "=''" in status.error.message
+    assert "got ''" in status.error.message
     assert await rows(database, "SELECT step_key FROM durable.steps UNION SELECT wait_key FROM durable.waits") == []
 
 
