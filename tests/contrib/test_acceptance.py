@@ -60,7 +60,7 @@ async def test_the_other_colour_is_told_its_client(kind: str, database: str) -> 
 
 def test_another_database_is_refused_by_name(database: str) -> None:
     with Client(database) as client:
-        with pytest.raises(TypeError, match="Django connection to sqlite"):
+        with pytest.raises(TypeError, match="a Django connection to postgresql, got one to sqlite"):
             client.begin_tx(django.db.connections["elsewhere"], greet, "Ada")
         engine = sqlalchemy.create_engine("sqlite://")
         with engine.connect() as connection, pytest.raises(TypeError, match="SQLAlchemy connection to sqlite"):

@@ -192,7 +192,7 @@ class Machine:
         """Registers a call under its key and returns the future of its answer."""
         if asyncio._get_running_loop() is not self.loop:
             raise WorkflowCodeError(
-                f"{call} was called outside the workflow's own code: a step has no Context; "
+                f"{call} was called outside the workflow's own code: there is no Context inside a step; "
                 "return from the step and make the call in the workflow"
             )
         if self._is_closed:
