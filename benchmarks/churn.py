@@ -26,7 +26,7 @@ from benchmarks.processes import worker_processes
 from benchmarks.setting import SCHEMA, Figure, Setting, fresh_schema
 from benchmarks.workflows import steps
 from durable import AsyncClient
-from durable.admin.prune import prune
+from durable.admin.pruning import prune
 
 _RUNS = 360_000
 _SLICES = 6

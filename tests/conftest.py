@@ -17,7 +17,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.embedded import EmbeddedPostgres
 from durable.store.migrations import latest_version
 from tests import roles

@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from durable import AsyncClient, Client, Worker
-from durable.admin.migrate import roles_sql
+from durable.admin.migration import roles_sql
 
 is_asked_for = bool(os.environ.get("DURABLE_TEST_ROLES"))
 

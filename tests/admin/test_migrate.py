@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any
@@ -186,7 +185,7 @@ def test_a_migration_that_fails_leaves_the_version_before_it(
     from durable.store.migrations import Migration
 
     bad = Migration(VERSIONS[-1] + 1, "9999_bad.sql", "CREATE TABLE durable.half (); SELECT 1 / 0;")
-    monkeypatch.setattr(sys.modules["durable.admin.migrate"], "migrations", lambda: (*migrations(), bad))
+    monkeypatch.setattr("durable.admin.migration.migrations", lambda: (*migrations(), bad))
     with pytest.raises(psycopg.errors.DivisionByZero):
         migrate(bare_database)
 
@@ -201,7 +200,7 @@ def test_a_migration_that_waits_for_a_table_lets_others_pass(
 
     migrate(bare_database)
     later = Migration(VERSIONS[-1] + 1, "9999_later.sql", "ALTER TABLE durable.runs ADD COLUMN later text;")
-    monkeypatch.setattr(sys.modules["durable.admin.migrate"], "migrations", lambda: (*migrations(), later))
+    monkeypatch.setattr("durable.admin.migration.migrations", lambda: (*migrations(), later))
     waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     with ThreadPoolExecutor(1) as pool:
         with psycopg.connect(bare_database) as reading:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -17,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from durable import Client, InvalidArgument, RunKey, RunNotFound, SchemaError
-from durable.admin.migrate import migrate, roles_sql
-from durable.admin.prune import prune
+from durable.admin.migration import migrate, roles_sql
+from durable.admin.pruning import prune
 from durable.core.shards import shard_value
 from tests.client.workflows import greet
 from tests.roles import as_role, make_roles
@@ -161,7 +160,7 @@ def test_exactly_what_may_go_goes_whatever_the_families(
     stays = expected(forest, 2, workflow)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["durable.admin.prune"], "_MAX_RUNS", most)
+        patch.setattr("durable.admin.pruning._MAX_RUNS", most)
         assert prune(database, older_than=2 * HOUR, workflow=workflow) == len(forest) - len(stays)
 
     assert left(connection) == dict.fromkeys(("runs", "steps", "waits", "events"), stays)

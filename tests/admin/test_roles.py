@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from psycopg import errors, sql
 
 from durable import AsyncClient, Client, Context, InvalidArgument, RetryPolicy, RunFailed, Worker, workflow
-from durable.admin.migrate import migrate, roles_sql
+from durable.admin.migration import migrate, roles_sql
 from durable.cli import main
 from durable.store.migrations import latest_version
 from tests.roles import as_role, make_roles
@@ -257,7 +256,7 @@ def test_a_member_of_the_owner_migrates_and_what_it_makes_is_the_owner_s(
 
     version = latest_version() + 1
     added = Migration(version, f"{version:04}_added.sql", "CREATE TABLE durable.added (id integer)")
-    monkeypatch.setattr(sys.modules["durable.admin.migrate"], "migrations", lambda: (*migrations(), added))
+    monkeypatch.setattr("durable.admin.migration.migrations", lambda: (*migrations(), added))
     with _login(limited, "durable_owner") as deployer:
         assert migrate(as_role(limited, deployer), shard_count=2) == [version]
     with psycopg.connect(limited) as connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +10,7 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RunFailed, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.core.replay.history import Memo, OpenWait, Value
 from durable.core.runs import RunKey
 from durable.postgres.drive import run
@@ -105,7 +104,7 @@ class Old:
 def old(bare_database: str, monkeypatch: pytest.MonkeyPatch) -> Old:
     """A database at version 4."""
     with monkeypatch.context() as before:
-        before.setattr(sys.modules["durable.admin.migrate"], "migrations", lambda: migrations()[:4])
+        before.setattr("durable.admin.migration.migrations", lambda: migrations()[:4])
         assert migrate(bare_database) == [1, 2, 3, 4]
     return Old(bare_database)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.core.errors import InvalidArgument, SerializationError
 from durable.core.runs import RunKey
 from durable.core.shards import shard_value

@@ -11,7 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.client.async_client import AsyncClient
 from durable.client.client import Client
 from durable.client.handles import AsyncHandle, Handle

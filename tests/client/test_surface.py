@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 
 import durable
 from durable import Client, Context, Cron, DurableError, Every, InvalidArgument, JsonCodec, RunKey, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import Status
 from durable.core.schedules.expressions import parse_schedule

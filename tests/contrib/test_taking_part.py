@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from durable import Context, Cron, Every, RunKey, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.core.errors import InvalidArgument, RunNotFound
 from durable.store.channels import work_channel
 from tests.client.colours import rows

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from durable import AsyncClient, Context, RetryPolicy, RunFailed, RunNotFound, RunRetryPolicy, Worker, workflow
-from durable.admin.prune import prune
+from durable.admin.pruning import prune
 from durable.postgres.outages import is_outage
 from tests.proxy import Proxy
 from tests.watching import rows, until

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from durable import AsyncClient, Context, Every, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.core.schedules.timetable import run_id_of
 from durable.core.shards import shard_value
 from tests.watching import rows, until

@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from durable import AsyncClient, AsyncHandle, Context, Every, RunRetryPolicy, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.embedded import EmbeddedPostgres
 from durable.embedded import server as server_module
 from durable.store.channels import done_channel, work_channel

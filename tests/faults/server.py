@@ -21,7 +21,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.embedded.binaries import find_binaries
 from durable.embedded.privileges import choose_privileges
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from durable import Worker
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.postgres.pipeline import run
 from durable.store.operation import operation
 from durable.store.schedules import read_clock

@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 
 from durable import AsyncClient, Worker
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.embedded.server import EmbeddedPostgres
 from tests.conftest import new_database
 from tests.golden.features import FEATURES, end

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from durable import Client, Context, DurableError, InvalidArgument, Worker, Workflow, workflow
-from durable.admin.migrate import migrate, roles_sql, schema_sql
+from durable.admin.migration import migrate, roles_sql, schema_sql
 from durable.cli import main
 
 BREAKERS = [

@@ -21,7 +21,7 @@ from psycopg.conninfo import make_conninfo
 
 import durable
 from durable import AsyncClient, Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 
 QUERIES = sorted(Path(durable.__file__).parent.glob("store/queries/*/*.sql"))
 TYPES = (

@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from durable import AsyncClient, Client, Context, DurableError, InvalidArgument, RetryPolicy, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.cli import main
 from durable.cli.refusals import printable
 from durable.core.codec.json_codec import JsonCodec

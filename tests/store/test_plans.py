@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.core.replay.endings import Park, Settle
 from durable.core.runs import RunKey
 from durable.store.claims import claim_runs, load, next_wake

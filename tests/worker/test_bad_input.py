@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, InvalidArgument, RunFailed, RunKey, SchemaError, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from tests.worker.flows import running
 
 

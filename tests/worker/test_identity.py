@@ -11,7 +11,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from durable import Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.core.runs import RunKey
 from durable.postgres.connection import EngineConnection
 from durable.store.flush import flush

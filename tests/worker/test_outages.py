@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from durable import AsyncClient, Client, Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.core.shards import shard_value
 from durable.store.takeovers import take_over
 from durable.worker import takeover

@@ -13,7 +13,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from durable import AsyncClient, Client, Context, Every, RunCancelled, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from tests.conftest import new_database
 from tests.pooler import find_pgbouncer, pooled_server
 from tests.worker.processes import LEASE, WorkerProcess, entries, prepare, three_steps, until

@@ -24,7 +24,7 @@ from durable import (
     Worker,
     workflow,
 )
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 
 YEARLY = Cron("0 0 1 1 *")
 LONG_AGO = timedelta(days=400)

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from durable import AsyncClient, AsyncHandle, Context, Worker, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.store.channels import work_channel
 from durable.worker.database import Database
 from tests.watching import reached

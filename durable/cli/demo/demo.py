@@ -21,7 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.cli.demo.claims import Claim, handle_claim, read_claims
 from durable.cli.demo.proof import Takeover, prove
 from durable.client.client import Client

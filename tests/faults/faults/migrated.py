@@ -8,7 +8,7 @@ from functools import partial
 from unittest.mock import patch
 
 from durable import AsyncClient
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from durable.store.migrations import Migration, latest_version, migrations
 from tests.faults.load import Family, Life
 from tests.faults.stage import Stage, fault
@@ -49,7 +49,7 @@ async def migrated(stage: Stage) -> None:
     log_began = stage.server.log.stat().st_size
     for number, migration in enumerate(later, 1):
         pauses = [0.0]
-        with patch("durable.admin.migrate.migrations", return_value=(*known, *later[:number])):
+        with patch("durable.admin.migration.migrations", return_value=(*known, *later[:number])):
             migrating = asyncio.create_task(asyncio.to_thread(migrate, conninfo))
             while not migrating.done():
                 began = time.monotonic()

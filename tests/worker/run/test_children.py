@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from durable import AsyncClient, Context, InvalidArgument, RunFailed, RunKey, Worker, Workflow, workflow
-from durable.admin.migrate import migrate
+from durable.admin.migration import migrate
 from tests.worker.run.family import (
     Faulty,
     Plant,
