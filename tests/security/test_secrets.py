@@ -318,7 +318,7 @@ def test_an_error_of_postgres_is_told_without_the_row_it_repeats(
             connection.execute("CREATE TABLE t (n int CHECK (n > 0), payload text)")
             connection.execute("INSERT INTO t VALUES (0, %s)", (PAYLOAD,))
 
-    monkeypatch.setattr("durable.cli.migrate", violate)
+    monkeypatch.setattr("durable.cli.admin.migrate", violate)
     assert main(["migrate", "--dsn", bare_database]) == 1
     shown = capsys.readouterr().err
     assert "violates check constraint" in shown
