@@ -37,7 +37,10 @@ _LIMIT_SECONDS_EACH = 0.3
 _SELDOM = Cron("0 0 29 2 *")
 _LEAP_YEARS = (datetime(2015, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 
-_AFTER = {"transaction_steps/find_transaction_memo": "transaction_steps/store_transaction_memo"}
+_AFTER = {
+    "transaction_steps/lock_run": "transaction_steps/store_transaction_memo",
+    "transaction_steps/find_transaction_memo": "transaction_steps/store_transaction_memo",
+}
 """What is asked only where the answer to another was lost."""
 _BY_COMING_AND_GOING = frozenset(
     (
