@@ -95,10 +95,10 @@ def test_a_run_key_parses_what_it_prints() -> None:
 
 @pytest.mark.parametrize("text", ["", "greet_0", f"greet:{KEY[8:]}", f"greet_0:{KEY[8:-1]}A", f"{KEY} ", "a" * 1000])
 def test_text_that_names_no_run_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="a run key looks like"):
+    with pytest.raises(ValueError, match="a run key must look like"):
         RunKey.parse(text)
 
 
 def test_a_run_key_that_is_no_text_is_refused() -> None:
-    with pytest.raises(ValueError, match="a run key is text, got int"):
+    with pytest.raises(ValueError, match="a run key must be a str, got int"):
         RunKey.parse(7)  # type: ignore[arg-type]

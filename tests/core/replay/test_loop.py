@@ -103,4 +103,4 @@ def test_code_that_will_not_be_unwound_is_let_go(caplog: pytest.LogCaptureFixtur
     machine = machine_of(main, History())
     machine.start()
     machine.close()
-    assert "goes on" in caplog.text
+    assert "did not stop when it was unwound" in caplog.text
