@@ -76,7 +76,7 @@ def test_a_directory_that_holds_something_else_is_left_alone(base: Path) -> None
     (base / "thesis.txt").touch()
     before = base.stat()
 
-    with pytest.raises(EmbeddedPostgresError, match=r"holds thesis.txt. Choose an empty or a new directory"):
+    with pytest.raises(EmbeddedPostgresError, match=r"contains thesis.txt. Choose an empty or a new directory"):
         EmbeddedPostgres(base).start()
     assert os.listdir(base) == ["thesis.txt"]
     assert (base.stat().st_mode, base.stat().st_uid) == (before.st_mode, before.st_uid)
