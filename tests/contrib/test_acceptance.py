@@ -63,12 +63,8 @@ def test_another_database_is_refused_by_name(database: str) -> None:
         with pytest.raises(TypeError, match="a Django connection to postgresql, got one to sqlite"):
             client.begin_tx(django.db.connections["elsewhere"], greet, "Ada")
         engine = sqlalchemy.create_engine("sqlite://")
-<<<<<<< HEAD
         refused = pytest.raises(TypeError, match="an SQLAlchemy connection to postgresql, got one to sqlite")
         with engine.connect() as connection, refused:
-=======
-        with engine.connect() as connection, pytest.raises(TypeError, match="an SQLAlchemy connection to postgresql, got one to sqlite"):
->>>>>>> english-1
             client.begin_tx(connection, greet, "Ada")
         engine.dispose()
 
