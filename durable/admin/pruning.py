@@ -18,6 +18,7 @@ from durable.core.shards import shard_values
 from durable.postgres.conninfo import check_conninfo
 from durable.postgres.drive import run
 from durable.store import retention
+from durable.store.children import complete_children
 from durable.store.operation import Operation, operation
 from durable.store.queries import check_schema_name
 from durable.store.retention import OldRun
@@ -128,6 +129,7 @@ def _with_young_children(shard_value: str, age: float, run_ids: Sequence[str]) -
     if not run_ids:
         return set()
     parents: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    yield from complete_children(shard_value, run_ids)
     for run_id, child in (yield from retention.find_children(shard_value, run_ids)):
         parents[child.workflow_name_shard][child.run_id] = run_id
     kept: set[str] = set()

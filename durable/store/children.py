@@ -22,6 +22,7 @@ from durable.store.statement import NoRow, Query, Statement, T, nothing
 _BEGIN_CHILDREN = Query("children/begin_children", NoRow)
 _DISMISS_CHILDREN = Query("children/dismiss_children", NoRow)
 _CANCEL_CHILDREN = Query("children/cancel_children", NoRow)
+_COMPLETE_CHILDREN = Query("children/complete_children", NoRow)
 _TELL_PARENTS = Query("children/tell_parents", NoRow)
 
 
@@ -120,6 +121,11 @@ def tell_parents(ended: Iterable[EndedChild]) -> list[Statement[None]]:
         )
         for shard_value, group in _by_shard(ended, lambda child: child.parent)
     ]
+
+
+def complete_children(shard_value: str, parents: Sequence[str]) -> Statement[None]:
+    """Fills the columns about children that workers of version 4 of the schema leave empty, of these runs."""
+    return _COMPLETE_CHILDREN.statement({"shard_value": shard_value, "run_ids": column(parents)}, nothing)
 
 
 def announce_told(ended: Iterable[EndedChild]) -> list[Statement[None]]:

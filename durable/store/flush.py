@@ -21,6 +21,7 @@ from durable.store.children import (
     announce_told,
     begin_children,
     cancel_children,
+    complete_children,
     ended_child,
     tell_parents,
 )
@@ -169,6 +170,7 @@ class _Parts:
         self._add_runs("", _DROP_DEADLINES, [record for record in records if record.is_cancelled], nothing)
         if retried:
             forget = forget_failed_steps(shard_value, [(record.run_id, record.epoch) for record in retried])
+            self._add("", complete_children(shard_value, [record.run_id for record in retried]))
             self._add("", forget)
         self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if _ends_waits(record)], nothing)
         self._add_runs("parked", _PARK_RUNS, parked, list)

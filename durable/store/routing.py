@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from durable.core.runs import RunKey
-from durable.store.children import EndedChild, ended_child
+from durable.store.children import EndedChild, complete_children, ended_child
 from durable.store.columns import column
 from durable.store.operation import operation
 from durable.store.records import Event, EventKind
@@ -92,7 +92,12 @@ def retry(shard_value: str, limit: int) -> Requests[bool]:
     there were any."""
     retried: list[RetriedRun]
     (retried,) = yield from Begin([retry_runs(shard_value, limit)])
-    yield from Commit([forget_failed_steps(shard_value, [(run.run_id, run.epoch) for run in retried])])
+    yield from Commit(
+        [
+            complete_children(shard_value, [run.run_id for run in retried]),
+            forget_failed_steps(shard_value, [(run.run_id, run.epoch) for run in retried]),
+        ]
+    )
     return bool(retried)
 
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RunFailed, Worker, workflow
+from durable.admin import prune
 from durable.admin.migration import migrate
 from durable.core.replay.history import Memo, OpenWait, Value
 from durable.core.runs import RunKey
@@ -192,9 +193,13 @@ def test_old_waits_and_cancels_are_read_by_their_names(old: Old) -> None:
     assert comeback(old.database, other, is_resident=True).wake == came.wake
 
 
-async def test_a_retry_of_an_old_parent_begins_its_failed_child_again(old: Old) -> None:
+@pytest.mark.parametrize("is_late", [False, True], ids=["written before", "written beside newer workers"])
+async def test_a_retry_of_an_old_parent_begins_its_failed_child_again(old: Old, *, is_late: bool) -> None:
+    if is_late:
+        migrate(old.database)
     parent, good, bad = failed_parent(old)
-    migrate(old.database)
+    if not is_late:
+        migrate(old.database)
 
     async with AsyncClient(old.database) as client, Worker(old.database, [tend, grow]):
         await client.retry_run(parent)
@@ -204,6 +209,26 @@ async def test_a_retry_of_an_old_parent_begins_its_failed_child_again(old: Old) 
     children = rows(old.database, "SELECT run_id::text, status FROM durable.runs WHERE workflow_name = 'grow'")
     assert len(children) == 3
     assert {(good.run_id, "completed"), (bad.run_id, "failed")} < set(children)
+
+
+def test_an_old_parent_is_not_pruned_before_its_child_has_ended(old: Old) -> None:
+    migrate(old.database)
+    child = RunKey("grow_0", str(uuid4()))
+    parent = old.run("tend", "failed", error='{"type":"RunFailed","message":"not yet"}')
+    old.memo(parent, "one", "child", "grow", 1, f'"{child}"')
+    rows(
+        old.database,
+        "INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, input) VALUES (%s, %s, 'grow', 'null')",
+        child.workflow_name_shard,
+        child.run_id,
+    )
+
+    assert prune(old.database, older_than=0) == 0
+    rows(
+        old.database,
+        "UPDATE durable.runs SET status = 'completed', output = '1', completed_at = now() - interval '1 s'",
+    )
+    assert prune(old.database, older_than=0) == 2
 
 
 async def test_the_end_of_a_child_wakes_an_old_parent_that_ends_by_its_old_cancel(old: Old) -> None:
