@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -59,6 +59,9 @@ _FORGET_OPEN_WAITS = Query("flush/forget_open_waits", NoRow)
 _PARK_RUNS = Query("flush/park_runs", _Parked)
 _REQUEUE_PARKED_RUNS = Query("flush/requeue_parked_runs", RunId)
 _CONSUME_EVENTS = Query("flush/consume_events", NoRow)
+
+_ByKind: TypeAlias = Mapping[type[Any], tuple[list[Record], list[Any]]]
+"""What the records hold, by kind of entry: the entries, and beside each the record that it belongs to."""
 
 _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
     StepMemo: (
@@ -133,7 +136,8 @@ def flush(
     # Announced after the commit, where a notification needs no disk write. Inside the transaction, every other
     # transaction that notifies would queue behind it. Runs that may not be ours are announced too: if the answer to the
     # commit is lost, the next flush makes the announcement.
-    relatives = _Relatives(in_order)
+    by_kind = _by_kind(in_order)
+    relatives = _Relatives(in_order, by_kind)
     then = [*_announcements(shard_value, in_order, is_leaving=is_leaving), *relatives.announcements()]
     learned = _Learned()
     opening: type[Batch] = Begin
@@ -141,8 +145,9 @@ def flush(
         (fenced,) = yield from Begin([_of_runs(_FENCE_RUNS, shard_value, worker_id, in_order)])
         ours = frozenset(fenced)
         in_order = [record for record in in_order if record.run_id in ours]
+        by_kind = _by_kind(in_order)
         opening = Batch
-    parts = _Parts(shard_value, worker_id, in_order)
+    parts = _Parts(shard_value, worker_id, in_order, by_kind)
     if relatives.are_there:
         learned.take(parts, (yield from opening(parts.statements)))
         yield from Commit(relatives.statements(shard_value, learned.ours), then=then)
@@ -154,7 +159,7 @@ def flush(
 class _Parts:
     """The statements about these records. The statements whose answers matter have a name."""
 
-    def __init__(self, shard_value: str, worker_id: str, records: Sequence[Record]) -> None:
+    def __init__(self, shard_value: str, worker_id: str, records: Sequence[Record], by_kind: _ByKind) -> None:
         self.names: list[str] = []
         self.statements: list[Statement[Any]] = []
         self._shard_value = shard_value
@@ -166,7 +171,7 @@ class _Parts:
         asking = [record for record in staying if record.wants_inbox and record.ending is None]
         self._add_runs("ours", _FENCE_RUNS, staying, run_ids)
         self._add_settled(settled)
-        self._add_entries(records)
+        self._add_entries(by_kind)
         self._add_runs("", _DROP_DEADLINES, [record for record in records if record.is_cancelled], nothing)
         if retried:
             forget = forget_failed_steps(shard_value, [(record.run_id, record.epoch) for record in retried])
@@ -195,8 +200,7 @@ class _Parts:
             common = _common(self._shard_value, self._worker_id, settled)
             self._add("ours", _SETTLE_RUNS.statement({**common, **columns}, run_ids))
 
-    def _add_entries(self, records: Sequence[Record]) -> None:
-        by_kind = _by_kind(records)
+    def _add_entries(self, by_kind: _ByKind) -> None:
         for kind, (query, fields) in _ENTRIES.items():
             if kind in by_kind:
                 owners, entries = by_kind[kind]
@@ -206,7 +210,7 @@ class _Parts:
             if kind is AnsweredWait:
                 self._add_consumed(by_kind)
 
-    def _add_consumed(self, by_kind: Mapping[type[Any], tuple[list[Record], list[Any]]]) -> None:
+    def _add_consumed(self, by_kind: _ByKind) -> None:
         consumed = [
             *((owner, answer.key, answer.event_id) for owner, answer in _of(AnsweredWait, by_kind) if answer.event_id),
             *((owner, "", request.event_id) for owner, request in _of(MetRequest, by_kind)),
@@ -259,8 +263,7 @@ class _Learned:
 class _Relatives:
     """The children that begin or are cancelled, and the parents whose children end."""
 
-    def __init__(self, records: Sequence[Record]) -> None:
-        by_kind = _by_kind(records)
+    def __init__(self, records: Sequence[Record], by_kind: _ByKind) -> None:
         self._begun: list[tuple[Record, ChildMemo]] = list(_of(ChildMemo, by_kind))
         self._unwanted: list[tuple[Record, UnwantedChild]] = list(_of(UnwantedChild, by_kind))
         self._ended = [child for record in records if (child := _ended_child(record)) is not None]
@@ -306,7 +309,7 @@ def _column(field: str, values: Iterable[object]) -> str:
     return column(list(map(attrgetter(field), values)))
 
 
-def _by_kind(records: Iterable[Record]) -> dict[type[Any], tuple[list[Record], list[Any]]]:
+def _by_kind(records: Iterable[Record]) -> _ByKind:
     kinds: defaultdict[type[Any], tuple[list[Record], list[Any]]] = defaultdict(lambda: ([], []))
     for record in records:
         for entry in record.entries:
@@ -316,7 +319,7 @@ def _by_kind(records: Iterable[Record]) -> dict[type[Any], tuple[list[Record], l
     return kinds
 
 
-def _of(kind: type[Any], by_kind: Mapping[type[Any], tuple[list[Record], list[Any]]]) -> Iterable[tuple[Record, Any]]:
+def _of(kind: type[Any], by_kind: _ByKind) -> Iterable[tuple[Record, Any]]:
     return zip(*by_kind[kind], strict=True) if kind in by_kind else ()
 
 

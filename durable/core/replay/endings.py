@@ -48,16 +48,13 @@ RELEASE = Settle(status="queued")
 """The ending of a run that is handed back by a stopping worker."""
 
 
-def ending_when_quiet(
-    *, is_active: bool, are_steps_waiting: bool, are_waits_open: bool, is_draining: bool
-) -> Ending | None:
-    """Returns how a run leaves the worker if its machine has not ended it, or ``None`` if it stays.
+def ending_when_quiet(*, are_steps_waiting: bool, are_waits_open: bool, is_draining: bool) -> Ending | None:
+    """Returns how a run leaves the worker whose machine has not ended it and of whose steps no code is executing, or
+    ``None`` if it stays.
 
-    It stays while the code of a step may be executing. If it has steps that have yet to start, or nothing to wait for,
-    it continues here unless the worker is draining. If it has only waits, it parks.
+    If it has steps that have yet to start, or nothing to wait for, it continues here unless the worker is draining. If
+    it has only waits, it parks.
     """
-    if is_active:
-        return None
     if are_steps_waiting or not are_waits_open:
         return RELEASE if is_draining else None
     return Park()

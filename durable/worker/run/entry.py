@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from enum import Enum
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from durable.core.runs import RunKey
@@ -12,15 +13,24 @@ from durable.core.runs import RunKey
 _logger = logging.getLogger("durable.worker")
 
 
+class Phase(Enum):
+    """Where an execution is on its way from the claim. A park leads back to ``RUNNING``."""
+
+    CLAIMED = "the machine has not started"
+    RUNNING = "the machine is being fed"
+    LEAVING = "the journal is writing how the run leaves"
+    GONE = "the run is no longer here"
+
+
+# Asked for at every entry, and a global is found faster than a member.
+GONE, LEAVING = Phase.GONE, Phase.LEAVING
+
+
 class Abandonable(Protocol):
     """An execution of a run that can let the run go."""
 
     run_key: RunKey
-
-    @property
-    def is_gone(self) -> bool:
-        """Returns whether nothing more of the run may happen here."""
-        ...
+    phase: Phase
 
     def abandon(self) -> None:
         """Lets the run go: nothing more of it happens here."""
@@ -40,7 +50,7 @@ def entry(method: Callable[Concatenate[ExecutionT, P], None]) -> Callable[Concat
 
     @functools.wraps(method)
     def enter(self: ExecutionT, /, *arguments: P.args, **options: P.kwargs) -> None:
-        if self.is_gone:
+        if self.phase is GONE:
             return
         try:
             method(self, *arguments, **options)

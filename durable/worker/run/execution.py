@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from enum import Enum
 
 from durable.core.errors import unreachable
 from durable.core.replay.commands import (
@@ -35,22 +34,13 @@ from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun, Event, Record, Wake, Written
 from durable.worker.run.attempt import Attempt
-from durable.worker.run.entry import entry
+from durable.worker.run.entry import GONE, LEAVING, Phase, entry
 from durable.worker.run.host import Host
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
 from durable.worker.run.step_calls import Fenced, Finished, Interrupted
 from durable.worker.run.step_tasks import StepTasks
 from durable.worker.run.waits import OpenWaits
-
-
-class _Phase(Enum):
-    """How far an execution has come since its claim. After a park it goes back to ``RUNNING``."""
-
-    CLAIMED = "the machine has not started"
-    RUNNING = "the machine is fed"
-    LEAVING = "the journal writes how the run leaves"
-    GONE = "the run is no longer here"
 
 
 class Execution:
@@ -63,12 +53,12 @@ class Execution:
         "_host",
         "_inbox",
         "_machine",
-        "_phase",
         "_recording",
         "_steps",
         "_waits",
         "attempt",
         "is_draining",
+        "phase",
         "run_key",
         "workflow",
     )
@@ -87,18 +77,13 @@ class Execution:
         self.attempt = Attempt(workflow, self.run_key, claimed, host.codec, host.clock)
         self._machine = self.attempt.machine(history)
         self._recording = Recording(claimed)
-        self._phase = _Phase.CLAIMED
+        self.phase = Phase.CLAIMED
         self._ending: Ending | None = None
         self._flushes = 0
         self._steps = StepTasks(host.clock)
         self._waits = OpenWaits(host.clock)
         self._inbox = Inbox()
         self.is_draining = False
-
-    @property
-    def is_gone(self) -> bool:
-        """Returns whether nothing more of the run happens here."""
-        return self._phase is _Phase.GONE
 
     @property
     def is_parked(self) -> bool:
@@ -113,7 +98,7 @@ class Execution:
     @entry
     def begin(self, wake: Wake | None) -> None:
         """Runs the workflow from the top. ``wake`` is ``None`` on the very first claim."""
-        self._phase = _Phase.RUNNING
+        self.phase = Phase.RUNNING
         commands = self.attempt.start(self._machine)
         if not self._machine.is_mismatched:
             self._recording.ordered(self._machine.unordered())
@@ -125,7 +110,7 @@ class Execution:
     @entry
     def resume(self, claimed: ClaimedRun, wake: Wake) -> None:
         """Continues in place after a park."""
-        self._phase = _Phase.RUNNING
+        self.phase = Phase.RUNNING
         self.attempt = Attempt(self.workflow, self.run_key, claimed, self._host.codec, self._host.clock)
         self._recording = Recording(claimed)
         self._ending = None
@@ -138,7 +123,7 @@ class Execution:
         found by the park's own flush."""
         if self._ending is None:
             self._inbox.add(event)
-            if self._phase is _Phase.RUNNING:
+            if self.phase is Phase.RUNNING:
                 self._take_inbox()
                 self._settle()
 
@@ -157,7 +142,7 @@ class Execution:
         if not written.is_ours:
             self.abandon()
             return
-        if self._phase is _Phase.LEAVING:
+        if self.phase is Phase.LEAVING:
             self._leave(written)
             return
         if written.inbox is not None and self._ending is None:
@@ -184,9 +169,9 @@ class Execution:
 
     def abandon(self) -> None:
         """Lets the run go because it belongs to another worker: nothing more of it happens here."""
-        if self.is_gone:
+        if self.phase is GONE:
             return
-        self._phase = _Phase.GONE
+        self.phase = GONE
         self._steps.cancel()
         self._waits.stop_timers()
         self.close()
@@ -200,8 +185,8 @@ class Execution:
 
     def take_record(self) -> Record:
         """Returns what must be written now."""
-        if self._ending is not None and not self.is_gone:
-            self._phase = _Phase.LEAVING
+        if self._ending is not None and self.phase is not GONE:
+            self.phase = Phase.LEAVING
         self._waits.inbox_is_asked_for()
         return self._recording.take(self._ending)
 
@@ -357,11 +342,10 @@ class Execution:
     def _settle(self) -> None:
         """Called after each entry: starts what may start, passes on what must be written, and leaves when nothing is
         left to do."""
-        if self._phase in (_Phase.LEAVING, _Phase.GONE):
+        if self.phase is GONE or self.phase is LEAVING:
             return
-        if self._ending is None:
+        if self._ending is None and not self._steps.is_active:
             self._ending = ending_when_quiet(
-                is_active=self._steps.is_active,
                 are_steps_waiting=self._steps.is_waiting,
                 are_waits_open=bool(self._waits),
                 is_draining=self.is_draining,
@@ -393,7 +377,7 @@ class Execution:
 
     def _leave(self, written: Written) -> None:
         if isinstance(self._ending, Settle):
-            self._phase = _Phase.GONE
+            self.phase = GONE
             self.close()
         else:
             self._inbox.clear()
