@@ -8,13 +8,13 @@ ALTER TABLE durable.steps
     ADD COLUMN child_shard  text,
     ADD COLUMN child_run_id uuid,
     ADD COLUMN cancel_cause text,
-    ADD CONSTRAINT steps_fn CHECK (fn IS NOT NULL OR cancel_cause IS NOT NULL) NOT VALID,
-    ADD CONSTRAINT steps_child CHECK (
-        (child_shard IS NULL) = (child_run_id IS NULL) AND (child_run_id IS NULL OR kind = 'child')) NOT VALID,
-    ADD CONSTRAINT steps_cancel CHECK (
-        cancel_cause IS NULL OR kind = 'cancel' AND cancel_cause IN ('request', 'deadline')) NOT VALID;
-ALTER TABLE durable.steps
-    VALIDATE CONSTRAINT steps_fn, VALIDATE CONSTRAINT steps_child, VALIDATE CONSTRAINT steps_cancel;
+    ADD CONSTRAINT steps_columns CHECK (
+        fn IS NOT NULL AND child_shard IS NULL AND child_run_id IS NULL AND cancel_cause IS NULL
+        OR kind = 'child' AND fn IS NOT NULL AND child_shard IS NOT NULL AND child_run_id IS NOT NULL
+           AND cancel_cause IS NULL
+        OR kind = 'cancel' AND child_shard IS NULL AND child_run_id IS NULL
+           AND cancel_cause IN ('request', 'deadline')) NOT VALID;
+ALTER TABLE durable.steps VALIDATE CONSTRAINT steps_columns;
 
 ALTER TABLE durable.waits
     ADD COLUMN child_run_id uuid,
