@@ -115,10 +115,11 @@ class Machine:
         """Runs the workflow, whose coroutine is ``main``, up to its first unanswered calls. Whatever the history can
         answer is answered from it."""
         history = self._history
-        self._known.update((memo.key, memo) for memo in history.memos)
-        self._known.update((wait.key, wait) for wait in history.open_waits)
-        self._replay = deque(history.in_order()) if history.memos else None
-        self._seq = max((memo.seq or 0 for memo in history.memos), default=0)
+        if history is not NO_HISTORY:
+            self._known.update((memo.key, memo) for memo in history.memos)
+            self._known.update((wait.key, wait) for wait in history.open_waits)
+            self._replay = deque(history.in_order()) if history.memos else None
+            self._seq = max((memo.seq or 0 for memo in history.memos), default=0)
         self._main = self.loop.create_task(main)
         self.loop.run_until_quiet()
         self._answer_carried()
