@@ -283,9 +283,9 @@ async def test_b9_ten_thousand_runs_of_a_dead_worker_are_swept_in_batches_and_no
                 # Held by somebody, they must not hide the others from the sweep.
                 await holder.execute("SELECT 1 FROM durable.runs ORDER BY run_id LIMIT 10 FOR UPDATE")
                 worker = await stack.enter_async_context(Worker(database, [idle], lease=LEASE))
-                await until(lambda: taken(database, many - 10), seconds=30)
+                await until(lambda: taken(database, many - 10), seconds=50)
             assert worker.status().is_lease_held
-            await until(lambda: completed(database, many), seconds=30)
+            await until(lambda: completed(database, many), seconds=50)
     assert max(batches) <= 1000
     assert len(batches) > many / 1000
 
