@@ -33,7 +33,7 @@ from durable.core.replay.context import Context
 from durable.core.replay.decorator import WorkflowOptions, workflow
 from durable.core.replay.workflow import Workflow
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
-from durable.core.runs import Run, RunInfo, RunKey
+from durable.core.runs import Run, RunInfo, RunKey, Status, StatusReason
 from durable.core.schedules.expressions import Cron, Every
 from durable.worker import Worker, WorkerStatus
 
@@ -52,6 +52,8 @@ __all__ = [
     "RunKey",
     "Run",
     "RunInfo",
+    "Status",
+    "StatusReason",
     "RetryPolicy",
     "RunRetryPolicy",
     "Backoff",
