@@ -82,6 +82,17 @@ def test_no_other_change_of_a_status_is_let_through(database: str, old: Status, 
             connection.execute(f"UPDATE durable.runs AS run SET status = '{new}', {kept}, {columns[new]}".encode())
 
 
+def test_no_run_is_let_in_that_has_not_just_begun(database: str) -> None:
+    with (
+        psycopg.connect(database) as connection,
+        pytest.raises(psycopg.errors.RaiseException, match="no run begins as"),
+    ):
+        connection.execute(
+            "INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, input, status, completed_at)"
+            " VALUES ('w_0', gen_random_uuid(), 'w', 'null', 'cancelled', now()) ON CONFLICT DO NOTHING"
+        )
+
+
 def test_the_architecture_shows_the_table() -> None:
     checked = subprocess.run(
         [sys.executable, ".ci/states.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
