@@ -30,6 +30,13 @@ _MAX_BROKEN = 2
 _CONFLICT_PAUSES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16)
 """Seconds between tries after a serialization failure or a deadlock, for databases that resolve conflicts that way."""
 _OPTIONS: dict[str, Any] = {"autocommit": True}
+_OWN_POOL: dict[str, Any] = {
+    "kwargs": _OPTIONS,
+    "min_size": 1,
+    "max_size": _MAX_CONNECTIONS,
+    "open": False,
+    "name": "durable",
+}
 
 
 class _Tries:
@@ -77,15 +84,7 @@ class Connections:
             self._conninfo = check_conninfo_or_pool(
                 conninfo_or_pool, "a Client takes a conninfo or a psycopg_pool.ConnectionPool"
             )
-            self._pool = ConnectionPool(
-                self._conninfo,
-                kwargs=_OPTIONS,
-                min_size=1,
-                max_size=_MAX_CONNECTIONS,
-                open=False,
-                name="durable",
-                configure=self._meet_pooler,
-            )
+            self._pool = ConnectionPool(self._conninfo, configure=self._meet_pooler, **_OWN_POOL)
         self._is_open = self._conninfo is None
         self._is_closed = False
         self._lock = threading.Lock()
@@ -180,15 +179,7 @@ class AsyncConnections:
             self._conninfo = check_conninfo_or_pool(
                 conninfo_or_pool, "an AsyncClient takes a conninfo or a psycopg_pool.AsyncConnectionPool"
             )
-            self._pool = AsyncConnectionPool(
-                self._conninfo,
-                kwargs=_OPTIONS,
-                min_size=1,
-                max_size=_MAX_CONNECTIONS,
-                open=False,
-                name="durable",
-                configure=self._meet_pooler,
-            )
+            self._pool = AsyncConnectionPool(self._conninfo, configure=self._meet_pooler, **_OWN_POOL)
         self._is_open = self._conninfo is None
         self._is_closed = False
         self._lock = asyncio.Lock()
