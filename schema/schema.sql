@@ -128,7 +128,7 @@ CREATE TABLE durable.waits (
     run_id              uuid        NOT NULL,
     wait_key            text        NOT NULL,
     wait_type           text        NOT NULL CONSTRAINT waits_kind CHECK (wait_type IN
-        ('sleep', 'event', 'child_result')),
+        ('sleep', 'timer', 'event', 'child_result')),
     event_name          text,
     wake_at             timestamptz,
     seq                 integer     CHECK (seq > 0),
@@ -144,10 +144,11 @@ CREATE TABLE durable.waits (
     CONSTRAINT waits_type CHECK (CASE wait_type
         WHEN 'sleep' THEN wake_at IS NOT NULL AND event_name IS NULL AND child_run_id IS NULL AND event_id IS NULL
                           AND NOT timed_out
+        WHEN 'timer' THEN wake_at IS NOT NULL AND event_name IS NULL AND child_run_id IS NULL AND event_id IS NULL
         WHEN 'event' THEN event_name IS NOT NULL AND child_run_id IS NULL
         ELSE (event_name IS NULL) <> (child_run_id IS NULL) END),
     CONSTRAINT waits_satisfied CHECK (satisfied_at IS NULL OR
-        CASE wait_type WHEN 'sleep' THEN true ELSE timed_out <> (event_id IS NOT NULL) END)
+        CASE WHEN wait_type IN ('sleep', 'timer') THEN true ELSE timed_out <> (event_id IS NOT NULL) END)
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.05
@@ -322,7 +323,7 @@ COMMENT ON COLUMN durable.runs.next_wake_at IS
 COMMENT ON COLUMN durable.runs.created_at IS
     'When it was begun.';
 COMMENT ON COLUMN durable.runs.started_at IS
-    'When it was first claimed; null before that.';
+    'When its current attempt was first claimed; null before that. The clock of its asyncio loop begins here.';
 COMMENT ON COLUMN durable.runs.updated_at IS
     'When its status last changed.';
 COMMENT ON COLUMN durable.runs.completed_at IS
@@ -540,4 +541,4 @@ COMMENT ON VIEW durable.event_overview IS
 COMMENT ON VIEW durable.schedule_overview IS
     'Schedules without the inputs of their runs.';
 
-INSERT INTO durable.settings (schema_version) VALUES (6);
+INSERT INTO durable.settings (schema_version) VALUES (7);

@@ -75,15 +75,17 @@ class NondeterminismError(DurableError):
     def __init__(self, recorded: str, called: str) -> None:
         super().__init__(
             f"this run has recorded {recorded}, but the code now calls {called}; "
-            "deploy the code that recorded it, or restore the call, and the run will continue automatically"
+            "deploy the code that recorded it, or restore the call, and the run will continue automatically. "
+            "If the code has not changed, its order depends on something that no replay repeats: a set of strings "
+            "(PYTHONHASHSEED), the clock or random module, the environment, or an object that is shared between runs"
         )
         self.recorded = recorded
         self.called = called
 
 
 class StepFailed(DurableError):
-    """A step used up its retries. The error is the same on the first run and on every replay, except that only on the
-    first run is the original exception its ``__cause__``."""
+    """A step used up its retries. The error is the same on the first run and on every replay: the original exception is
+    known by its type's name, its message and its traceback only, and is shown with them in a note."""
 
     def __init__(self, step_key: str, error: ErrorInfo) -> None:
         super().__init__(f"step {step_key!r} failed: {error.type}: {error.message}")
@@ -91,6 +93,9 @@ class StepFailed(DurableError):
         self.error_type = error.type
         self.message = error.message
         self.traceback = error.traceback
+        self.is_final = error.is_final
+        if error.traceback:
+            self.add_note(f"The step's own traceback:\n{error.traceback}")
 
 
 class Terminal(DurableError):

@@ -71,7 +71,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         ``give_up_on`` are not retried. Neither is an exception group that contains one of them, nor an exception that
         was raised from a ``Terminal``.
         """
-        if failures > self.max_retries or _is_hopeless(error):
+        if failures > self.max_retries or is_hopeless(error):
             return None
         if self.give_up_on and any(isinstance(member, self.give_up_on) for member in _members(error)):
             return None
@@ -99,7 +99,7 @@ class RunRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         ``Terminal`` and errors about values that cannot be stored are not retried, whether the workflow or one of its
         steps raised them.
         """
-        if attempts >= self.max_attempts or _is_hopeless(error):
+        if attempts >= self.max_attempts or is_hopeless(error):
             return None
         return _delay(self.backoff, attempts)
 
@@ -117,12 +117,13 @@ def _is_exception(given: object) -> bool:
     return isinstance(given, type) and issubclass(given, BaseException)
 
 
-def _is_hopeless(error: BaseException) -> bool:
+def is_hopeless(error: BaseException) -> bool:
+    """Returns whether no retry can help, neither of the step that raised the error nor of its run."""
     for member in _members(error, with_causes=True):
         if isinstance(member, _HOPELESS):
             return True
-        # After a replay, only the name of the error that failed the step is known.
-        if isinstance(member, StepFailed) and member.error_type in _HOPELESS_NAMES:
+        # Of the error that failed a step, only what was recorded is known; the flag was not recorded by older versions.
+        if isinstance(member, StepFailed) and (member.is_final or member.error_type in _HOPELESS_NAMES):
             return True
     return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import msgspec
@@ -28,6 +29,7 @@ class _StepRow(msgspec.Struct, frozen=True, gc=False):
     carried: bool
     output: str | None
     error: str | None
+    at: datetime
 
 
 class _WaitRow(msgspec.Struct, frozen=True, gc=False):
@@ -42,6 +44,7 @@ class _WaitRow(msgspec.Struct, frozen=True, gc=False):
     is_satisfied: bool
     is_due: bool
     remaining: float | None
+    at: datetime | None
 
 
 class _OpenWaitRow(msgspec.Struct, frozen=True, gc=False):
@@ -127,10 +130,10 @@ class _Loaded:
         match row:
             case _StepRow():
                 outcome = Value(row.output or "") if row.error is None else Failure(read_error(row.error))
-                self.memos.append(Memo(row.step_key, row.kind, row.name, row.seq, row.carried, outcome))
+                self.memos.append(Memo(row.step_key, row.kind, row.name, row.seq, row.carried, outcome, row.at))
             case _WaitRow(is_satisfied=True):
                 answer: Outcome = TimedOut() if row.timed_out else Value(row.payload or "null")
-                self.memos.append(Memo(row.wait_key, row.wait_type, row.name, row.seq, row.carried, answer))
+                self.memos.append(Memo(row.wait_key, row.wait_type, row.name, row.seq, row.carried, answer, row.at))
             case _WaitRow():
                 self.open_waits.append(OpenWait(row.wait_key, row.wait_type, row.name))
                 self._await(row)

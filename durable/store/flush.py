@@ -76,11 +76,12 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "inputs": "input",
             "outputs": "output",
             "errors": "error",
+            "ats": "at",
         },
     ),
     CancelMemo: (
         Query("flush/record_cancels", NoRow),
-        {"seqs": "seq", "causes": "cause", "reasons": "reason"},
+        {"seqs": "seq", "causes": "cause", "reasons": "reason", "ats": "at"},
     ),
     ChildMemo: (
         Query("flush/record_children", NoRow),
@@ -91,9 +92,10 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "outputs": "output",
             "child_shards": "child_shard",
             "child_run_ids": "child_run_id",
+            "ats": "at",
         },
     ),
-    OrderedStep: (Query("flush/order_steps", NoRow), {"step_keys": "key", "seqs": "seq"}),
+    OrderedStep: (Query("flush/order_steps", NoRow), {"step_keys": "key", "seqs": "seq", "ats": "at"}),
     OpenedWait: (
         Query("flush/open_waits", NoRow),
         {
@@ -113,6 +115,7 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "timed_outs": "timed_out",
             "event_ids": "event_id",
             "payloads": "payload",
+            "ats": "at",
         },
     ),
     AbandonedWait: (Query("flush/abandon_waits", NoRow), {"wait_keys": "key"}),

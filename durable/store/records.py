@@ -32,6 +32,8 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     scheduled_at: datetime | None
     parent_shard: str | None = None
     parent_run_id: str | None = None
+    began_at: datetime | None = None
+    """When this attempt was claimed first, by the database's time; ``None`` if that was now."""
 
     @property
     def parent(self) -> RunKey | None:
@@ -42,7 +44,9 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
 
 
 class StepMemo(msgspec.Struct, frozen=True, gc=False):
-    """A finished step. ``took`` is in seconds; exactly one of ``output`` and ``error`` is set."""
+    """A finished step. ``took`` is in seconds; exactly one of ``output`` and ``error`` is set. ``at`` is when the run
+    saw it; if that is ``None``, which means that its code did not ask, the time of the flush is stored. The same is
+    true of the other answers."""
 
     key: str
     kind: Kind
@@ -53,6 +57,7 @@ class StepMemo(msgspec.Struct, frozen=True, gc=False):
     input: str | None
     output: str | None
     error: str | None
+    at: datetime | None = None
 
 
 class CancelMemo(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +66,7 @@ class CancelMemo(msgspec.Struct, frozen=True, gc=False):
     seq: int
     cause: Literal["request", "deadline"]
     reason: str
+    at: datetime | None = None
 
 
 class ChildMemo(msgspec.Struct, frozen=True, gc=False):
@@ -74,6 +80,7 @@ class ChildMemo(msgspec.Struct, frozen=True, gc=False):
     version: int
     timeout: float | None
     input: str
+    at: datetime | None = None
 
     @property
     def child_shard(self) -> str:
@@ -91,16 +98,19 @@ class ChildMemo(msgspec.Struct, frozen=True, gc=False):
 
 class OpenedWait(msgspec.Struct, frozen=True, gc=False):
     """A wait that begins. It ends after ``wake_in`` seconds or at ``until``; if both are ``None``, it has no time
-    limit. ``child_run_id`` is the run whose end it waits for."""
+    limit. ``child_run_id`` is the run whose end it waits for; ``is_timer``: it is a timer of asyncio's."""
 
     key: str
     event_name: str | None = None
     child_run_id: str | None = None
     wake_in: float | None = None
     until: datetime | None = None
+    is_timer: bool = False
 
     @property
     def wait_type(self) -> Kind:
+        if self.is_timer:
+            return "timer"
         if self.child_run_id is not None:
             return "child_result"
         return "sleep" if self.event_name is None else "event"
@@ -115,6 +125,7 @@ class AnsweredWait(msgspec.Struct, frozen=True, gc=False):
     timed_out: bool
     event_id: str | None
     payload: str | None
+    at: datetime | None = None
 
 
 class OrderedStep(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +133,7 @@ class OrderedStep(msgspec.Struct, frozen=True, gc=False):
 
     key: str
     seq: int
+    at: datetime | None = None
 
 
 class AbandonedWait(msgspec.Struct, frozen=True, gc=False):

@@ -16,7 +16,8 @@ import msgspec
 from durable.core.codec.json_codec import Codec
 from durable.core.errors import NondeterminismError, RunCancelled, RunFailed
 from durable.core.failures import ErrorInfo
-from durable.core.replay.history import Cancel, ChildEnd, Kind, describe
+from durable.core.replay.handles import Timer
+from durable.core.replay.history import TIMER_KEYS, Cancel, ChildEnd, Kind, describe
 from durable.core.replay.signatures import Signature
 from durable.core.replay.workflow import Workflow
 from durable.core.retry import RetryPolicy
@@ -105,6 +106,23 @@ class Sleep(_Call, frozen=True):
     @property
     def kind(self) -> Kind:
         return "sleep"
+
+
+class ArmTimer(Sleep, frozen=True):
+    """Fire a timer of asyncio's after ``seconds``. ``is_sleep``: it only ends an ``asyncio.sleep``. ``is_open``: it was
+    armed before this replay, and its time is running."""
+
+    is_sleep: bool = True
+    is_open: bool = False
+
+    @classmethod
+    def of(cls, timer: Timer, *, is_open: bool = False) -> ArmTimer:
+        """Returns the command to arm a timer that has its number."""
+        return cls(f"{TIMER_KEYS}{timer.number}", timer.delay, None, timer.is_sleep, is_open)
+
+    @property
+    def kind(self) -> Kind:
+        return "timer"
 
 
 class WaitEvent(_Call, frozen=True):
@@ -200,9 +218,11 @@ class CancelChild(msgspec.Struct, frozen=True):
 
 
 class Complete(msgspec.Struct, frozen=True):
-    """The workflow returned; ``output`` is encoded."""
+    """The workflow returned; ``output`` is encoded. ``unfinished`` names the calls for which nothing of it waited any
+    longer, and which are dropped."""
 
     output: str
+    unfinished: tuple[str, ...] = ()
 
 
 class Fail(msgspec.Struct, frozen=True):

@@ -22,25 +22,36 @@ class Signature(msgspec.Struct, frozen=True):
     returns: Any
 
 
-_signatures: WeakKeyDictionary[Callable[..., object], Signature] = WeakKeyDictionary()
+_signatures: WeakKeyDictionary[Any, Signature] = WeakKeyDictionary()
+"""By function; for callable objects, which may be neither hashable nor weakly referenced, by the method of their
+type."""
 
 
 def signature_of(function: Callable[..., object]) -> Signature:
-    """Returns the signature of a function, method, partial or callable object. Raises ``InvalidArgument`` if it has
-    annotations that cannot be resolved."""
+    """Returns the signature of a function, method, partial or callable object. Raises ``InvalidArgument`` if it is not
+    callable, is a generator function, or has annotations that cannot be resolved."""
     plain = function
     while isinstance(plain, functools.partial):
         plain = plain.func
     plain = getattr(plain, "__func__", plain)
-    known = _signatures.get(plain)
+    if not callable(plain):
+        raise InvalidArgument("fn", repr(plain), "a function or another callable object")
+    named: Any = plain if hasattr(plain, "__qualname__") else type(plain).__call__
+    try:
+        known = _signatures.get(named)
+    except TypeError:  # neither hashable nor weakly referenced, such as (1).__add__
+        return _read_signature(plain)
     if known is None:
-        known = _signatures[plain] = _read_signature(plain)
+        known = _signatures[named] = _read_signature(plain)
     return known
 
 
 def _read_signature(function: Callable[..., object]) -> Signature:
     described = function if hasattr(function, "__qualname__") else type(function).__call__
     name = str(getattr(function, "__qualname__", type(function).__qualname__))
+    if inspect.isgeneratorfunction(described) or inspect.isasyncgenfunction(described):
+        rule = "a function that returns its result, not a generator: return a list, or make each part a step"
+        raise InvalidArgument("fn", name, rule)
     try:
         hints = get_type_hints(described, include_extras=True)
     except NameError as error:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
 from durable.core.codec.json_codec import Codec
-from durable.core.replay.commands import Command, Complete, EndCancelled, Fail, SetAside
+from durable.core.replay.commands import Complete, EndCancelled, Fail, SetAside
 from durable.core.replay.context import Context
 from durable.core.replay.endings import Settle, ending_of
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
+from durable.core.replay.numbered import salt_of
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun
 from durable.worker.clock import Clock
 
 _logger = logging.getLogger("durable.worker")
+
+_MAX_NAMED = 10
+"""At most this many dropped calls are named in a log line."""
 
 
 class Attempt:
@@ -51,6 +56,14 @@ class Attempt:
         """Returns how the run ends now that its machine has decided, and logs it if that did not go well."""
         claimed = self.claimed
         ending = ending_of(decision, self.workflow.retry, attempts=claimed.attempts, set_asides=claimed.set_asides)
+        if isinstance(decision, Complete) and decision.unfinished:
+            _logger.warning(
+                "run %s returned although tasks that it had started still waited for %s; these calls are dropped: "
+                "await the tasks before the workflow returns",
+                self.run_key,
+                ", ".join(decision.unfinished[:_MAX_NAMED]) + (", …" if len(decision.unfinished) > _MAX_NAMED else ""),
+                extra={"run_key": str(self.run_key)},
+            )
         if isinstance(decision, Fail | SetAside):
             reason = decision.exception if isinstance(decision, Fail) else decision.error
             level = logging.ERROR if ending.status == "failed" else logging.WARNING
@@ -68,21 +81,30 @@ class Attempt:
 
     def machine(self, history: History) -> Machine:
         """Returns a machine that will execute the workflow from the top."""
-        return Machine(history, self.codec, output=f"the output of run {self.run_key}")
-
-    def start(self, machine: Machine) -> list[Command]:
-        """Starts the workflow on its machine. Returns its first commands."""
         claimed = self.claimed
-        ctx = Context(
-            machine,
-            self.run_key,
-            self.workflow.name,
-            claimed.version,
-            claimed.attempts + 1,
-            claimed.scheduled_at,
-            self._worker_codec,
+        return Machine(
+            history,
+            self.codec,
+            output=f"the output of run {self.run_key}",
+            began=claimed.began_at or claimed.claimed_at,
+            clock=self.now,
+            salt=salt_of(claimed.run_id),
         )
-        return machine.start(self._main(ctx))
+
+    def main(self, machine: Machine) -> Coroutine[Any, Any, object]:
+        """Returns the workflow's coroutine, to be run by that machine."""
+        claimed = self.claimed
+        return self._main(
+            Context(
+                machine,
+                self.run_key,
+                self.workflow.name,
+                claimed.version,
+                claimed.attempts + 1,
+                claimed.scheduled_at,
+                self._worker_codec,
+            )
+        )
 
     async def _main(self, ctx: Context) -> object:
         workflow = self.workflow

@@ -8,12 +8,15 @@ machine, performs the commands that follow, and settles.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 from durable.core.errors import unreachable
 from durable.core.replay.commands import (
     Abandon,
+    ArmTimer,
     CancelChild,
     Command,
     Complete,
@@ -42,6 +45,13 @@ from durable.worker.run.step_calls import Fenced, Finished, Interrupted
 from durable.worker.run.step_tasks import StepTasks
 from durable.worker.run.waits import OpenWaits
 
+_logger = logging.getLogger("durable.worker")
+
+_YOUNG_SECONDS = 1.0
+"""A timer that is cancelled before it is this old is not written, as long as steps keep its run here."""
+_MANY_TIMERS = 1000
+_NO_MORE = object()
+
 
 class Execution:
     """One run from its claim until it parks or ends. It is resumed in place if the same worker claims the parked run
@@ -55,6 +65,7 @@ class Execution:
         "_machine",
         "_recording",
         "_steps",
+        "_timers_fired",
         "_waits",
         "attempt",
         "is_draining",
@@ -80,6 +91,7 @@ class Execution:
         self.phase = Phase.CLAIMED
         self._ending: Ending | None = None
         self._flushes = 0
+        self._timers_fired = 0
         self._steps = StepTasks(host.clock)
         self._waits = OpenWaits(host.clock)
         self._inbox = Inbox()
@@ -98,14 +110,25 @@ class Execution:
     @entry
     def begin(self, wake: Wake | None) -> None:
         """Runs the workflow from the top. ``wake`` is ``None`` on the very first claim."""
+        self._begin_on(self._machine.begin(self.attempt.main(self._machine)), wake)
+
+    @entry
+    def _begin_on(self, rest: Iterator[None] | None, wake: Wake | None) -> None:
+        if self._ending is not None:  # it was interrupted while it paused
+            return
+        if rest is not None and next(rest, _NO_MORE) is not _NO_MORE:
+            self._host.clock.call_later(0.0, self._begin_on, rest, wake)  # other runs have their turn
+            return
         self.phase = Phase.RUNNING
-        commands = self.attempt.start(self._machine)
+        must_reload = self._recording.record.wants_inbox
         if not self._machine.is_mismatched:
             self._recording.ordered(self._machine.unordered())
         if wake is not None:
             self._inbox.load(wake.inbox)
-        self._perform(commands)
+        self._perform(self._machine.take_commands())
         self._go_on(wake)
+        if must_reload:
+            self.reload_inbox()
 
     @entry
     def resume(self, claimed: ClaimedRun, wake: Wake) -> None:
@@ -220,20 +243,38 @@ class Execution:
     def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
         seq, commands = self._machine.resolve(call.key, finished.outcome)
         if seq is not None:
-            self._recording.step(call, finished, seq)
+            self._recording.step(call, finished, seq, self._machine.moment)
         return commands
 
     def _wait(self, call: Wait) -> None:
+        if isinstance(call, ArmTimer):
+            self._arm(call)
+            return
         self._recording.opened(call)
         self._waits.open(call)
         if not isinstance(call, Sleep):
             self._recording.record.wants_inbox |= not self._inbox.is_known
 
+    def _arm(self, call: ArmTimer) -> None:
+        self._waits.open(call)
+        self._waits.start_timer(call.key, call.seconds, self._timer_fired)
+        if not call.is_open:
+            # Counted from now, not from when the code armed it by the time of its last answer, which may be days old.
+            self._recording.armed(call.key, self.attempt.now() + timedelta(seconds=call.seconds))
+            self._waits.when_older(_YOUNG_SECONDS, self._timers_are_older)
+
+    @entry
+    def _timers_are_older(self) -> None:
+        self._waits.are_older()
+        if self._ending is None:
+            self._recording.keep_timers()
+            self._settle()
+
     def _answer_wait(self, call: Wait, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
         self._waits.close(call.key)
         seq, commands = self._machine.resolve(call.key, outcome)
         if seq is not None:
-            self._recording.answered(call.key, outcome, event_id, seq)
+            self._recording.answered(call.key, outcome, event_id, seq, self._machine.moment)
         return commands
 
     def _forget(self, command: Abandon) -> None:
@@ -278,7 +319,7 @@ class Execution:
         seq, commands = self._machine.cancel(cancel)
         if seq is None:
             return
-        self._recording.cancelled(cancel, seq)
+        self._recording.cancelled(cancel, seq, self._machine.moment)
         self._perform(commands)
 
     def _watch_deadline(self) -> None:
@@ -315,13 +356,26 @@ class Execution:
             self._elapse(key)
         for key, remaining in wake.remaining.items():
             if remaining is not None:
-                self._waits.start_timer(key, remaining, self._timer_fired)
+                self._waits.restart_timer(key, remaining, self._timer_fired)
 
     def _elapse(self, key: str) -> None:
         call = self._waits.get(key)
         if call is not None and self._ending is None:
-            outcome: Value | TimedOut = ELAPSED if isinstance(call, Sleep) else TimedOut()
+            is_sleep = call.is_sleep if isinstance(call, ArmTimer) else isinstance(call, Sleep)
+            outcome: Value | TimedOut = ELAPSED if is_sleep else TimedOut()
+            if isinstance(call, ArmTimer):
+                self._count_timer()
             self._perform(self._answer_wait(call, outcome, None))
+
+    def _count_timer(self) -> None:
+        self._timers_fired += 1
+        if self._timers_fired == _MANY_TIMERS:
+            _logger.warning(
+                "run %s has waited for %d timers of asyncio, each of which is stored; wait for events, or sleep longer",
+                self.run_key,
+                _MANY_TIMERS,
+                extra={"run_key": str(self.run_key)},
+            )
 
     def _next_answer(self) -> list[Command]:
         """Returns the commands that follow from the first event in the inbox for which a wait is open."""
@@ -342,7 +396,7 @@ class Execution:
     def _settle(self) -> None:
         """Called after each entry: starts what may start, passes on what must be written, and leaves when nothing is
         left to do."""
-        if self.phase is GONE or self.phase is LEAVING:
+        if self.phase is GONE or self.phase is LEAVING or (self.phase is Phase.CLAIMED and self._ending is None):
             return
         if self._ending is None and not self._steps.is_active:
             self._ending = ending_when_quiet(
@@ -355,7 +409,7 @@ class Execution:
             self._waits.stop_timers()
             self._steps.cancel()
         elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
-            self._steps.start_deferred(self._start, self._step_ended)
+            self._steps.start_deferred(self._start_step, self._step_ended)
         elif not is_empty and self._waits:
             # While steps keep the run here, its waits end by local timers that are started when the waits are opened.
             self._waits.start_timers(self._recording.record.entries, self.attempt.now(), self._timer_fired)
@@ -363,7 +417,7 @@ class Execution:
             self._flushes = 1
             self._host.mark(self)
 
-    def _start(self, call: Execute) -> asyncio.Task[Finished]:
+    def _start_step(self, call: Execute) -> asyncio.Task[Finished]:
         return self._host.run_step(self, call)
 
     @entry

@@ -7,6 +7,7 @@ import contextvars
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor as ThreadPool
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,6 +19,8 @@ from durable.core.errors import DurableError, SerializationError
 from durable.core.failures import error_info
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.history import Failure, Value
+from durable.core.replay.isolation import isolated
+from durable.core.retry import is_hopeless
 from durable.postgres.outages import is_outage
 from durable.postgres.pipeline import run
 from durable.store.records import StepMemo
@@ -41,11 +44,11 @@ class Finished(msgspec.Struct, frozen=True):
     input: str | None
     is_stored: bool
 
-    def memo(self, call: Execute | Draw | StartChild, seq: int) -> StepMemo:
+    def memo(self, call: Execute | Draw | StartChild, seq: int, at: datetime | None) -> StepMemo:
         """Returns the memo that the journal writes."""
         output = self.outcome.text if isinstance(self.outcome, Value) else None
         error = self.outcome.error.text if isinstance(self.outcome, Failure) else None
-        return StepMemo(call.key, call.kind, seq, call.name, self.attempts, self.took, self.input, output, error)
+        return StepMemo(call.key, call.kind, seq, call.name, self.attempts, self.took, self.input, output, error, at)
 
 
 class Fenced(DurableError):
@@ -67,7 +70,7 @@ def run_step(
 
     async def attempt(_: int, what: str) -> str:
         if call.signature.is_async:
-            body = call.fn(*call.args)
+            body = call.fn(*isolated(call.args))
             value = await (body if call.retry.timeout is None else _within(call, body))
         else:
             context = contextvars.copy_context()
@@ -82,7 +85,7 @@ def run_step(
 
 def _call(call: Execute) -> Any:
     try:
-        return call.fn(*call.args)
+        return call.fn(*isolated(call.args))
     except (StopIteration, GeneratorExit) as error:
         # A coroutine does the same with StopIteration. No future can pass these on: its waiter would wait forever.
         raise RuntimeError(f"the step raised {type(error).__name__}") from error
@@ -109,7 +112,7 @@ def run_transaction(
 
     async def within(connection: psycopg.AsyncConnection[Any], number: int, what: str) -> str:
         nonlocal in_doubt
-        value = await _within(call, call.fn(connection, *call.args))
+        value = await _within(call, call.fn(connection, *isolated(call.args)))
         output = codec.encode(value, what)
         store = store_transaction_memo(
             ownership,
@@ -152,7 +155,7 @@ async def _with_retries(
     try:
         codec.check_type(call.signature.returns, what)
     except SerializationError as error:
-        return Finished(Failure(error_info(error), error), 1, 0.0, None, is_stored=False)
+        return Finished(Failure(error_info(error, is_final=is_hopeless(error))), 1, 0.0, None, is_stored=False)
     while True:
         try:
             text = await attempt(failures + 1, what)
@@ -173,7 +176,8 @@ async def _with_retries(
             delay = None if isinstance(error, GeneratorExit) else call.retry.next_delay(failures, error)
             if delay is None:
                 took = clock.monotonic() - started
-                return Finished(Failure(error_info(error), error), failures, took, _input(call, codec), is_stored=False)
+                failure = Failure(error_info(error, is_final=is_hopeless(error)))
+                return Finished(failure, failures, took, _input(call, codec), is_stored=False)
             await _pause(delay * random.uniform(1 - _JITTER, 1 + _JITTER), clock, stopping)
 
 

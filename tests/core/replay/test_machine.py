@@ -123,15 +123,6 @@ def test_a_key_that_fits_no_index_is_refused(key: Any) -> None:
     assert error.argument == "key"
 
 
-async def through_sleep(ctx: Context) -> None:
-    await asyncio.sleep(1)
-
-
-async def through_timeout(ctx: Context) -> None:
-    async with asyncio.timeout(1):
-        await ctx.sleep("nap", 1)
-
-
 async def through_thread(ctx: Context) -> None:
     await asyncio.to_thread(print)
 
@@ -146,7 +137,7 @@ async def through_subprocess(ctx: Context) -> None:
 
 @pytest.mark.parametrize(
     "main",
-    [through_sleep, through_timeout, through_thread, through_socket, through_subprocess],
+    [through_thread, through_socket, through_subprocess],
     ids=lambda f: f.__name__,
 )
 def test_workflow_code_that_reaches_for_the_world_is_told_where_to_put_it(main: Main) -> None:
@@ -181,22 +172,24 @@ def test_sys_exit_in_workflow_code_fails_the_run_and_not_the_worker() -> None:
     assert isinstance(fail_of(main), SystemExit)
 
 
-def test_a_closed_machine_answers_no_cleanup_code() -> None:
-    attempts: list[str] = []
+def test_a_closed_machine_answers_no_cleanup_code_and_no_handler_takes_that_for_a_failure() -> None:
+    believed: list[str] = []
 
     async def main(ctx: Context) -> Any:
         try:
             await ctx.sleep("nap", 1)
+        except Exception:
+            believed.append("the sleep failed")
         finally:
             try:
                 await ctx.execute("cleanup", charge, 1)
-            except WorkflowCodeError as error:
-                attempts.append(str(error))
+            except Exception:
+                believed.append("the cleanup failed")
 
     machine = machine_of(main, History())
     machine.start()
     machine.close()
-    assert "had left this worker" in attempts[0]
+    assert believed == []
 
 
 # changed code
@@ -230,7 +223,7 @@ def test_a_removed_step_is_noticed_at_the_end() -> None:
     async def main(ctx: Context) -> Any:
         return None
 
-    assert aside_of(main, done("pay")).called == "nothing more before the workflow ends"
+    assert aside_of(main, done("pay")).called == "nothing more: the workflow returned"
 
 
 def test_a_renamed_wait_is_noticed() -> None:
@@ -273,7 +266,7 @@ def test_a_transaction_without_its_order_comes_last() -> None:
     loose = Memo("a", "execute", "charge", None, False, Value("1"))
     machine = machine_of(main, History((loose, done("c", seq=1), done("b", seq=2))))
     assert machine.start() == [Complete('["c","b","a"]')]
-    assert machine.unordered() == [("a", 3)]
+    assert machine.unordered() == [("a", 3, None)]
 
 
 def test_the_logger_is_silent_while_replaying(caplog: pytest.LogCaptureFixture) -> None:

@@ -26,4 +26,4 @@ WHERE run.workflow_name_shard = %(shard_value)s
   AND run.run_id = ANY (ARRAY(SELECT run_id FROM due UNION ALL SELECT run_id FROM queued))
 RETURNING run.run_id::text, run.epoch, run.version, run.attempts, run.set_asides, run.input::text, run.updated_at AS claimed_at,
           extract(epoch FROM run.deadline_at - run.updated_at)::float8 AS deadline_in, run.scheduled_at,
-          run.parent_shard, run.parent_run_id::text
+          run.parent_shard, run.parent_run_id::text, nullif(run.started_at, run.updated_at) AS began_at

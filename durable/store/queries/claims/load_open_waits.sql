@@ -3,3 +3,4 @@ SELECT run_id::text, wait_key, coalesce(wake_at <= now(), false) AS is_due,
        extract(epoch FROM wake_at - now())::float8 AS remaining
 FROM durable.waits
 WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY(%(run_ids)s::uuid[]) AND satisfied_at IS NULL
+ORDER BY wake_at, created_at, length(wait_key), wait_key
