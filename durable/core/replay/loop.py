@@ -23,7 +23,7 @@ from durable.core.errors import WorkflowCodeError
 from durable.core.replay.collection import is_collecting
 from durable.core.replay.generators import forget_generators, watch_generators
 from durable.core.replay.handles import Handle, Timer
-from durable.core.replay.numbered import NumberedFuture, NumberedTask
+from durable.core.replay.numbered import MainTask, NumberedFuture, NumberedTask, main_task
 from durable.core.replay.refusals import FOREIGN_TASK_FACTORY, HAND_MADE_TASK, refusal
 from durable.core.replay.unwinding import unwind
 
@@ -75,7 +75,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         self.changed_timers: list[Timer] = []
         self._moment = began
         self._ready: deque[Handle] = deque()
-        self.tasks: list[NumberedTask] = []
+        self.tasks: list[MainTask] = []
         """The tasks that have not ended, and some that have."""
         watch_generators()
 
@@ -198,7 +198,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]  # a lighter handle
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        if not args and getattr(callback, "__self__", None).__class__ is not NumberedTask and _is_foreign(callback):
+        if not args and not isinstance(getattr(callback, "__self__", None), MainTask) and _is_foreign(callback):
             raise self.refused(WorkflowCodeError(HAND_MADE_TASK))
         handle = Handle(callback, args, context if context is not None else copy_context())
         if not self._is_discarded:
@@ -236,12 +236,18 @@ class ReplayLoop(asyncio.AbstractEventLoop):
             return self._task_factory(self, coro, **options)
         return NumberedTask(coro, loop=self, **options)
 
+    def start_main(self, coro: Coroutine[Any, Any, Any]) -> MainTask:
+        """Creates the task of the workflow itself."""
+        task = main_task(coro, self)
+        self.tasks.append(task)
+        return task
+
     def prune_tasks(self) -> None:
         """Drops the tasks that have ended, with their results, and waits until there are twice as many again."""
         self.tasks = self.live_tasks()
         self.max_tasks = max(_FEW_TASKS, 2 * len(self.tasks))
 
-    def live_tasks(self) -> list[NumberedTask]:
+    def live_tasks(self) -> list[MainTask]:
         """Returns the tasks that have not ended, in the order of their creation."""
         return [task for task in self.tasks if not task.done()]
 
@@ -296,8 +302,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
 
 
 def _is_foreign(step: Callable[..., object]) -> bool:
-    owner = getattr(step, "__self__", None)
-    return isinstance(owner, asyncio.Task) and not isinstance(owner, NumberedTask)
+    return isinstance(getattr(step, "__self__", None), asyncio.Task)
 
 
 def _refused_method(name: str) -> Callable[..., NoReturn]:

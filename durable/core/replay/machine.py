@@ -137,14 +137,14 @@ class Machine(Calls):
         iterator is advanced; ``None`` if nothing is left to do. Then the commands can be taken."""
         history, loop = self._history, self.loop
         if history is NO_HISTORY:
-            self._main = loop.create_task(main)
+            self._main = loop.start_main(main)
             return self._more_turns() if loop.run_slice() or loop.changed_timers else None
         self._known.update((memo.key, memo) for memo in history.memos)
         self._known.update((wait.key, wait) for wait in history.open_waits)
         self._replay = deque(history.in_order()) if history.memos else None
         self._seq = max((memo.seq or 0 for memo in history.memos), default=0)
         loop.is_silent = bool(self._replay)
-        self._main = loop.create_task(main)
+        self._main = loop.start_main(main)
         return self._meet_history()
 
     def _meet_history(self) -> Iterator[None]:

@@ -37,14 +37,35 @@ class NumberedFuture(asyncio.Future[Any]):
         return self._hash
 
 
-_init_task = asyncio.Task.__init__  # found once: every run makes a task
+class MainTask(asyncio.Task[Any]):
+    """The task of the workflow itself, which is number 0. It has no ``__init__`` of its own: every run makes one, and
+    that would cost a tenth of the run. ``own_context`` is the context in which it runs, which Python 3.11 does not
+    tell; it is set by ``main_task``."""
+
+    __slots__ = ("own_context",)
+    own_context: Context
+
+    def __hash__(self) -> int:
+        return self._loop.salt  # type: ignore[attr-defined, no-any-return]  # by asyncio's task
 
 
-class NumberedTask(asyncio.Task[Any]):
-    """Its default name is its 1-based number, not that of a counter of the process. ``own_context`` is the context in
-    which it runs, which Python 3.11 does not tell."""
+def main_task(coro: Coroutine[Any, Any, Any], loop: Any) -> MainTask:
+    """Returns the task of a workflow, whose coroutine is given."""
+    context = copy_context()
+    task = MainTask(coro, loop=loop, name="Task-1", context=context)
+    task.own_context = context
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does: parked runs are dropped
+    return task
 
-    __slots__ = ("_hash", "own_context")
+
+_init_task = asyncio.Task.__init__
+
+
+class NumberedTask(MainTask):
+    """A task that the workflow starts. Its default name continues that of the main task, not a counter of the
+    process."""
+
+    __slots__ = ("_hash",)
 
     def __init__(
         self,
@@ -60,9 +81,9 @@ class NumberedTask(asyncio.Task[Any]):
         if context is None:
             context = copy_context()
         self.own_context = context
-        name = f"Task-{number}" if name is None else str(name)
+        name = f"Task-{number + 1}" if name is None else str(name)
         _init_task(self, coro, loop=loop, name=name, context=context, **options)
-        self._log_destroy_pending = False  # as asyncio.gather does: parked runs are dropped
+        self._log_destroy_pending = False
         tasks = loop.tasks
         tasks.append(self)
         if len(tasks) > loop.max_tasks:

@@ -17,7 +17,7 @@ from typing import Any
 
 from durable.core.errors import WorkflowCodeError
 from durable.core.replay.loop import ReplayLoop
-from durable.core.replay.numbered import NumberedFuture, NumberedTask, next_hash_of_future
+from durable.core.replay.numbered import MainTask, NumberedFuture, next_hash_of_future
 from durable.core.replay.refusals import HAND_MADE_FUTURE
 
 _Gathering: Any = tasks._GatheringFuture  # type: ignore[attr-defined]  # what asyncio.gather returns
@@ -36,7 +36,7 @@ def _set(*values: Iterable[Any]) -> Any:
         return set(*values)
     members = dict.fromkeys(*values)
     for member in members:
-        if isinstance(member, asyncio.Future) and not isinstance(member, NumberedFuture | NumberedTask | _Gathering):
+        if isinstance(member, asyncio.Future) and not isinstance(member, NumberedFuture | MainTask | _Gathering):
             raise loop.refused(WorkflowCodeError(HAND_MADE_FUTURE))
     return members
 

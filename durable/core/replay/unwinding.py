@@ -6,7 +6,7 @@ import logging
 from asyncio import tasks
 from typing import Any
 
-from durable.core.replay.numbered import NumberedTask
+from durable.core.replay.numbered import MainTask
 
 _logger = logging.getLogger("durable.workflow")
 
@@ -23,13 +23,13 @@ class Unwound(BaseException):
     """
 
 
-def unwind(loop: Any, task: NumberedTask) -> None:
+def unwind(loop: Any, task: MainTask) -> None:
     """Throws ``Unwound`` into the task's coroutine, in the task's own context and as its current task, which is what
     context variables and cancel scopes in its ``finally`` expect."""
     task.own_context.run(_unwind_as_current, loop, task)
 
 
-def _unwind_as_current(loop: Any, task: NumberedTask) -> None:
+def _unwind_as_current(loop: Any, task: MainTask) -> None:
     tasks._enter_task(loop, task)
     try:
         _unwind(task.get_coro())
