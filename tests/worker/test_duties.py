@@ -188,7 +188,7 @@ async def test_a_text_that_cannot_be_encoded_fails_its_run_with_the_reason_and_n
     assert r"contains U+D800, which cannot be sent in the encoding of the connection" in str(results[-1])
 
 
-async def test_a_missing_right_fails_no_run_and_is_waited_out(database: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_table_fails_no_run_and_is_waited_out(database: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     async with (
         await psycopg.AsyncConnection.connect(database, autocommit=True) as admin,

@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from durable import AsyncClient, Context, Every, Worker, Workflow, workflow
 from durable.admin.migration import migrate
@@ -68,7 +70,7 @@ async def test_a_read_only_database_gets_few_hopeless_statements_and_the_worker_
     database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     migrate(database, shard_count=SHARDS)
-    dsn = psycopg.conninfo.make_conninfo(database, application_name="the worker")
+    dsn = make_conninfo(database, application_name="the worker")
     async with AsyncClient(database) as client, Worker(dsn, [*FLOWS, ticking], poll_interval=0.05) as worker:
         await client.schedule(ticking, None, "ticking", Every(1))
         caplog.clear()
@@ -92,18 +94,25 @@ async def test_a_missing_right_gets_few_hopeless_statements_and_one_line(
     database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     migrate(database, shard_count=SHARDS)
-    async with AsyncClient(database) as client, Worker(database, FLOWS, poll_interval=0.05):
-        caplog.clear()
-        await rows(database, "ALTER TABLE durable.events RENAME TO hidden")
-        try:
+    role = f"limited_{uuid4().hex[:8]}"
+    await rows(database, f"CREATE ROLE {role} LOGIN SUPERUSER")
+    dsn = make_conninfo(database, user=role)
+    try:
+        async with AsyncClient(database) as client, Worker(dsn, FLOWS, poll_interval=0.05):
+            caplog.clear()
+            await rows(database, f"GRANT USAGE ON SCHEMA durable TO {role}")
+            await rows(database, f"GRANT ALL ON ALL TABLES IN SCHEMA durable TO {role}")
+            await rows(database, f"REVOKE ALL ON durable.events FROM {role}")
+            await rows(database, f"ALTER ROLE {role} NOSUPERUSER")
             await asyncio.sleep(5)
             before = await rolled_back(database)
             await asyncio.sleep(5)
             failed = await rolled_back(database) - before
-        finally:
-            await rows(database, "ALTER TABLE durable.hidden RENAME TO events")
-        handle = await client.begin(FLOWS[0])
-        assert await handle.result(timeout=20) == "done"
+            await rows(database, f"GRANT ALL ON durable.events TO {role}")
+            assert await (await client.begin(FLOWS[0])).result(timeout=20) == "done"
+    finally:
+        await rows(database, f"DROP OWNED BY {role}")
+        await rows(database, f"DROP ROLE {role}")
     assert failed <= 10
     assert sum("claiming runs of" in text for text in lines_by_text(caplog).elements()) == 1
 
