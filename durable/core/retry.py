@@ -48,6 +48,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     duration means that all delays are equal). Each call is cut off after ``timeout`` (``None``: never). Errors of the
     classes in ``give_up_on`` are not retried at all.
 
+    A plain function runs in a thread, which cannot be cut off. Its time begins when it has a thread; a late result is
+    dropped, and no other call begins before the thread has ended. If that takes longer than five seconds, or than the
+    delay before the next call, the step fails with ``TimeoutError``.
+
     Durations are ``timedelta`` or seconds. Raises ``InvalidArgument`` for values that could never make sense.
     """
 

@@ -20,6 +20,7 @@ from durable.postgres.silence import Watch, answering
 from durable.store.operation import Operation
 from durable.store.sessions import is_pooled, share_lock
 from durable.store.statement import T
+from durable.worker.outages import FailureLog, Outages
 
 Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[Any]]
 
@@ -46,10 +47,11 @@ expensive. Citus has to know the shard value before it can plan anything but the
 
 class Database:
     """The connections of one worker to one schema. They open lazily, so that a worker can start before its database
-    does."""
+    does. ``outages`` has what fails in the worker's event loop wait for its next try."""
 
     def __init__(self, conninfo_or_pool: str | Pool, schema: str) -> None:
         self.schema = schema
+        self.outages = Outages(FailureLog())
         if not isinstance(conninfo_or_pool, AsyncConnectionPool):
             self.conninfo = conninfo_or_pool
             self._options: dict[str, Any] = _bounded(self.conninfo, {})
@@ -101,7 +103,9 @@ class Database:
         return connection
 
     def hurry(self) -> None:
-        """Checks at once which connections have fallen silent, because the database answers again."""
+        """Has everything tried again that failed, and checks at once which connections have fallen silent, because the
+        database answers again."""
+        self.outages.are_over()
         self._watch.hurry()
 
     async def open(self) -> None:
@@ -170,7 +174,13 @@ class Database:
         for pool in self._own_pools:
             task = asyncio.get_running_loop().create_task(pool.drain())
             self._renewals.add(task)
-            task.add_done_callback(self._renewals.discard)
+            task.add_done_callback(self._renewed)
+
+    def _renewed(self, task: asyncio.Task[None]) -> None:
+        self._renewals.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self.outages.log.failed("renewing connections", error)
 
 
 def _bounded(conninfo: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
-import psycopg
 from psycopg_pool import PoolTimeout
 
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
-from durable.postgres.outages import is_outage
 from durable.store.channels import announce_runs
 from durable.store.statement import Batch
 from durable.store.takeovers import take_over
@@ -56,6 +55,7 @@ class Dispatcher:
         self._shard_values = list(shard_values)
         self._known = set(shard_values)
         self._database = database
+        self._outages = database.outages
         self._executions = executions
         self._worker_id = worker_id
         self._clock = clock
@@ -68,6 +68,11 @@ class Dispatcher:
         self._to_claim: set[str] = set(shard_values)
         self._to_route: set[str] = set(shard_values)
         self._to_give_up: dict[str, bool] = {}
+        self._lost: dict[str, bool] = {}
+        """What is to be given up in a second at most, by shard value: each has one timer."""
+        self._lost_later: dict[str, bool] = {}
+        self._failed: set[str] = set()
+        """Shard values that are not looked at until it is their turn to be tried again."""
         self._wakes: dict[str, float] = {}
         self._to_hand_over: set[str] = set()
         self._handed_over = float("-inf")
@@ -103,9 +108,18 @@ class Dispatcher:
     def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
         """Notes that a run may belong to this worker according to its row, although it is not executed here. It will be
         released, with a strike if the run itself may be the cause."""
-        self._clock.call_later(_LOST_SECONDS, self._give_up, shard_value, is_strike)
+        if shard_value not in self._lost:
+            self._lost[shard_value] = is_strike
+            self._clock.call_later(_LOST_SECONDS, self._give_up_noted, shard_value)
+        else:  # a claim may still be on its way to the database, so this one needs a second of its own
+            self._lost_later[shard_value] = is_strike or self._lost_later.get(shard_value, False)
 
-    def _give_up(self, shard_value: str, is_strike: bool) -> None:  # noqa: FBT001 - call_later takes no keywords
+    def _give_up_noted(self, shard_value: str) -> None:
+        self._give_up(shard_value, is_strike=self._lost.pop(shard_value))
+        if shard_value in self._lost_later:
+            self.run_lost(shard_value, is_strike=self._lost_later.pop(shard_value))
+
+    def _give_up(self, shard_value: str, *, is_strike: bool) -> None:
         self._to_give_up[shard_value] = is_strike or self._to_give_up.get(shard_value, False)
         self._awake.set()
 
@@ -135,34 +149,36 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Claims runs until cancelled. Waits while the database is unavailable."""
+        duty = f"claiming runs of {self.workflow.name}"
         while True:
             self._awake.clear()
             try:
                 found = await self._pass()
-            except PoolTimeout as error:
-                self._report(self.workflow.name, error)
+            except Exception as error:
+                await self._outages.pause(duty, error, **self._extra)
                 self._to_claim.update(self._shard_values)
                 self._to_route.update(self._shard_values)
-                await asyncio.sleep(self._poll_interval)
                 continue
+            self._outages.succeeded(duty)
             if found:
                 self._interval = self._poll_interval
             if not self._is_work_known():
                 await self._wait()
 
     def _is_work_known(self) -> bool:
-        if self._to_route or self._to_give_up:
+        if self._to_route - self._failed or self._to_give_up.keys() - self._failed:
             return True
-        return bool(self._to_claim) and self._executions.free_places(self.workflow) > 0
+        return bool(self._to_claim - self._failed) and self._executions.free_places(self.workflow) > 0
 
     async def _wait(self) -> None:
         timeout = self._interval
-        if self._wakes:
-            timeout = max(min(timeout, min(self._wakes.values()) - self._clock.monotonic()), _MIN_SECONDS)
+        wakes = {shard_value: moment for shard_value, moment in self._wakes.items() if shard_value not in self._failed}
+        if wakes:
+            timeout = max(min(timeout, min(wakes.values()) - self._clock.monotonic()), _MIN_SECONDS)
         if await self._clock.wait(self._awake, timeout):
             return
         now = self._clock.monotonic()
-        due = [shard_value for shard_value, moment in self._wakes.items() if moment <= now + 0.001]
+        due = [shard_value for shard_value, moment in wakes.items() if moment <= now + 0.001]
         self._to_claim.update(due)
         if due and self._executions.free_places(self.workflow) == 0:
             self._to_hand_over.update(due)
@@ -176,36 +192,34 @@ class Dispatcher:
     async def _pass(self) -> bool:
         found = False
         if self._to_hand_over:
-            await self._each_by_itself(self._hand_over(), self.workflow.name)
-        for shard_value in sorted(self._to_give_up):
-            await self._each_by_itself(self._give_up_lost(shard_value), shard_value)
+            await self._hand_over()
+        for shard_value in sorted(self._to_give_up.keys() - self._failed):
+            await self._each_by_itself("releasing lost runs of", self._give_up_lost(shard_value), shard_value)
         # The first one moves to the end: a crowded shard value must not starve the others.
         self._shard_values.append(self._shard_values.pop(0))
         for shard_value in list(self._shard_values):
             is_to_claim = shard_value in self._to_claim and self._executions.free_places(self.workflow) > 0
-            if is_to_claim or shard_value in self._to_route:
-                found |= bool(await self._each_by_itself(self._visit(shard_value), shard_value))
+            if shard_value not in self._failed and (is_to_claim or shard_value in self._to_route):
+                found |= bool(await self._each_by_itself("claiming runs of", self._visit(shard_value), shard_value))
         return found
 
-    async def _each_by_itself(self, look: Awaitable[T], shard_value: str) -> T | None:
+    async def _each_by_itself(self, what: str, look: Awaitable[T], shard_value: str) -> T | None:
         """Looks at one shard value. If that fails, for example because its node is down, it is looked at again later
         and holds up no other. ``PoolTimeout`` is raised: if no connection can be had, the others would fail as well."""
+        duty = f"{what} {shard_value}"
         try:
-            return await look
+            seen = await look
         except PoolTimeout:
             raise
-        except (psycopg.Error, OSError) as error:
-            self._report(shard_value, error)
-            self._clock.call_later(self._poll_interval, self._look_again, shard_value)
+        except Exception as error:
+            self._failed.add(shard_value)
+            self._outages.failed(duty, error, partial(self._look_again, shard_value), **self._extra)
             return None
-
-    def _report(self, what: str, error: Exception) -> None:
-        if is_outage(error):
-            _logger.warning("claiming runs of %s paused: database unavailable: %s", what, error, extra=self._extra)
-        else:
-            _logger.error("claiming runs of %s failed", what, exc_info=error, extra=self._extra)
+        self._outages.succeeded(duty)
+        return seen
 
     def _look_again(self, shard_value: str) -> None:
+        self._failed.discard(shard_value)
         self._to_claim.add(shard_value)
         self._to_route.add(shard_value)
         self._awake.set()
@@ -227,12 +241,15 @@ class Dispatcher:
             left_to_others=self._asides.run_ids(),
             hold=self._executions.hold,
         )
+        is_asked = False
         try:
             async with self._database.engine() as connection:
+                is_asked = True
                 visited = await connection.run(asked)
         except BaseException:
-            self.run_lost(shard_value, is_strike=False)  # runs may have been claimed, but were not submitted
-            self._executions.visit_failed(shard_value, is_routing=is_routing)
+            if is_asked:
+                self.run_lost(shard_value, is_strike=False)  # runs may have been claimed, but were not submitted
+                self._executions.visit_failed(shard_value, is_routing=is_routing)
             raise
         if visited.is_more_to_claim:
             self._to_claim.add(shard_value)
@@ -256,8 +273,12 @@ class Dispatcher:
             return
         self._handed_over = now
         handed_over, self._to_hand_over = sorted(self._to_hand_over), set()
-        async with self._database.engine() as connection:
-            await connection.run(Batch([announce_runs(shard_value) for shard_value in handed_over]))
+        try:
+            async with self._database.engine() as connection:
+                await connection.run(Batch([announce_runs(shard_value) for shard_value in handed_over]))
+        except BaseException:
+            self._to_hand_over.update(handed_over)
+            raise
 
     async def _give_up_lost(self, shard_value: str) -> None:
         is_strike = self._to_give_up.pop(shard_value)
@@ -276,11 +297,11 @@ class Dispatcher:
                     )
                 )
         except BaseException:
-            self.run_lost(shard_value, is_strike=is_strike)
+            self._to_give_up[shard_value] = is_strike or self._to_give_up.get(shard_value, False)
             raise
         given_up = (*taken.queued, *taken.failed)
         if len(given_up) == _MAX_GIVEN_UP:
-            self._give_up(shard_value, is_strike)
+            self._give_up(shard_value, is_strike=is_strike)
         for run_id in given_up:
             run_key = RunKey(shard_value, run_id)
             extra = {"run_key": str(run_key)}

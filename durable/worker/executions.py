@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 from durable.core.codec.json_codec import Codec
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
@@ -17,15 +17,19 @@ from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun, Comeback, Event, Written
 from durable.store.transaction_steps import Ownership
-from durable.worker.callbacks import Callbacks
+from durable.worker.callbacks import Callbacks, guarded
 from durable.worker.clock import Clock
 from durable.worker.database import Database
 from durable.worker.journal import Journal
 from durable.worker.run.draws import draw
 from durable.worker.run.execution import Execution
 from durable.worker.run.step_calls import Finished, run_step, run_transaction
+from durable.worker.threads import StepThreads
 
 _logger = logging.getLogger("durable.worker")
+
+_UNWIND_SECONDS = 0.5
+"""How long a stopping worker waits for cancelled steps before it closes them."""
 
 
 class Claimer(Protocol):
@@ -69,7 +73,9 @@ class Executions:
         self._loop = asyncio.get_running_loop()
         self._worker_id = worker_id
         self._max_resident = max_resident
-        self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="durable-step")
+        self._outages = database.outages
+        self.threads = StepThreads(max_threads, database.outages.log)
+        self._steps: dict[asyncio.Task[Finished], tuple[RunKey, str]] = {}
         self._claimer_of = claimer_of
         self._active: dict[str, Execution] = {}
         self._resident: OrderedDict[str, Execution] = OrderedDict()
@@ -123,29 +129,41 @@ class Executions:
     def submit(
         self, workflow: Workflow[Any, Any], shard_value: str, runs: Sequence[tuple[ClaimedRun, Comeback | None]]
     ) -> None:
-        """Executes claimed runs."""
+        """Executes claimed runs. One that cannot be begun is released, and fails only if that keeps happening."""
         for claimed, comeback in runs:
-            superseded = self._active.get(claimed.run_id)
-            if superseded is not None:
-                superseded.abandon()
-            parked = self._held.pop(claimed.run_id, None) or self._resident.pop(claimed.run_id, None)
-            if parked is None and comeback is not None and comeback.history is None:
-                # All machines were dropped meanwhile. Without its history, the run would execute its steps again.
-                self._claimer_of(workflow.name).run_lost(shard_value, is_strike=False)
-                continue
-            self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
-            self._idle.clear()
-            if parked is not None and comeback is not None and comeback.history is None:
-                self._active[claimed.run_id] = parked
-                parked.is_draining = self._is_draining
-                self._callbacks.soon(parked.resume, claimed, comeback.wake)
-                continue
+            try:
+                self._submit(workflow, shard_value, claimed, comeback)
+            except Exception:
+                run_key = RunKey(shard_value, claimed.run_id)
+                extra = {"run_key": str(run_key)}
+                _logger.exception("unexpected error while beginning run %s; releasing it", run_key, extra=extra)
+                self._claimer_of(workflow.name).run_lost(shard_value)
+
+    def _submit(
+        self, workflow: Workflow[Any, Any], shard_value: str, claimed: ClaimedRun, comeback: Comeback | None
+    ) -> None:
+        superseded = self._active.get(claimed.run_id)
+        if superseded is not None:
+            superseded.abandon()
+        parked = self._held.pop(claimed.run_id, None) or self._resident.pop(claimed.run_id, None)
+        if parked is None and comeback is not None and comeback.history is None:
+            # All machines were dropped meanwhile. Without its history, the run would execute its steps again.
+            self._claimer_of(workflow.name).run_lost(shard_value, is_strike=False)
+            return
+        if parked is not None and comeback is not None and comeback.history is None:
+            execution = parked
+            begin = partial(execution.resume, claimed, comeback.wake)
+        else:
             if parked is not None:
                 parked.close()
             history = (comeback.history if comeback else None) or NO_HISTORY
-            execution = self._active[claimed.run_id] = Execution(self, workflow, shard_value, claimed, history)
-            execution.is_draining = self._is_draining
-            self._callbacks.soon(execution.begin, comeback.wake if comeback else None)
+            execution = Execution(self, workflow, shard_value, claimed, history)
+            begin = partial(execution.begin, comeback.wake if comeback else None)
+        self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
+        self._idle.clear()
+        self._active[claimed.run_id] = execution
+        execution.is_draining = self._is_draining
+        self._callbacks.soon(begin)
 
     def deliver(self, event: Event) -> None:
         """Hands an event to its run, if that run is being executed here."""
@@ -165,10 +183,15 @@ class Executions:
         attempt, key = execution.attempt, execution.run_key
         if isinstance(call, Transact):
             ownership = Ownership(key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch)
-            return self._loop.create_task(
-                run_transaction(call, attempt.codec, self._database, ownership, self.clock, self._stopping)
+            step = run_transaction(
+                call, attempt.codec, self._database, ownership, self._outages, self.clock, self._stopping
             )
-        return self._loop.create_task(run_step(call, attempt.codec, self._threads, self.clock, self._stopping))
+        else:
+            step = run_step(call, key, attempt.codec, self.threads, self.clock, self._stopping)
+        task = self._loop.create_task(step)
+        self._steps[task] = key, call.key
+        task.add_done_callback(self._steps.__delitem__)
+        return task
 
     def mark(self, execution: Execution) -> None:
         self._journal.mark(execution.run_key.workflow_name_shard, execution)
@@ -206,6 +229,8 @@ class Executions:
         self._is_draining = True
         self._journal.is_leaving = True
         self._stopping.set()
+        self.threads.stop_starting()
+        self._outages.are_over()  # what waits to try again is handed back instead
         for execution in list(self._active.values()):
             self._callbacks.soon(execution.drain)
         with suppress(TimeoutError):
@@ -224,13 +249,29 @@ class Executions:
         """Abandons every run, because they belong to other workers now. Must be called from a callback of the event
         loop."""
         for execution in list(self._active.values()):
-            execution.abandon()
+            guarded(execution.abandon)
         for execution in (*self._resident.values(), *self._held.values()):
-            execution.close()
+            guarded(execution.close)
         self._resident.clear()
         self._held.clear()
+
+    async def end_steps(self) -> None:
+        """Ends what is left of steps that were cancelled. Otherwise, a step that ignores its cancellation would keep
+        the event loop, and so the process, from ending."""
+        if self._steps:
+            for task in self._steps:
+                task.cancel()  # once more: a step in a thread no longer waits for its thread
+            await asyncio.wait(self._steps, timeout=_UNWIND_SECONDS)
+        for task, (run_key, step_key) in list(self._steps.items()):
+            extra = {"run_key": str(run_key), "step_key": step_key}
+            _logger.error("step %r of run %s ignores its cancellation; closing it", step_key, run_key, extra=extra)
+            try:
+                cast(Coroutine[Any, Any, Finished], task.get_coro()).close()
+            except RuntimeError as error:
+                _logger.error("step %r of run %s cannot be closed: %s", step_key, run_key, error, extra=extra)
+            task.cancel()
 
     def close(self) -> None:
         """Drops all machines. A sync step that is still running keeps its thread until it returns."""
         self.abandon_all()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.close()

@@ -23,12 +23,18 @@ _logger = logging.getLogger("durable.worker")
 
 _MAX_RECORDS = 1000
 """Records in one flush. This bounds the locks it holds and its latency."""
+_MAX_NAMED = 5
 _FEW_RECORDS = 64
 _FLUSHES_AT_ONCE = 2
 """The second flush starts once as many records are waiting as the first one has: the runs that one flush has written
 continue here while the database writes the other. With everything in one flush, the worker and the database would take
 turns waiting; with many small flushes, the fixed cost of each would weigh more."""
-_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+_REFUSALS = (psycopg.Error, SerializationError, UnicodeError)
+"""What a record is to blame for that cannot be stored."""
+_NOT_SET_UP = ("26", "28", "3D", "3F", "42")
+_NOT_OURS = Written(is_ours=False)
 
 
 class Recorder(Protocol):
@@ -48,9 +54,9 @@ class Journal:
     idle."""
 
     def __init__(self, database: Database, callbacks: Callbacks, worker_id: Callable[[], str]) -> None:
-        self._database = database
-        self._callbacks = callbacks
-        self._worker_id = worker_id
+        self.database = database
+        self.callbacks = callbacks
+        self.worker_id = worker_id
         self.is_leaving = False
         """Whether the other workers must be notified of runs that are left to wake later, because this worker is
         stopping."""
@@ -60,7 +66,7 @@ class Journal:
         """Has the recorder's record written with the next flush."""
         lane = self._lanes.get(shard_value)
         if lane is None:
-            lane = self._lanes[shard_value] = _Lane(self, self._database, self._callbacks, shard_value, self._worker_id)
+            lane = self._lanes[shard_value] = _Lane(self, shard_value)
         lane.mark(recorder)
 
     async def drain(self) -> None:
@@ -74,19 +80,10 @@ class Journal:
 
 
 class _Lane:
-    def __init__(
-        self,
-        journal: Journal,
-        database: Database,
-        callbacks: Callbacks,
-        shard_value: str,
-        worker_id: Callable[[], str],
-    ) -> None:
+    def __init__(self, journal: Journal, shard_value: str) -> None:
         self._journal = journal
-        self._database = database
-        self._callbacks = callbacks
         self._shard_value = shard_value
-        self._worker_id = worker_id
+        self._duty = f"flush of {shard_value}"
         self._waiting: list[Recorder] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self._size = 0
@@ -106,12 +103,22 @@ class _Lane:
             while self._waiting and (len(self.tasks) == 1 or self._are_many):
                 recorders, self._waiting = self._waiting[:_MAX_RECORDS], self._waiting[_MAX_RECORDS:]
                 self._size = len(recorders)
-                records = [recorder.take_record() for recorder in recorders]
-                for recorder, written in zip(recorders, await self._write(records), strict=True):
-                    self._callbacks.soon(recorder.flushed, written)
+                await self._flush(recorders)
         finally:
             # Not in a callback of the task: what is marked before it is called would wait for a flush that has ended.
             self.tasks -= {asyncio.current_task()}
+
+    async def _flush(self, recorders: Sequence[Recorder]) -> None:
+        taken: list[tuple[Recorder, Record]] = []
+        for recorder in recorders:
+            try:
+                taken.append((recorder, recorder.take_record()))
+            except Exception:
+                _logger.exception("a run of %s cannot say what it has to write; releasing it", self._shard_value)
+                self._journal.callbacks.soon(recorder.flushed, _NOT_OURS)
+        answers = await self._write([record for _, record in taken]) if taken else []
+        for (recorder, _), written in zip(taken, answers, strict=True):
+            self._journal.callbacks.soon(recorder.flushed, written)
 
     async def _write(
         self, records: Sequence[Record], *, is_verdict: bool = False, is_repeat: bool = False
@@ -119,23 +126,28 @@ class _Lane:
         failures = 0
         while True:
             try:
-                return await self._attempt(records, is_repeat=is_repeat or failures > 0)
-            except (psycopg.Error, OSError, SerializationError) as error:
-                if not is_outage(error):
-                    if is_verdict:
-                        return [Written(is_ours=False)]
+                written = await self._attempt(records, is_repeat=is_repeat or failures > 0)
+            except Exception as error:
+                if _is_to_be_waited_out(error):
+                    failures += 1
+                    await self._journal.database.outages.pause(self._duty, error)
+                elif is_verdict:
+                    _logger.error(
+                        "the failure of a run of %s cannot be recorded: %s", self._shard_value, _reason(error)
+                    )
+                    return [_NOT_OURS]
+                else:
                     return await self._isolate(records, error, is_repeat=is_repeat or failures > 0)
-                delay = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
-                failures += 1
-                _logger.warning("flush of %s failed, retrying in %g s: %s", self._shard_value, delay, error)
-                await asyncio.sleep(delay)
+            else:
+                self._journal.database.outages.succeeded(self._duty)
+                return written
 
     async def _attempt(self, records: Sequence[Record], *, is_repeat: bool) -> list[Written]:
-        async with self._database.engine() as connection:
+        async with self._journal.database.engine() as connection:
             return await connection.run(
                 flush(
                     self._shard_value,
-                    self._worker_id(),
+                    self._journal.worker_id(),
                     records,
                     is_repeat=is_repeat,
                     is_leaving=self._journal.is_leaving,
@@ -143,18 +155,44 @@ class _Lane:
             )
 
     async def _isolate(self, records: Sequence[Record], error: Exception, *, is_repeat: bool) -> list[Written]:
-        """Writes a batch that one record spoils: each half separately, down to the culprit, whose run fails with the
-        reason."""
+        """Writes a batch that one record spoils: each half separately, down to the culprit. If the record cannot be
+        stored, its run fails with the reason; if what went wrong is a defect, its run is released instead, and fails
+        only if that keeps happening."""
         if len(records) > 1:
             middle = len(records) // 2
             halves = (records[:middle], records[middle:])
             return [written for half in halves for written in await self._write(half, is_repeat=is_repeat)]
         (record,) = records
         run_key = f"{self._shard_value}:{record.run_id}"
-        # Without the details that Postgres adds, because they repeat the row, payloads included.
-        reason = error.diag.message_primary if isinstance(error, psycopg.Error) else error
-        _logger.error("run %s cannot record what it did: %s", run_key, reason, extra={"run_key": run_key})
-        ending = Settle(status="failed", error=error_info(error).text)
-        verdict = Record(record.run_id, record.epoch, record.parent, ending=ending)
+        extra = {"run_key": run_key}
+        if not isinstance(error, _REFUSALS):
+            _logger.error(
+                "unexpected error while writing what run %s did; releasing it", run_key, exc_info=error, extra=extra
+            )
+            return [_NOT_OURS]
+        shown = _reason(error)
+        _logger.error("run %s cannot record what it did: %s", run_key, shown, extra=extra)
+        info = error_info(
+            SerializationError("what the run recorded", "$", shown) if isinstance(error, UnicodeError) else error
+        )
+        verdict = Record(record.run_id, record.epoch, record.parent, ending=Settle(status="failed", error=info.text))
         await self._write([verdict], is_verdict=True, is_repeat=is_repeat)
-        return [Written(is_ours=False)]
+        return [_NOT_OURS]
+
+
+def _is_to_be_waited_out(error: Exception) -> bool:
+    """Returns whether no record is to blame: the database is away, or the worker lacks a right, a table, a column."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return is_outage(error) or (state is not None and state[:2] in _NOT_SET_UP)
+
+
+def _reason(error: Exception) -> str:
+    """Returns what is wrong, without the details that repeat the row, payloads included."""
+    if isinstance(error, UnicodeEncodeError):
+        culprits = ", ".join(
+            f"U+{ord(character):04X}" for character in error.object[error.start : error.end][:_MAX_NAMED]
+        )
+        return f"contains {culprits}, which cannot be sent in the encoding of the connection ({error.encoding})"
+    if isinstance(error, UnicodeError):
+        return "contains a text that cannot be sent in the encoding of the connection"
+    return str(error.diag.message_primary if isinstance(error, psycopg.Error) else error)

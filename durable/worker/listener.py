@@ -11,12 +11,14 @@ import psycopg
 
 from durable.postgres.listening import notifications
 from durable.worker.database import Database
+from durable.worker.outages import Outages
 
 _logger = logging.getLogger("durable.worker")
 
 _HEARTBEAT_SECONDS = 15.0
 _ANSWER_SECONDS = 2.0
-_RECONNECT_SECONDS = 0.5
+_RECONNECT_SECONDS = 2.0
+"""The longest pause between two tries to connect."""
 _POOLED_SECONDS = 3600.0
 
 
@@ -35,18 +37,19 @@ class Listener:
 
     async def run(self) -> None:
         """Listens until cancelled, and reconnects whenever the connection is lost."""
+        outages = Outages(self._database.outages.log, _RECONNECT_SECONDS)
         while True:
-            pause = _RECONNECT_SECONDS
             try:
                 await self._listen()
             except psycopg.NotSupportedError as error:
                 _logger.warning("polling instead of listening: %s", error)
-                pause = _POOLED_SECONDS
-            except (psycopg.Error, OSError) as error:
-                _logger.warning("listening stopped, polling continues: %s", error)
+                self.is_connected = False
+                await asyncio.sleep(_POOLED_SECONDS)
+            except Exception as error:
+                self.is_connected = False
+                await outages.pause("listening", error)
             finally:
                 self.is_connected = False
-            await asyncio.sleep(pause)
 
     async def _listen(self) -> None:
         connection = await self._database.connect()

@@ -23,6 +23,7 @@ from durable.store.statement import Batch
 from durable.store.takeovers import TakenOver, orphan_owners, owns_runs, take_over
 from durable.store.workers import Suspect, remove_worker
 from durable.worker.database import Database
+from durable.worker.outages import Outages
 
 _logger = logging.getLogger("durable.worker")
 
@@ -31,7 +32,6 @@ SECOND_LOOK_SECONDS = 0.4
 _MAX_PAUSE_SECONDS = 20.0
 _ORPHANS_SECONDS = 20.0
 _TAKEOVER_SECONDS = 10.0
-_RECONNECT_SECONDS = 0.1
 _MAX_ASKED = 500
 _MAX_TAKEN_OVER = 1000
 """Runs taken over at once: half as many after a try that took too long, and more again after one that did not."""
@@ -54,6 +54,7 @@ class Takeover:
         self._shard_count = shard_count
         self._max_strikes = max_strikes
         self._patience = min(patience, _TAKEOVER_SECONDS)
+        self._outages = Outages(database.outages.log)
         self._batch = _MAX_TAKEN_OVER
         self._suspects: Sequence[Suspect] = ()
         self._former: list[str] = []
@@ -61,6 +62,7 @@ class Takeover:
         self._has_given_up = asyncio.Event()
         self._sightings: dict[str, float] = {}
         self._pauses: dict[str, float] = {}
+        self._named: set[str] = set()
         self._next_orphans = time.monotonic() + random.uniform(0, _ORPHANS_SECONDS)
 
     def suspect(self, suspects: Sequence[Suspect]) -> None:
@@ -70,7 +72,12 @@ class Takeover:
         self._suspects = suspects
         self._sightings = {suspect.worker_id: self._sightings.get(suspect.worker_id, now) for suspect in suspects}
         self._pauses = {worker_id: pause for worker_id, pause in self._pauses.items() if worker_id in self._sightings}
+        self._named &= self._sightings.keys()
         self._has_work.set()
+
+    def hurry(self) -> None:
+        """Tries again at once what failed, because the database answers again."""
+        self._outages.are_over()
 
     def give_up(self, worker_id: str) -> None:
         """Frees the runs left under an id that this worker had before; not as orphans, and without a strike."""
@@ -87,11 +94,10 @@ class Takeover:
         while True:
             try:
                 await self._connect_and_look()
-            except (psycopg.Error, OSError) as error:  # a TimeoutError is an OSError
+            except Exception as error:
                 self._suspects = ()  # they may have recovered by now; the next heartbeat will tell
                 self._has_work.set()
-                _logger.warning("takeover paused: database unavailable: %s", str(error) or "no answer in time")
-                await asyncio.sleep(_RECONNECT_SECONDS)
+                await self._outages.pause("takeover", error)
 
     async def _connect_and_look(self) -> None:
         async with asyncio.timeout(self._patience):
@@ -101,6 +107,7 @@ class Takeover:
                 await self._has_work.wait()
                 self._has_work.clear()
                 await self._look(connection)
+                self._outages.succeeded("takeover")
         finally:
             await connection.close()
 
@@ -128,7 +135,7 @@ class Takeover:
             except psycopg.Error as error:
                 if connection.is_closed:
                     raise
-                _logger.error("taking over the runs of %s failed: %s", shard_value, error)  # its node may be down
+                self._outages.log.failed(f"takeover of the runs of {shard_value}", error)  # its node may be down
                 are_left = True
         if not are_left:
             await connection.answer(remove_worker(worker_id))
@@ -158,12 +165,15 @@ class Takeover:
 
     async def _bury(self, connection: EngineConnection, dead: Suspect) -> bool:
         extra = {"worker_id": dead.worker_id}
-        _logger.warning("worker %s is dead; taking over its runs", dead.worker_id, extra=extra)
+        if dead.worker_id not in self._named:  # the takeover of a dead worker may fail many times over
+            self._named.add(dead.worker_id)
+            _logger.warning("worker %s is dead; taking over its runs", dead.worker_id, extra=extra)
         if dead.lock_key not in (None, self._database.lock_key):
             try:
                 await connection.answer(end_sessions(dead.lock_key))
             except psycopg.errors.InsufficientPrivilege as error:
-                _logger.warning("could not end the sessions of worker %s: %s", dead.worker_id, error, extra=extra)
+                message = "could not end the sessions of worker %s: %s"
+                self._outages.log.say(logging.WARNING, message, dead.worker_id, error, **extra)
         return await self._free_runs(connection, dead.worker_id, dead.workflows, is_strike=True)
 
     async def _adopt_orphans(self, connection: EngineConnection) -> None:

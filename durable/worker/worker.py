@@ -5,32 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from durable.core.arguments import check_codec, truth, whole_number
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.durations import positive, seconds
-from durable.core.errors import DurableError, InvalidArgument
-from durable.core.keys import check_key
+from durable.core.errors import DurableError
 from durable.core.replay.workflow import Workflow
 from durable.core.shards import shard_values
 from durable.postgres.conninfo import check_conninfo_or_pool
-from durable.postgres.outages import is_outage
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema_name
-from durable.store.settings import read_settings
+from durable.worker.arguments import channel_name, distinct_workflows
 from durable.worker.callbacks import Callbacks
 from durable.worker.clock import Clock
 from durable.worker.database import Database, Pool
 from durable.worker.dispatcher import Dispatcher
 from durable.worker.executions import Executions
+from durable.worker.first_contact import first_contact
 from durable.worker.journal import Journal
 from durable.worker.lease import Lease
 from durable.worker.listener import Listener
@@ -41,7 +39,6 @@ from durable.worker.tasks import cancel_and_wait
 
 _logger = logging.getLogger("durable.worker")
 
-_MAX_CHANNEL_BYTES = 63
 _FLUSH_SECONDS = 5.0
 """How long a stopping worker tries to write what it still holds."""
 _OUT_OF_TOUCH_SECONDS = 0.5
@@ -54,8 +51,10 @@ class Worker:
     ``poll_interval`` and ``max_poll_interval``: how long an idle worker waits before it looks for work again, at first
     and at most. With ``notify`` it learns of new work at once, and polling is only a safety net. ``lease``: a worker
     that hangs or is cut off loses its runs after this time; a killed worker loses them within about two seconds.
-    ``graceful_shutdown_timeout``: how long a stopping worker lets steps finish before it cancels them.
-    ``max_resident``: how many parked runs stay in memory. ``max_threads``: how many sync steps run at once.
+    ``graceful_shutdown_timeout``: how long a stopping worker lets steps finish before it cancels them. It does not wait
+    longer, whatever steps do: a sync step that is still being executed goes on in its thread, and the process may end.
+    ``handle_signals``: whether SIGTERM and SIGINT stop ``run``. ``max_resident``: how many parked runs stay in memory.
+    ``max_threads``: how many sync steps run at once.
     ``max_strikes``: once this many workers have died while holding a run, with no new memo in between, the run fails
     with ``CrashLoop``. All durations are in seconds or given as ``timedelta``.
 
@@ -79,11 +78,12 @@ class Worker:
         max_resident: int = 10_000,
         max_threads: int = 64,
         max_strikes: int = 5,
+        handle_signals: bool = True,
         clock: Clock | None = None,
     ) -> None:
         if not isinstance(conninfo_or_pool, AsyncConnectionPool):
             check_conninfo_or_pool(conninfo_or_pool, "a Worker takes a conninfo or a psycopg_pool.AsyncConnectionPool")
-        self._workflows = _distinct(workflows)
+        self._workflows = distinct_workflows(workflows)
         self._max_resident = whole_number("max_resident", max_resident, 1)
         self._max_threads = whole_number("max_threads", max_threads, 1)
         self._max_strikes = whole_number("max_strikes", max_strikes, 1)
@@ -95,9 +95,11 @@ class Worker:
         self._poll_interval = positive("poll_interval", poll_interval)
         self._max_poll_interval = positive("max_poll_interval", max_poll_interval)
         self._notify = truth("notify", notify)
-        self._channel = work_channel(schema) if notify_channel is None else _channel(notify_channel)
+        self._channel = work_channel(schema) if notify_channel is None else channel_name(notify_channel)
         self._lease_seconds = positive("lease", lease)
         self._patience = seconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
+        self._handle_signals = truth("handle_signals", handle_signals)
+        self._signals = stop_signals(self.stop)
         self._state: State = "created"
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
@@ -114,10 +116,16 @@ class Worker:
         """Works until cancelled, until ``stop`` is called, or until SIGTERM or SIGINT arrives; then shuts down
         gracefully.
 
+        Signals are handled in the main thread only, and not with ``handle_signals=False``. A handler that was there
+        before is called too, and put back at the end. The same signal once more, half a second later or more, ends the
+        process at once. If code blocks the event loop when a signal has arrived, so that nothing can shut down, the
+        process ends after the ``graceful_shutdown_timeout`` with exit status 128 plus the number of the signal: 143
+        for SIGTERM, 130 for SIGINT.
+
         Waits while the database is unavailable. Raises ``SchemaError`` if the schema is missing or has another version,
         and ``DurableError`` if this worker has run before.
         """
-        with stop_signals(self._stop.set):
+        with self._signals if self._handle_signals else nullcontext():
             await self._run()
 
     def stop(self) -> None:
@@ -184,6 +192,9 @@ class Worker:
             resident_runs=self._executions.resident_runs if self._executions else 0,
             is_listening=self._listener is not None and self._listener.is_connected,
             is_lease_held=self._lease is not None and self._lease.is_held,
+            busy_threads=self._executions.threads.busy if self._executions else 0,
+            hung_threads=self._executions.threads.hung if self._executions else 0,
+            steps_awaiting_thread=self._executions.threads.awaited if self._executions else 0,
         )
 
     # the parts
@@ -206,23 +217,9 @@ class Worker:
         database = Database(self._conninfo_or_pool, self._schema)
         await database.open()
         try:
-            yield database, await self._first_contact(database)
+            yield database, await first_contact(database, self._stop)
         finally:
             await database.close()
-
-    async def _first_contact(self, database: Database) -> int | None:
-        while not self._stop.is_set():
-            try:
-                async with database.engine() as connection:
-                    return (await connection.run(read_settings())).shard_count
-            except (psycopg.Error, OSError) as error:
-                if not is_outage(error):
-                    raise
-                _logger.warning("waiting for the database: %s", error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_interval):
-                    await self._stop.wait()
-        return None
 
     def _assemble(self, database: Database, shard_count: int) -> _Parts:
         lease = self._lease = Lease(
@@ -234,6 +231,7 @@ class Worker:
             lost=self._lost,
             raised=self._raised,
             reached=database.hurry,
+            overdue=lambda: self._signals.overdue(self._patience),
         )
 
         def worker_id() -> str:
@@ -305,7 +303,11 @@ class Worker:
         try:
             done, _ = await asyncio.wait({stopping, *duties}, return_when=asyncio.FIRST_COMPLETED)
             for duty in done - {stopping}:
-                await duty  # a duty ends only because of a defect, which is raised here
+                try:
+                    await duty  # a duty ends only because of a defect, which is raised here
+                except Exception:
+                    _logger.exception("the worker ends because of an unexpected error")
+                    raise
         finally:
             stopping.cancel()
 
@@ -320,6 +322,9 @@ class Worker:
             await cancel_and_wait([flushed])
             _logger.error("the database did not accept the last records; their runs continue on other workers")
             await parts.journal.close()
+        elif error := flushed.exception():
+            _logger.error("unexpected error while writing the last records", exc_info=error)
+        await parts.executions.end_steps()
         asyncio.get_running_loop().call_soon(parts.executions.close)
         await asyncio.to_thread(parts.lease.stop)
 
@@ -371,23 +376,3 @@ class _Parts(msgspec.Struct, frozen=True):
 async def _flush(parts: _Parts) -> None:
     await parts.executions.becomes_idle()
     await parts.journal.drain()
-
-
-def _distinct(workflows: Iterable[Workflow[Any, Any]]) -> list[Workflow[Any, Any]]:
-    rule = "an iterable of at least one workflow, which is an `async def` decorated with @workflow"
-    try:
-        given = list(workflows)
-    except TypeError:
-        given = []
-    if not given or not all(isinstance(workflow, Workflow) for workflow in given):
-        raise InvalidArgument("workflows", workflows, rule)
-    if len({workflow.name for workflow in given}) < len(given):
-        raise InvalidArgument("workflows", [workflow.name for workflow in given], "workflows with distinct names")
-    return given
-
-
-def _channel(name: str) -> str:
-    check_key("notify_channel", name)
-    if len(name.encode()) > _MAX_CHANNEL_BYTES:
-        raise InvalidArgument("notify_channel", name, f"at most {_MAX_CHANNEL_BYTES} bytes long, Postgres's own limit")
-    return name

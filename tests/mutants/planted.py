@@ -11,6 +11,7 @@ from durable.core.schedules import timetable, turns
 from durable.worker.run.execution import Execution
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
+from durable.worker.run.step_tasks import StepTasks
 from tests.mutants.planting import Mutant
 
 CRASHES, CODE, KEYS, CLOSING = "random crashes", "changed code", "keys", "closing"
@@ -148,6 +149,14 @@ EXECUTION = (
     Mutant(
         "a child is not asked to cancel",
         CRASHES, Execution, "_perform", "self._recording.unwanted(command.run_key)", "pass",
+    ),
+    Mutant(
+        "a step starts beside one that was cancelled and has not ended",
+        CRASHES, StepTasks, "start_deferred", "if self._unwinding:", "if False:",
+    ),
+    Mutant(
+        "a run ends while a step that it cancelled has not ended",
+        CRASHES, Execution, "_settle", "self._steps.forget_all(self._let_go)", "self._steps.cancel()",
     ),
     Mutant(
         "a wait is answered in the turn that gives it up",

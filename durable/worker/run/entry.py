@@ -6,6 +6,7 @@ import functools
 import logging
 from collections.abc import Callable
 from enum import Enum
+from types import CodeType
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from durable.core.runs import RunKey
@@ -60,3 +61,15 @@ def entry(method: Callable[Concatenate[ExecutionT, P], None]) -> Callable[Concat
             self.abandon()
 
     return enter
+
+
+def _entry_code() -> CodeType:
+    @entry
+    def nothing(_: Abandonable) -> None: ...
+
+    return nothing.__code__
+
+
+ENTRY_CODE = _entry_code()
+"""The code of every entry. A frame that executes it has the execution as ``self``: code of that run is being executed
+above it."""

@@ -186,8 +186,10 @@ class Execution:
     @entry
     def interrupt(self) -> None:
         """Called when a stopping worker waits no longer: steps under way are cancelled and will run again elsewhere."""
-        if self._ending is None:
-            self._ending = RELEASE
+        if self.phase is not LEAVING:
+            self._steps.cancel()
+            if self._ending is None:
+                self._ending = RELEASE
             self._settle()
 
     def abandon(self) -> None:
@@ -197,8 +199,10 @@ class Execution:
         self.phase = GONE
         self._steps.cancel()
         self._waits.stop_timers()
-        self.close()
-        self._host.left(self, None)
+        try:
+            self.close()
+        finally:
+            self._host.left(self, None)
 
     def close(self) -> None:
         """Drops the machine."""
@@ -208,10 +212,10 @@ class Execution:
 
     def take_record(self) -> Record:
         """Returns what must be written now."""
-        if self._ending is not None and self.phase is not GONE:
+        if self._is_to_leave and self.phase is not GONE:
             self.phase = Phase.LEAVING
         self._waits.inbox_is_asked_for()
-        return self._recording.take(self._ending)
+        return self._recording.take(self._ending if self._is_to_leave else None)
 
     # performing
 
@@ -288,14 +292,14 @@ class Execution:
 
     @entry
     def _step_ended(self, call: Execute, task: asyncio.Task[Finished]) -> None:
-        if not self._steps.has_finished(call, task):
+        if not self._steps.has_finished(call, task, self.run_key):
             self._let_go(task)
         else:
             self._answer(call, task)
 
     def _answer(self, call: Execute, task: asyncio.Task[Finished]) -> None:
-        error = task.exception()
-        if isinstance(error, Fenced):
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or isinstance(error, Fenced):
             self.abandon()
             return
         if isinstance(error, Interrupted):
@@ -312,6 +316,7 @@ class Execution:
             cancel = Cancel.requested(request.payload)
             if request.kind == "terminate":
                 self._ending = cancelled(cancel)
+                self._steps.cancel()
             else:
                 self._cancel(cancel)
 
@@ -338,7 +343,7 @@ class Execution:
 
     @entry
     def _let_go(self, task: asyncio.Task[Finished]) -> None:
-        if self._steps.let_go(task) and not self.is_parked:
+        if self._steps.let_go(task, self.run_key) and not self.is_parked:
             self._settle()
 
     def _go_on(self, wake: Wake | None) -> None:
@@ -393,6 +398,10 @@ class Execution:
 
     # what follows
 
+    @property
+    def _is_to_leave(self) -> bool:
+        return self._ending is not None and not self._steps.is_unwinding
+
     def _settle(self) -> None:
         """Called after each entry: starts what may start, passes on what must be written, and leaves when nothing is
         left to do."""
@@ -407,13 +416,13 @@ class Execution:
         is_empty = self._recording.record.is_empty
         if self._ending is not None:
             self._waits.stop_timers()
-            self._steps.cancel()
+            self._steps.forget_all(self._let_go)  # what follows the run may be there to undo them, or to try them again
         elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
             self._steps.start_deferred(self._start_step, self._step_ended)
         elif not is_empty and self._waits:
             # While steps keep the run here, its waits end by local timers that are started when the waits are opened.
             self._waits.start_timers(self._recording.record.entries, self.attempt.now(), self._timer_fired)
-        if self._flushes == 0 and (self._ending is not None or not is_empty):
+        if self._flushes == 0 and (self._is_to_leave or not is_empty):
             self._flushes = 1
             self._host.mark(self)
 
