@@ -8,31 +8,16 @@ machine, performs the commands that follow, and settles.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import deque
-from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
 
-from durable.core.errors import unreachable
 from durable.core.replay.commands import (
-    Abandon,
-    ArmTimer,
-    CancelChild,
-    Command,
-    Complete,
     Draw,
-    EndCancelled,
     Execute,
-    Fail,
-    SetAside,
-    Sleep,
     StartChild,
-    Wait,
-    WaitChild,
     WaitEvent,
 )
-from durable.core.replay.endings import RELEASE, Ending, Park, Settle, cancelled, ending_when_quiet
-from durable.core.replay.history import ELAPSED, Cancel, History, TimedOut, Value
+from durable.core.replay.endings import RELEASE, Park, Settle, cancelled, ending_when_quiet
+from durable.core.replay.history import Cancel, History
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun, Event, Record, Wake, Written
@@ -40,37 +25,24 @@ from durable.worker.run.attempt import Attempt
 from durable.worker.run.entry import GONE, LEAVING, Phase, entry
 from durable.worker.run.host import Host
 from durable.worker.run.inbox import Inbox
+from durable.worker.run.performing import Performance
 from durable.worker.run.recording import Recording
 from durable.worker.run.step_calls import Fenced, Finished, Interrupted
 from durable.worker.run.step_tasks import StepTasks
 from durable.worker.run.waits import OpenWaits
 
-_logger = logging.getLogger("durable.worker")
-
-_YOUNG_SECONDS = 1.0
-"""A timer that is cancelled before it is this old is not written, as long as steps keep its run here."""
-_MANY_TIMERS = 1000
 _NO_MORE = object()
 
 
-class Execution:
+class Execution(Performance):
     """One run from its claim until it parks or ends. It is resumed in place if the same worker claims the parked run
     again."""
 
     __slots__ = (
-        "_ending",
         "_flushes",
         "_host",
-        "_inbox",
-        "_machine",
-        "_recording",
-        "_steps",
-        "_timers_fired",
-        "_waits",
-        "attempt",
         "is_draining",
         "phase",
-        "run_key",
         "workflow",
     )
 
@@ -89,7 +61,7 @@ class Execution:
         self._machine = self.attempt.machine(history)
         self._recording = Recording(claimed)
         self.phase = Phase.CLAIMED
-        self._ending: Ending | None = None
+        self._ending = None
         self._flushes = 0
         self._timers_fired = 0
         self._steps = StepTasks(host.clock)
@@ -217,77 +189,6 @@ class Execution:
         self._waits.inbox_is_asked_for()
         return self._recording.take(self._ending if self._is_to_leave else None)
 
-    # performing
-
-    def _perform(self, commands: Iterable[Command]) -> None:
-        queue = deque(commands)
-        while queue:
-            command = queue.popleft()
-            match command:
-                case Execute():  # includes Transact
-                    self._steps.defer(command)
-                case Draw() | StartChild():
-                    queue.extend(self._draw(command))
-                case Sleep() | WaitEvent() | WaitChild():
-                    self._wait(command)
-                case Abandon():
-                    self._forget(command)
-                case CancelChild():
-                    self._recording.unwanted(command.run_key)
-                case Complete() | Fail() | EndCancelled() | SetAside():
-                    self._ending = self.attempt.ending_of(command)
-                case _:
-                    unreachable(command)
-            if not queue and self._waits and self._ending is None:
-                queue.extend(self._next_answer())  # last, because the code may have abandoned the wait in the same turn
-
-    def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
-        return self._answer_step(call, self._host.draw(self, call))
-
-    def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
-        seq, commands = self._machine.resolve(call.key, finished.outcome)
-        if seq is not None:
-            self._recording.step(call, finished, seq, self._machine.moment)
-        return commands
-
-    def _wait(self, call: Wait) -> None:
-        if isinstance(call, ArmTimer):
-            self._arm(call)
-            return
-        self._recording.opened(call)
-        self._waits.open(call)
-        if not isinstance(call, Sleep):
-            self._recording.record.wants_inbox |= not self._inbox.is_known
-
-    def _arm(self, call: ArmTimer) -> None:
-        self._waits.open(call)
-        self._waits.start_timer(call.key, call.seconds, self._timer_fired)
-        if not call.is_open:
-            # Counted from now, not from when the code armed it by the time of its last answer, which may be days old.
-            self._recording.armed(call.key, self.attempt.now() + timedelta(seconds=call.seconds))
-            self._waits.when_older(_YOUNG_SECONDS, self._timers_are_older)
-
-    @entry
-    def _timers_are_older(self) -> None:
-        self._waits.are_older()
-        if self._ending is None:
-            self._recording.keep_timers()
-            self._settle()
-
-    def _answer_wait(self, call: Wait, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
-        self._waits.close(call.key)
-        seq, commands = self._machine.resolve(call.key, outcome)
-        if seq is not None:
-            self._recording.answered(call.key, outcome, event_id, seq, self._machine.moment)
-        return commands
-
-    def _forget(self, command: Abandon) -> None:
-        key = command.call.key
-        self._steps.forget(key, self._let_go)
-        if isinstance(command.call, Wait):
-            self._waits.close(key)
-            self._recording.abandoned(key)
-
     # what comes in
 
     @entry
@@ -319,13 +220,6 @@ class Execution:
                 self._steps.cancel()
             else:
                 self._cancel(cancel)
-
-    def _cancel(self, cancel: Cancel) -> None:
-        seq, commands = self._machine.cancel(cancel)
-        if seq is None:
-            return
-        self._recording.cancelled(cancel, seq, self._machine.moment)
-        self._perform(commands)
 
     def _watch_deadline(self) -> None:
         remaining = self.attempt.remaining()
@@ -363,38 +257,17 @@ class Execution:
             if remaining is not None:
                 self._waits.restart_timer(key, remaining, self._timer_fired)
 
-    def _elapse(self, key: str) -> None:
-        call = self._waits.get(key)
-        if call is not None and self._ending is None:
-            is_sleep = call.is_sleep if isinstance(call, ArmTimer) else isinstance(call, Sleep)
-            outcome: Value | TimedOut = ELAPSED if is_sleep else TimedOut()
-            if isinstance(call, ArmTimer):
-                self._count_timer()
-            self._perform(self._answer_wait(call, outcome, None))
-
-    def _count_timer(self) -> None:
-        self._timers_fired += 1
-        if self._timers_fired == _MANY_TIMERS:
-            _logger.warning(
-                "run %s has waited for %d timers of asyncio, each of which is stored; wait for events, or sleep longer",
-                self.run_key,
-                _MANY_TIMERS,
-                extra={"run_key": str(self.run_key)},
-            )
-
-    def _next_answer(self) -> list[Command]:
-        """Returns the commands that follow from the first event in the inbox for which a wait is open."""
-        while arrival := self._waits.next_arrival(self._inbox):
-            call, event = arrival
-            commands = self._answer_wait(call, Value(event.payload), event.event_id)
-            if commands:
-                return commands
-        return []
-
     def _take_inbox(self) -> None:
         self._take_requests()
         if self._ending is None:
             self._perform(self._next_answer())
+
+    @entry
+    def _timers_are_older(self) -> None:
+        self._waits.are_older()
+        if self._ending is None:
+            self._recording.keep_timers()
+            self._settle()
 
     # what follows
 
@@ -425,6 +298,9 @@ class Execution:
         if self._flushes == 0 and (self._is_to_leave or not is_empty):
             self._flushes = 1
             self._host.mark(self)
+
+    def _drawn(self, call: Draw | StartChild) -> Finished:
+        return self._host.draw(self, call)
 
     def _start_step(self, call: Execute) -> asyncio.Task[Finished]:
         return self._host.run_step(self, call)
