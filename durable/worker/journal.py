@@ -10,9 +10,9 @@ from typing import Protocol
 import psycopg
 
 from durable.core.errors import SerializationError
-from durable.core.failures import error_info
+from durable.core.failures import ErrorInfo, storable
 from durable.core.replay.endings import Settle
-from durable.postgres.outages import is_outage
+from durable.postgres.outages import is_outage, reason_of
 from durable.store.flush import flush
 from durable.store.records import Record, Written
 from durable.worker.callbacks import Callbacks
@@ -151,10 +151,9 @@ class _Lane:
             return [written for half in halves for written in await self._write(half, is_repeat=is_repeat)]
         (record,) = records
         run_key = f"{self._shard_value}:{record.run_id}"
-        # Without the details that Postgres adds, because they repeat the row, payloads included.
-        reason = error.diag.message_primary if isinstance(error, psycopg.Error) else error
+        reason = reason_of(error)
         _logger.error("run %s cannot record what it did: %s", run_key, reason, extra={"run_key": run_key})
-        ending = Settle(status="failed", error=error_info(error).text)
+        ending = Settle(status="failed", error=ErrorInfo(type(error).__name__, storable(reason)).text)
         verdict = Record(record.run_id, record.epoch, record.parent, ending=ending)
         await self._write([verdict], is_verdict=True, is_repeat=is_repeat)
         return [Written(is_ours=False)]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import psycopg
 
 from durable.postgres.connection import EngineConnection
-from durable.postgres.outages import is_outage
+from durable.postgres.outages import is_outage, reason_of
 from durable.store.schedules import next_due, postpone_schedule
 from durable.worker.clock import Clock
 from durable.worker.database import Database
@@ -72,7 +72,7 @@ class Scheduler:
             return await connection.run(take_turns(self._workflows, _MAX_DUE, self._shard_count))
         except TurnsFailed as failed:
             _raise_if_closed(connection, failed)
-            _logger.warning("taking the turns of schedules one by one: %s", failed.error)
+            _logger.warning("taking the turns of schedules one by one: %s", reason_of(failed.error))
         turns = 0
         while await self._take_one(connection):
             turns += 1
@@ -85,8 +85,9 @@ class Scheduler:
             _raise_if_closed(connection, failed)
             (schedule_id,) = failed.schedule_ids
             extra = {"schedule_id": schedule_id}
+            reason = reason_of(failed.error)
             _logger.warning(
-                "schedule %r failed, retrying in %g s: %s", schedule_id, _POSTPONE_SECONDS, failed.error, extra=extra
+                "schedule %r failed, retrying in %g s: %s", schedule_id, _POSTPONE_SECONDS, reason, extra=extra
             )
             await connection.run(postpone_schedule(schedule_id, _POSTPONE_SECONDS))
             return True

@@ -17,6 +17,7 @@ import psycopg
 
 from durable.core.shards import shard_values
 from durable.postgres.connection import EngineConnection
+from durable.postgres.outages import reason_of
 from durable.store.channels import announce_departure
 from durable.store.sessions import end_sessions
 from durable.store.statement import Batch
@@ -128,7 +129,9 @@ class Takeover:
             except psycopg.Error as error:
                 if connection.is_closed:
                     raise
-                _logger.error("taking over the runs of %s failed: %s", shard_value, error)  # its node may be down
+                _logger.error(
+                    "taking over the runs of %s failed: %s", shard_value, reason_of(error)
+                )  # its node may be down
                 are_left = True
         if not are_left:
             await connection.answer(remove_worker(worker_id))

@@ -187,7 +187,15 @@ DECISIONS = (
     ),
     Mutant(
         "NaN is stored as null",
-        CODEC, JsonCodec, "encode", '(b"null" in data and self._may_hide_nan(value)) or', "",
+        CODEC, JsonCodec, "encode", '(b"null" in data and self._may_hide_nan(value))', "False",
+    ),
+    Mutant(
+        "two keys of a dict become one",
+        CODEC, JsonCodec, "encode", "(_NUMBER_AS_KEY(data) is not None and self._may_repeat_key(data))", "False",
+    ),
+    Mutant(
+        "what comes back different is stored",
+        CODEC, JsonCodec, "may_change", "self._judgment(type).needs_comparison", "False",
     ),
     Mutant(
         "a missed tick is skipped",

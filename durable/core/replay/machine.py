@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
-from durable.core.codec.json_codec import Codec
+from durable.core.codec.json_codec import Codec, encode_as
 from durable.core.errors import (
     DuplicateKey,
     DurableError,
@@ -59,7 +59,7 @@ class _Answer(asyncio.Future[Any]):
 class Machine:
     """Call ``start``, then ``resolve`` once for each answered call; both return the commands that follow.
 
-    ``output`` names the workflow's result in messages.
+    ``output`` names the workflow's result in messages; ``output_type`` is its declared type.
     """
 
     __slots__ = (
@@ -73,6 +73,7 @@ class Machine:
         "_main",
         "_mismatch",
         "_output",
+        "_output_type",
         "_pending",
         "_replay",
         "_seq",
@@ -80,10 +81,11 @@ class Machine:
         "loop",
     )
 
-    def __init__(self, history: History, codec: Codec, *, output: str) -> None:
+    def __init__(self, history: History, codec: Codec, *, output: str, output_type: Any = Any) -> None:
         self.loop = ReplayLoop()  # type: ignore[abstract]  # the methods it lacks raise an error
         self._codec = codec
         self._output = output
+        self._output_type = output_type
         self._commands: list[Command] = []
         self._pending: dict[str, _Answer] = {}
         self._used: dict[str, tuple[Kind, str]] = {}
@@ -210,6 +212,10 @@ class Machine:
             self._commands.append(call)
         return answer
 
+    def check_type(self, type: Any, what: str) -> None:
+        """Raises ``SerializationError`` for a declared type whose values can never be read back."""
+        self._codec.check_type(type, what)
+
     def abandoned(self, call: Call) -> None:
         """Drops a call because the workflow has cancelled what awaited it."""
         self._pending.pop(call.key, None)
@@ -296,7 +302,7 @@ class Machine:
         if exception is not None:
             return failure_of(exception)
         try:
-            return Complete(self._codec.encode(self._main.result(), self._output))
+            return Complete(encode_as(self._codec, self._main.result(), self._output_type, self._output))
         except DurableError as error:
             return failure_of(error)
 

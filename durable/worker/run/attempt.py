@@ -68,7 +68,8 @@ class Attempt:
 
     def machine(self, history: History) -> Machine:
         """Returns a machine that will execute the workflow from the top."""
-        return Machine(history, self.codec, output=f"the output of run {self.run_key}")
+        output = f"the output of run {self.run_key}"
+        return Machine(history, self.codec, output=output, output_type=self.workflow.output_type)
 
     def start(self, machine: Machine) -> list[Command]:
         """Starts the workflow on its machine. Returns its first commands."""

@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 import psycopg
 
-from durable.core.codec.json_codec import Codec
+from durable.core.codec.json_codec import Codec, encode_as
 from durable.core.durations import seconds
 from durable.core.errors import DurableError, SerializationError
 from durable.core.failures import error_info
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.history import Failure, Value
-from durable.postgres.outages import is_outage
+from durable.postgres.outages import is_outage, reason_of
 from durable.postgres.pipeline import run
 from durable.store.records import StepMemo
 from durable.store.transaction_steps import Ownership, find_committed, store_transaction_memo
@@ -75,7 +75,7 @@ def run_step(
             value = await _within(call, body)
             if asyncio.iscoroutine(value):
                 value = await _within(call, value)
-        return codec.encode(value, what)
+        return encode_as(codec, value, call.type, what)
 
     return _with_retries(call, codec, attempt, clock, stopping, is_stored=False)
 
@@ -110,7 +110,7 @@ def run_transaction(
     async def within(connection: psycopg.AsyncConnection[Any], number: int, what: str) -> str:
         nonlocal in_doubt
         value = await _within(call, call.fn(connection, *call.args))
-        output = codec.encode(value, what)
+        output = encode_as(codec, value, call.type, what)
         store = store_transaction_memo(
             ownership,
             step_key=call.key,
@@ -120,7 +120,11 @@ def run_transaction(
             output=output,
         )
         in_doubt = True
-        if not await run(connection, database.schema, store):
+        try:
+            is_ours = await run(connection, database.schema, store)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:  # what a codec made of it is no JSON
+            raise SerializationError(what, "$", f"cannot be stored: {reason_of(error)}") from None
+        if not is_ours:
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
