@@ -111,6 +111,17 @@ class EventTimeout(DurableError):
         self.event_name = event_name
 
 
+class NotInTransaction(DurableError):
+    """A method that ends in ``_tx`` was given a connection on which no transaction is open: what it stores would stay,
+    even if the caller believes that it was rolled back. Nothing was stored."""
+
+    def __init__(self, tx: str, how: str) -> None:
+        super().__init__(
+            f"tx is a {tx} that is not in a transaction: use begin(), or open one ({how}); every method that ends in "
+            "_tx has a counterpart without it, as begin_tx() has begin()"
+        )
+
+
 class RunNotFound(DurableError):
     """There is no such run: it was never begun, was begun in a transaction that rolled back, or was pruned."""
 

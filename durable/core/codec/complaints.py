@@ -31,7 +31,7 @@ class Unreadable(NotImplementedError):
 
 
 def described(error: Exception, names: Collection[str] = ()) -> str:
-    """Returns what is wrong with a value. ``names`` are the names of declared fields: any other in a path is part of the
+    """Returns what is wrong with a value. ``names`` are those of declared fields: any other in a path is part of the
     value. Of an exception that user code raised, only the class is shown."""
     refusal = _refusal_of_pydantic(error)
     if refusal is not None:
