@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from durable.client.connections import AsyncConnections, AsyncPool
 from durable.client.handles import AsyncHandle
@@ -17,6 +17,9 @@ from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import AsyncTransaction
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm  # only for type checkers, which bring it along
 
 T = TypeVar("T")
 
@@ -210,7 +213,7 @@ class AsyncClient:
         return await self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
 
     @overload
-    async def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
+    async def get_run_output(self, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
     @overload
     async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any: ...
     async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
@@ -219,7 +222,7 @@ class AsyncClient:
         return await self._connections.run(self._operations.run_output(checked, type))
 
     @overload
-    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: type[T]) -> T: ...
+    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
     @overload
     async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any: ...
     async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
@@ -243,7 +246,7 @@ class AsyncClient:
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Workflow[Any, OutputT]) -> AsyncHandle[OutputT]: ...
     @overload
-    def handle(self, run_key: RunKey | str, wf_or_type: type[T]) -> AsyncHandle[T]: ...
+    def handle(self, run_key: RunKey | str, wf_or_type: TypeForm[T]) -> AsyncHandle[T]: ...
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]: ...
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from durable.client.connections import Connections, SyncPool
 from durable.client.handles import Handle
@@ -17,6 +17,9 @@ from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import SyncTransaction
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm  # only for type checkers, which bring it along
 
 T = TypeVar("T")
 
@@ -274,7 +277,7 @@ class Client:
         return self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
 
     @overload
-    def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
+    def get_run_output(self, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
     @overload
     def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any: ...
     def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
@@ -286,7 +289,7 @@ class Client:
         return self._connections.run(self._operations.run_output(checked, type))
 
     @overload
-    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: type[T]) -> T: ...
+    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
     @overload
     def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any: ...
     def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
@@ -314,7 +317,7 @@ class Client:
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Workflow[Any, OutputT]) -> Handle[OutputT]: ...
     @overload
-    def handle(self, run_key: RunKey | str, wf_or_type: type[T]) -> Handle[T]: ...
+    def handle(self, run_key: RunKey | str, wf_or_type: TypeForm[T]) -> Handle[T]: ...
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> Handle[Any]: ...
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> Handle[Any]:

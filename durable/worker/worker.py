@@ -66,7 +66,7 @@ class Worker:
     def __init__(
         self,
         conninfo_or_pool: str | Pool,
-        workflows: Iterable[Workflow[Any, Any]],
+        workflows: Iterable[Workflow[Any, Any]] | list[object] | set[object],
         *,
         schema: str = "durable",
         codec: Codec | None = None,
@@ -373,14 +373,16 @@ async def _flush(parts: _Parts) -> None:
     await parts.journal.drain()
 
 
-def _distinct(workflows: Iterable[Workflow[Any, Any]]) -> list[Workflow[Any, Any]]:
+# mypy takes a list or set of workflows whose types differ for one of objects.
+def _distinct(workflows: Iterable[Workflow[Any, Any]] | list[object] | set[object]) -> list[Workflow[Any, Any]]:
     rule = "an iterable of at least one workflow, which is an `async def` decorated with @workflow"
     try:
-        given = list(workflows)
+        members: list[Any] = list(workflows)
     except TypeError:
-        given = []
-    if not given or not all(isinstance(workflow, Workflow) for workflow in given):
+        members = []
+    if not members or not all(isinstance(member, Workflow) for member in members):
         raise InvalidArgument("workflows", workflows, rule)
+    given: list[Workflow[Any, Any]] = members
     if len({workflow.name for workflow in given}) < len(given):
         raise InvalidArgument("workflows", [workflow.name for workflow in given], "workflows with distinct names")
     return given

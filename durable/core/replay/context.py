@@ -22,6 +22,7 @@ from durable.core.runs import RunKey
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
+    from typing_extensions import TypeForm  # only for type checkers, which bring it along
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -126,7 +127,7 @@ class Context:
 
     @overload
     async def wait_for_event(
-        self, key: str, event_name: str, type: type[T], *, timeout: timedelta | float | None = None
+        self, key: str, event_name: str, type: TypeForm[T], *, timeout: timedelta | float | None = None
     ) -> T: ...
     @overload
     async def wait_for_event(

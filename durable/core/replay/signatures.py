@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from durable.core.errors import InvalidArgument
+from durable.core.replay.fakes import is_async_mock, mock_of, returned_by
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -32,10 +33,22 @@ def signature_of(function: Callable[..., object]) -> Signature:
     while isinstance(plain, functools.partial):
         plain = plain.func
     plain = getattr(plain, "__func__", plain)
+    mock = mock_of(plain)
+    if mock is not None:
+        return _signature_of_mock(plain, mock)  # each time, because a test may give it another value
     known = _signatures.get(plain)
     if known is None:
         known = _signatures[plain] = _read_signature(plain)
     return known
+
+
+def _signature_of_mock(function: Any, mock: Any) -> Signature:
+    return Signature(
+        name=function.__qualname__ if inspect.isfunction(function) else type(mock).__name__,
+        is_async=is_async_mock(mock),
+        parameters=(),
+        returns=returned_by(function, mock, lambda real: signature_of(real).returns),
+    )
 
 
 def _read_signature(function: Callable[..., object]) -> Signature:
