@@ -85,17 +85,17 @@ class AsyncClient:
 
     async def publish_event(
         self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
-    ) -> None:
+    ) -> bool:
         """Same as ``Client.publish_event``."""
         event = self._operations.new_event(run_key, name, payload, key)
-        await self._connections.run(self._operations.publish_event(event))
+        return await self._connections.run(self._operations.publish_event(event))
 
     async def publish_event_tx(
         self, tx: AsyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
-    ) -> None:
+    ) -> bool:
         """Same as ``Client.publish_event_tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
-        await self._connections.take_part(tx, self._operations.publish_event(event))
+        return await self._connections.take_part(tx, self._operations.publish_event(event))
 
     async def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
         """Same as ``Client.cancel_run``."""

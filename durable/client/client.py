@@ -107,26 +107,26 @@ class Client:
 
     def publish_event(
         self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
-    ) -> None:
+    ) -> bool:
         """Puts an event into the run's inbox, where it stays until a wait for that name takes it.
 
-        ``key`` makes the call idempotent: of several events with the same run, name and key, only the first is stored,
-        and the others are ignored silently. If the run's workflow has a codec of its own, publish through the run's
-        handle, which uses that codec.
+        ``key`` makes the call idempotent: of several events with the same run, name and key, only the first is stored.
+        Returns ``False`` if that was another one, whatever its payload is, so that this one was ignored. If the run's
+        workflow has a codec of its own, publish through the run's handle, which uses that codec.
 
         Raises ``RunNotFound``, ``RunTerminal``, ``InvalidArgument`` or ``SerializationError``, in which case nothing
         was stored.
         """
         event = self._operations.new_event(run_key, name, payload, key)
-        self._connections.run(self._operations.publish_event(event))
+        return self._connections.run(self._operations.publish_event(event))
 
     def publish_event_tx(
         self, tx: SyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
-    ) -> None:
+    ) -> bool:
         """Like ``publish_event``, but in the caller's transaction: the event exists only if that transaction commits.
         The run may have been begun in the same transaction. See ``begin_tx`` for ``tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
-        self._connections.take_part(tx, self._operations.publish_event(event))
+        return self._connections.take_part(tx, self._operations.publish_event(event))
 
     def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
         """Requests that a run be cancelled, and returns without waiting for that. Requesting it twice has the same

@@ -198,20 +198,20 @@ class Operations:
         )
 
     @operation
-    def publish_event(self, event: NewEvent) -> Requests[None]:
-        """Inserts the event and notifies the workers; does nothing if the event is already stored. Raises
-        ``RunNotFound`` or ``RunTerminal``."""
+    def publish_event(self, event: NewEvent) -> Requests[bool]:
+        """Inserts the event and notifies the workers; answers whether it is stored, and not another one with its key.
+        Raises ``RunNotFound`` or ``RunTerminal``."""
         yield from self.require_schema()
         for _ in range(_TRIES):
             if (yield from events.publish_event(event)):
                 shard = event.run_key.workflow_name_shard
                 yield from announce_event(shard)
-                return
+                return True
             found = yield from events.why_not_published(event)
             if found is None:
                 raise RunNotFound(event.run_key)
             if found.is_stored:
-                return
+                return found.is_same
             if found.status in TERMINAL:
                 raise RunTerminal(event.run_key, found.status)
             # The run, or the outcome of a competing transaction, became visible between the two statements.
