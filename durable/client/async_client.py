@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
@@ -78,9 +78,16 @@ class AsyncClient:
         new = self._operations.new_run(wf, input, **options)
         return (await self._connections.take_part(tx, self._operations.begin(new))).run_key
 
-    async def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
+    async def begin_many(
+        self,
+        wf: Workflow[InputT, Any],
+        inputs: Iterable[InputT],
+        *,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[RunKey]:
         """Same as ``Client.begin_many``."""
-        new = self._operations.new_runs(wf, inputs)
+        new = self._operations.new_runs(wf, inputs, priority=priority, tags=tags)
         return await self._connections.transact(self._operations.begin_many(new))
 
     async def publish_event(

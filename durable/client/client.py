@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
@@ -97,12 +97,20 @@ class Client:
         new = self._operations.new_run(wf, input, **options)
         return self._connections.take_part(tx, self._operations.begin(new)).run_key
 
-    def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
-        """Begins one run per input in a single transaction, all or none. Returns their keys in the order of the inputs.
+    def begin_many(
+        self,
+        wf: Workflow[InputT, Any],
+        inputs: Iterable[InputT],
+        *,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[RunKey]:
+        """Begins one run per input in a single transaction, all or none, with the same priority and tags. Returns their
+        keys in the order of the inputs.
 
         Raises ``InvalidArgument`` or ``SerializationError``, in which case nothing was stored.
         """
-        new = self._operations.new_runs(wf, inputs)
+        new = self._operations.new_runs(wf, inputs, priority=priority, tags=tags)
         return self._connections.transact(self._operations.begin_many(new))
 
     def publish_event(

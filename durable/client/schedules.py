@@ -9,10 +9,11 @@ import msgspec
 
 from durable.client.operations import Operations
 from durable.core.arguments import one_of, truth
+from durable.core.codec.places import Place
 from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument, ScheduleNotFound
 from durable.core.keys import check_key
-from durable.core.replay.workflow import Workflow
+from durable.core.replay.workflow import Workflow, check_workflow
 from durable.core.runs import RunKey
 from durable.core.schedules.expressions import Schedule, parse_schedule
 from durable.core.schedules.timetable import CatchUp, Overlap, Timetable, jitter_of, run_id_of
@@ -120,7 +121,8 @@ class ScheduleOperations:
         end: datetime | None = None,
     ) -> ScheduleRequest:
         """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
-        checked = self._operations.new_run(wf, input)
+        check_workflow(wf)
+        encoded = wf.encoded_input(input, self._operations.codec, Place("input of a schedule", wf.name))
         one_of("overlap", overlap, get_args(Overlap))
         one_of("catch_up", catch_up, get_args(CatchUp))
         late = seconds("jitter", jitter)
@@ -128,10 +130,10 @@ class ScheduleOperations:
             raise InvalidArgument("jitter", jitter, "at most a year")
         return ScheduleRequest(
             schedule_id=wf.name if schedule_id is None else check_key("schedule_id", schedule_id),
-            workflow_name=checked.workflow_name,
-            version=checked.version,
-            input=checked.input,
-            run_timeout=checked.timeout,
+            workflow_name=wf.name,
+            version=wf.version,
+            input=encoded,
+            run_timeout=wf.timeout,
             timetable=Timetable(
                 schedule=parse_schedule(schedule) if isinstance(schedule, str) else schedule,
                 anchor=_NO_ANCHOR,

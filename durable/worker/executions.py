@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import codec_at
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.history import NO_HISTORY
 from durable.core.replay.workflow import Workflow
@@ -159,16 +160,19 @@ class Executions:
     # for the executions
 
     def draw(self, execution: Execution, call: Draw | StartChild) -> Finished:
-        return draw(call, execution.attempt.codec, execution.attempt.now, self._shard_count)
+        codec = codec_at(execution.attempt.codec, "step", execution.run_key.run_id, call.key)
+        return draw(call, codec, execution.attempt.now, self._shard_count)
 
     def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
         attempt, key = execution.attempt, execution.run_key
+        codec = codec_at(attempt.codec, "step", key.run_id, call.key)
+        of_input = codec_at(attempt.codec, "arguments of a step", key.run_id, call.key)
         if isinstance(call, Transact):
             ownership = Ownership(key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch)
             return self._loop.create_task(
-                run_transaction(call, attempt.codec, self._database, ownership, self.clock, self._stopping)
+                run_transaction(call, codec, of_input, self._database, ownership, self.clock, self._stopping)
             )
-        return self._loop.create_task(run_step(call, attempt.codec, self._threads, self.clock, self._stopping))
+        return self._loop.create_task(run_step(call, codec, of_input, self._threads, self.clock, self._stopping))
 
     def mark(self, execution: Execution) -> None:
         self._journal.mark(execution.run_key.workflow_name_shard, execution)

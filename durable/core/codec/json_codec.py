@@ -22,7 +22,11 @@ _MAX_TYPES = 4096  # classes may be created at run time, without limit
 
 
 class Codec(Protocol):
-    """How payloads are encoded for storage. ``what`` names the value in error messages. The text must be JSON."""
+    """How payloads are encoded for storage. ``what`` names the value in error messages. The text must be JSON.
+
+    A codec may also have a method ``bound_to(place: Place) -> Codec``. Then each value is encoded and decoded by what
+    that returns for the place at which the value is stored.
+    """
 
     def encode(self, value: object, what: str) -> str:
         """Raises ``SerializationError``, with the path to the culprit, if the value cannot be stored."""

@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from durable.core.codec.json_codec import Codec, encode_as
+from durable.core.codec.places import codec_at
 from durable.core.errors import (
     DuplicateKey,
     DurableError,
@@ -59,7 +60,8 @@ class _Answer(asyncio.Future[Any]):
 class Machine:
     """Call ``start``, then ``resolve`` once for each answered call; both return the commands that follow.
 
-    ``output`` names the workflow's result in messages; ``output_type`` is its declared type.
+    ``output`` names the workflow's result in messages; ``output_type`` is its declared type. ``run_id`` is passed to a
+    codec that binds values to their place.
     """
 
     __slots__ = (
@@ -79,13 +81,17 @@ class Machine:
         "_seq",
         "_used",
         "loop",
+        "run_id",
     )
 
-    def __init__(self, history: History, codec: Codec, *, output: str, output_type: Any = Any) -> None:
+    def __init__(
+        self, history: History, codec: Codec, *, output: str, output_type: Any = Any, run_id: str = ""
+    ) -> None:
         self.loop = ReplayLoop()  # type: ignore[abstract]  # the methods it lacks raise an error
         self._codec = codec
         self._output = output
         self._output_type = output_type
+        self.run_id = run_id
         self._commands: list[Command] = []
         self._pending: dict[str, _Answer] = {}
         self._used: dict[str, tuple[Kind, str]] = {}
@@ -250,7 +256,7 @@ class Machine:
         match outcome:
             case Value(text):
                 try:
-                    answer.set_result(call.decode(text, self._codec))
+                    answer.set_result(call.decode(text, self._codec, self.run_id))
                 except DurableError as error:
                     answer.set_exception(error)
             case Failure(error, cause):
@@ -302,7 +308,8 @@ class Machine:
         if exception is not None:
             return failure_of(exception)
         try:
-            return Complete(encode_as(self._codec, self._main.result(), self._output_type, self._output))
+            codec = codec_at(self._codec, "output", self.run_id)
+            return Complete(encode_as(codec, self._main.result(), self._output_type, self._output))
         except DurableError as error:
             return failure_of(error)
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from durable.core.arguments import check_codec, instance, whole_number
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.codec.paths import name_of
+from durable.core.codec.places import Place, codec_at
 from durable.core.durations import positive
 from durable.core.errors import (
     DeserializationError,
@@ -80,9 +81,9 @@ class Workflow(Generic[InputT, OutputT]):
     def __call__(self, ctx: Any, *arguments: InputT) -> Coroutine[Any, Any, OutputT]:
         return self.function(ctx, *arguments)
 
-    def encoded_input(self, value: object, codec: Codec, argument: str = "input") -> str:
-        """Returns what is stored of an input: encoded by the workflow's codec, or by ``codec`` if the workflow has
-        none.
+    def encoded_input(self, value: object, codec: Codec, place: Place, argument: str = "input") -> str:
+        """Returns what is stored of an input at that place: encoded by the workflow's codec, or by ``codec`` if the
+        workflow has none.
 
         Raises ``SerializationError``, or ``InvalidArgument``, naming ``argument``, for an input that the workflow could
         not read back.
@@ -93,7 +94,7 @@ class Workflow(Generic[InputT, OutputT]):
                 rule = f"None, because workflow {self.name!r} takes no input"
                 raise InvalidArgument(argument, value, rule, got=f"a {name_of(type(value))}")
             return "null"
-        codec = self.codec or codec
+        codec = codec_at(self.codec or codec, place.kind, place.owner)
         codec.check_type(self.input_type, what)
         text = codec.encode(value, what)
         try:

@@ -61,9 +61,10 @@ class _DatabaseAway(Exception):
 
 
 def run_step(
-    call: Execute, codec: Codec, threads: ThreadPool, clock: Clock, stopping: asyncio.Event
+    call: Execute, codec: Codec, of_input: Codec, threads: ThreadPool, clock: Clock, stopping: asyncio.Event
 ) -> Coroutine[Any, Any, Finished]:
-    """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up. Raises ``Interrupted``."""
+    """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up. ``codec`` encodes its output and
+    ``of_input`` its arguments. Raises ``Interrupted``."""
 
     async def attempt(_: int, what: str) -> str:
         if call.signature.is_async:
@@ -77,7 +78,7 @@ def run_step(
                 value = await _within(call, value)
         return encode_as(codec, value, call.type, what)
 
-    return _with_retries(call, codec, attempt, clock, stopping, is_stored=False)
+    return _with_retries(call, codec, of_input, attempt, clock, stopping, is_stored=False)
 
 
 def _call(call: Execute) -> Any:
@@ -89,7 +90,13 @@ def _call(call: Execute) -> Any:
 
 
 def run_transaction(
-    call: Transact, codec: Codec, database: Database, ownership: Ownership, clock: Clock, stopping: asyncio.Event
+    call: Transact,
+    codec: Codec,
+    of_input: Codec,
+    database: Database,
+    ownership: Ownership,
+    clock: Clock,
+    stopping: asyncio.Event,
 ) -> Coroutine[Any, Any, Finished]:
     """Calls the function of ``ctx.transaction`` and commits its work with its memo. Raises ``Fenced`` or
     ``Interrupted``."""
@@ -116,7 +123,7 @@ def run_transaction(
             step_key=call.key,
             fn=call.name,
             attempts=number,
-            input=_input(call, codec),
+            input=_input(call, of_input),
             output=output,
         )
         in_doubt = True
@@ -128,7 +135,7 @@ def run_transaction(
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
-    return _with_retries(call, codec, attempt, clock, stopping, is_stored=True)
+    return _with_retries(call, codec, of_input, attempt, clock, stopping, is_stored=True)
 
 
 async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
@@ -144,6 +151,7 @@ async def _committed(call: Transact, database: Database, ownership: Ownership) -
 async def _with_retries(
     call: Execute,
     codec: Codec,
+    of_input: Codec,
     attempt: Callable[[int, str], Awaitable[str]],
     clock: Clock,
     stopping: asyncio.Event,
@@ -161,7 +169,7 @@ async def _with_retries(
         try:
             text = await attempt(failures + 1, what)
             took = clock.monotonic() - started
-            return Finished(Value(text), failures + 1, took, _input(call, codec), is_stored)
+            return Finished(Value(text), failures + 1, took, _input(call, of_input), is_stored)
         except Fenced:
             raise
         except BaseException as error:
@@ -177,7 +185,9 @@ async def _with_retries(
             delay = None if isinstance(error, GeneratorExit) else call.retry.next_delay(failures, error)
             if delay is None:
                 took = clock.monotonic() - started
-                return Finished(Failure(error_info(error), error), failures, took, _input(call, codec), is_stored=False)
+                return Finished(
+                    Failure(error_info(error), error), failures, took, _input(call, of_input), is_stored=False
+                )
             await _pause(delay * random.uniform(1 - _JITTER, 1 + _JITTER), clock, stopping)
 
 
