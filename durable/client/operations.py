@@ -14,6 +14,7 @@ import msgspec
 
 from durable.core.arguments import check_codec, instance, one_of, whole_number
 from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import Place, codec_at
 from durable.core.durations import aware, seconds
 from durable.core.errors import (
     InvalidArgument,
@@ -111,11 +112,12 @@ class Operations:
         check_workflow(wf)
         if delay is not None and at is not None:
             raise InvalidArgument("at", at, "None if delay is given")
+        run_id = str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key))
         return NewRun(
-            run_id=str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key)),
+            run_id=run_id,
             workflow_name=wf.name,
             version=wf.version,
-            input=wf.encoded_input(input, self.codec),
+            input=wf.encoded_input(input, self.codec, Place("input", run_id)),
             key=key,
             delay=None if delay is None else seconds("delay", delay),
             at=None if at is None else aware("at", at).astimezone(UTC),
@@ -124,22 +126,35 @@ class Operations:
             timeout=wf.timeout,
         )
 
-    def new_runs(self, wf: Workflow[Any, Any], inputs: Iterable[object]) -> list[NewRun]:
-        """Makes one run per input, in the same order. Raises ``InvalidArgument`` or ``SerializationError``."""
+    def new_runs(
+        self,
+        wf: Workflow[Any, Any],
+        inputs: Iterable[object],
+        *,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[NewRun]:
+        """Makes one run per input, in the same order, with the same priority and tags. Raises ``InvalidArgument`` or
+        ``SerializationError``."""
         check_workflow(wf)
         try:
             numbered = list(enumerate(inputs))
         except TypeError:
             raise InvalidArgument("inputs", inputs, "an iterable with one input per run") from None
+        priority = whole_number("priority", priority, -32768, 32767)
+        encoded_tags = None if tags is None else _tags(tags)
+        run_ids = [str(uuid7()) for _ in numbered]
         return [
             NewRun(
-                str(uuid7()),
+                run_id,
                 wf.name,
                 wf.version,
-                wf.encoded_input(input, self.codec, f"inputs[{number}]"),
+                wf.encoded_input(input, self.codec, Place("input", run_id), f"inputs[{number}]"),
+                priority=priority,
+                tags=encoded_tags,
                 timeout=wf.timeout,
             )
-            for number, input in numbered
+            for run_id, (number, input) in zip(run_ids, numbered, strict=True)
         ]
 
     @operation
@@ -188,30 +203,31 @@ class Operations:
     ) -> NewEvent:
         """Checks all arguments; ``codec`` is the workflow's own codec, if it has one. Raises ``InvalidArgument`` or
         ``SerializationError``."""
-        name = check_key("name", name)
+        name, run_key = check_key("name", name), check_run_key("run_key", run_key)
+        codec = codec_at(codec or self.codec, "event", run_key.run_id, name)
         return NewEvent(
-            run_key=check_run_key("run_key", run_key),
+            run_key=run_key,
             event_id=str(uuid7()),
             name=name,
-            payload=(codec or self.codec).encode(payload, f"the payload of event {name!r}"),
+            payload=codec.encode(payload, f"the payload of event {name!r}"),
             key=None if key is None else check_key("key", key),
         )
 
     @operation
-    def publish_event(self, event: NewEvent) -> Requests[None]:
-        """Inserts the event and notifies the workers; does nothing if the event is already stored. Raises
-        ``RunNotFound`` or ``RunTerminal``."""
+    def publish_event(self, event: NewEvent) -> Requests[bool]:
+        """Inserts the event and notifies the workers; answers whether it is stored, and not another one with its key.
+        Raises ``RunNotFound`` or ``RunTerminal``."""
         yield from self.require_schema()
         for _ in range(_TRIES):
             if (yield from events.publish_event(event)):
                 shard = event.run_key.workflow_name_shard
                 yield from announce_event(shard)
-                return
+                return True
             found = yield from events.why_not_published(event)
             if found is None:
                 raise RunNotFound(event.run_key)
             if found.is_stored:
-                return
+                return found.is_same
             if found.status in TERMINAL:
                 raise RunTerminal(event.run_key, found.status)
             # The run, or the outcome of a competing transaction, became visible between the two statements.
@@ -302,7 +318,8 @@ class Operations:
             raise RunCancelled(run_key, outcome.error.message if outcome.error else "no reason was given")
         if outcome.error is not None:
             raise RunFailed(run_key, outcome.error)
-        return (codec or self.codec).decode(outcome.output or "", type, f"the output of run {run_key}")
+        codec = codec_at(codec or self.codec, "output", run_key.run_id)
+        return codec.decode(outcome.output or "", type, f"the output of run {run_key}")
 
     @operation
     def list_runs(

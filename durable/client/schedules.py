@@ -9,10 +9,11 @@ import msgspec
 
 from durable.client.operations import Operations
 from durable.core.arguments import one_of, truth
+from durable.core.codec.places import Place
 from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument, ScheduleNotFound
 from durable.core.keys import check_key
-from durable.core.replay.workflow import Workflow
+from durable.core.replay.workflow import Workflow, check_workflow
 from durable.core.runs import RunKey
 from durable.core.schedules.expressions import Schedule, parse_schedule
 from durable.core.schedules.timetable import CatchUp, Overlap, Timetable, jitter_of, run_id_of
@@ -120,7 +121,8 @@ class ScheduleOperations:
         end: datetime | None = None,
     ) -> ScheduleRequest:
         """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
-        checked = self._operations.new_run(wf, input)
+        check_workflow(wf)
+        encoded = wf.encoded_input(input, self._operations.codec, Place("input of a schedule", wf.name))
         one_of("overlap", overlap, get_args(Overlap))
         one_of("catch_up", catch_up, get_args(CatchUp))
         late = seconds("jitter", jitter)
@@ -128,10 +130,10 @@ class ScheduleOperations:
             raise InvalidArgument("jitter", jitter, "at most a year")
         return ScheduleRequest(
             schedule_id=wf.name if schedule_id is None else check_key("schedule_id", schedule_id),
-            workflow_name=checked.workflow_name,
-            version=checked.version,
-            input=checked.input,
-            run_timeout=checked.timeout,
+            workflow_name=wf.name,
+            version=wf.version,
+            input=encoded,
+            run_timeout=wf.timeout,
             timetable=Timetable(
                 schedule=parse_schedule(schedule) if isinstance(schedule, str) else schedule,
                 anchor=_NO_ANCHOR,
@@ -152,8 +154,13 @@ class ScheduleOperations:
         yield from self._operations.require_schema()
         now = yield from schedules.read_clock()
         found = yield from schedules.list_schedules(request.schedule_id)
-        timetable = msgspec.structs.replace(request.timetable, anchor=now)
+        # The anchor of an interval stays: if each deployment with other bounds restarted it, it would never fire.
+        earlier = found[0] if found and _fires_alike(found[0], request.timetable) else None
+        anchor = now if earlier is None else earlier.anchor_at
+        timetable = msgspec.structs.replace(request.timetable, anchor=anchor)
         tick = timetable.next_tick(now)
+        if earlier is not None and _is_missed(earlier.next_tick_at, now, timetable):
+            tick = earlier.next_tick_at
         if tick is None:
             raise InvalidArgument(
                 "schedule", str(timetable.schedule), "a schedule that fires at least once from now on"
@@ -172,11 +179,11 @@ class ScheduleOperations:
             run_timeout=request.run_timeout,
             starts_at=timetable.start,
             ends_at=timetable.end,
-            anchor_at=now,
+            anchor_at=anchor,
             next_tick_at=tick,
             due_at=tick + jitter,
         )
-        keeps = bool(found) and _fires_alike(found[0], new)
+        keeps = earlier is not None and (earlier.starts_at, earlier.ends_at) == (new.starts_at, new.ends_at)
         is_new = (yield from schedules.put_schedule(new, keeps=keeps)) and not found
         yield from announce_schedule()
         if is_new and request.run_now:
@@ -291,12 +298,18 @@ class _Deletion:
             raise ScheduleNotFound(self._schedule_id)
 
 
-def _fires_alike(stored: StoredSchedule, new: NewSchedule) -> bool:
-    return stored.problem is None and (stored.expression, stored.timezone, stored.starts_at, stored.ends_at) == (
-        new.expression,
-        new.timezone,
-        new.starts_at,
-        new.ends_at,
+def _fires_alike(stored: StoredSchedule, new: Timetable) -> bool:
+    """Returns whether the ticks are the same, but for the bounds."""
+    return stored.problem is None and (stored.expression, stored.timezone) == (str(new.schedule), new.timezone)
+
+
+def _is_missed(tick: datetime | None, now: datetime, timetable: Timetable) -> bool:
+    """Returns whether a tick is overdue that the bounds still allow."""
+    return (
+        tick is not None
+        and tick <= now
+        and (timetable.start is None or tick >= timetable.start)
+        and (timetable.end is None or tick <= timetable.end)
     )
 
 

@@ -16,11 +16,12 @@ class DurableError(Exception):
 class InvalidArgument(DurableError, ValueError):
     """An argument breaks a rule; nothing was stored and nothing was run.
 
-    ``argument`` is its name, ``value`` is what was passed, and ``rule`` says what it must be.
+    ``argument`` is its name, ``value`` is what was passed, and ``rule`` says what it must be. ``got`` is shown in place
+    of a value that must not appear in a message.
     """
 
-    def __init__(self, argument: str, value: object, rule: str) -> None:
-        super().__init__(f"{argument} must be {rule}, got {shown(value)}")
+    def __init__(self, argument: str, value: object, rule: str, *, got: str | None = None) -> None:
+        super().__init__(f"{argument} must be {rule}, got {shown(value) if got is None else got}")
         self.argument = argument
         self.value = value
         self.rule = rule
@@ -35,6 +36,10 @@ class SerializationError(DurableError, TypeError):
         self.what = what
         self.path = path
         self.reason = reason
+
+
+class LossyType(SerializationError):
+    """Values of a declared type can be stored, but would never come back whole. They are refused."""
 
 
 class DeserializationError(DurableError):
@@ -52,8 +57,8 @@ class WorkflowCodeError(DurableError):
 
 
 class WorkflowCodeWarning(UserWarning):
-    """Workflow code calls something that is not safe to replay, because a replay would get a different result; the
-    message says what to write instead."""
+    """Workflow code calls something that is not safe to replay, because a replay would get a different result, or
+    declares a type whose values will be refused; the message says what to write instead."""
 
 
 class DuplicateKey(WorkflowCodeError):
@@ -109,6 +114,17 @@ class EventTimeout(DurableError):
         super().__init__(f"no event {event_name!r} arrived in time for the wait {wait_key!r}")
         self.wait_key = wait_key
         self.event_name = event_name
+
+
+class NotInTransaction(DurableError):
+    """A method that ends in ``_tx`` was given a connection on which no transaction is open: what it stores would stay,
+    even if the caller believes that it was rolled back. Nothing was stored."""
+
+    def __init__(self, tx: str, how: str) -> None:
+        super().__init__(
+            f"tx is a {tx} that is not in a transaction: use begin(), or open one ({how}); every method that ends in "
+            "_tx has a counterpart without it, as begin_tx() has begin()"
+        )
 
 
 class RunNotFound(DurableError):

@@ -13,3 +13,9 @@ def is_outage(error: BaseException) -> bool:
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return error.sqlstate[:2] in ("08", "53", "57", "58") or error.sqlstate in ("25006", "40001", "40P01")
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns what the error says, without the details that Postgres adds: they repeat the row, payloads included."""
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return str(error) if primary is None else primary

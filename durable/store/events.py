@@ -25,10 +25,12 @@ class NewEvent(msgspec.Struct, frozen=True):
 
 
 class Unpublished(msgspec.Struct, frozen=True):
-    """The status of the run that an event was meant for, and whether the event is stored after all."""
+    """The status of the run that an event was meant for, and whether the event is stored after all: this very one if
+    ``is_same``, by an earlier try, and otherwise another one with its key."""
 
     status: Status
     is_stored: bool
+    is_same: bool
 
 
 class _EventId(msgspec.Struct, frozen=True):

@@ -12,7 +12,10 @@ from durable.store.children import EndedChild, complete_children, ended_child
 from durable.store.columns import column
 from durable.store.operation import operation
 from durable.store.records import Event, EventKind
-from durable.store.statement import Begin, Commit, NoRow, Query, Requests, Statement, nothing, one
+from durable.store.statement import Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, one
+
+MAX_SEEN = 2000
+"""How many runs with events a statement looks at. Must be more than are routed at a time."""
 
 
 class Routed(msgspec.Struct, frozen=True):
@@ -27,10 +30,12 @@ class Routed(msgspec.Struct, frozen=True):
 
 
 class Unrouted(msgspec.Struct, frozen=True):
-    """What routing left behind: events and requests of runs that were locked, and runs to be retried."""
+    """What routing left behind: events and requests of runs that were locked, runs to be retried, and more runs than it
+    looks at, so that some of them may not exist."""
 
     is_more: bool
     is_retry: bool
+    is_crowded: bool = False
 
 
 class RetriedRun(msgspec.Struct, frozen=True):
@@ -57,6 +62,7 @@ class _ArrivedRow(msgspec.Struct, frozen=True):
 
 _ROUTE_EVENTS = Query("routing/route_events", _ArrivedRow)
 _UNROUTED_EVENTS = Query("routing/unrouted_events", Unrouted)
+_DISMISS_ORPHANS = Query("routing/dismiss_orphans", RunId)
 _RETRY_RUNS = Query("routing/retry_runs", RetriedRun)
 _FORGET_FAILED_STEPS = Query("routing/forget_failed_steps", NoRow)
 
@@ -64,7 +70,8 @@ _FORGET_FAILED_STEPS = Query("routing/forget_failed_steps", NoRow)
 def route_events(shard_value: str, worker_id: str, limit: int) -> Statement[Routed]:
     """Turns the committed events of up to ``limit`` runs of one shard value into wakes. ``tell_parents`` follows in the
     same transaction."""
-    return _ROUTE_EVENTS.statement({"shard_value": shard_value, "worker_id": worker_id, "limit": limit}, _routed)
+    params = {"shard_value": shard_value, "worker_id": worker_id, "limit": limit, "seen": MAX_SEEN}
+    return _ROUTE_EVENTS.statement(params, _routed)
 
 
 def _routed(arrived: Sequence[_ArrivedRow]) -> Routed:
@@ -83,7 +90,12 @@ def _routed(arrived: Sequence[_ArrivedRow]) -> Routed:
 
 def unrouted_events(shard_value: str, worker_id: str) -> Statement[Unrouted]:
     """Reads what is left that this worker could do."""
-    return _UNROUTED_EVENTS.statement({"shard_value": shard_value, "worker_id": worker_id}, one)
+    return _UNROUTED_EVENTS.statement({"shard_value": shard_value, "worker_id": worker_id, "seen": MAX_SEEN}, one)
+
+
+def dismiss_orphans(shard_value: str, limit: int) -> Statement[int]:
+    """Takes events of runs that do not exist out of routing, among the first ``limit`` events; answers how many."""
+    return _DISMISS_ORPHANS.statement({"shard_value": shard_value, "limit": limit}, len)
 
 
 @operation
@@ -103,7 +115,7 @@ def retry(shard_value: str, limit: int) -> Requests[bool]:
 
 def retry_runs(shard_value: str, limit: int) -> Statement[list[RetriedRun]]:
     """The first statement of ``retry``."""
-    return _RETRY_RUNS.statement({"shard_value": shard_value, "limit": limit}, list)
+    return _RETRY_RUNS.statement({"shard_value": shard_value, "limit": limit, "seen": MAX_SEEN}, list)
 
 
 def forget_failed_steps(shard_value: str, runs: Sequence[tuple[str, int]]) -> Statement[None]:

@@ -65,7 +65,7 @@ def find_keyed_run(shard_values: Sequence[str], run_id: str) -> Statement[KeyedR
 
 
 def begin_runs(shard_value: str, runs: Sequence[NewRun]) -> Statement[None]:
-    """Inserts runs of one workflow, at least one run, all due immediately."""
+    """Inserts runs of one workflow with the same priority and tags, at least one run, all due immediately."""
     return _BEGIN_RUNS.statement(
         {
             "shard_value": shard_value,
@@ -73,6 +73,8 @@ def begin_runs(shard_value: str, runs: Sequence[NewRun]) -> Statement[None]:
             "version": runs[0].version,
             "timeout": runs[0].timeout,
             "run_ids": column([run.run_id for run in runs]),
+            "priority": runs[0].priority,
+            "tags": runs[0].tags,
             "inputs": column([run.input for run in runs]),
         },
         nothing,

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import codec_at
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.history import NO_HISTORY
 from durable.core.replay.workflow import Workflow
@@ -177,17 +178,20 @@ class Executions:
     # for the executions
 
     def draw(self, execution: Execution, call: Draw | StartChild) -> Finished:
-        return draw(call, execution.attempt.codec, execution.attempt.now, self._shard_count)
+        codec = codec_at(execution.attempt.codec, "step", execution.run_key.run_id, call.key)
+        return draw(call, codec, execution.attempt.now, self._shard_count)
 
     def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
         attempt, key = execution.attempt, execution.run_key
+        codec = codec_at(attempt.codec, "step", key.run_id, call.key)
+        of_input = codec_at(attempt.codec, "arguments of a step", key.run_id, call.key)
         if isinstance(call, Transact):
             ownership = Ownership(key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch)
             step = run_transaction(
-                call, attempt.codec, self._database, ownership, self._outages, self.clock, self._stopping
+                call, codec, of_input, self._database, ownership, self._outages, self.clock, self._stopping
             )
         else:
-            step = run_step(call, key, attempt.codec, self.threads, self.clock, self._stopping)
+            step = run_step(call, key, codec, of_input, self.threads, self.clock, self._stopping)
         task = self._loop.create_task(step)
         self._steps[task] = key, call.key
         task.add_done_callback(self._steps.__delitem__)

@@ -10,9 +10,9 @@ from typing import Protocol
 import psycopg
 
 from durable.core.errors import SerializationError
-from durable.core.failures import error_info
+from durable.core.failures import ErrorInfo, storable
 from durable.core.replay.endings import Settle
-from durable.postgres.outages import is_outage
+from durable.postgres.outages import is_outage, reason_of
 from durable.store.flush import flush
 from durable.store.records import Record, Written
 from durable.worker.callbacks import Callbacks
@@ -172,10 +172,9 @@ class _Lane:
             return [_NOT_OURS]
         shown = _reason(error)
         _logger.error("run %s cannot record what it did: %s", run_key, shown, extra=extra)
-        info = error_info(
-            SerializationError("what the run recorded", "$", shown) if isinstance(error, UnicodeError) else error
-        )
-        verdict = Record(record.run_id, record.epoch, record.parent, ending=Settle(status="failed", error=info.text))
+        kind = SerializationError if isinstance(error, UnicodeError) else type(error)
+        ending = Settle(status="failed", error=ErrorInfo(kind.__name__, storable(shown)).text)
+        verdict = Record(record.run_id, record.epoch, record.parent, ending=ending)
         await self._write([verdict], is_verdict=True, is_repeat=is_repeat)
         return [_NOT_OURS]
 
@@ -195,4 +194,4 @@ def _reason(error: Exception) -> str:
         return f"contains {culprits}, which cannot be sent in the encoding of the connection ({error.encoding})"
     if isinstance(error, UnicodeError):
         return "contains a text that cannot be sent in the encoding of the connection"
-    return str(error.diag.message_primary if isinstance(error, psycopg.Error) else error)
+    return reason_of(error)

@@ -17,7 +17,7 @@ from functools import partial
 
 import psycopg
 
-from durable.postgres.outages import is_outage
+from durable.postgres.outages import is_outage, reason_of
 
 _logger = logging.getLogger("durable.worker")
 
@@ -52,17 +52,21 @@ class FailureLog:
         cause = cause_of(error)
         # The loss of a connection and the reason why there is no new one are worth two lines.
         most = _MAX_TEXTS if not is_outage(error) else 2 if cause == _UNREACHABLE else 1
-        unsaid = self._may_say(cause, str(error), most)
+        unsaid = self._may_say(cause, reason_of(error), most)
         if unsaid is None:
             return
         since = f" ({unsaid} more failures since the last such line)" if unsaid else ""
         if is_conflict(error):
-            _logger.warning("%s will be tried again: %s%s", duty, error, since, extra=extra)
+            _logger.warning("%s will be tried again: %s%s", duty, reason_of(error), since, extra=extra)
         elif is_outage(error):
-            text = str(error) or "no answer in time"
+            text = reason_of(error) or "no answer in time"
             _logger.warning("%s paused: database unavailable: %s%s", duty, text, since, extra=extra)
         else:
-            _logger.error("%s failed and will be tried again%s", duty, since, exc_info=error, extra=extra)
+            # The traceback of an error of Postgres repeats the row, payloads included.
+            trace = None if isinstance(error, psycopg.Error) else error
+            _logger.error(
+                "%s failed and will be tried again: %s%s", duty, reason_of(error), since, exc_info=trace, extra=extra
+            )
 
     def say(self, level: int, message: str, *arguments: object, **extra: str) -> None:
         """Logs something else that may keep happening, whatever the arguments."""

@@ -12,11 +12,12 @@ from durable.store.children import announce_told, tell_parents
 from durable.store.claims import claim_runs, comebacks, load, next_wake
 from durable.store.operation import operation
 from durable.store.records import ClaimedRun, Comeback, Event
-from durable.store.routing import Routed, Unrouted, retry, route_events, unrouted_events
+from durable.store.routing import Routed, Unrouted, dismiss_orphans, retry, route_events, unrouted_events
 from durable.store.statement import Batch, Begin, Commit, Requests, Statement
 
 _MAX_ROUTED = 1000
 _MAX_RETRIED = 1000
+_MAX_DISMISSED = 10_000
 
 _ALL_ROUTED = Unrouted(is_more=False, is_retry=False)
 
@@ -72,13 +73,15 @@ def visit(
     at_hand = set(resident)
     replayed = [run.run_id for run in returning if run.run_id not in at_hand]
     loading = load(shard_value, replayed, resident)
-    is_retried = False
+    is_retried, dismissed = False, 0
     if is_routing:
         telling = tell_parents(routed.children)
         loaded = (yield from Commit([*telling, *loading]))[len(telling) :]
         yield from Batch([*announce_ended(routed.ended), *announce_told(routed.children)])
         if unrouted.is_retry:
             is_retried = yield from retry(shard_value, _MAX_RETRIED)
+        if unrouted.is_crowded:
+            dismissed = yield from dismiss_orphans(shard_value, _MAX_DISMISSED)
     else:
         loaded = yield from Batch(loading)
     found = comebacks(replayed, resident, loaded)
@@ -87,5 +90,5 @@ def visit(
         wake_in=wake_in,
         live=routed.live,
         is_more_to_claim=len(claimed) == limit > 0 or is_retried or (routed.woken > 0 and limit == 0),
-        is_more_to_route=unrouted.is_more,
+        is_more_to_route=unrouted.is_more or dismissed > 0,
     )

@@ -65,7 +65,7 @@ class Worker:
     def __init__(
         self,
         conninfo_or_pool: str | Pool,
-        workflows: Iterable[Workflow[Any, Any]],
+        workflows: Iterable[Workflow[Any, Any]] | list[object] | set[object],
         *,
         schema: str = "durable",
         codec: Codec | None = None,

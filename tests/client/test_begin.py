@@ -226,6 +226,16 @@ async def test_begin_many_begins_ten_thousand_in_their_order(colour: Colour, dat
     ]
 
 
+async def test_all_runs_of_begin_many_have_the_same_priority_and_tags(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client:
+        await client.begin_many(greet, ["Ada", "Bob"], priority=3, tags={"tenant": "a"})
+        for bad in ({"priority": 40_000}, {"tags": {"a": 1}}):
+            with pytest.raises(InvalidArgument):
+                await client.begin_many(greet, ["Eve"], **bad)
+
+    assert rows(database, "SELECT priority, tags->>'tenant' FROM durable.runs") == [(3, "a"), (3, "a")]
+
+
 async def test_begin_many_is_all_or_nothing(colour: Colour, database: str) -> None:
     async with open_client(colour, database) as client:
         assert await client.begin_many(greet, []) == []

@@ -44,11 +44,11 @@ async def test_events_of_one_transaction_keep_their_order(colour: Colour, databa
 async def test_a_key_stores_the_first_event_only(colour: Colour, database: str) -> None:
     async with open_client(colour, database) as client:
         run_key = (await client.begin(greet, "Ada")).run_key
-        await client.publish_event(run_key, "paid", 1, key="k")
-        await client.publish_event(run_key, "paid", 2, key="k")
-        await client.publish_event(run_key, "sent", 3, key="k")
+        assert await client.publish_event(run_key, "paid", 1, key="k")
+        assert not await client.publish_event(run_key, "paid", 2, key="k")
+        assert await client.publish_event(run_key, "sent", 3, key="k")
         rows(database, "UPDATE durable.runs SET status = 'completed', output = '1', completed_at = now()")
-        await client.publish_event(run_key, "paid", 4, key="k")
+        assert not await client.publish_event(run_key, "paid", 4, key="k")
 
     assert events_in(database) == [("paid", "1", "k"), ("sent", "3", "k")]
 

@@ -118,7 +118,7 @@ def test_a_published_event_is_announced() -> None:
     assert asked[-1] == ("channels/announce_work", {"payload": "event:greet_0"})
 
 
-@pytest.mark.parametrize("why", [[], [("completed", False)]])
+@pytest.mark.parametrize("why", [[], [("completed", False, False)]])
 def test_an_event_that_cannot_be_stored_says_why(why: list[Row]) -> None:
     subject = Operations(JsonCodec())
     event = subject.new_event(RUN_KEY, "paid", 1, None)
@@ -134,7 +134,7 @@ def test_an_event_published_while_its_run_commits_is_tried_again() -> None:
     event = subject.new_event(RUN_KEY, "paid", 1, None)
     answers = {
         "events/publish_event": [[], [("x",)]],
-        "events/why_not_published": [[("queued", False)]],
+        "events/why_not_published": [[("queued", False, False)]],
         "channels/announce_work": [[]],
     }
     play(subject.require_schema(), settings())

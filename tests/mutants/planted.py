@@ -7,7 +7,7 @@ from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay import endings, loop
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
-from durable.core.schedules import timetable, turns
+from durable.core.schedules import ticks, timetable, turns
 from durable.worker.run.execution import Execution
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
@@ -196,7 +196,15 @@ DECISIONS = (
     ),
     Mutant(
         "NaN is stored as null",
-        CODEC, JsonCodec, "encode", '(b"null" in data and self._may_hide_nan(value)) or', "",
+        CODEC, JsonCodec, "encode", '(b"null" in data and self._may_hide_nan(value))', "False",
+    ),
+    Mutant(
+        "two keys of a dict become one",
+        CODEC, JsonCodec, "encode", "(_NUMBER_AS_KEY(data) is not None and self._may_repeat_key(data))", "False",
+    ),
+    Mutant(
+        "what comes back different is stored",
+        CODEC, JsonCodec, "may_change", "self._judgment(type).needs_comparison", "False",
     ),
     Mutant(
         "a missed tick is skipped",
@@ -210,6 +218,10 @@ DECISIONS = (
     Mutant(
         "a buffered tick is forgotten",
         TICKS, turns, "turn_of", "waiting = next(iter(queue[len(ticks) :]), None)", "waiting = None",
+    ),
+    Mutant(
+        "the next tick of an interval is left out",
+        TICKS, ticks.Counted, "after", "// self.period + 1", "// self.period + 2",
     ),
     Mutant(
         "all ticks share a run",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
 
 from durable import (
     Context,
@@ -19,7 +22,7 @@ from durable import (
     exponential,
 )
 from durable.core import shards
-from durable.core.codec.json_codec import JsonCodec
+from durable.core.codec.json_codec import JsonCodec, encode_as
 from durable.core.errors import NondeterminismError
 from durable.core.failures import ErrorInfo
 from durable.core.replay import endings
@@ -93,17 +96,33 @@ def a_run_is_tried_anew_without_what_failed(attempts: int, set_asides: int, most
     assert waits == [min(300.0, 2.0**times) for times in range(12)]
 
 
+class _Animal(msgspec.Struct):
+    name: str
+
+
+class _Dog(_Animal):
+    tricks: list[float]
+
+
 def a_number_comes_back_or_is_refused(numbers: list[float]) -> None:
-    """A list that also holds ``None``, among which a NaN could hide."""
-    codec, value = JsonCodec(), [None, *numbers]
+    """A list that also holds ``None``, among which a NaN could hide; two keys that are one text, and a field that the
+    declared type does not have."""
+    lossy: list[tuple[object, Any]] = [({1: None, "1": None}, Any), (_Dog("a", []), _Animal)]
+    for value, type in lossy:
+        try:
+            encode_as(JsonCodec(), value, type, "it")
+        except SerializationError:
+            continue
+        raise AssertionError(f"{value} was stored")
+    codec, listed = JsonCodec(), [None, *numbers]
     if all(map(math.isfinite, numbers)):
-        assert codec.decode(codec.encode(value, "it"), list[float | None], "it") == value
+        assert codec.decode(codec.encode(listed, "it"), list[float | None], "it") == listed
         return
     try:
-        codec.encode(value, "it")
+        codec.encode(listed, "it")
     except SerializationError:
         return
-    raise AssertionError(f"{value} was stored")
+    raise AssertionError(f"{listed} was stored")
 
 
 def every_tick_begins_one_run(every: int, looks: list[int], actives: list[bool]) -> None:

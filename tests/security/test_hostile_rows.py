@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, AsyncHandle, Context, RunFailed, Worker, workflow
+from durable.admin.migration import migrate
 
 DEEP = "[" * 3_000 + "]" * 3_000  # more than that Postgres itself refuses
 PICKLED = json.dumps("gASVHgAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOUjAR0cnVllIWUUpQu")
@@ -328,3 +329,52 @@ async def test_a_notice_of_any_shape_is_a_hint_at_most(notice: str, database: st
         for channel in (work_channel("durable"), done_channel("durable")):
             await connection.execute("SELECT pg_notify(%s, %s)", (channel, notice.replace("\x00", "")))
         await asyncio.gather(pending, return_exceptions=True)
+
+
+@pytest.fixture
+def unchecked(bare_database: str) -> str:
+    """A database whose owner has dropped the checks on moments."""
+    migrate(bare_database)
+    with psycopg.connect(bare_database, autocommit=True) as connection:
+        for table, name in connection.execute(
+            "SELECT conrelid::regclass::text, conname FROM pg_constraint"
+            " WHERE contype = 'c' AND pg_get_constraintdef(oid) LIKE '%9999-06-01%'"
+        ).fetchall():
+            connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}".encode())
+    return bare_database
+
+
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "20000-01-01 00:00Z", "0044-03-15 00:00Z BC"])
+async def test_a_moment_that_python_cannot_represent_hides_no_other_run(unchecked: str, moment: str) -> None:
+    async with attacked(unchecked) as (client, connection):
+        other = await client.begin(doubling, 21, delay=3600)
+        run_key = await new_run(connection, "doubling", "1")
+        never = await client.begin(doubling, 1, delay=3600)
+        parts = never.run_key.workflow_name_shard, never.run_key.run_id
+        await connection.execute(
+            "UPDATE durable.runs SET next_wake_at = %s, updated_at = %s WHERE workflow_name_shard = %s AND run_id = %s",
+            (moment, moment, *parts),
+        )
+        await client.schedule(doubling, 1, "s", "0 9 1 1 *")
+        await connection.execute("UPDATE durable.schedules SET created_at = %s, updated_at = %s", (moment, moment))
+
+        assert {run.run_key for run in await client.list_runs()} >= {other.run_key, never.run_key}
+        assert (await never.info()).status in ("sleeping", "running", "completed")
+        assert [one.schedule_id for one in await client.list_schedules()] == ["s"]
+        assert await client.handle(run_key, doubling).result(timeout=20) == 2
+        assert await (await client.begin(doubling, 4, delay=0.2)).result(timeout=20) == 8
+        if moment.startswith("-") or "BC" in moment:
+            assert await never.result(timeout=20) == 2
+
+
+@pytest.mark.parametrize("moment", ["infinity", "20000-01-01 00:00Z"])
+async def test_a_wait_without_an_end_is_a_wait_without_a_limit(unchecked: str, moment: str) -> None:
+    async with attacked(unchecked) as (client, connection):
+        handle = await client.begin(stepping, 0)
+        async with asyncio.timeout(20):
+            while (await handle.info()).status != "waiting_event":
+                await asyncio.sleep(0.01)
+        await connection.execute("UPDATE durable.waits SET wake_at = %s WHERE satisfied_at IS NULL", (moment,))
+        await handle.publish_event("other", 1)
+        await handle.publish_event("news", 3)
+        assert await handle.result(timeout=20) == 3

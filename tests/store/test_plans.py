@@ -29,7 +29,7 @@ from durable.store.records import (
     StepMemo,
     UnwantedChild,
 )
-from durable.store.routing import retry_runs, route_events, unrouted_events
+from durable.store.routing import dismiss_orphans, retry_runs, route_events, unrouted_events
 from durable.store.statement import Batch, RunId, Statement
 from durable.worker.database import PLANS
 
@@ -102,6 +102,7 @@ def _statements() -> Iterable[tuple[Statement[Any], set[str]]]:
         route_events("s_0", WORKER, 1000),
         unrouted_events("s_0", WORKER),
         retry_runs("s_0", 1000),
+        dismiss_orphans("s_0", 1000),
     ]
     by_key = [*_flush(), *load("s_0", RUN_IDS[:50], RUN_IDS[50:])]
     yield from ((statement, _OF_CLAIMS) for statement in of_claims)

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import psycopg
+import pydantic
 import pytest
 
-from durable import AsyncClient, Context, InvalidArgument, RunFailed, RunKey, SchemaError, Worker, workflow
+from durable import (
+    AsyncClient,
+    Context,
+    InvalidArgument,
+    RetryPolicy,
+    RunFailed,
+    RunKey,
+    SchemaError,
+    SerializationError,
+    Worker,
+    WorkflowCodeWarning,
+    workflow,
+)
 from durable.admin.migration import migrate
 from tests.worker.flows import running
 
@@ -180,3 +195,90 @@ def test_a_workflow_without_a_name_is_refused() -> None:
 
         @workflow(name="")
         async def nameless(ctx: Context) -> None: ...
+
+
+@dataclasses.dataclass
+class Card:
+    number: str
+
+
+@dataclasses.dataclass
+class Transfer:
+    iban: str
+
+
+class Login(pydantic.BaseModel):
+    password: pydantic.SecretStr
+
+
+def test_a_workflow_whose_types_cannot_be_stored_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(SerializationError, match=r"the input of workflow 'pay': \$ is declared as .*cannot be read"):
+
+        @workflow
+        async def pay(ctx: Context, means: Card | Transfer) -> None: ...
+
+    with pytest.raises(SerializationError, match=r"the output of workflow 'count': \$ is declared as a dict whose"):
+
+        @workflow
+        async def count(ctx: Context) -> dict[str | int, int]:
+            return {}
+
+
+def test_a_workflow_whose_values_would_lose_a_part_is_warned_of_where_it_is_declared() -> None:
+    with pytest.warns(WorkflowCodeWarning, match=r"'enter' declares .*refused: input: \$\.password is a SecretStr"):
+
+        @workflow
+        async def enter(ctx: Context, login: Login) -> None: ...
+
+
+class Later(msgspec.Struct):
+    part: Part
+
+
+@workflow
+async def early(ctx: Context, later: Later) -> int:
+    return later.part.size
+
+
+class Part(msgspec.Struct):
+    size: int
+
+
+class Larger(Part):
+    extra: int = 0
+
+
+async def test_a_type_whose_parts_are_defined_further_down_is_judged_when_it_is_used(database: str) -> None:
+    async with running(database, early) as client:
+        assert await (await client.begin(early, Later(Part(3)))).result(timeout=20) == 3
+        with pytest.raises(SerializationError, match=r"\$\.part is a .*Larger, but would come back as a .*Part"):
+            await client.begin(early, Later(Larger(3, 4)))
+
+
+async def test_an_output_that_would_come_back_different_fails_its_run(database: str) -> None:
+    async def make() -> Part:
+        return Larger(1, 2)
+
+    @workflow
+    async def stepping(ctx: Context) -> int:
+        return (await ctx.execute("make", make, retry=RetryPolicy(max_retries=0))).size
+
+    @workflow
+    async def returning(ctx: Context) -> Later:
+        return Later(Larger(1, 2))
+
+    async with running(database, stepping, returning) as client:
+        with pytest.raises(RunFailed, match=r"StepFailed.*SerializationError: .*\$ is a .*Larger, but would come back"):
+            await (await client.begin(stepping)).result(timeout=20)
+        with pytest.raises(RunFailed, match=r"SerializationError: .*\$\.part is a .*Larger, but would come back"):
+            await (await client.begin(returning)).result(timeout=20)
+
+
+async def test_a_wait_for_an_event_that_no_payload_could_fit_fails_before_it_waits(database: str) -> None:
+    @workflow
+    async def waiting(ctx: Context) -> None:
+        await ctx.wait_for_event("wait", "means", Card | Transfer)
+
+    async with running(database, waiting) as client:
+        with pytest.raises(RunFailed, match=r"SerializationError: the payload of event 'means': \$ is declared as"):
+            await (await client.begin(waiting)).result(timeout=20)

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import codec_at
 from durable.core.errors import NondeterminismError, RunCancelled, RunFailed
 from durable.core.failures import ErrorInfo
 from durable.core.replay.handles import Timer
@@ -40,9 +41,9 @@ class _Call(msgspec.Struct, frozen=True):
         """The declared type of the answer."""
         return None
 
-    def decode(self, text: str, codec: Codec) -> Any:
+    def decode(self, text: str, codec: Codec, run_id: str) -> Any:
         """Returns the answer as the workflow sees it. Raises what the workflow sees instead."""
-        return codec.decode(text, self.type, f"the answer to {self}")
+        return codec_at(codec, "step", run_id, self.key).decode(text, self.type, f"the answer to {self}")
 
     def __str__(self) -> str:
         return describe(self.kind, self.key, self.name)
@@ -107,6 +108,9 @@ class Sleep(_Call, frozen=True):
     def kind(self) -> Kind:
         return "sleep"
 
+    def decode(self, text: str, codec: Codec, run_id: str) -> None:
+        """Returns nothing, because a sleep has no answer that a codec has written."""
+
 
 class ArmTimer(Sleep, frozen=True):
     """Fire a timer of asyncio's after ``seconds``. ``is_sleep``: it only ends an ``asyncio.sleep``. ``is_open``: it was
@@ -144,6 +148,10 @@ class WaitEvent(_Call, frozen=True):
     def type(self) -> Any:
         return self.payload_type
 
+    def decode(self, text: str, codec: Codec, run_id: str) -> Any:
+        codec = codec_at(codec, "event", run_id, self.event_name)
+        return codec.decode(text, self.payload_type, f"the answer to {self}")
+
 
 class StartChild(_Call, frozen=True):
     """Begin a run of ``workflow`` as a child of this one; ``input`` is encoded. The answer is the child's run key."""
@@ -159,7 +167,7 @@ class StartChild(_Call, frozen=True):
     def name(self) -> str:
         return self.workflow.name
 
-    def decode(self, text: str, codec: Codec) -> Any:
+    def decode(self, text: str, codec: Codec, run_id: str) -> Any:
         return self.begun(text)
 
     @staticmethod
@@ -192,13 +200,14 @@ class WaitChild(_Call, frozen=True):
     def type(self) -> Any:
         return self.output_type
 
-    def decode(self, text: str, codec: Codec) -> Any:
+    def decode(self, text: str, codec: Codec, run_id: str) -> Any:
         end = ChildEnd.parse(text, f"the answer to {self}")
         if end.status == "cancelled":
             raise RunCancelled(self.run_key, end.error.message if end.error else "no reason was given")
         if end.error is not None:
             raise RunFailed(self.run_key, end.error)
-        return self.codec.decode(end.output_text, self.type, f"the output of child {self.run_key}")
+        codec = codec_at(self.codec, "output", self.run_key.run_id)
+        return codec.decode(end.output_text, self.type, f"the output of child {self.run_key}")
 
 
 Wait: TypeAlias = Sleep | WaitEvent | WaitChild

@@ -23,6 +23,7 @@ from durable.core.runs import RunKey
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
+    from typing_extensions import TypeForm  # only for type checkers, which bring it along
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -127,7 +128,7 @@ class Context:
 
     @overload
     async def wait_for_event(
-        self, key: str, event_name: str, type: type[T], *, timeout: timedelta | float | None = None
+        self, key: str, event_name: str, type: TypeForm[T], *, timeout: timedelta | float | None = None
     ) -> T: ...
     @overload
     async def wait_for_event(
@@ -138,12 +139,15 @@ class Context:
     ) -> Any:
         """Takes the oldest event with that name that was published to this run, even before the wait began.
 
-        Raises ``EventTimeout`` after ``timeout`` seconds by the database's clock (``None``: waits indefinitely), and
-        ``DeserializationError`` if the payload does not fit ``type``.
+        Raises ``EventTimeout`` after ``timeout`` seconds by the database's clock (``None``: waits indefinitely),
+        ``DeserializationError`` if the payload does not fit ``type``, and ``SerializationError`` before it waits if no
+        payload could.
         """
+        name = check_key("event_name", event_name)
+        self._machine.check_type(type, f"the payload of event {name!r}")
         call = WaitEvent(
             check_key("key", key),
-            check_key("event_name", event_name),
+            name,
             type,
             None if timeout is None else seconds("timeout", timeout),
         )

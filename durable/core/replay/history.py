@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from durable.core.codec.complaints import described
 from durable.core.errors import DeserializationError
 from durable.core.failures import ErrorInfo, storable
 
@@ -127,7 +128,7 @@ class ChildEnd(msgspec.Struct, frozen=True, omit_defaults=True):
         try:
             return msgspec.json.decode(text, type=cls)
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise DeserializationError(what, str(error)) from None
+            raise DeserializationError(what, described(error)) from None
 
 
 class OpenWait(msgspec.Struct, frozen=True, gc=False):

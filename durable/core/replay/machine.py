@@ -14,7 +14,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from durable.core.codec.json_codec import Codec
+from durable.core.codec.json_codec import Codec, encode_as
+from durable.core.codec.places import codec_at
 from durable.core.errors import (
     DurableError,
     EventTimeout,
@@ -65,8 +66,9 @@ _MEMOS_WITHOUT_PAUSE = 250
 class Machine(Calls):
     """Call ``start``, then ``resolve`` once for each answered call; both return the commands that follow.
 
-    ``output`` names the workflow's result in messages. ``began`` is when the attempt began and ``clock`` returns the
-    time since then; both are by the database's clock. ``salt`` is a number of the run (see ``numbered.salt_of``).
+    ``output`` names the workflow's result in messages; ``output_type`` is its declared type. ``run_id`` is passed to a
+    codec that binds values to their place. ``began`` is when the attempt began and ``clock`` returns the time since
+    then; both are by the database's clock. ``salt`` is a number of the run (see ``numbered.salt_of``).
     """
 
     __slots__ = (
@@ -76,9 +78,11 @@ class Machine(Calls):
         "_loose",
         "_main",
         "_output",
+        "_output_type",
         "_replay",
         "_seq",
         "began",
+        "run_id",
     )
 
     def __init__(
@@ -87,6 +91,8 @@ class Machine(Calls):
         codec: Codec,
         *,
         output: str,
+        output_type: Any = Any,
+        run_id: str = "",
         began: datetime = THE_PAST,
         clock: Callable[[], datetime] | None = None,
         salt: int = 0,
@@ -97,6 +103,8 @@ class Machine(Calls):
         self.began = began
         self._codec = codec
         self._output = output
+        self._output_type = output_type
+        self.run_id = run_id
         self._history = history
         self._replay: deque[Memo] | None = None
         self._seq = 0
@@ -217,6 +225,10 @@ class Machine(Calls):
         self._cancelled = cancel
         self._main.cancel(cancel.reason)
 
+    def check_type(self, type: Any, what: str) -> None:
+        """Raises ``SerializationError`` for a declared type whose values can never be read back."""
+        self._codec.check_type(type, what)
+
     def close(self) -> None:
         """Ends the machine. Any call that its coroutines still make unwinds them."""
         self._is_closed = True
@@ -262,7 +274,7 @@ class Machine(Calls):
         match outcome:
             case Value(text):
                 try:
-                    answer.set_result(call.decode(text, self._codec))
+                    answer.set_result(call.decode(text, self._codec, self.run_id))
                 except DurableError as error:
                     answer.set_exception(error)
             case Failure(error):
@@ -334,7 +346,8 @@ class Machine(Calls):
         if exception is not None:
             return failure_of(exception)
         try:
-            return Complete(self._codec.encode(self._main.result(), self._output), self._unfinished())
+            codec = codec_at(self._codec, "output", self.run_id)
+            return Complete(encode_as(codec, self._main.result(), self._output_type, self._output), self._unfinished())
         except DurableError as error:
             return failure_of(error)
 

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from durable.core.errors import InvalidArgument
+from durable.core.replay.fakes import is_async_mock, mock_of, returned_by
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -36,6 +37,9 @@ def signature_of(function: Callable[..., object]) -> Signature:
     plain = getattr(plain, "__func__", plain)
     if not callable(plain):
         raise InvalidArgument("fn", repr(plain), "a function or another callable object")
+    mock = mock_of(plain)
+    if mock is not None:
+        return _signature_of_mock(plain, mock)  # each time, because a test may give it another value
     named: Any = plain if hasattr(plain, "__qualname__") else type(plain).__call__
     try:
         known = _signatures.get(named)
@@ -44,6 +48,15 @@ def signature_of(function: Callable[..., object]) -> Signature:
     if known is None:
         known = _signatures[named] = _read_signature(plain)
     return known
+
+
+def _signature_of_mock(function: Any, mock: Any) -> Signature:
+    return Signature(
+        name=function.__qualname__ if inspect.isfunction(function) else type(mock).__name__,
+        is_async=is_async_mock(mock),
+        parameters=(),
+        returns=returned_by(function, mock, lambda real: signature_of(real).returns),
+    )
 
 
 def _read_signature(function: Callable[..., object]) -> Signature:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import codec_at
 from durable.core.replay.commands import Complete, EndCancelled, Fail, SetAside
 from durable.core.replay.context import Context
 from durable.core.replay.endings import Settle, ending_of
@@ -86,6 +87,8 @@ class Attempt:
             history,
             self.codec,
             output=f"the output of run {self.run_key}",
+            output_type=self.workflow.output_type,
+            run_id=claimed.run_id,
             began=claimed.began_at or claimed.claimed_at,
             clock=self.now,
             salt=salt_of(claimed.run_id),
@@ -110,5 +113,14 @@ class Attempt:
         workflow = self.workflow
         if not workflow.takes_input:
             return await workflow.function(ctx)
-        value = self.codec.decode(self.claimed.input, workflow.input_type, f"the input of run {self.run_key}")
+        codec = self._codec_of_input()
+        value = codec.decode(self.claimed.input, workflow.input_type, f"the input of run {self.run_key}")
         return await workflow.function(ctx, value)
+
+    def _codec_of_input(self) -> Codec:
+        claimed = self.claimed
+        if claimed.scheduled_at is not None:
+            return codec_at(self.codec, "input of a schedule", self.workflow.name)
+        if claimed.parent_run_id is not None:
+            return codec_at(self.codec, "input of a child", claimed.parent_run_id)
+        return codec_at(self.codec, "input", claimed.run_id)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from durable.core.codec.json_codec import Codec
+from durable.core.codec.json_codec import Codec, encode_as
 from durable.core.durations import seconds
 from durable.core.errors import DurableError, SerializationError
 from durable.core.failures import error_info
@@ -23,7 +23,7 @@ from durable.core.replay.history import Failure, Value
 from durable.core.replay.isolation import isolated
 from durable.core.retry import is_hopeless
 from durable.core.runs import RunKey
-from durable.postgres.outages import is_outage
+from durable.postgres.outages import is_outage, reason_of
 from durable.postgres.pipeline import run
 from durable.store.records import StepMemo
 from durable.store.transaction_steps import Ownership, find_committed, store_transaction_memo
@@ -73,9 +73,16 @@ class _DatabaseAway(Exception):
 
 
 def run_step(
-    call: Execute, run_key: RunKey, codec: Codec, threads: StepThreads, clock: Clock, stopping: asyncio.Event
+    call: Execute,
+    run_key: RunKey,
+    codec: Codec,
+    of_input: Codec,
+    threads: StepThreads,
+    clock: Clock,
+    stopping: asyncio.Event,
 ) -> Coroutine[Any, Any, Finished]:
-    """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up. Raises ``Interrupted``."""
+    """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up. ``codec`` encodes its output and
+    ``of_input`` its arguments. Raises ``Interrupted``."""
     overrunning: ThreadCall | None = None
 
     async def attempt(_: int, what: str) -> str:
@@ -96,12 +103,12 @@ def run_step(
             value = thread.result()
             if asyncio.iscoroutine(value):
                 value = await _within(call, value, spent=time.monotonic() - thread.started)
-        return codec.encode(value, what)
+        return encode_as(codec, value, call.type, what)
 
     async def has_ended(seconds: float) -> bool:
         return overrunning is None or await overrunning.ends_within(seconds)
 
-    return _with_retries(call, run_key, codec, attempt, has_ended, clock, stopping, is_stored=False)
+    return _with_retries(call, run_key, codec, of_input, attempt, has_ended, clock, stopping, is_stored=False)
 
 
 def _call(call: Execute) -> Any:
@@ -115,6 +122,7 @@ def _call(call: Execute) -> Any:
 def run_transaction(
     call: Transact,
     codec: Codec,
+    of_input: Codec,
     database: Database,
     ownership: Ownership,
     outages: Outages,
@@ -159,21 +167,25 @@ def run_transaction(
     async def within(connection: psycopg.AsyncConnection[Any], number: int, what: str) -> str:
         nonlocal in_doubt
         value = await _within(call, call.fn(connection, *isolated(call.args)))
-        output = codec.encode(value, what)
+        output = encode_as(codec, value, call.type, what)
         store = store_transaction_memo(
             ownership,
             step_key=call.key,
             fn=call.name,
             attempts=number,
-            input=_input(call, codec),
+            input=_input(call, of_input),
             output=output,
         )
         in_doubt = True
-        if not await run(connection, database.schema, store):
+        try:
+            is_ours = await run(connection, database.schema, store)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:  # what a codec made of it is no JSON
+            raise SerializationError(what, "$", f"cannot be stored: {reason_of(error)}") from None
+        if not is_ours:
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
-    return _with_retries(call, run_key, codec, attempt, _at_once, clock, stopping, is_stored=True)
+    return _with_retries(call, run_key, codec, of_input, attempt, _at_once, clock, stopping, is_stored=True)
 
 
 async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
@@ -195,6 +207,7 @@ async def _with_retries(
     call: Execute,
     run_key: RunKey,
     codec: Codec,
+    of_input: Codec,
     attempt: Callable[[int, str], Awaitable[str]],
     has_ended: Callable[[float], Awaitable[bool]],
     clock: Clock,
@@ -211,7 +224,7 @@ async def _with_retries(
     def failed(error: BaseException) -> Finished:
         _log_failure(call, run_key, failures, error, None)
         took = clock.monotonic() - started
-        return Finished(_failure(error), failures, took, _input(call, codec), is_stored=False)
+        return Finished(_failure(error), failures, took, _input(call, of_input), is_stored=False)
 
     try:
         codec.check_type(call.signature.returns, what)
@@ -221,7 +234,7 @@ async def _with_retries(
         try:
             text = await attempt(failures + 1, what)
             took = clock.monotonic() - started
-            return Finished(Value(text), failures + 1, took, _input(call, codec), is_stored)
+            return Finished(Value(text), failures + 1, took, _input(call, of_input), is_stored)
         except (Fenced, Interrupted):
             raise
         except BaseException as error:

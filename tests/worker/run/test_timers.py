@@ -148,7 +148,8 @@ async def test_the_time_is_the_same_after_a_replay(database: str) -> None:
         async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
             cursor = await connection.execute(
                 "SELECT extract(epoch FROM started_at)::float8,"
-                " (SELECT extract(epoch FROM completed_at)::float8 FROM durable.steps WHERE step_key = 'a') FROM durable.runs"
+                " (SELECT extract(epoch FROM completed_at)::float8 FROM durable.steps WHERE step_key = 'a')"
+                " FROM durable.runs"
             )
             assert await cursor.fetchone() == (times[0], times[1])
 

@@ -1,7 +1,11 @@
--- For people: across all shards. Null filters are ignored.
+-- For people: across all shards. Null filters are ignored. Moments that no client could read are shown as the nearest
+-- that it can.
 SELECT workflow_name_shard, run_id::text, workflow_name, version, status,
        CASE WHEN status = 'sleeping' AND set_asides > 0 THEN 'set_aside' END AS status_reason,
-       attempts, takeovers, priority, tags::text, created_at, updated_at, completed_at, next_wake_at
+       attempts, takeovers, priority, tags::text, created_at,
+       least(greatest(updated_at, '0002-01-02Z'), '9999-06-01Z') AS updated_at,
+       CASE WHEN completed_at IS NOT NULL THEN least(greatest(completed_at, '0002-01-02Z'), '9999-06-01Z') END AS completed_at,
+       CASE WHEN next_wake_at IS NOT NULL THEN least(greatest(next_wake_at, '0002-01-02Z'), '9999-06-01Z') END AS next_wake_at
 FROM durable.runs
 WHERE (%(workflow_name)s::text IS NULL OR workflow_name = %(workflow_name)s)
   AND (%(status)s::text IS NULL OR status = %(status)s)

@@ -6,9 +6,11 @@ WITH requests AS MATERIALIZED (
     FROM durable.events AS event
     JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
     WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL AND event.kind = 'retry'
-      AND run.run_id = ANY (ARRAY(SELECT run_id
+      AND run.run_id = ANY (ARRAY(SELECT DISTINCT run_id
                                   FROM durable.events
-                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind = 'retry'))
+                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind = 'retry'
+                                  ORDER BY run_id
+                                  LIMIT %(seen)s))
     ORDER BY event.run_id
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF run SKIP LOCKED

@@ -5,13 +5,15 @@
 WITH locked AS MATERIALIZED (
     -- One lock per run: if one were tried for each event, it might be free for the second but not for the first. An
     -- array, because a join scans the whole shard value if autovacuum saw the tables before their first rows were
-    -- committed.
+    -- committed. Of a bounded number of runs, because anybody who may publish may also invent runs.
     SELECT run.run_id, run.status, run.awaits, run.awaits_runs, run.epoch
     FROM durable.runs AS run
     WHERE run.workflow_name_shard = %(shard_value)s
-      AND run.run_id = ANY (ARRAY(SELECT run_id
+      AND run.run_id = ANY (ARRAY(SELECT DISTINCT run_id
                                   FROM durable.events
-                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind <> 'retry'))
+                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind <> 'retry'
+                                  ORDER BY run_id
+                                  LIMIT %(seen)s))
       AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
