@@ -346,9 +346,8 @@ class Worker:
                 pass
 
     def _work_arrived(self, shard_value: str, *, is_event: bool) -> None:
-        name, _, index = shard_value.rpartition("_")
-        dispatcher = self._dispatchers.get(name)
-        if dispatcher is not None and index.isdecimal():
+        dispatcher = self._dispatchers.get(shard_value.rpartition("_")[0])
+        if dispatcher is not None:
             dispatcher.work_arrived(shard_value, is_event=is_event)
 
     def _lost(self) -> None:
