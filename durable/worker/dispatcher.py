@@ -82,8 +82,8 @@ class Dispatcher:
         self._awake.set()
 
     def work_arrived(self, shard_value: str, *, is_event: bool) -> None:
-        """Notes that something was committed for that shard value. One that does not exist is ignored, because anyone who
-        may log in can announce anything; that the shard count was raised is learned from the heartbeat."""
+        """Notes that something was committed for that shard value. One that does not exist is ignored, because anyone
+        who may log in can announce anything; that the shard count was raised is learned from the heartbeat."""
         if shard_value not in self._known:
             return
         (self._to_route if is_event else self._to_claim).add(shard_value)
