@@ -15,6 +15,7 @@ from psycopg.rows import tuple_row
 from durable.admin.owner import act_as_owner
 from durable.core.errors import InvalidArgument, SchemaError
 from durable.postgres.conninfo import check_conninfo
+from durable.postgres.pooling import refuse_statement_pooling
 from durable.store.migrations import Migration, citus_schema, current_schema, migrations, roles_script
 from durable.store.queries import check_schema_name, in_schema
 
@@ -53,9 +54,7 @@ def migrate(
         raise InvalidArgument("shard_count", shard_count, f"a whole number between 1 and {_MAX_SHARDS}")
     applied: list[int] = []
     with psycopg.connect(conninfo, autocommit=True, row_factory=tuple_row) as connection:
-        with connection.transaction():
-            act_as_owner(connection, schema)
-            _check_raise(connection, schema, shard_count)
+        _check_raise_first(connection, schema, shard_count)
         while (migration := _apply_surely(connection, schema)) is not None:
             applied.append(migration.version)
             _logger.info("applied %s to schema %s", migration.name, schema)
@@ -141,6 +140,16 @@ def _create_schema(connection: Connection[Any], schema: str) -> None:
     # CREATE SCHEMA IF NOT EXISTS requires the right to create even if there is nothing to do.
     if connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is None:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+
+
+def _check_raise_first(connection: Connection[Any], schema: str, shard_count: int | None) -> None:
+    try:
+        with connection.transaction():
+            act_as_owner(connection, schema)
+            _check_raise(connection, schema, shard_count)
+    except psycopg.Error as error:
+        refuse_statement_pooling(error)
+        raise
 
 
 def _check_raise(connection: Connection[Any], schema: str, shard_count: int | None) -> None:

@@ -17,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from durable.core.errors import DurableError
 from durable.postgres.conninfo import check_conninfo_or_pool
 from durable.postgres.drive import run, run_async
+from durable.postgres.pooling import refuse_statement_pooling
 from durable.store.operation import Operation
 from durable.store.queries import check_schema_name
 from durable.store.sessions import is_pooled
@@ -51,7 +52,9 @@ class _Tries:
         self, error: psycopg.OperationalError, connection: Connection[Any] | AsyncConnection[Any] | None
     ) -> bool:
         """Returns whether the connection broke. Its neighbors in the pool may then be broken too, and should be checked
-        before the next try. Raises ``error`` once too many have broken, and if there was no connection at all."""
+        before the next try. Raises ``error`` once too many have broken, and if there was no connection at all, and
+        ``DurableError`` if a pooler allows no transactions."""
+        refuse_statement_pooling(error)
         if connection is None:
             raise error
         if not connection.broken:

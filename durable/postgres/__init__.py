@@ -8,7 +8,8 @@ single round trip. These two are the only places where an operation becomes sync
 ``outages`` tells a database that is down or overloaded from a statement that is wrong. ``silence`` finds half-open
 connections: such a connection gives no error for hours, and cancelling a statement does not help, because the cancel
 travels through the same network. So the server is asked over a second connection, and a line that the server does not
-recognize is shut down. ``listening`` receives notifications, which are only ever a hint.
+recognize is shut down. ``pooling`` recognizes poolers that allow no transactions. ``listening`` receives notifications,
+which are only ever a hint.
 
 Invariant: this package moves rows without knowing what is in them. It imports no column, no table, and no decision.
 """

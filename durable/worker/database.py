@@ -100,6 +100,11 @@ class Database:
             raise
         return connection
 
+    @property
+    def is_pooled(self) -> bool:
+        """Returns whether a pooler that lends out a server connection for each transaction was met."""
+        return self._watch.is_pooled
+
     def hurry(self) -> None:
         """Checks at once which connections have fallen silent, because the database answers again."""
         self._watch.hurry()

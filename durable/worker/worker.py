@@ -23,6 +23,7 @@ from durable.core.replay.workflow import Workflow
 from durable.core.shards import shard_values
 from durable.postgres.conninfo import check_conninfo_or_pool
 from durable.postgres.outages import is_outage
+from durable.postgres.pooling import check_pooling
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema_name
 from durable.store.settings import read_settings
@@ -115,7 +116,7 @@ class Worker:
         gracefully.
 
         Waits while the database is unavailable. Raises ``SchemaError`` if the schema is missing or has another version,
-        and ``DurableError`` if this worker has run before.
+        and ``DurableError`` if this worker has run before or a pooler allows it no transactions.
         """
         with stop_signals(self._stop.set):
             await self._run()
@@ -214,7 +215,10 @@ class Worker:
         while not self._stop.is_set():
             try:
                 async with database.engine() as connection:
-                    return (await connection.run(read_settings())).shard_count
+                    settings = await connection.run(read_settings())
+                    if database.is_pooled:
+                        await check_pooling(connection.psycopg)
+                    return settings.shard_count
             except (psycopg.Error, OSError) as error:
                 if not is_outage(error):
                     raise

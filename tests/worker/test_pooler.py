@@ -11,8 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool
 
-from durable import AsyncClient, Client, Context, Every, RunCancelled, Worker, workflow
+from durable import AsyncClient, Client, Context, DurableError, Every, RunCancelled, Worker, workflow
 from durable.admin.migration import migrate
 from tests.conftest import new_database
 from tests.pooler import find_pgbouncer, pooled_server
@@ -118,3 +119,27 @@ def test_a_killed_workers_runs_move_after_its_lease(pooled: str, direct: str) ->
             assert handle.result(timeout=LEASE + 30) == ["first", "second", "third"]
         assert handle.info().takeovers == 1
     assert entries(direct) == ["first", "second", "second", "third"]
+
+
+def test_a_pooler_of_statements_is_recognized_and_named() -> None:
+    with pooled_server("statement") as (direct, pooled):
+        migrate(direct)
+        rule = "needs session or transaction pooling, but the pooler"
+        with pytest.raises(DurableError, match=rule):
+            asyncio.run(asyncio.wait_for(Worker(pooled, [waiting]).run(), 30))
+        with pytest.raises(DurableError, match=rule):
+            asyncio.run(asyncio.wait_for(Worker(pooled, [waiting]).process_one(), 30))
+        with Client(pooled) as client, pytest.raises(DurableError, match=rule):
+            client.begin_many(waiting, [None])
+        with ConnectionPool(pooled, min_size=1) as pool, Client(pool) as client:
+            with pytest.raises(DurableError, match=rule):
+                client.begin_many(waiting, [None])
+        asyncio.run(_begin_many_is_refused(pooled, rule))
+        with pytest.raises(DurableError, match=rule):
+            migrate(pooled)
+
+
+async def _begin_many_is_refused(pooled: str, rule: str) -> None:
+    async with AsyncClient(pooled) as client:
+        with pytest.raises(DurableError, match=rule):
+            await client.begin_many(waiting, [None])
