@@ -10,11 +10,11 @@ from typing import Any
 
 import psycopg
 from psycopg import Connection, sql
-from psycopg.rows import tuple_row
 
-from durable.admin.owner import act_as_owner
+from durable.admin.owner import act_as_owner, connect
 from durable.core.errors import InvalidArgument, SchemaError
 from durable.postgres.conninfo import check_conninfo
+from durable.postgres.encoding import check_encoding
 from durable.postgres.pooling import refuse_statement_pooling
 from durable.store.migrations import Migration, citus_schema, current_schema, migrations, roles_script
 from durable.store.queries import check_schema_name, in_schema
@@ -44,7 +44,8 @@ def migrate(
     then they begin runs under the former shard values, and those runs are found all the same. ``citus`` distributes the
     tables, once; raise the shard count along with it. No worker can work on a cluster yet.
 
-    Raises ``InvalidArgument``, and ``SchemaError`` if ``citus`` is given and the database does not have the extension.
+    Raises ``InvalidArgument``, and ``SchemaError`` if the encoding of the database is not UTF8, or if ``citus`` is
+    given and the database does not have the extension.
     """
     check_conninfo("conninfo", conninfo)
     schema = check_schema_name(schema)
@@ -53,7 +54,8 @@ def migrate(
     ):
         raise InvalidArgument("shard_count", shard_count, f"a whole number between 1 and {_MAX_SHARDS}")
     applied: list[int] = []
-    with psycopg.connect(conninfo, autocommit=True, row_factory=tuple_row) as connection:
+    with connect(conninfo) as connection:
+        check_encoding(connection)
         _check_raise_first(connection, schema, shard_count)
         while (migration := _apply_surely(connection, schema)) is not None:
             applied.append(migration.version)

@@ -1,6 +1,6 @@
 -- Before version 5 of the schema, the child's id was kept as the name of an event.
 SELECT run_id::text, wait_key, wait_type, coalesce(event_name, child_run_id::text, '') AS name, seq, carried, timed_out, payload::text,
        satisfied_at IS NOT NULL AS is_satisfied, coalesce(wake_at <= now(), false) AS is_due,
-       extract(epoch FROM wake_at - now())::float8 AS remaining
+       extract(epoch FROM wake_at - now())::numeric AS remaining
 FROM durable.waits
 WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY(%(run_ids)s::uuid[])

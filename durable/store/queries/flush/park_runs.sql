@@ -17,4 +17,4 @@ FROM (
 ) AS open
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = open.run_id AND run.epoch = open.epoch
   AND run.run_id = ANY (%(run_ids)s::uuid[]) AND coalesce(run.worker_id = %(worker_id)s, false)
-RETURNING run.run_id::text, extract(epoch FROM run.next_wake_at - run.updated_at)::float8 AS wake_in
+RETURNING run.run_id::text, extract(epoch FROM run.next_wake_at - run.updated_at)::numeric AS wake_in

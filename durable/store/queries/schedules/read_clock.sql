@@ -1,1 +1,1 @@
-SELECT now() AS now
+SELECT (extract(epoch FROM now()) * 1000000)::bigint AS now
