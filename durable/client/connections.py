@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator
@@ -17,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from durable.core.errors import DurableError
 from durable.postgres.conninfo import check_conninfo_or_pool
 from durable.postgres.drive import run, run_async
+from durable.postgres.opening import Opening
 from durable.postgres.pooling import refuse_statement_pooling
 from durable.store.operation import Operation
 from durable.store.queries import check_schema_name
@@ -30,7 +30,7 @@ _MAX_CONNECTIONS = 8
 _MAX_BROKEN = 2
 _CONFLICT_PAUSES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16)
 """Seconds between tries after a serialization failure or a deadlock, for databases that resolve conflicts that way."""
-_OPTIONS: dict[str, Any] = {"autocommit": True}
+_OPTIONS: dict[str, Any] = {"autocommit": True, "client_encoding": "utf8"}
 _OWN_POOL: dict[str, Any] = {
     "kwargs": _OPTIONS,
     "min_size": 1,
@@ -203,10 +203,7 @@ class AsyncConnections:
 
     async def connect(self) -> AsyncConnection[Any]:
         """Opens a connection outside the pool, in autocommit mode, for the caller to close."""
-        await self._opened()
-        conninfo: str = await _value(self._pool.conninfo)
-        options: dict[str, Any] = await _value(self._pool.kwargs) or {}
-        return await AsyncConnection.connect(conninfo, **{**options, **_OPTIONS})
+        return await Opening(await self._opened()).open()
 
     async def run(self, operation: Operation[T]) -> T:
         """Same as ``Connections.run``."""
@@ -263,8 +260,3 @@ class AsyncConnections:
                     await self._pool.open()
                     self._is_open = True
         return self._pool
-
-
-async def _value(given: Any) -> Any:
-    value = given() if callable(given) else given
-    return await value if inspect.isawaitable(value) else value

@@ -25,7 +25,7 @@ import psycopg
 from durable.postgres.connection import EngineConnection
 from durable.postgres.silence import ANSWER_SECONDS
 from durable.store.channels import announce_departure
-from durable.store.sessions import hold_lock, is_pooled
+from durable.store.sessions import hold_lock
 from durable.store.workers import Heard, beat, register_worker
 from durable.worker.database import Database
 from durable.worker.takeover import SECOND_LOOK_SECONDS, Takeover
@@ -90,7 +90,7 @@ class Lease:
             max_strikes=max_strikes,
             patience=max(lease / _BEATS_A_LEASE, _TAKEOVER_SECONDS),
         )
-        self._own_loop = asyncio.new_event_loop()
+        self._own_loop = asyncio.SelectorEventLoop()  # the usual loop of Windows cannot carry psycopg's connections
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="durable-lease", daemon=True)
 
@@ -177,8 +177,7 @@ class Lease:
             await connection.close()
 
     async def _keep(self, connection: EngineConnection) -> None:
-        backend_pid = connection.psycopg.info.backend_pid
-        self._is_lock_possible = not await connection.answer(is_pooled(backend_pid), self._patience)
+        self._is_lock_possible = not self._database.is_pooled
         await self._lock(connection)
         if not self._registered.is_set():
             if self._stopping.is_set():

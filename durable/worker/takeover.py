@@ -95,7 +95,7 @@ class Takeover:
 
     async def _connect_and_look(self) -> None:
         async with asyncio.timeout(self._patience):
-            connection = await self._database.connect_as_worker()
+            connection = await self._database.connect()
         try:
             while True:
                 await self._has_work.wait()

@@ -17,19 +17,20 @@ from psycopg_pool import AsyncConnectionPool
 from durable.core.arguments import check_codec, truth, whole_number
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.durations import positive, seconds
-from durable.core.errors import DurableError, InvalidArgument
-from durable.core.keys import check_key
+from durable.core.errors import DurableError
 from durable.core.replay.workflow import Workflow
 from durable.core.shards import shard_values
 from durable.postgres.conninfo import check_conninfo_or_pool
+from durable.postgres.opening import Pool
 from durable.postgres.outages import is_outage
 from durable.postgres.pooling import check_pooling
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema_name
 from durable.store.settings import read_settings
+from durable.worker.arguments import channel_name, distinct_workflows
 from durable.worker.callbacks import Callbacks
 from durable.worker.clock import Clock
-from durable.worker.database import Database, Pool
+from durable.worker.database import DEFAULT_CONNECTIONS, LEAST_CONNECTIONS, Database
 from durable.worker.dispatcher import Dispatcher
 from durable.worker.executions import Executions
 from durable.worker.journal import Journal
@@ -42,7 +43,6 @@ from durable.worker.tasks import cancel_and_wait
 
 _logger = logging.getLogger("durable.worker")
 
-_MAX_CHANNEL_BYTES = 63
 _FLUSH_SECONDS = 5.0
 """How long a stopping worker tries to write what it still holds."""
 _OUT_OF_TOUCH_SECONDS = 0.5
@@ -59,6 +59,14 @@ class Worker:
     ``max_resident``: how many parked runs stay in memory. ``max_threads``: how many sync steps run at once.
     ``max_strikes``: once this many workers have died while holding a run, with no new memo in between, the run fails
     with ``CrashLoop``. All durations are in seconds or given as ``timedelta``.
+
+    ``max_connections``: how many connections the worker opens at most, at least 6. Four are for the lease, for
+    takeovers, for notifications, and for looking after connections that fell silent; of the others, up to four are for
+    the engine and the rest for transaction steps. Those of a pool that is passed in come on top; transaction steps then
+    use that pool alone, and the worker opens no more than eight.
+
+    With a pool, the worker's own connections are opened like those of the pool: with its ``conninfo``, its ``kwargs``
+    and its ``connection_class``. If the first two are functions, they are called for each new connection.
 
     Raises ``InvalidArgument``, and ``TypeError`` if ``conninfo_or_pool`` is neither a conninfo nor an
     ``AsyncConnectionPool``.
@@ -80,14 +88,16 @@ class Worker:
         max_resident: int = 10_000,
         max_threads: int = 64,
         max_strikes: int = 5,
+        max_connections: int = DEFAULT_CONNECTIONS,
         clock: Clock | None = None,
     ) -> None:
         if not isinstance(conninfo_or_pool, AsyncConnectionPool):
             check_conninfo_or_pool(conninfo_or_pool, "a Worker takes a conninfo or a psycopg_pool.AsyncConnectionPool")
-        self._workflows = _distinct(workflows)
+        self._workflows = distinct_workflows(workflows)
         self._max_resident = whole_number("max_resident", max_resident, 1)
         self._max_threads = whole_number("max_threads", max_threads, 1)
         self._max_strikes = whole_number("max_strikes", max_strikes, 1)
+        self._max_connections = whole_number("max_connections", max_connections, LEAST_CONNECTIONS)
         self._conninfo_or_pool = conninfo_or_pool
         self._schema = check_schema_name(schema)
         self._clock = Clock() if clock is None else clock
@@ -96,7 +106,7 @@ class Worker:
         self._poll_interval = positive("poll_interval", poll_interval)
         self._max_poll_interval = positive("max_poll_interval", max_poll_interval)
         self._notify = truth("notify", notify)
-        self._channel = work_channel(schema) if notify_channel is None else _channel(notify_channel)
+        self._channel = work_channel(schema) if notify_channel is None else channel_name(notify_channel)
         self._lease_seconds = positive("lease", lease)
         self._patience = seconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
         self._state: State = "created"
@@ -204,7 +214,7 @@ class Worker:
     async def _connected(self) -> AsyncGenerator[tuple[Database, int | None]]:
         """Yields the database and its shard count, which is ``None`` if the worker was stopped before the database
         answered."""
-        database = Database(self._conninfo_or_pool, self._schema)
+        database = Database(self._conninfo_or_pool, self._schema, self._max_connections)
         await database.open()
         try:
             yield database, await self._first_contact(database)
@@ -374,23 +384,3 @@ class _Parts(msgspec.Struct, frozen=True):
 async def _flush(parts: _Parts) -> None:
     await parts.executions.becomes_idle()
     await parts.journal.drain()
-
-
-def _distinct(workflows: Iterable[Workflow[Any, Any]]) -> list[Workflow[Any, Any]]:
-    rule = "an iterable of at least one workflow, which is an `async def` decorated with @workflow"
-    try:
-        given = list(workflows)
-    except TypeError:
-        given = []
-    if not given or not all(isinstance(workflow, Workflow) for workflow in given):
-        raise InvalidArgument("workflows", workflows, rule)
-    if len({workflow.name for workflow in given}) < len(given):
-        raise InvalidArgument("workflows", [workflow.name for workflow in given], "workflows with distinct names")
-    return given
-
-
-def _channel(name: str) -> str:
-    check_key("notify_channel", name)
-    if len(name.encode()) > _MAX_CHANNEL_BYTES:
-        raise InvalidArgument("notify_channel", name, f"at most {_MAX_CHANNEL_BYTES} bytes long, Postgres's own limit")
-    return name

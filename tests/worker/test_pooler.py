@@ -78,6 +78,32 @@ async def test_every_primitive_works_many_times_over(pooled: str) -> None:
         assert results == [[f"step {number}", "True", "good"] for number in range(20)]
 
 
+async def test_what_is_set_for_the_database_changes_nothing(pooled: str, direct: str) -> None:
+    name = conninfo_to_dict(direct)["dbname"]
+    with psycopg.connect(direct, autocommit=True) as connection:
+        for setting in (
+            "array_nulls = off",
+            "default_transaction_isolation = serializable",
+            "DateStyle = 'German'",
+            "TimeZone = 'Asia/Tokyo'",
+            "standard_conforming_strings = off",
+            "escape_string_warning = off",
+            "client_encoding = LATIN1",
+            "extra_float_digits = -15",
+        ):
+            connection.execute(f"ALTER DATABASE {name} SET {setting}".encode())
+    async with AsyncClient(pooled) as client, Worker(pooled, [everything], poll_interval=0.05):
+        handles = [await client.begin(everything, number) for number in range(5)]
+        for handle in handles:
+            await handle.publish_event("news", "good ☃")
+        results = await asyncio.gather(*(handle.result(timeout=60) for handle in handles))
+        assert results == [[f"step {number}", "True", "good ☃"] for number in range(5)]
+        assert [(await handle.info()).attempts for handle in handles] == [0] * 5
+        with psycopg.connect(pooled, autocommit=True, prepare_threshold=None) as other:
+            shown = other.execute("SELECT current_setting('standard_conforming_strings')").fetchone()
+            assert shown == ("off",)  # nothing of ours is left there
+
+
 async def test_cancels_and_schedules_work(pooled: str) -> None:
     async with AsyncClient(pooled) as client, Worker(pooled, [waiting, ticking], poll_interval=0.05):
         handle = await client.begin(waiting)
