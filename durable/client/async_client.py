@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """The asyncio counterpart of ``Client``: the same methods, as coroutines. An instance belongs to one event loop."""
+    """The asyncio counterpart of ``Client``: the same methods, as coroutines. An instance serves one event
+    loop at a time. Made from a conninfo, it begins again in the next event loop once the one before is closed."""
 
     def __init__(
         self,

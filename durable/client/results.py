@@ -13,6 +13,7 @@ from psycopg import Connection, sql
 from psycopg_pool import PoolTimeout
 
 from durable.client.connections import AsyncConnections, Connections
+from durable.client.forks import leave
 from durable.client.operations import Operations
 from durable.core.errors import DurableError, ResultTimeout, RunNotFound
 from durable.core.runs import TERMINAL, RunKey
@@ -114,13 +115,27 @@ class AsyncResults:
         self.connections = connections
         self.operations = operations
         self._channel = done_channel(connections.schema)
+        self._generation = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        if not all(task.done() for task in self._tasks):
+            leave(self._tasks)
         self._waiters: dict[str, set[_Waiter]] = {}
         self._urgent: set[_Waiter] = set()
         self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = []
+
+    def _settle_in_loop(self) -> None:
+        self.connections.settle_in_loop()
+        if self._generation != self.connections.generation:
+            self._generation = self.connections.generation
+            self._begin()
 
     async def outcome(self, run_key: RunKey, timeout: float | None) -> RunOutcome:
         """Same as ``Results.outcome``."""
+        self._settle_in_loop()
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._keep_asking()), asyncio.create_task(self._keep_listening())]
         waiter = _Waiter(run_key, asyncio.get_running_loop().create_future())
@@ -140,7 +155,7 @@ class AsyncResults:
 
     async def close(self) -> None:
         """Stops listening and polling. Callers that are still waiting get a ``DurableError``."""
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()], []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
