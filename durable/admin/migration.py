@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-from hashlib import sha256
 from typing import Any
 
 import psycopg
@@ -24,6 +23,11 @@ _logger = logging.getLogger("durable.admin")
 _MAX_SHARDS = 4096
 _MAX_NAME = 63
 _BETWEEN_SECONDS = 0.5
+_CREATED_MEANWHILE = (
+    psycopg.errors.DuplicateSchema,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
+)
 # Where our own scripts name the schema itself and its roles. Whatever replaces these names is checked and quoted.
 _SCHEMA = re.compile(r"\bSCHEMA (IF NOT EXISTS )?durable\b")
 _ROLE = re.compile(r"\bdurable_(owner|worker|client|viewer)\b")
@@ -102,12 +106,16 @@ def _apply_surely(connection: Connection[Any], schema: str) -> Migration | None:
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             _logger.warning("the tables of schema %s are in use; retrying the migration: %s", schema, error)
             time.sleep(_BETWEEN_SECONDS)
+        except (psycopg.errors.UniqueViolation, *_CREATED_MEANWHILE):
+            if _version(connection, schema) == 0:
+                raise  # something else has the name of one of our tables
+            _logger.info("another process has created schema %s meanwhile", schema)
 
 
 def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
     with connection.transaction():
-        _lock(connection, schema)
         act_as_owner(connection, schema)
+        _lock(connection, schema)
         version = _version(connection, schema)
         missing = [migration for migration in migrations() if migration.version > version]
         if not missing:
@@ -125,13 +133,16 @@ def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
 
 
 def _lock(connection: Connection[Any], schema: str) -> None:
-    # A lock of the transaction rather than of the session, so that it also holds behind a transaction pooler.
-    key = int.from_bytes(sha256(f"durable migrate {schema}".encode()).digest()[:8], "big", signed=True)
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+    """Makes others that migrate wait, by a lock that they hold up nobody else with and that nobody else may take. As
+    long as there is nothing to lock, those who come second find the schema made."""
+    if _version(connection, schema) > 0:
+        connection.execute(
+            sql.SQL("LOCK TABLE {}.settings IN SHARE UPDATE EXCLUSIVE MODE").format(sql.Identifier(schema))
+        )
 
 
 def _version(connection: Connection[Any], schema: str) -> int:
-    # Not to_regclass: it answers from a cache that may not know yet what was committed while we waited for the lock.
+    # Not to_regclass: it answers from a cache that may not know yet what others have committed meanwhile.
     tables = "SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'settings'"
     if connection.execute(tables, [schema]).fetchone() is None:
         return 0
@@ -167,8 +178,8 @@ def _check_raise(connection: Connection[Any], schema: str, shard_count: int | No
 
 def _set_shard_count(connection: Connection[Any], schema: str, shard_count: int) -> None:
     with connection.transaction():
-        _lock(connection, schema)
         act_as_owner(connection, schema)
+        _lock(connection, schema)
         _check_raise(connection, schema, shard_count)
         connection.execute(
             sql.SQL("UPDATE {}.settings SET shard_count = %s").format(sql.Identifier(schema)), [shard_count]
@@ -181,8 +192,8 @@ def _distribute(connection: Connection[Any], schema: str) -> None:
             "this database does not have Citus: create the extension citus in it, on the coordinator, or omit --citus"
         )
     with connection.transaction():
-        _lock(connection, schema)
         act_as_owner(connection, schema)
+        _lock(connection, schema)
         runs = sql.Identifier(schema, "runs").as_string(connection)
         if connection.execute("SELECT FROM pg_dist_partition WHERE logicalrelid = %s::regclass", [runs]).fetchone():
             return

@@ -11,13 +11,21 @@ from durable.store.statement import NoRow, Query, Statement, nothing
 
 
 class Suspect(msgspec.Struct, frozen=True):
-    """A worker that shows no sign of life. ``is_stale``: its heartbeat is older than its lease. ``lock_key`` is
-    ``None`` behind a transaction pooler."""
+    """A worker that shows no sign of life. ``is_stale``: its heartbeat is older than its lease. ``session_key``
+    marks its sessions; it is ``None`` behind a transaction pooler."""
 
     worker_id: str
     workflows: tuple[str, ...]
-    lock_key: int | None
+    session_key: int | None
     is_stale: bool
+
+
+class Lock(msgspec.Struct, frozen=True):
+    """The session lock by which others see that a worker is alive, and the process id of the session that holds it.
+    Held by any other session it does not count."""
+
+    key: int
+    process_id: int
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -33,7 +41,7 @@ class _HeardRow(msgspec.Struct, frozen=True):
     shard_count: int
     suspect_id: str | None
     workflows: list[str] | None
-    lock_key: int | None
+    session_key: int | None
     is_stale: bool | None
 
 
@@ -43,13 +51,22 @@ _REMOVE_WORKER = Query("workers/remove_worker", NoRow)
 
 
 def register_worker(
-    worker_id: str, *, lock_key: int | None, hostname: str, process_id: int, workflows: list[str], lease: float
+    worker_id: str,
+    *,
+    lock: Lock | None,
+    session_key: int | None,
+    hostname: str,
+    process_id: int,
+    workflows: list[str],
+    lease: float,
 ) -> Statement[None]:
-    """Makes the worker known to the others. ``lease`` is in seconds; ``lock_key`` is ``None`` if no lock is held."""
+    """Makes the worker known to the others. ``lease`` is in seconds; ``lock`` is ``None`` if none is held, and
+    ``session_key`` if sessions cannot be marked."""
     return _REGISTER_WORKER.statement(
         {
             "worker_id": worker_id,
-            "lock_key": lock_key,
+            **_columns(lock),
+            "session_key": session_key,
             "hostname": hostname,
             "process_id": process_id,
             "workflows": column(workflows),
@@ -59,14 +76,18 @@ def register_worker(
     )
 
 
-def beat(worker_id: str) -> Statement[Heard]:
-    """Records a sign of life, and reads which other workers show none."""
-    return _BEAT.statement({"worker_id": worker_id}, _heard)
+def beat(worker_id: str, lock: Lock | None) -> Statement[Heard]:
+    """Records a sign of life and which lock is held, and reads which other workers show no sign of life."""
+    return _BEAT.statement({"worker_id": worker_id, **_columns(lock)}, _heard)
+
+
+def _columns(lock: Lock | None) -> dict[str, int | None]:
+    return {"lock_key": lock.key if lock else None, "lock_pid": lock.process_id if lock else None}
 
 
 def _heard(rows: Sequence[_HeardRow]) -> Heard:
     suspects = tuple(
-        Suspect(row.suspect_id, tuple(row.workflows or ()), row.lock_key, bool(row.is_stale))
+        Suspect(row.suspect_id, tuple(row.workflows or ()), row.session_key, bool(row.is_stale))
         for row in rows
         if row.suspect_id is not None
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator
@@ -17,8 +18,10 @@ from durable.postgres.connection import EngineConnection
 from durable.postgres.opening import Opening, Pool
 from durable.postgres.silence import Watch, answering
 from durable.store.operation import Operation
-from durable.store.sessions import is_pooled, share_lock
+from durable.store.sessions import is_pooled, mark_session
 from durable.store.statement import T
+
+_logger = logging.getLogger("durable.worker")
 
 _ENGINE_CONNECTIONS = 4
 _OTHER_CONNECTIONS = 4
@@ -74,9 +77,8 @@ class Database:
             self._transactions = self._opening.pool(shared - size, self._meet_pooler, _RECONNECT_SECONDS)
             self._own_pools = [self._engine, self._transactions]
         self._asking = asyncio.Semaphore(1)
-        self.lock_key = secrets.randbits(63)
-        """The key of this worker's session locks. The lease holds the lock on the key as one number; all other
-        connections share the lock on the key as two numbers."""
+        self.session_key = secrets.randbits(63)
+        """By which the sessions of this worker can be recognized."""
         self._watch = Watch(self.ask, self._renew)
         self._renewals: set[asyncio.Task[None]] = set()
         self._renewed_at = float("-inf")
@@ -163,7 +165,8 @@ class Database:
             if self._watch.is_pooled:
                 connection.prepare_threshold = None  # the next transaction may run in another session
             else:
-                await engine.run(share_lock(self.lock_key))
+                if not await engine.run(mark_session(self.session_key)):
+                    _logger.warning("a session could not be marked as this worker's: another login is in the way")
                 await connection.execute(_KEEPALIVES)
 
     def _renew(self) -> None:

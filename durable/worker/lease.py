@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -26,7 +27,7 @@ from durable.postgres.connection import EngineConnection
 from durable.postgres.silence import ANSWER_SECONDS
 from durable.store.channels import announce_departure
 from durable.store.sessions import hold_lock
-from durable.store.workers import Heard, beat, register_worker
+from durable.store.workers import Heard, Lock, beat, register_worker
 from durable.worker.database import Database
 from durable.worker.takeover import SECOND_LOOK_SECONDS, Takeover
 from durable.worker.tasks import cancel_and_wait
@@ -77,7 +78,7 @@ class Lease:
         self._asked_loop: float | None = None
         self._blocked_limit = self._least_blocked = min(_BLOCKED_SECONDS, lease)
         self._last_beat = self._last_answer = float("-inf")
-        self._is_lock_possible = True
+        self._lock: Lock | None = None
         self._has_expired = False
         self._is_departure_due = False
         self._expiry: asyncio.TimerHandle | None = None
@@ -177,8 +178,7 @@ class Lease:
             await connection.close()
 
     async def _keep(self, connection: EngineConnection) -> None:
-        self._is_lock_possible = not self._database.is_pooled
-        await self._lock(connection)
+        self._lock = await self._take_lock(connection)
         if not self._registered.is_set():
             if self._stopping.is_set():
                 return
@@ -204,14 +204,21 @@ class Lease:
 
     # the right to this worker's own runs
 
-    async def _lock(self, connection: EngineConnection) -> None:
-        if self._is_lock_possible:
-            await connection.answer(hold_lock(self._database.lock_key))
+    async def _take_lock(self, connection: EngineConnection) -> Lock | None:
+        """Takes the lock of this session, unless a pooler makes that impossible."""
+        if self._database.is_pooled:
+            return None
+        # A new key each time: nobody can hold it yet, be it a stranger or the session before, whose end the server has
+        # not noticed.
+        key = secrets.randbits(63)
+        is_held = await connection.answer(hold_lock(key))
+        return Lock(key, connection.psycopg.info.backend_pid) if is_held else None
 
     async def _register(self, connection: EngineConnection, worker_id: str) -> None:
         statement = register_worker(
             worker_id,
-            lock_key=self._database.lock_key if self._is_lock_possible else None,
+            lock=self._lock,
+            session_key=None if self._database.is_pooled else self._database.session_key,
             hostname=socket.gethostname(),
             process_id=os.getpid(),
             workflows=self._workflows,
@@ -221,7 +228,7 @@ class Lease:
 
     async def _beat(self, connection: EngineConnection) -> Heard:
         sent = self._own_loop.time()
-        heard = await connection.answer(beat(self.worker_id), self._patience)
+        heard = await connection.answer(beat(self.worker_id, self._lock), self._patience)
         self._last_answer = sent
         if heard.is_known:
             self._renewed(sent)
@@ -249,7 +256,6 @@ class Lease:
     async def _take_new_identity(self, connection: EngineConnection) -> None:
         extra = {"worker_id": self.worker_id}
         _logger.error("worker %s lost its lease; its runs belong to other workers now", self.worker_id, extra=extra)
-        await self._lock(connection)
         await self._register(connection, self._next_id)
         # The new id is used only now, because runs claimed under an id that the other workers do not know are orphans.
         # If the answer is lost, the same id is registered again: otherwise its row would look like another worker's,

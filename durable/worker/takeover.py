@@ -159,9 +159,9 @@ class Takeover:
     async def _bury(self, connection: EngineConnection, dead: Suspect) -> bool:
         extra = {"worker_id": dead.worker_id}
         _logger.warning("worker %s is dead; taking over its runs", dead.worker_id, extra=extra)
-        if dead.lock_key not in (None, self._database.lock_key):
+        if dead.session_key not in (None, self._database.session_key):
             try:
-                await connection.answer(end_sessions(dead.lock_key))
+                await connection.answer(end_sessions(dead.session_key))
             except psycopg.errors.InsufficientPrivilege as error:
                 _logger.warning("could not end the sessions of worker %s: %s", dead.worker_id, error, extra=extra)
         return await self._free_runs(connection, dead.worker_id, dead.workflows, is_strike=True)

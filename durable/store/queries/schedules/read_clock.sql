@@ -1,1 +1,1 @@
-SELECT (extract(epoch FROM now()) * 1000000)::bigint AS now
+SELECT (extract(epoch FROM now()) * 1e6)::bigint AS now

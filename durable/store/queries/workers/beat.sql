@@ -1,15 +1,15 @@
 -- Uses the real clock, which a test kit that skips time leaves alone: a skip must not make workers look dead.
--- Records a sign of life, and returns the other workers whose lock is gone or whose heartbeat is older than their
--- lease. Also returns the shard count, which may be raised while workers are alive. There is always at least one row;
--- if is_known is false in it, this worker was declared dead.
+-- Records a sign of life and the lock that is held now, and returns the other workers whose lock is gone or whose
+-- heartbeat is older than their lease. Also returns the shard count, which may be raised while workers are alive. There
+-- is always at least one row; if is_known is false in it, this worker was declared dead.
 WITH alive AS (
     UPDATE durable.workers
-    SET heartbeat_at = pg_catalog.now()
+    SET heartbeat_at = pg_catalog.now(), lock_key = %(lock_key)s::bigint, lock_pid = %(lock_pid)s::int
     WHERE worker_id = %(worker_id)s
     RETURNING worker_id
 )
 SELECT EXISTS (SELECT FROM alive) AS is_known, settings.shard_count, suspect.worker_id::text AS suspect_id,
-       suspect.workflows, suspect.lock_key,
+       suspect.workflows, coalesce(suspect.session_key, suspect.lock_key) AS session_key,
        suspect.heartbeat_at < pg_catalog.now() - make_interval(secs => suspect.lease) AS is_stale
 FROM durable.settings AS settings
 LEFT JOIN durable.workers AS suspect
@@ -20,4 +20,6 @@ LEFT JOIN durable.workers AS suspect
             WHERE held.locktype = 'advisory' AND held.granted
               AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
               AND held.objsubid = 1
-              AND ((held.classid::bigint << 32) | held.objid::bigint) = suspect.lock_key))
+              AND ((held.classid::bigint << 32) | held.objid::bigint) = suspect.lock_key
+              -- Whoever may log in can take the lock once the worker is dead. Unknown before version 7.
+              AND coalesce(held.pid = suspect.lock_pid, true)))
