@@ -29,12 +29,12 @@ from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow, check_workflow
 from durable.core.runs import TERMINAL, Run, RunInfo, RunKey, Status
 from durable.core.shards import shard_value
-from durable.store import events, inspection, runs
+from durable.store import events, inspection, runs, workers
 from durable.store.channels import announce_event, announce_runs
 from durable.store.events import NewEvent
 from durable.store.ids import keyed_run_id, uuid7
 from durable.store.inspection import RunOutcome
-from durable.store.operation import operation
+from durable.store.operation import Operation, operation
 from durable.store.runs import NewRun
 from durable.store.settings import read_settings
 from durable.store.statement import Requests, Statement
@@ -266,7 +266,13 @@ class Operations:
         info = yield from inspection.run_info(run_key)
         if info is None:
             raise RunNotFound(run_key)
-        return info
+        if info.status != "queued":
+            return info
+        return msgspec.structs.replace(info, is_served=(yield from self.is_served(run_key)))
+
+    def is_served(self, run_key: RunKey) -> Operation[bool | None]:
+        """Returns whether a living worker has the workflow of the run, ``None`` if that is not known."""
+        return workers.is_served(run_key.workflow_name)
 
     @operation
     def run_output(self, run_key: RunKey, type: Any) -> Requests[Any]:

@@ -49,12 +49,21 @@ class Results:
         while True:
             try:
                 return self._wait(run_key, timeout, deadline, pauses)
+            except ResultTimeout as late:
+                raise ResultTimeout(run_key, late.timeout, late.status, self._is_served(run_key)) from None
             except psycopg.OperationalError as error:
                 remaining = _remaining(deadline)
                 if isinstance(error, PoolTimeout) or remaining <= 0:
                     raise
                 _logger.warning("connection lost while waiting for run %s; still waiting: %s", run_key, error)
                 time.sleep(min(next(pauses), remaining))
+
+    def _is_served(self, run_key: RunKey) -> bool | None:
+        try:
+            return self.connections.run(self.operations.is_served(run_key))
+        except psycopg.Error as error:
+            _logger.debug("whether run %s is served is not known: %s", run_key, error)
+            return None
 
     def _wait(
         self, run_key: RunKey, timeout: float | None, deadline: float | None, pauses: Iterator[float]
@@ -149,9 +158,16 @@ class AsyncResults:
             outcome = await self.connections.run(self.operations.outcome(run_key))
             if outcome.status in TERMINAL:
                 return outcome
-            raise ResultTimeout(run_key, timeout or 0.0, outcome.status) from None
+            raise ResultTimeout(run_key, timeout or 0.0, outcome.status, await self._is_served(run_key)) from None
         finally:
             self._forget(waiter)
+
+    async def _is_served(self, run_key: RunKey) -> bool | None:
+        try:
+            return await self.connections.run(self.operations.is_served(run_key))
+        except psycopg.Error as error:
+            _logger.debug("whether run %s is served is not known: %s", run_key, error)
+            return None
 
     async def close(self) -> None:
         """Stops listening and polling. Callers that are still waiting get a ``DurableError``."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from durable.store.columns import column
-from durable.store.statement import NoRow, Query, Statement, nothing
+from durable.store.operation import operation
+from durable.store.statement import NoRow, Query, Requests, Statement, nothing, one
 
 
 class Suspect(msgspec.Struct, frozen=True):
@@ -45,9 +46,19 @@ class _HeardRow(msgspec.Struct, frozen=True):
     is_stale: bool | None
 
 
+class _Allowed(msgspec.Struct, frozen=True):
+    is_allowed: bool
+
+
+class _Served(msgspec.Struct, frozen=True):
+    is_served: bool
+
+
 _REGISTER_WORKER = Query("workers/register_worker", NoRow)
 _BEAT = Query("workers/beat", _HeardRow)
 _REMOVE_WORKER = Query("workers/remove_worker", NoRow)
+_MAY_SEE_WORKERS = Query("workers/may_see_workers", _Allowed)
+_IS_SERVED = Query("workers/is_served", _Served)
 
 
 def register_worker(
@@ -97,3 +108,11 @@ def _heard(rows: Sequence[_HeardRow]) -> Heard:
 def remove_worker(worker_id: str) -> Statement[None]:
     """Removes a worker whose runs have all been handed over."""
     return _REMOVE_WORKER.statement({"worker_id": worker_id}, nothing)
+
+
+@operation
+def is_served(workflow_name: str) -> Requests[bool | None]:
+    """Returns whether a living worker has this workflow, ``None`` if this role may not know."""
+    if not (yield from _MAY_SEE_WORKERS.statement({}, one)).is_allowed:
+        return None
+    return (yield from _IS_SERVED.statement({"workflow_name": workflow_name}, one)).is_served
