@@ -30,7 +30,7 @@ class _Terminated(msgspec.Struct, frozen=True):
 
 _BACKEND_PID = Query("sessions/backend_pid", _ProcessId)
 _HOLD_LOCK = Query("sessions/hold_lock", _Locked)
-_MARK_SESSION = Query("sessions/mark_session", _Locked)
+_SHARE_LOCK = Query("sessions/share_lock", _Locked)
 _END_SESSIONS = Query("sessions/end_sessions", _Terminated)
 _END_BACKEND = Query("sessions/end_backend", _Terminated)
 _LOOK_AT_BACKEND = Query("sessions/look_at_backend", Backend)
@@ -50,11 +50,11 @@ def hold_lock(key: int) -> Statement[bool]:
     return _HOLD_LOCK.statement({"key": key}, lambda rows: one(rows).is_locked)
 
 
-def mark_session(key: int) -> Statement[bool]:
+def share_lock(key: int) -> Statement[bool]:
     """Marks a session as belonging to the worker with that key (63 bits), by a lock that its sessions share. Answers
     whether that was possible."""
     low = (key & 0xFFFFFFFF) - (1 << 32 if key & 0x80000000 else 0)
-    return _MARK_SESSION.statement({"high": key >> 32, "low": low}, lambda rows: one(rows).is_locked)
+    return _SHARE_LOCK.statement({"high": key >> 32, "low": low}, lambda rows: one(rows).is_locked)
 
 
 def end_sessions(key: int) -> Statement[None]:

@@ -18,7 +18,7 @@ from durable.postgres.connection import EngineConnection
 from durable.postgres.opening import Opening, Pool
 from durable.postgres.silence import Watch, answering
 from durable.store.operation import Operation
-from durable.store.sessions import is_pooled, mark_session
+from durable.store.sessions import is_pooled, share_lock
 from durable.store.statement import T
 
 _logger = logging.getLogger("durable.worker")
@@ -165,7 +165,7 @@ class Database:
             if self._watch.is_pooled:
                 connection.prepare_threshold = None  # the next transaction may run in another session
             else:
-                if not await engine.run(mark_session(self.session_key)):
+                if not await engine.run(share_lock(self.session_key)):
                     _logger.warning("a session could not be marked as this worker's: another login is in the way")
                 await connection.execute(_KEEPALIVES)
 
