@@ -234,7 +234,7 @@ CREATE TABLE durable.workers (
     lease        double precision NOT NULL CHECK (lease > 0),   -- seconds
     started_at   timestamptz      NOT NULL DEFAULT now(),
     heartbeat_at timestamptz      NOT NULL DEFAULT pg_catalog.now(),
-    lock_pid     integer,                                       -- the session that holds the lock
+    login        oid,                                           -- the role as which it has logged in
     session_key  bigint,                                        -- marks its sessions
     CONSTRAINT workers_lease CHECK (lease <= 3155760000)        -- a century
 ) WITH (
@@ -505,9 +505,9 @@ COMMENT ON COLUMN durable.workers.worker_id IS
 COMMENT ON COLUMN durable.workers.lock_key IS
     'The session advisory lock that it holds for as long as it lives; null behind a transaction pooler, where there is no '
     'session lock and only the heartbeat counts.';
-COMMENT ON COLUMN durable.workers.lock_pid IS
-    'The process id of the session that holds the lock; held by another session it does not count. Null: written by '
-    'version 6, where the lock counts whoever holds it, or no lock is held.';
+COMMENT ON COLUMN durable.workers.login IS
+    'The role as which it has logged in; a lock that is held by another role does not count. Null: written by version 6, '
+    'where the lock counts whoever holds it.';
 COMMENT ON COLUMN durable.workers.session_key IS
     'The advisory lock that its sessions share, by which they are found and ended when it is dead.';
 COMMENT ON COLUMN durable.workers.hostname IS

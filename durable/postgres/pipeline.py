@@ -20,7 +20,7 @@ from durable.store.operation import Operation, Running
 from durable.store.statement import Batch, Begin, Commit, Compute, Rows, Statement, T
 
 _BEGIN: tuple[LiteralString, ...] = ("BEGIN",)
-_BEGIN_POOLED: tuple[LiteralString, ...] = ("BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL array_nulls = on")
+_BEGIN_POOLED: tuple[LiteralString, ...] = ("BEGIN", "SET LOCAL array_nulls = on")
 """What the statements rely on, where the session cannot be set up once and for all."""
 
 

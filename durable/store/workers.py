@@ -21,14 +21,6 @@ class Suspect(msgspec.Struct, frozen=True):
     is_stale: bool
 
 
-class Lock(msgspec.Struct, frozen=True):
-    """The session lock by which others see that a worker is alive, and the process id of the session that holds it.
-    Held by any other session it does not count."""
-
-    key: int
-    process_id: int
-
-
 class Heard(msgspec.Struct, frozen=True):
     """The answer to a heartbeat. If ``is_known`` is false, the others have declared this worker dead."""
 
@@ -64,19 +56,19 @@ _IS_SERVED = Query("workers/is_served", _Served)
 def register_worker(
     worker_id: str,
     *,
-    lock: Lock | None,
+    lock_key: int | None,
     session_key: int | None,
     hostname: str,
     process_id: int,
     workflows: list[str],
     lease: float,
 ) -> Statement[None]:
-    """Makes the worker known to the others. ``lease`` is in seconds; ``lock`` is ``None`` if none is held, and
-    ``session_key`` if sessions cannot be marked."""
+    """Makes the worker known to the others. ``lease`` is in seconds; ``lock_key`` is ``None`` if no lock is
+    held, and ``session_key`` if sessions cannot be marked."""
     return _REGISTER_WORKER.statement(
         {
             "worker_id": worker_id,
-            **_columns(lock),
+            "lock_key": lock_key,
             "session_key": session_key,
             "hostname": hostname,
             "process_id": process_id,
@@ -87,13 +79,9 @@ def register_worker(
     )
 
 
-def beat(worker_id: str, lock: Lock | None) -> Statement[Heard]:
+def beat(worker_id: str, lock_key: int | None) -> Statement[Heard]:
     """Records a sign of life and which lock is held, and reads which other workers show no sign of life."""
-    return _BEAT.statement({"worker_id": worker_id, **_columns(lock)}, _heard)
-
-
-def _columns(lock: Lock | None) -> dict[str, int | None]:
-    return {"lock_key": lock.key if lock else None, "lock_pid": lock.process_id if lock else None}
+    return _BEAT.statement({"worker_id": worker_id, "lock_key": lock_key}, _heard)
 
 
 def _heard(rows: Sequence[_HeardRow]) -> Heard:

@@ -39,14 +39,15 @@ _KEEPALIVES = """
 """The server must also notice that a connection is dead, and release the locks that it holds."""
 
 _SESSION = """
-    SET array_nulls = on; SET default_transaction_isolation = 'read committed';
+    SET array_nulls = on;
     SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = '10s';
     SELECT pg_catalog.set_config(name, '0', false)
     FROM pg_catalog.unnest('{idle_session_timeout,transaction_timeout}'::text[]) AS name
     WHERE pg_catalog.current_setting(name, true) IS NOT NULL"""
 """What the engine's statements rely on, whatever is set for the role or the database. Limits are meant for the role's
 own queries: a flush that is cut off would only be sent again, and a listener is idle for hours. Ours never idle in a
-transaction for as long as ten seconds. Some of these settings are newer than the oldest server."""
+transaction for as long as ten seconds. Some of these settings are newer than the oldest server. The isolation is not
+among them: under a stricter one, more transactions fail and are repeated."""
 
 PLANS = """
     SELECT pg_catalog.set_config('plan_cache_mode', CASE WHEN EXISTS (

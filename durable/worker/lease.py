@@ -27,7 +27,7 @@ from durable.postgres.connection import EngineConnection
 from durable.postgres.silence import ANSWER_SECONDS
 from durable.store.channels import announce_departure
 from durable.store.sessions import hold_lock
-from durable.store.workers import Heard, Lock, beat, register_worker
+from durable.store.workers import Heard, beat, register_worker
 from durable.worker.database import Database
 from durable.worker.takeover import SECOND_LOOK_SECONDS, Takeover
 from durable.worker.tasks import cancel_and_wait
@@ -78,7 +78,7 @@ class Lease:
         self._asked_loop: float | None = None
         self._blocked_limit = self._least_blocked = min(_BLOCKED_SECONDS, lease)
         self._last_beat = self._last_answer = float("-inf")
-        self._lock: Lock | None = None
+        self._lock_key = secrets.randbits(63)
         self._has_expired = False
         self._is_departure_due = False
         self._expiry: asyncio.TimerHandle | None = None
@@ -178,7 +178,7 @@ class Lease:
             await connection.close()
 
     async def _keep(self, connection: EngineConnection) -> None:
-        self._lock = await self._take_lock(connection)
+        await self._lock(connection)
         if not self._registered.is_set():
             if self._stopping.is_set():
                 return
@@ -204,20 +204,19 @@ class Lease:
 
     # the right to this worker's own runs
 
-    async def _take_lock(self, connection: EngineConnection) -> Lock | None:
-        """Takes the lock of this session, unless a pooler makes that impossible."""
-        if self._database.is_pooled:
-            return None
-        # A new key each time: nobody can hold it yet, be it a stranger or the session before, whose end the server has
-        # not noticed.
-        key = secrets.randbits(63)
-        is_held = await connection.answer(hold_lock(key))
-        return Lock(key, connection.psycopg.info.backend_pid) if is_held else None
+    async def _lock(self, connection: EngineConnection) -> None:
+        if not self._database.is_pooled and not await connection.answer(hold_lock(self._lock_key)):
+            # Held by a stranger who was waiting for it, or by the session before, whose end the server has not noticed.
+            self._lock_key = secrets.randbits(63)
+            await connection.answer(hold_lock(self._lock_key))
+
+    def _held_key(self) -> int | None:
+        return None if self._database.is_pooled else self._lock_key
 
     async def _register(self, connection: EngineConnection, worker_id: str) -> None:
         statement = register_worker(
             worker_id,
-            lock=self._lock,
+            lock_key=self._held_key(),
             session_key=None if self._database.is_pooled else self._database.session_key,
             hostname=socket.gethostname(),
             process_id=os.getpid(),
@@ -228,7 +227,7 @@ class Lease:
 
     async def _beat(self, connection: EngineConnection) -> Heard:
         sent = self._own_loop.time()
-        heard = await connection.answer(beat(self.worker_id, self._lock), self._patience)
+        heard = await connection.answer(beat(self.worker_id, self._held_key()), self._patience)
         self._last_answer = sent
         if heard.is_known:
             self._renewed(sent)
