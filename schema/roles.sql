@@ -69,6 +69,9 @@ GRANT INSERT (schedule_id, workflow_name, version, expression, timezone, input, 
               ends_at, anchor_at, next_tick_at, due_at, paused, problem, updated_at),
       SELECT, DELETE ON durable.schedules TO durable_client;
 
+-- It may know which workflows have living workers, so that waiting in vain can be said.
+GRANT SELECT (workflows, heartbeat_at, lease) ON durable.workers TO durable_client;
+
 -- The viewer: it sees everything but payloads.
 GRANT SELECT ON durable.settings, durable.workers, durable.run_overview, durable.step_overview, durable.wait_overview,
                 durable.event_overview, durable.schedule_overview TO durable_viewer;

@@ -235,6 +235,8 @@ CREATE TABLE durable.workers (
     lease        double precision NOT NULL CHECK (lease > 0),   -- seconds
     started_at   timestamptz      NOT NULL DEFAULT now(),
     heartbeat_at timestamptz      NOT NULL DEFAULT pg_catalog.now(),
+    login        oid,                                           -- the role as which it has logged in
+    session_key  bigint,                                        -- marks its sessions
     CONSTRAINT workers_lease CHECK (lease <= 3155760000)        -- a century
 ) WITH (
     fillfactor = 50,
@@ -504,6 +506,11 @@ COMMENT ON COLUMN durable.workers.worker_id IS
 COMMENT ON COLUMN durable.workers.lock_key IS
     'The session advisory lock that it holds for as long as it lives; null behind a transaction pooler, where there is no '
     'session lock and only the heartbeat counts.';
+COMMENT ON COLUMN durable.workers.login IS
+    'The role as which it has logged in; a lock that is held by another role does not count. Null: written by version 6, '
+    'where the lock counts whoever holds it.';
+COMMENT ON COLUMN durable.workers.session_key IS
+    'The advisory lock that its sessions share, by which they are found and ended when it is dead.';
 COMMENT ON COLUMN durable.workers.hostname IS
     'The host on which it runs, for people.';
 COMMENT ON COLUMN durable.workers.process_id IS
@@ -541,4 +548,4 @@ COMMENT ON VIEW durable.event_overview IS
 COMMENT ON VIEW durable.schedule_overview IS
     'Schedules without the inputs of their runs.';
 
-INSERT INTO durable.settings (schema_version) VALUES (7);
+INSERT INTO durable.settings (schema_version) VALUES (8);

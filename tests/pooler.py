@@ -1,5 +1,5 @@
-"""PgBouncer in transaction mode before a server; as a program it runs a command on an embedded server behind one:
-`python -m tests.pooler pytest tests/worker`, which finds it in DURABLE_TEST_DSN."""
+"""PgBouncer before a server, in transaction mode unless told otherwise; as a program it runs a command on an embedded
+server behind one: `python -m tests.pooler pytest tests/worker`, which finds it in DURABLE_TEST_DSN."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find_pgbouncer() -> str | None:
 
 
 @contextmanager
-def pooler(dsn: str) -> Iterator[str]:
+def pooler(dsn: str, pool_mode: str = "transaction") -> Iterator[str]:
     """A conninfo that leads to the databases of that server through a pooler."""
     binary = find_pgbouncer()
     if binary is None:
@@ -45,7 +45,7 @@ def pooler(dsn: str) -> Iterator[str]:
         settings.write_text(
             f"[databases]\n* = host={host} port={port}\n"
             f"[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={own_port}\nunix_socket_dir=\n"
-            f"auth_type=trust\nauth_file={directory}/users\npool_mode=transaction\n"
+            f"auth_type=trust\nauth_file={directory}/users\npool_mode={pool_mode}\n"
             "max_client_conn=500\ndefault_pool_size=40\nserver_idle_timeout=5\nlog_connections=0\nlog_disconnections=0\n"
         )
         # A server of root's runs in a user namespace in which root is nobody.
@@ -79,13 +79,13 @@ def _wait_for(conninfo: str, process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def pooled_server() -> Iterator[tuple[str, str]]:
+def pooled_server(pool_mode: str = "transaction") -> Iterator[tuple[str, str]]:
     """The conninfo of an embedded server, and one that leads to it through a pooler."""
     # In a place that the account the server runs as can reach, so that the pooler can run as the same.
     with (
         tempfile.TemporaryDirectory(prefix="pooled-", dir="/tmp") as directory,
         EmbeddedPostgres(Path(directory), fsync=False) as server,
-        pooler(server.conninfo) as conninfo,
+        pooler(server.conninfo, pool_mode) as conninfo,
     ):
         yield server.conninfo, conninfo
 

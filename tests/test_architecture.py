@@ -15,6 +15,7 @@ from typing import Any, Literal, get_origin
 import msgspec
 import psycopg
 import pytest
+from psycopg import postgres
 from psycopg.pq import ExecStatus
 
 import durable
@@ -85,7 +86,28 @@ def misread(connection: psycopg.Connection[Any], queries: Iterable[Query[Any]]) 
         columns = tuple((described.fname(number) or b"").decode() for number in range(described.nfields))
         if columns != query.row.__struct_fields__:
             found.append(f"{query.name} returns {columns}, its row has {query.row.__struct_fields__}")
+        types = {described.ftype(number) for number in range(described.nfields)}
+        found += [f"{query.name} returns a {name}" for name, oid in SHAPED_BY_SETTINGS.items() if oid in types]
     return found
+
+
+SHAPED_BY_SETTINGS = {
+    name: postgres.types[name].oid
+    for name in (
+        "timestamptz",
+        "timestamp",
+        "date",
+        "time",
+        "timetz",
+        "interval",
+        "float4",
+        "float8",
+        "bytea",
+        "money",
+        "regclass",
+    )
+}
+"""Types whose text depends on a setting of the session."""
 
 
 def numbered(text: str) -> str:

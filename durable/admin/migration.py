@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import re
 import time
-from hashlib import sha256
 from typing import Any
 
 import psycopg
 from psycopg import Connection, sql
-from psycopg.rows import tuple_row
 
-from durable.admin.owner import act_as_owner
+from durable.admin.owner import act_as_owner, connect
 from durable.core.errors import InvalidArgument, SchemaError
 from durable.postgres.conninfo import check_conninfo
+from durable.postgres.encoding import check_encoding
+from durable.postgres.pooling import refuse_statement_pooling
 from durable.store.migrations import Migration, citus_schema, current_schema, migrations, roles_script
 from durable.store.queries import check_schema_name, in_schema
 
@@ -23,6 +23,11 @@ _logger = logging.getLogger("durable.admin")
 _MAX_SHARDS = 4096
 _MAX_NAME = 63
 _BETWEEN_SECONDS = 0.5
+_CREATED_MEANWHILE = (
+    psycopg.errors.DuplicateSchema,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
+)
 # Where our own scripts name the schema itself and its roles. Whatever replaces these names is checked and quoted.
 _SCHEMA = re.compile(r"\bSCHEMA (IF NOT EXISTS )?durable\b")
 _ROLE = re.compile(r"\bdurable_(owner|worker|client|viewer)\b")
@@ -43,7 +48,8 @@ def migrate(
     then they begin runs under the former shard values, and those runs are found all the same. ``citus`` distributes the
     tables, once; raise the shard count along with it. No worker can work on a cluster yet.
 
-    Raises ``InvalidArgument``, and ``SchemaError`` if ``citus`` is given and the database does not have the extension.
+    Raises ``InvalidArgument``, and ``SchemaError`` if the encoding of the database is not UTF8, or if ``citus`` is
+    given and the database does not have the extension.
     """
     check_conninfo("conninfo", conninfo)
     schema = check_schema_name(schema)
@@ -52,10 +58,9 @@ def migrate(
     ):
         raise InvalidArgument("shard_count", shard_count, f"a whole number between 1 and {_MAX_SHARDS}")
     applied: list[int] = []
-    with psycopg.connect(conninfo, autocommit=True, row_factory=tuple_row) as connection:
-        with connection.transaction():
-            act_as_owner(connection, schema)
-            _check_raise(connection, schema, shard_count)
+    with connect(conninfo) as connection:
+        check_encoding(connection)
+        _check_raise_first(connection, schema, shard_count)
         while (migration := _apply_surely(connection, schema)) is not None:
             applied.append(migration.version)
             _logger.info("applied %s to schema %s", migration.name, schema)
@@ -101,12 +106,16 @@ def _apply_surely(connection: Connection[Any], schema: str) -> Migration | None:
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             _logger.warning("the tables of schema %s are in use; retrying the migration: %s", schema, error)
             time.sleep(_BETWEEN_SECONDS)
+        except (psycopg.errors.UniqueViolation, *_CREATED_MEANWHILE):
+            if _version(connection, schema) == 0:
+                raise  # something else has the name of one of our tables
+            _logger.info("another process has created schema %s meanwhile", schema)
 
 
 def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
     with connection.transaction():
-        _lock(connection, schema)
         act_as_owner(connection, schema)
+        _lock(connection, schema)
         version = _version(connection, schema)
         missing = [migration for migration in migrations() if migration.version > version]
         if not missing:
@@ -124,13 +133,16 @@ def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
 
 
 def _lock(connection: Connection[Any], schema: str) -> None:
-    # A lock of the transaction rather than of the session, so that it also holds behind a transaction pooler.
-    key = int.from_bytes(sha256(f"durable migrate {schema}".encode()).digest()[:8], "big", signed=True)
-    connection.execute("SELECT pg_advisory_xact_lock(%s)", [key])
+    """Makes others that migrate wait, by a lock that they hold up nobody else with and that nobody else may take. As
+    long as there is nothing to lock, those who come second find the schema made."""
+    if _version(connection, schema) > 0:
+        connection.execute(
+            sql.SQL("LOCK TABLE {}.settings IN SHARE UPDATE EXCLUSIVE MODE").format(sql.Identifier(schema))
+        )
 
 
 def _version(connection: Connection[Any], schema: str) -> int:
-    # Not to_regclass: it answers from a cache that may not know yet what was committed while we waited for the lock.
+    # Not to_regclass: it answers from a cache that may not know yet what others have committed meanwhile.
     tables = "SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'settings'"
     if connection.execute(tables, [schema]).fetchone() is None:
         return 0
@@ -141,6 +153,16 @@ def _create_schema(connection: Connection[Any], schema: str) -> None:
     # CREATE SCHEMA IF NOT EXISTS requires the right to create even if there is nothing to do.
     if connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is None:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+
+
+def _check_raise_first(connection: Connection[Any], schema: str, shard_count: int | None) -> None:
+    try:
+        with connection.transaction():
+            act_as_owner(connection, schema)
+            _check_raise(connection, schema, shard_count)
+    except psycopg.Error as error:
+        refuse_statement_pooling(error)
+        raise
 
 
 def _check_raise(connection: Connection[Any], schema: str, shard_count: int | None) -> None:
@@ -156,8 +178,8 @@ def _check_raise(connection: Connection[Any], schema: str, shard_count: int | No
 
 def _set_shard_count(connection: Connection[Any], schema: str, shard_count: int) -> None:
     with connection.transaction():
-        _lock(connection, schema)
         act_as_owner(connection, schema)
+        _lock(connection, schema)
         _check_raise(connection, schema, shard_count)
         connection.execute(
             sql.SQL("UPDATE {}.settings SET shard_count = %s").format(sql.Identifier(schema)), [shard_count]
@@ -170,8 +192,8 @@ def _distribute(connection: Connection[Any], schema: str) -> None:
             "this database does not have Citus: create the extension citus in it, on the coordinator, or omit --citus"
         )
     with connection.transaction():
-        _lock(connection, schema)
         act_as_owner(connection, schema)
+        _lock(connection, schema)
         runs = sql.Identifier(schema, "runs").as_string(connection)
         if connection.execute("SELECT FROM pg_dist_partition WHERE logicalrelid = %s::regclass", [runs]).fetchone():
             return

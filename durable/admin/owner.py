@@ -5,8 +5,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import tuple_row
+
+_SESSION = "SET standard_conforming_strings = on; SET default_transaction_isolation = 'read committed'"
+
+
+def connect(conninfo: str) -> Connection[tuple[Any, ...]]:
+    """Opens a connection in autocommit mode on which our scripts mean what they say, whatever is set for the role or
+    the database."""
+    connection = psycopg.connect(conninfo, autocommit=True, client_encoding="utf8", row_factory=tuple_row)
+    connection.execute(_SESSION)
+    return connection
 
 
 def act_as_owner(connection: Connection[Any], schema: str) -> None:

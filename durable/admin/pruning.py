@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-import psycopg
 from psycopg import Connection
 
-from durable.admin.owner import act_as_owner
+from durable.admin.owner import act_as_owner, connect
 from durable.core.durations import Duration, seconds
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow
@@ -65,7 +64,7 @@ def prune(
     if name is not None:
         name = check_key("workflow", name)
     deleted = 0
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with connect(conninfo) as connection:
         while True:
             pages = list(_pages(connection, schema, age, name))
             gone = sum(page.deleted for page in pages)

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, cast
 
 import msgspec
@@ -60,8 +61,9 @@ def work(order: Order) -> None:
 
 
 def load(names: Sequence[str]) -> list[Workflow[object, object]]:
-    """Returns the workflows with those names. Raises ``InvalidArgument``."""
-    if os.getcwd() not in sys.path:
+    """Returns the workflows with those names. Modules are also looked for in the working directory, unless Python was
+    told to leave it out (``-P``, ``-I``, ``PYTHONSAFEPATH``). Raises ``InvalidArgument``."""
+    if os.getcwd() not in sys.path and not sys.flags.safe_path:
         sys.path.insert(0, os.getcwd())
     return [workflow for name in names for workflow in _load(name)]
 
@@ -69,13 +71,21 @@ def load(names: Sequence[str]) -> list[Workflow[object, object]]:
 def _load(name: str) -> list[Workflow[object, object]]:
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        imported = importlib.import_module(module)
+        found = getattr(imported, attribute) if attribute else None
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidArgument("module:attribute", name, f"something that can be imported ({error})") from None
+    if not attribute:
+        raise InvalidArgument("module:attribute", name, f"a module and one of its attributes{_example(imported)}")
     workflows: list[Any] = list(cast(list[Any], found)) if isinstance(found, list | tuple) else [found]
     if not workflows or not all(isinstance(workflow, Workflow) for workflow in workflows):
         raise InvalidArgument("module:attribute", name, "one @workflow function, or a list of them")
     return workflows
+
+
+def _example(module: ModuleType) -> str:
+    names = [name for name, value in vars(module).items() if isinstance(value, Workflow)]
+    return f", such as {module.__name__}:{names[0]}" if names else ""
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -25,12 +25,18 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """The asyncio counterpart of ``Client``: the same methods, as coroutines. An instance belongs to one event loop."""
+    """The asyncio counterpart of ``Client``: the same methods, as coroutines. An instance serves one event
+    loop at a time. Made from a conninfo, it begins again in the next event loop once the one before is closed."""
 
     def __init__(
-        self, conninfo_or_pool: str | AsyncPool, *, schema: str = "durable", codec: Codec | None = None
+        self,
+        conninfo_or_pool: str | AsyncPool,
+        *,
+        schema: str = "durable",
+        codec: Codec | None = None,
+        notify: bool = True,
     ) -> None:
-        self._operations = Operations(JsonCodec() if codec is None else codec)
+        self._operations = Operations(JsonCodec() if codec is None else codec, notify=notify)
         self._connections = AsyncConnections(conninfo_or_pool, schema)
         self._schedules = ScheduleOperations(self._operations)
         self._results = AsyncResults(self._connections, self._operations)

@@ -27,9 +27,13 @@ T = TypeVar("T")
 class Client:
     """The client for synchronous code; thread-safe. ``AsyncClient`` has the same methods as coroutines.
 
-    Takes either a conninfo, from which it makes a small pool of its own on the first call, or the caller's
-    ``ConnectionPool``, which the caller opens and closes. ``schema`` and ``codec`` must be the same as the workers';
-    ``codec=None`` means JSON.
+    Takes either a conninfo, from which it makes a small pool of its own on the first call (and again in a forked
+    process), or the caller's ``ConnectionPool``, which the caller opens and closes. ``schema`` and ``codec`` must be
+    the same as the workers'; ``codec=None`` means JSON.
+
+    With ``notify=False`` nothing is announced, so that a transaction with ``_tx`` calls can be prepared for a two-phase
+    commit, which Postgres refuses after a NOTIFY; workers then find the work by polling, at the latest after their
+    ``max_poll_interval``.
 
     A method ``x(…)`` commits on its own and survives a lost connection. Its counterpart ``x_tx(tx, …)`` works in the
     caller's transaction and never ends it. Every method may raise ``SchemaError``, and psycopg's errors if the database
@@ -37,9 +41,14 @@ class Client:
     """
 
     def __init__(
-        self, conninfo_or_pool: str | SyncPool, *, schema: str = "durable", codec: Codec | None = None
+        self,
+        conninfo_or_pool: str | SyncPool,
+        *,
+        schema: str = "durable",
+        codec: Codec | None = None,
+        notify: bool = True,
     ) -> None:
-        self._operations = Operations(JsonCodec() if codec is None else codec)
+        self._operations = Operations(JsonCodec() if codec is None else codec, notify=notify)
         self._connections = Connections(conninfo_or_pool, schema)
         self._schedules = ScheduleOperations(self._operations)
         self._results = Results(self._connections, self._operations)

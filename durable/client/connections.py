@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from durable.client.forks import know, leave
 from durable.core.errors import DurableError
 from durable.postgres.conninfo import check_conninfo_or_pool
 from durable.postgres.drive import run, run_async, take_part, take_part_async
+from durable.postgres.opening import Opening
+from durable.postgres.pooling import refuse_statement_pooling
 from durable.store.operation import Operation
 from durable.store.queries import check_schema_name
 from durable.store.sessions import is_pooled
@@ -29,7 +32,7 @@ _MAX_CONNECTIONS = 8
 _MAX_BROKEN = 2
 _CONFLICT_PAUSES = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16)
 """Seconds between tries after a serialization failure or a deadlock, for databases that resolve conflicts that way."""
-_OPTIONS: dict[str, Any] = {"autocommit": True}
+_OPTIONS: dict[str, Any] = {"autocommit": True, "client_encoding": "utf8"}
 _OWN_POOL: dict[str, Any] = {
     "kwargs": _OPTIONS,
     "min_size": 1,
@@ -37,6 +40,16 @@ _OWN_POOL: dict[str, Any] = {
     "open": False,
     "name": "durable",
 }
+
+
+_INHERITED = (
+    "the pool of this client was opened before the process was forked, and belongs to the parent; "
+    "make the pool and the client in each process, or give the client a conninfo"
+)
+_OTHER_LOOP = (
+    "this client, or the pool that it was given, belongs to another event loop; "
+    "make one for each event loop, or give the client a conninfo and close one loop before the next is used"
+)
 
 
 class _Tries:
@@ -51,7 +64,9 @@ class _Tries:
         self, error: psycopg.OperationalError, connection: Connection[Any] | AsyncConnection[Any] | None
     ) -> bool:
         """Returns whether the connection broke. Its neighbors in the pool may then be broken too, and should be checked
-        before the next try. Raises ``error`` once too many have broken, and if there was no connection at all."""
+        before the next try. Raises ``error`` once too many have broken, and if there was no connection at all, and
+        ``DurableError`` if a pooler allows no transactions."""
+        refuse_statement_pooling(error)
         if connection is None:
             raise error
         if not connection.broken:
@@ -73,7 +88,8 @@ class _Tries:
 
 
 class Connections:
-    """Opens its own pool on first use. A pool passed in by the caller is neither opened nor closed here."""
+    """Opens its own pool on first use, and another one in a forked process. A pool passed in by the caller is neither
+    opened nor closed here."""
 
     def __init__(self, conninfo_or_pool: str | SyncPool, schema: str) -> None:
         self.schema = check_schema_name(schema)
@@ -84,13 +100,30 @@ class Connections:
             self._conninfo = check_conninfo_or_pool(
                 conninfo_or_pool, "a Client takes a conninfo or a psycopg_pool.ConnectionPool"
             )
-            self._pool = ConnectionPool(self._conninfo, configure=self._meet_pooler, **_OWN_POOL)
-        self._is_open = self._conninfo is None
+            self._pool = self._own_pool(self._conninfo)
         self._is_closed = False
+        self._is_inherited = False
+        self._begin()
+        know(self)
+
+    def _begin(self) -> None:
+        self._is_open = self._conninfo is None
         self._lock = threading.Lock()
         # Waiting for results must not starve other calls: at most half of the pool's connections may listen.
         self.listeners = threading.BoundedSemaphore(max(1, self._pool.max_size // 2))
         self.may_listen = self._pool.max_size > 1
+
+    def _own_pool(self, conninfo: str) -> SyncPool:
+        return ConnectionPool(conninfo, configure=self._meet_pooler, **_OWN_POOL)
+
+    def begin_again_in_child(self) -> None:
+        """Leaves the parent's connections alone. See ``forks``."""
+        if self._conninfo is None:
+            self._is_inherited = not self._pool.closed
+        else:
+            leave(self._pool)
+            self._pool = self._own_pool(self._conninfo)
+        self._begin()
 
     @contextmanager
     def connection(self) -> Generator[Connection[Any], None, None]:
@@ -157,6 +190,8 @@ class Connections:
 
     def _opened(self) -> SyncPool:
         self.check_open()
+        if self._is_inherited:
+            raise DurableError(_INHERITED)
         if not self._is_open and self._conninfo is not None:
             with self._lock:
                 if not self._is_open:
@@ -179,10 +214,49 @@ class AsyncConnections:
             self._conninfo = check_conninfo_or_pool(
                 conninfo_or_pool, "an AsyncClient takes a conninfo or a psycopg_pool.AsyncConnectionPool"
             )
-            self._pool = AsyncConnectionPool(self._conninfo, configure=self._meet_pooler, **_OWN_POOL)
+            self._pool = self._own_pool(self._conninfo)
         self._is_open = self._conninfo is None
         self._is_closed = False
+        self._is_inherited = False
         self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opened_here: WeakSet[AsyncConnection[Any]] = WeakSet()
+        self.generation = 0
+        """Raised when the client moves to another event loop."""
+        know(self)
+
+    def _own_pool(self, conninfo: str) -> AsyncPool:
+        return AsyncConnectionPool(conninfo, configure=self._meet_pooler, **_OWN_POOL)
+
+    def begin_again_in_child(self) -> None:
+        """Same as ``Connections.begin_again_in_child``."""
+        if self._conninfo is None:
+            self._is_inherited = not self._pool.closed
+        elif self._loop is not None:
+            leave((self._pool, self._opened_here))
+            self._begin_again(self._conninfo)
+        self._loop = None
+
+    def _begin_again(self, conninfo: str) -> None:
+        self._pool = self._own_pool(conninfo)
+        self._opened_here = WeakSet()
+        self._is_open = False
+        self._lock = asyncio.Lock()
+
+    def settle_in_loop(self) -> None:
+        """Moves to the running event loop if the one before is closed. Raises ``DurableError`` if it is not, or if the
+        pool was passed in and belongs to it."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None:
+            if self._conninfo is None or not self._loop.is_closed():
+                raise DurableError(_OTHER_LOOP)
+            for connection in self._opened_here:
+                connection.pgconn.finish()  # nothing can be awaited any more in the loop of its pool
+            self._begin_again(self._conninfo)
+        self._loop = loop
+        self.generation += 1
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[AsyncConnection[Any], None]:
@@ -200,10 +274,7 @@ class AsyncConnections:
 
     async def connect(self) -> AsyncConnection[Any]:
         """Opens a connection outside the pool, in autocommit mode, for the caller to close."""
-        await self._opened()
-        conninfo: str = await _value(self._pool.conninfo)
-        options: dict[str, Any] = await _value(self._pool.kwargs) or {}
-        return await AsyncConnection.connect(conninfo, **{**options, **_OPTIONS})
+        return await Opening(await self._opened()).open()
 
     async def run(self, operation: Operation[T]) -> T:
         """Same as ``Connections.run``."""
@@ -239,7 +310,7 @@ class AsyncConnections:
     async def close(self) -> None:
         """Same as ``Connections.close``."""
         self._is_closed = True
-        if self._conninfo is not None:
+        if self._conninfo is not None and self._loop is asyncio.get_running_loop():
             await self._pool.close()
 
     def check_open(self) -> None:
@@ -248,11 +319,15 @@ class AsyncConnections:
             raise DurableError("this client is closed")
 
     async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
+        self._opened_here.add(connection)
         if await run_async(connection, self.schema, is_pooled(connection.info.backend_pid)):
             connection.prepare_threshold = None
 
     async def _opened(self) -> AsyncPool:
         self.check_open()
+        if self._is_inherited:
+            raise DurableError(_INHERITED)
+        self.settle_in_loop()
         if not self._is_open and self._conninfo is not None:
             async with self._lock:
                 if not self._is_open:
@@ -260,8 +335,3 @@ class AsyncConnections:
                     await self._pool.open()
                     self._is_open = True
         return self._pool
-
-
-async def _value(given: Any) -> Any:
-    value = given() if callable(given) else given
-    return await value if inspect.isawaitable(value) else value

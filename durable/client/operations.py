@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 import msgspec
 
-from durable.core.arguments import check_codec, instance, one_of, whole_number
+from durable.core.arguments import check_codec, instance, one_of, truth, whole_number
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import Place, codec_at
 from durable.core.durations import aware, seconds
@@ -30,15 +30,15 @@ from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow, check_workflow
 from durable.core.runs import TERMINAL, Run, RunInfo, RunKey, Status
 from durable.core.shards import shard_value
-from durable.store import events, inspection, runs
+from durable.store import events, inspection, runs, workers
 from durable.store.channels import announce_event, announce_runs
 from durable.store.events import NewEvent
 from durable.store.ids import keyed_run_id, uuid7
 from durable.store.inspection import RunOutcome
-from durable.store.operation import operation
+from durable.store.operation import Operation, operation
 from durable.store.runs import NewRun
 from durable.store.settings import read_settings
-from durable.store.statement import Requests
+from durable.store.statement import Requests, Statement
 
 _MAX_TAGS = 64
 _MAX_TAG_BYTES = 1000
@@ -78,11 +78,12 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class Operations:
-    """Holds the codec and, once it has been read, the shard count."""
+    """Holds the codec and, once it has been read, the shard count. Announces what it does only with ``notify``."""
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, *, notify: bool = True) -> None:
         check_codec(codec)
         self.codec = codec
+        self._notify = truth("notify", notify)
         self._shard_count: int | None = None
 
     def shard_count(self) -> Requests[int]:
@@ -94,6 +95,11 @@ class Operations:
     def require_schema(self) -> Requests[None]:
         """Raises ``SchemaError``, rather than letting a later statement fail because its table is missing."""
         yield from self.shard_count()
+
+    def announce(self, announcement: Statement[None]) -> Requests[None]:
+        """Notifies the workers, unless this client is silent."""
+        if self._notify:
+            yield from announcement
 
     # begin
 
@@ -162,7 +168,7 @@ class Operations:
         """Inserts the run and notifies the workers."""
         shard = yield from self._shard_value(run)
         is_new = yield from runs.begin_run(shard, run)
-        yield from announce_runs(shard)
+        yield from self.announce(announce_runs(shard))
         # Without a key, only an earlier try of this same operation can have inserted the run.
         return Begun(RunKey(shard, run.run_id), is_new or run.key is None)
 
@@ -180,7 +186,7 @@ class Operations:
             for batch in _batches(members):
                 yield from runs.begin_runs(shard, batch)
         for shard in by_shard:
-            yield from announce_runs(shard)
+            yield from self.announce(announce_runs(shard))
         return run_keys
 
     def _shard_value(self, run: NewRun) -> Requests[str]:
@@ -221,7 +227,7 @@ class Operations:
         for _ in range(_TRIES):
             if (yield from events.publish_event(event)):
                 shard = event.run_key.workflow_name_shard
-                yield from announce_event(shard)
+                yield from self.announce(announce_event(shard))
                 return True
             found = yield from events.why_not_published(event)
             if found is None:
@@ -259,7 +265,7 @@ class Operations:
         """Requests a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
         yield from self.require_schema()
         if (yield from events.request_retry(request)):
-            yield from announce_event(request.run_key.workflow_name_shard)
+            yield from self.announce(announce_event(request.run_key.workflow_name_shard))
             return
         found = yield from events.why_not_published(request)
         if found is None:
@@ -276,7 +282,13 @@ class Operations:
         info = yield from inspection.run_info(run_key)
         if info is None:
             raise RunNotFound(run_key)
-        return info
+        if info.status != "queued":
+            return info
+        return msgspec.structs.replace(info, is_served=(yield from self.is_served(run_key)))
+
+    def is_served(self, run_key: RunKey) -> Operation[bool | None]:
+        """Returns whether a living worker has the workflow of the run, ``None`` if that is not known."""
+        return workers.is_served(run_key.workflow_name)
 
     @operation
     def run_output(self, run_key: RunKey, type: Any) -> Requests[Any]:

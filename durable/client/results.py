@@ -13,6 +13,7 @@ from psycopg import Connection, sql
 from psycopg_pool import PoolTimeout
 
 from durable.client.connections import AsyncConnections, Connections
+from durable.client.forks import leave
 from durable.client.operations import Operations
 from durable.core.errors import DurableError, ResultTimeout, RunNotFound
 from durable.core.runs import TERMINAL, RunKey
@@ -48,12 +49,21 @@ class Results:
         while True:
             try:
                 return self._wait(run_key, timeout, deadline, pauses)
+            except ResultTimeout as late:
+                raise ResultTimeout(run_key, late.timeout, late.status, self._is_served(run_key)) from None
             except psycopg.OperationalError as error:
                 remaining = _remaining(deadline)
                 if isinstance(error, PoolTimeout) or remaining <= 0:
                     raise
                 _logger.warning("connection lost while waiting for run %s; still waiting: %s", run_key, error)
                 time.sleep(min(next(pauses), remaining))
+
+    def _is_served(self, run_key: RunKey) -> bool | None:
+        try:
+            return self.connections.run(self.operations.is_served(run_key))
+        except psycopg.Error as error:
+            _logger.debug("whether run %s is served is not known: %s", run_key, error)
+            return None
 
     def _wait(
         self, run_key: RunKey, timeout: float | None, deadline: float | None, pauses: Iterator[float]
@@ -114,13 +124,27 @@ class AsyncResults:
         self.connections = connections
         self.operations = operations
         self._channel = done_channel(connections.schema)
+        self._generation = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        if not all(task.done() for task in self._tasks):
+            leave(self._tasks)
         self._waiters: dict[str, set[_Waiter]] = {}
         self._urgent: set[_Waiter] = set()
         self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = []
+
+    def _settle_in_loop(self) -> None:
+        self.connections.settle_in_loop()
+        if self._generation != self.connections.generation:
+            self._generation = self.connections.generation
+            self._begin()
 
     async def outcome(self, run_key: RunKey, timeout: float | None) -> RunOutcome:
         """Same as ``Results.outcome``."""
+        self._settle_in_loop()
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._keep_asking()), asyncio.create_task(self._keep_listening())]
         waiter = _Waiter(run_key, asyncio.get_running_loop().create_future())
@@ -134,13 +158,20 @@ class AsyncResults:
             outcome = await self.connections.run(self.operations.outcome(run_key))
             if outcome.status in TERMINAL:
                 return outcome
-            raise ResultTimeout(run_key, timeout or 0.0, outcome.status) from None
+            raise ResultTimeout(run_key, timeout or 0.0, outcome.status, await self._is_served(run_key)) from None
         finally:
             self._forget(waiter)
 
+    async def _is_served(self, run_key: RunKey) -> bool | None:
+        try:
+            return await self.connections.run(self.operations.is_served(run_key))
+        except psycopg.Error as error:
+            _logger.debug("whether run %s is served is not known: %s", run_key, error)
+            return None
+
     async def close(self) -> None:
         """Stops listening and polling. Callers that are still waiting get a ``DurableError``."""
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()], []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

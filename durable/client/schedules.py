@@ -185,7 +185,7 @@ class ScheduleOperations:
         )
         keeps = earlier is not None and (earlier.starts_at, earlier.ends_at) == (new.starts_at, new.ends_at)
         is_new = (yield from schedules.put_schedule(new, keeps=keeps)) and not found
-        yield from announce_schedule()
+        yield from self._operations.announce(announce_schedule())
         if is_new and request.run_now:
             yield from self.trigger(request.schedule_id, self.new_run_id())
         return is_new
@@ -205,7 +205,7 @@ class ScheduleOperations:
         yield from self._operations.require_schema()
         if not (yield from schedules.resume_schedule(schedule_id)):
             raise ScheduleNotFound(schedule_id)
-        yield from announce_schedule()
+        yield from self._operations.announce(announce_schedule())
 
     def delete(self, schedule_id: str) -> Operation[None]:
         """Deletes a schedule. Raises ``ScheduleNotFound``."""
@@ -278,7 +278,7 @@ class ScheduleOperations:
             run_keys.append(run_key)
         for shard, runs in by_shard.items():
             yield from schedules.begin_scheduled_runs(stored.workflow_name, runs)
-            yield from announce_runs(shard)
+            yield from self._operations.announce(announce_runs(shard))
         return run_keys
 
 

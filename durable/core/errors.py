@@ -198,13 +198,20 @@ class ScheduleNotFound(DurableError):
 
 
 class ResultTimeout(DurableError, TimeoutError):
-    """The run did not end within the timeout given to ``Handle.result``. The run itself continues."""
+    """The run did not end within the timeout given to ``Handle.result``. The run itself continues.
 
-    def __init__(self, run_key: RunKey, timeout: float, status: str) -> None:
-        super().__init__(f"run {run_key} did not end within {timeout:g} s: its status is {status!r}; it continues")
+    ``is_served`` says whether a living worker has the workflow; it is ``None`` if that is not known.
+    """
+
+    def __init__(self, run_key: RunKey, timeout: float, status: str, is_served: bool | None = None) -> None:  # noqa: FBT001 - as the others
+        what_now = "it continues"
+        if is_served is False:
+            what_now = f"no living worker has the workflow {run_key.workflow_name!r}; start one, and the run continues"
+        super().__init__(f"run {run_key} did not end within {timeout:g} s: its status is {status!r}; {what_now}")
         self.run_key = run_key
         self.timeout = timeout
         self.status = status
+        self.is_served = is_served
 
 
 class SchemaError(DurableError):

@@ -61,6 +61,11 @@ class RunKey(msgspec.Struct, frozen=True, order=True):
     def __str__(self) -> str:
         return f"{self.workflow_name_shard}:{self.run_id}"
 
+    @property
+    def workflow_name(self) -> str:
+        """The name of the workflow of which this is a run."""
+        return self.workflow_name_shard.rpartition("_")[0]
+
     @classmethod
     def parse(cls, text: str) -> RunKey:
         """Parses what ``str`` returns. Raises ``ValueError`` for anything else."""
@@ -79,7 +84,8 @@ class RunInfo(msgspec.Struct, frozen=True):
     ``status_reason`` is ``"set_aside"`` while the run sleeps because the deployed code does not match it, and ``None``
     otherwise. ``error`` is the last failure, which is kept while the run is retried, or ``None`` if there was none.
     ``attempts`` counts failed attempts, and ``takeovers`` counts the workers that died while holding the run.
-    ``next_wake_at`` is ``None`` unless the run sleeps or waits with a timeout.
+    ``next_wake_at`` is ``None`` unless the run sleeps or waits with a timeout. ``is_served`` says of a queued run
+    whether a living worker has its workflow; it is ``None`` if the run is not queued, or if that is not known.
     """
 
     status: Status
@@ -90,6 +96,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     next_wake_at: datetime | None
+    is_served: bool | None = None
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -21,7 +21,8 @@ def named(dsn: str | None = None) -> str | None:
 @contextmanager
 def database(dsn: str | None = None) -> Generator[str]:
     """Yields the conninfo of the given database, else of ``$DURABLE_DATABASE_URL``, else of the embedded server, which
-    is started, announced on stderr, and released at the end of the block."""
+    is started, announced on stderr, and released at the end of the block. That of the embedded server is a URL,
+    ``postgresql://…``, which SQLAlchemy reads as well."""
     chosen = named(dsn)
     if chosen is not None:
         yield chosen

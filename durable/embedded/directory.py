@@ -14,7 +14,7 @@ import msgspec
 
 from durable.embedded import supervisor
 from durable.embedded.errors import EmbeddedPostgresError
-from durable.embedded.privileges import serves_root
+from durable.embedded.privileges import is_trusted, serves_root
 
 _ROOTS_OWN = Path("/var/lib/durable/postgres")
 
@@ -38,9 +38,16 @@ def default_directory() -> Path:
 
 
 def prepare(directory: Path) -> None:
-    """Creates the directory, accessible to its owner only. Raises ``EmbeddedPostgresError`` for a directory that
-    contains something else: as root we would give it to another user, and it is closed to everyone else."""
+    """Creates the directory, accessible to its owner only. Raises ``EmbeddedPostgresError`` for a directory in which
+    others may have put something: we would run it, and trust what its server says. Also raises it for a directory that
+    contains something else, because it is given to the server's account and closed to everyone else."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = directory.stat()
+    if not is_trusted(status.st_uid):
+        raise EmbeddedPostgresError(
+            f"{directory} belongs to another user (user id {status.st_uid}), but this process runs as {os.geteuid()}; "
+            "run as that user, or choose another directory (DURABLE_EMBEDDED_DIR)"
+        )
     if not (directory / "lease").exists():
         foreign = sorted(name for name in os.listdir(directory) if not name.startswith(".") and name != "lost+found")
         if foreign and not (directory / "lease").exists():
@@ -48,9 +55,25 @@ def prepare(directory: Path) -> None:
                 f"{directory} is not the directory of an embedded server: it contains {', '.join(foreign[:5])}. "
                 "Choose an empty or a new directory"
             )
-    status = directory.stat()
+    _close(directory, status)
+
+
+def _close(directory: Path, status: os.stat_result) -> None:
+    is_writable = bool(status.st_mode & 0o022)
+    if is_writable and os.listdir(directory):
+        raise _writable(directory)
     if status.st_mode & 0o077 and status.st_uid == os.geteuid():
         directory.chmod(0o700)
+    if is_writable and os.listdir(directory):  # something was put into it meanwhile
+        directory.chmod(status.st_mode & 0o7777)  # otherwise the next start would trust what is in it
+        raise _writable(directory)
+
+
+def _writable(directory: Path) -> EmbeddedPostgresError:
+    return EmbeddedPostgresError(
+        f"{directory} is writable for other users, who may have put something into it; remove what is not yours and "
+        f"run `chmod go-w {directory}`, or choose another directory (DURABLE_EMBEDDED_DIR)"
+    )
 
 
 def open_private(path: Path) -> int:

@@ -19,6 +19,8 @@ from durable.embedded.binaries import Binaries
 from durable.embedded.errors import EmbeddedPostgresError
 
 _NOBODY = 65534
+_ACCOUNTS = ("postgres", "nobody")
+"""Who runs root's server, the first that exists."""
 
 
 class Privileges(msgspec.Struct, frozen=True):
@@ -98,6 +100,21 @@ def serves_root(home: Path) -> bool:
     return namespace is not None and namespace.reaches(home)
 
 
+def is_trusted(owner: int) -> bool:
+    """Returns whether the owner of a directory, given by user id, is this user or, for root, an account as which root
+    runs the server."""
+    user = os.geteuid()
+    return owner == user or (user == 0 and owner in _service_accounts())
+
+
+def _service_accounts() -> set[int]:
+    found = {_NOBODY}  # also whoever has no name in this user namespace
+    for name in _ACCOUNTS:
+        with contextlib.suppress(KeyError):
+            found.add(pwd.getpwnam(name).pw_uid)
+    return found
+
+
 def _unprivileged(directory: Path, binaries: Binaries, written_by: int | None) -> Privileges:
     user = os.geteuid()
     if written_by not in (None, user):
@@ -119,7 +136,7 @@ def _account(written_by: int | None) -> pwd.struct_passwd | None:
     if written_by:
         with contextlib.suppress(KeyError):
             return pwd.getpwuid(written_by)
-    for name in ("postgres", "nobody"):
+    for name in _ACCOUNTS:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
     return None

@@ -22,9 +22,9 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
 from durable.embedded import supervisor
 from durable.embedded.binaries import Binaries, find_binaries
@@ -158,7 +158,8 @@ class EmbeddedPostgres:
         raise EmbeddedPostgresError(f"Postgres did not start in {self.directory}: {trouble}\n{self._log_tail()}")
 
     def _connect(self, sockets: str) -> None:
-        self.conninfo = make_conninfo(host=sockets, port=_PORT, dbname="postgres", user="postgres")
+        # A URL, because other libraries read no other form; the port is said, or $PGPORT would decide.
+        self.conninfo = f"postgresql://postgres@/postgres?host={quote(sockets, safe='')}&port={_PORT}"
         with psycopg.connect(self.conninfo, connect_timeout=5) as connection:
             row = connection.execute("SHOW fsync").fetchone()
             version = connection.info.parameter_status("server_version") or ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
@@ -19,16 +19,21 @@ from psycopg.rows import tuple_row
 from durable.store.operation import Operation, Running
 from durable.store.statement import Batch, Begin, Commit, Compute, Rows, Statement, T
 
+_BEGIN: tuple[LiteralString, ...] = ("BEGIN",)
+_BEGIN_POOLED: tuple[LiteralString, ...] = ("BEGIN", "SET LOCAL array_nulls = on")
+"""What the statements rely on, where the session cannot be set up once and for all."""
 
-async def run(connection: AsyncConnection[Any], schema: str, operation: Operation[T]) -> T:
+
+async def run(connection: AsyncConnection[Any], schema: str, operation: Operation[T], *, is_pooled: bool = False) -> T:
     """Runs an operation to its end. An error is raised inside the operation, after any open transaction has been rolled
-    back."""
+    back. ``is_pooled``: the session may be another one in each transaction."""
     running = Running(operation)
     while (request := running.request) is not None:
         try:
             match request:
                 case Begin() | Commit():
-                    await _transaction(connection, schema, running, request)
+                    begin = _BEGIN_POOLED if is_pooled else _BEGIN
+                    await _transaction(connection, schema, running, request, begin)
                 case Batch():
                     running.answer(await _round_trip(connection, schema, request.statements))
                 case Compute():
@@ -51,14 +56,19 @@ async def _round_trip(
 
 
 async def _transaction(
-    connection: AsyncConnection[Any], schema: str, running: Running[T], first: Begin | Commit
+    connection: AsyncConnection[Any],
+    schema: str,
+    running: Running[T],
+    first: Begin | Commit,
+    begin: Sequence[LiteralString],
 ) -> None:
     """Runs the operation up to its commit, and gives it the answers to the commit. If it ends before that, the
     transaction is rolled back."""
     request: Batch = first
     try:
         async with _pipeline(connection) as pipeline:
-            await connection.execute("BEGIN")
+            for statement in begin:
+                await connection.execute(statement)
             while True:
                 cursors = [await _send(connection, schema, statement) for statement in request.statements]
                 if isinstance(request, Commit):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -40,8 +39,12 @@ _POOLED_SECONDS = 30.0
 def hang_up(connection: AsyncConnection[Any]) -> None:
     """Shuts down the connection's socket. Anything that awaits an answer there gets an ``OperationalError``."""
     if not connection.closed:
-        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as line, suppress(OSError):
-            line.shutdown(socket.SHUT_RDWR)
+        line = socket.socket(fileno=connection.pgconn.socket)
+        try:
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+        finally:
+            line.detach()  # it is libpq that closes it
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
 from durable.core.errors import NotInTransaction
+from durable.postgres.encoding import async_in_utf8, in_utf8
 from durable.store.statement import Rows
 
 # These are for type checkers. They are protocols instead of imports, because if a library is not installed, its names
@@ -164,7 +165,7 @@ def _connection(tx: Any, connection: type[Any], cursor: type[Any]) -> Any:
 
 def _on_connection(connection: Connection[Any]) -> Execute:
     def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
-        with Cursor(connection, row_factory=tuple_row) as cursor:
+        with in_utf8(connection), Cursor(connection, row_factory=tuple_row) as cursor:
             cursor.execute(sql, params)
             _receive_all(connection)
             return cursor.fetchall() if cursor.description else []
@@ -174,7 +175,7 @@ def _on_connection(connection: Connection[Any]) -> Execute:
 
 def _on_async_connection(connection: AsyncConnection[Any]) -> AsyncExecute:
     async def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
-        async with AsyncCursor(connection, row_factory=tuple_row) as cursor:
+        async with async_in_utf8(connection), AsyncCursor(connection, row_factory=tuple_row) as cursor:
             await cursor.execute(sql, params)
             await _receive_all_async(connection)
             return await cursor.fetchall() if cursor.description else []

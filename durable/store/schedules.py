@@ -178,7 +178,7 @@ def begin_scheduled_runs(workflow_name: str, runs: Sequence[ScheduledRun]) -> St
             "workflow_name": workflow_name,
             "run_ids": column([run.run_key.run_id for run in runs]),
             "versions": column([run.version for run in runs]),
-            "timeouts": column([run.timeout for run in runs]),
+            "timeouts": column([run.timeout or 0 for run in runs]),
             "schedule_ids": column([run.schedule_id for run in runs]),
             "scheduled_ats": column([run.scheduled_at for run in runs]),
             "inputs": column([run.input for run in runs]),

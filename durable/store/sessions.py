@@ -24,17 +24,13 @@ class _Locked(msgspec.Struct, frozen=True):
     is_locked: bool
 
 
-class _Shared(msgspec.Struct, frozen=True):
-    pg_advisory_lock_shared: str  # a void
-
-
 class _Terminated(msgspec.Struct, frozen=True):
     is_terminated: bool
 
 
 _BACKEND_PID = Query("sessions/backend_pid", _ProcessId)
 _HOLD_LOCK = Query("sessions/hold_lock", _Locked)
-_SHARE_LOCK = Query("sessions/share_lock", _Shared)
+_SHARE_LOCK = Query("sessions/share_lock", _Locked)
 _END_SESSIONS = Query("sessions/end_sessions", _Terminated)
 _END_BACKEND = Query("sessions/end_backend", _Terminated)
 _LOOK_AT_BACKEND = Query("sessions/look_at_backend", Backend)
@@ -48,19 +44,21 @@ def is_pooled(process_id: int) -> Requests[bool]:
     return backend.process_id != process_id
 
 
-def hold_lock(key: int) -> Statement[None]:
-    """Takes the session lock with that key (63 bits), by which other workers can tell that this one is alive."""
-    return _HOLD_LOCK.statement({"key": key}, nothing)
+def hold_lock(key: int) -> Statement[bool]:
+    """Takes the session lock with that key (63 bits), by which other workers can tell that this one is alive. Answers
+    whether it was free."""
+    return _HOLD_LOCK.statement({"key": key}, lambda rows: one(rows).is_locked)
 
 
-def share_lock(key: int) -> Statement[None]:
-    """Marks a session as belonging to the worker with that key. The two halves of the key make a separate lock."""
+def share_lock(key: int) -> Statement[bool]:
+    """Marks a session as belonging to the worker with that key (63 bits), by a lock that its sessions share. Answers
+    whether that was possible."""
     low = (key & 0xFFFFFFFF) - (1 << 32 if key & 0x80000000 else 0)
-    return _SHARE_LOCK.statement({"high": key >> 32, "low": low}, nothing)
+    return _SHARE_LOCK.statement({"high": key >> 32, "low": low}, lambda rows: one(rows).is_locked)
 
 
 def end_sessions(key: int) -> Statement[None]:
-    """Ends the sessions of the worker with that lock: a worker that hangs may block others with a transaction that it
+    """Ends the sessions of the worker with that key: a worker that hangs may block others with a transaction that it
     has open."""
     return _END_SESSIONS.statement({"key": key}, nothing)
 

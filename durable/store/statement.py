@@ -8,7 +8,9 @@ and none of them contains the name of the schema: the connection puts that in.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Generic, LiteralString, TypeAlias, TypeVar
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, Generic, LiteralString, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -35,6 +37,10 @@ class Query(Generic[RowT]):
 
     ``row`` is a Struct whose fields are the columns of the result, by name and in order. A test prepares every query
     and compares the two, so a row can safely be read by position.
+
+    Nothing that is sent back depends on a setting of the session, because the session may be the caller's. A
+    ``datetime`` travels as the whole number of its microseconds since 1970 (not as text, which ``DateStyle`` and
+    ``TimeZone`` shape), and a ``float`` as ``numeric`` (``extra_float_digits`` may round a float8).
     """
 
     __slots__ = ("_texts", "name", "row")
@@ -54,9 +60,44 @@ class Query(Generic[RowT]):
             known = self._texts[schema] = query_text(self.name, schema)
         return known
 
+    def structs(self, rows: Rows) -> list[RowT]:
+        """Returns rows as the driver has returned them, as Structs."""
+        row: Any = self.row
+        conversions = _conversions(row)
+        if not conversions:
+            return [row(*columns) for columns in rows]
+        found: list[RowT] = []
+        for columns in rows:
+            values = list(columns)
+            for place, convert in conversions:
+                if values[place] is not None:
+                    values[place] = convert(values[place])
+            found.append(row(*values))
+        return found
+
     def statement(self, params: Mapping[str, Any], read: Callable[[Sequence[RowT]], T]) -> Statement[T]:
         """Returns this query with parameters. ``read`` makes the answer out of its rows."""
         return Statement(self, params, read)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+@cache
+def _conversions(row: Any) -> list[tuple[int, Callable[[Any], Any]]]:
+    """Returns how the columns at some places become what the fields of the row declare."""
+    found: list[tuple[int, Callable[[Any], Any]]] = []
+    for place, field in enumerate(msgspec.structs.fields(row)):
+        kinds = set(get_args(field.type)) or {field.type}
+        if datetime in kinds:
+            found.append((place, _moment))
+        elif float in kinds:
+            found.append((place, float))
+    return found
 
 
 class Statement(msgspec.Struct, Generic[T], frozen=True):
@@ -68,8 +109,7 @@ class Statement(msgspec.Struct, Generic[T], frozen=True):
 
     def answer(self, rows: Rows) -> T:
         """Returns the answer that the rows contain, which are passed as the driver returned them."""
-        row = self.query.row
-        return self.read([row(*columns) for columns in rows])
+        return self.read(self.query.structs(rows))
 
     def __repr__(self) -> str:
         # Without the parameters, because no payload may end up in a log.

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import msgspec
 
 from durable.store.columns import column
-from durable.store.statement import NoRow, Query, Statement, nothing
+from durable.store.operation import operation
+from durable.store.statement import NoRow, Query, Requests, Statement, nothing, one
 
 
 class Suspect(msgspec.Struct, frozen=True):
-    """A worker that shows no sign of life. ``is_stale``: its heartbeat is older than its lease. ``lock_key`` is
-    ``None`` behind a transaction pooler."""
+    """A worker that shows no sign of life. ``is_stale``: its heartbeat is older than its lease. ``session_key``
+    marks its sessions; it is ``None`` behind a transaction pooler."""
 
     worker_id: str
     workflows: tuple[str, ...]
-    lock_key: int | None
+    session_key: int | None
     is_stale: bool
 
 
@@ -33,23 +34,42 @@ class _HeardRow(msgspec.Struct, frozen=True):
     shard_count: int
     suspect_id: str | None
     workflows: list[str] | None
-    lock_key: int | None
+    session_key: int | None
     is_stale: bool | None
+
+
+class _Allowed(msgspec.Struct, frozen=True):
+    is_allowed: bool
+
+
+class _Served(msgspec.Struct, frozen=True):
+    is_served: bool
 
 
 _REGISTER_WORKER = Query("workers/register_worker", NoRow)
 _BEAT = Query("workers/beat", _HeardRow)
 _REMOVE_WORKER = Query("workers/remove_worker", NoRow)
+_MAY_SEE_WORKERS = Query("workers/may_see_workers", _Allowed)
+_IS_SERVED = Query("workers/is_served", _Served)
 
 
 def register_worker(
-    worker_id: str, *, lock_key: int | None, hostname: str, process_id: int, workflows: list[str], lease: float
+    worker_id: str,
+    *,
+    lock_key: int | None,
+    session_key: int | None,
+    hostname: str,
+    process_id: int,
+    workflows: list[str],
+    lease: float,
 ) -> Statement[None]:
-    """Makes the worker known to the others. ``lease`` is in seconds; ``lock_key`` is ``None`` if no lock is held."""
+    """Makes the worker known to the others. ``lease`` is in seconds; ``lock_key`` is ``None`` if no lock is
+    held, and ``session_key`` if sessions cannot be marked."""
     return _REGISTER_WORKER.statement(
         {
             "worker_id": worker_id,
             "lock_key": lock_key,
+            "session_key": session_key,
             "hostname": hostname,
             "process_id": process_id,
             "workflows": column(workflows),
@@ -59,14 +79,14 @@ def register_worker(
     )
 
 
-def beat(worker_id: str) -> Statement[Heard]:
-    """Records a sign of life, and reads which other workers show none."""
-    return _BEAT.statement({"worker_id": worker_id}, _heard)
+def beat(worker_id: str, lock_key: int | None) -> Statement[Heard]:
+    """Records a sign of life and which lock is held, and reads which other workers show no sign of life."""
+    return _BEAT.statement({"worker_id": worker_id, "lock_key": lock_key}, _heard)
 
 
 def _heard(rows: Sequence[_HeardRow]) -> Heard:
     suspects = tuple(
-        Suspect(row.suspect_id, tuple(row.workflows or ()), row.lock_key, bool(row.is_stale))
+        Suspect(row.suspect_id, tuple(row.workflows or ()), row.session_key, bool(row.is_stale))
         for row in rows
         if row.suspect_id is not None
     )
@@ -76,3 +96,11 @@ def _heard(rows: Sequence[_HeardRow]) -> Heard:
 def remove_worker(worker_id: str) -> Statement[None]:
     """Removes a worker whose runs have all been handed over."""
     return _REMOVE_WORKER.statement({"worker_id": worker_id}, nothing)
+
+
+@operation
+def is_served(workflow_name: str) -> Requests[bool | None]:
+    """Returns whether a living worker has this workflow, ``None`` if this role may not know."""
+    if not (yield from _MAY_SEE_WORKERS.statement({}, one)).is_allowed:
+        return None
+    return (yield from _IS_SERVED.statement({"workflow_name": workflow_name}, one)).is_served

@@ -16,7 +16,7 @@ _MAX_CHANNEL_BYTES = 63
 def distinct_workflows(
     workflows: Iterable[Workflow[Any, Any]] | list[object] | set[object],
 ) -> list[Workflow[Any, Any]]:
-    """Returns the workflows as a list. Raises ``InvalidArgument``."""
+    """Returns the workflows as a list. Raises ``InvalidArgument`` unless there are some, with different names."""
     rule = "an iterable of at least one workflow, which is an `async def` decorated with @workflow"
     try:
         members: list[Any] = list(workflows)
@@ -31,7 +31,7 @@ def distinct_workflows(
 
 
 def channel_name(name: str) -> str:
-    """Returns the name of the channel. Raises ``InvalidArgument``."""
+    """Returns the name itself. Raises ``InvalidArgument`` if no channel of Postgres can have it."""
     check_key("notify_channel", name)
     if len(name.encode()) > _MAX_CHANNEL_BYTES:
         raise InvalidArgument("notify_channel", name, f"at most {_MAX_CHANNEL_BYTES} bytes long, Postgres's own limit")

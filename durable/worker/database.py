@@ -3,35 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
 from durable.postgres.connection import EngineConnection
+from durable.postgres.opening import Opening, Pool
 from durable.postgres.silence import Watch, answering
 from durable.store.operation import Operation
 from durable.store.sessions import is_pooled, share_lock
 from durable.store.statement import T
 from durable.worker.outages import FailureLog, Outages
 
-Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[Any]]
+_logger = logging.getLogger("durable.worker")
 
 _ENGINE_CONNECTIONS = 4
-_TRANSACTION_CONNECTIONS = 10
+_OTHER_CONNECTIONS = 4
+"""Those of the lease, of takeovers and of the listener, and one that asks about connections that seem silent."""
+LEAST_CONNECTIONS = _OTHER_CONNECTIONS + 2
+DEFAULT_CONNECTIONS = _OTHER_CONNECTIONS + _ENGINE_CONNECTIONS + 10
 _RECONNECT_SECONDS = 2.0
 """How long one attempt to reconnect may take; the next statement starts the next attempt."""
 _RENEW_SECONDS = 0.5
 _CLOSE_SECONDS = 0.5
-_CONNECT_SECONDS = 3
-"""The default of ``connect_timeout``; libpq's own default is to wait forever."""
+_CONNECT_SECONDS = 3.0
+
+_KEEPALIVES = """
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"""
+"""The server must also notice that a connection is dead, and release the locks that it holds."""
+
+_SESSION = """
+    SET array_nulls = on;
+    SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = '10s';
+    SELECT pg_catalog.set_config(name, '0', false)
+    FROM pg_catalog.unnest('{idle_session_timeout,transaction_timeout}'::text[]) AS name
+    WHERE pg_catalog.current_setting(name, true) IS NOT NULL"""
+"""What the engine's statements rely on, whatever is set for the role or the database. Limits are meant for the role's
+own queries: a flush that is cut off would only be sent again, and a listener is idle for hours. Ours never idle in a
+transaction for as long as ten seconds. Some of these settings are newer than the oldest server. The isolation is not
+among them: under a stricter one, more transactions fail and are repeated."""
 
 PLANS = """
     SELECT pg_catalog.set_config('plan_cache_mode', CASE WHEN EXISTS (
@@ -46,61 +63,55 @@ expensive. Citus has to know the shard value before it can plan anything but the
 
 
 class Database:
-    """The connections of one worker to one schema. They open lazily, so that a worker can start before its database
-    does. ``outages`` has what fails in the worker's event loop wait for its next try."""
+    """The connections of one worker to one schema, at most ``max_connections`` at a time, not counting those of a pool
+    that was passed in. They open lazily, so that a worker can start before its database does. ``outages`` has what
+    fails in the worker's event loop wait for its next try."""
 
-    def __init__(self, conninfo_or_pool: str | Pool, schema: str) -> None:
+    def __init__(self, conninfo_or_pool: str | Pool, schema: str, max_connections: int = DEFAULT_CONNECTIONS) -> None:
         self.schema = schema
         self.outages = Outages(FailureLog())
-        if not isinstance(conninfo_or_pool, AsyncConnectionPool):
-            self.conninfo = conninfo_or_pool
-            self._options: dict[str, Any] = _bounded(self.conninfo, {})
-            self._transactions = _pool(self.conninfo, self._options, _TRANSACTION_CONNECTIONS, self._meet_pooler)
-            self._owns_transactions = True
-        else:
-            self.conninfo = str(conninfo_or_pool.conninfo)
-            options = conninfo_or_pool.kwargs
-            self._options = _bounded(self.conninfo, {**options} if isinstance(options, Mapping) else {})
+        self._opening = Opening(conninfo_or_pool)
+        shared = max_connections - _OTHER_CONNECTIONS
+        size = min(_ENGINE_CONNECTIONS, max(1, shared // 2))
+        self._engine = self._opening.pool(size, self._prepare, _RECONNECT_SECONDS)
+        if isinstance(conninfo_or_pool, AsyncConnectionPool):
             self._transactions = conninfo_or_pool
-            self._owns_transactions = False
-        self._engine = _pool(self.conninfo, self.connect_options, _ENGINE_CONNECTIONS, self._prepare)
-        self._own_pools = [self._engine, self._transactions] if self._owns_transactions else [self._engine]
-        self.lock_key = secrets.randbits(63)
-        """The key of this worker's session locks. The lease holds the lock on the key as one number; all other
-        connections share the lock on the key as two numbers."""
+            self._own_pools = [self._engine]
+        else:
+            self._transactions = self._opening.pool(shared - size, self._meet_pooler, _RECONNECT_SECONDS)
+            self._own_pools = [self._engine, self._transactions]
+        self._asking = asyncio.Semaphore(1)
+        self.session_key = secrets.randbits(63)
+        """By which the sessions of this worker can be recognized."""
         self._watch = Watch(self.ask, self._renew)
         self._renewals: set[asyncio.Task[None]] = set()
         self._renewed_at = float("-inf")
 
-    @property
-    def connect_options(self) -> dict[str, Any]:
-        """Keyword arguments for connections opened outside the pools."""
-        return {**self._options, "autocommit": True}
-
     async def connect(self) -> EngineConnection:
-        """Opens a connection outside the pools, for the caller to close. It prepares no statements, so that it also
-        works behind a transaction pooler."""
-        options: dict[str, Any] = {**self.connect_options, "prepare_threshold": None}
-        return EngineConnection(await AsyncConnection.connect(self.conninfo, **options), self.schema)
-
-    async def ask(self, operation: Operation[T]) -> T:
-        """Runs an operation on a connection of its own. Raises whatever psycopg raises if no answer comes in time."""
-        connection = await self.connect()
+        """Opens a connection outside the pools, for the caller to close. It is recognizable as this worker's: a worker
+        that takes over from this one ends what it is doing there. It prepares no statements, so that it also works
+        behind a transaction pooler."""
+        connection = await self._opening.open(prepare_threshold=None)
         try:
-            return await connection.answer(operation)
-        finally:
-            await connection.close()
-
-    async def connect_as_worker(self) -> EngineConnection:
-        """Like ``connect``, but the connection is recognizable as this worker's: a worker that takes over from this one
-        ends what it is doing there."""
-        connection = await self.connect()
-        try:
-            await self._meet_pooler(connection.psycopg)
+            await self._prepare(connection)
         except BaseException:
             await connection.close()
             raise
-        return connection
+        return self._engine_connection(connection)
+
+    async def ask(self, operation: Operation[T]) -> T:
+        """Runs an operation on a connection of its own. Raises whatever psycopg raises if no answer comes in time."""
+        async with self._asking:
+            connection = EngineConnection(await self._opening.open(prepare_threshold=None), self.schema)
+            try:
+                return await connection.answer(operation)
+            finally:
+                await connection.close()
+
+    @property
+    def is_pooled(self) -> bool:
+        """Returns whether a pooler that lends out a server connection for each transaction was met."""
+        return self._watch.is_pooled
 
     def hurry(self) -> None:
         """Has everything tried again that failed, and checks at once which connections have fallen silent, because the
@@ -124,7 +135,7 @@ class Database:
         async with self._engine.connection() as connection:
             with self._watch.over(connection, is_ours=True):
                 try:
-                    yield EngineConnection(connection, self.schema)
+                    yield self._engine_connection(connection)
                 except psycopg.Error as error:
                     # Its neighbors are broken as well, or lead to a server that is a standby by now.
                     if connection.broken or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
@@ -140,31 +151,29 @@ class Database:
                 async with connection.transaction():
                     yield connection
 
+    def _engine_connection(self, connection: AsyncConnection[Any]) -> EngineConnection:
+        return EngineConnection(connection, self.schema, is_pooled=self._watch.is_pooled)
+
     async def _prepare(self, connection: AsyncConnection[Any]) -> None:
         await self._meet_pooler(connection)
-        if self._watch.is_pooled:
-            return  # session settings would leak to other clients, and without prepared plans none can go stale
         with answering(connection, _CONNECT_SECONDS):
-            # Limits set for a role are meant for its own queries; a flush that is cut off would only be sent again.
-            await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
-            await connection.execute("SET idle_in_transaction_session_timeout = '10s'")  # ours never idle that long
-            await connection.execute(PLANS)
+            # A pooler keeps this one, as long as it is set after the connection was made. The others would leak to its
+            # other clients; without prepared plans none can go stale there, and the rest is set by each transaction.
+            await connection.execute("SET standard_conforming_strings = on")
+            if not self._watch.is_pooled:
+                await connection.execute(_SESSION)
+                await connection.execute(PLANS)
 
     async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
-        is_autocommit = connection.autocommit
-        await connection.set_autocommit(True)
         with answering(connection, _CONNECT_SECONDS):
             engine = EngineConnection(connection, self.schema)
             self._watch.is_pooled = await engine.run(is_pooled(connection.info.backend_pid))
             if self._watch.is_pooled:
                 connection.prepare_threshold = None  # the next transaction may run in another session
             else:
-                await engine.run(share_lock(self.lock_key))
-                # The server must also notice that a connection is dead, and release the locks it holds.
-                await connection.execute("SET tcp_keepalives_idle = 10")
-                await connection.execute("SET tcp_keepalives_interval = 5")
-                await connection.execute("SET tcp_keepalives_count = 3")
-        await connection.set_autocommit(is_autocommit)
+                if not await engine.run(share_lock(self.session_key)):
+                    _logger.warning("a session could not be marked as this worker's: another login is in the way")
+                await connection.execute(_KEEPALIVES)
 
     def _renew(self) -> None:
         now = time.monotonic()
@@ -181,27 +190,3 @@ class Database:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             self.outages.log.failed("renewing connections", error)
-
-
-def _bounded(conninfo: str, options: dict[str, Any]) -> dict[str, Any]:
-    if {"connect_timeout"} & {*options, *conninfo_to_dict(conninfo)} or "PGCONNECT_TIMEOUT" in os.environ:
-        return options
-    return {**options, "connect_timeout": _CONNECT_SECONDS}
-
-
-def _pool(
-    conninfo: str,
-    options: dict[str, Any],
-    size: int,
-    configure: Callable[[AsyncConnection[Any]], Awaitable[None]],
-) -> Pool:
-    return AsyncConnectionPool(
-        conninfo,
-        kwargs=options,
-        min_size=1,
-        max_size=size,
-        open=False,
-        timeout=_RECONNECT_SECONDS,
-        reconnect_timeout=_RECONNECT_SECONDS,
-        configure=configure,
-    )

@@ -87,9 +87,10 @@ class Dispatcher:
         self._awake.set()
 
     def work_arrived(self, shard_value: str, *, is_event: bool) -> None:
-        """Notes that something was committed for that shard value. It may be the first sign that the shard value
-        exists."""
-        self._know([shard_value])
+        """Notes that something was committed for that shard value. One that does not exist is ignored, because anyone
+        who may log in can announce anything; that the shard count was raised is learned from the heartbeat."""
+        if shard_value not in self._known:
+            return
         (self._to_route if is_event else self._to_claim).add(shard_value)
         self._interval = self._poll_interval
         self._awake.set()
@@ -129,13 +130,10 @@ class Dispatcher:
 
     def raise_shards(self, shard_values: Sequence[str]) -> None:
         """Notes that there are more shard values now."""
-        self._know(shard_values)
-        self.poll()
-
-    def _know(self, shard_values: Sequence[str]) -> None:
         new = [shard_value for shard_value in shard_values if shard_value not in self._known]
         self._known.update(new)
         self._shard_values.extend(new)
+        self.poll()
 
     # the loop
 

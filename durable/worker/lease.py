@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ import psycopg
 from durable.postgres.connection import EngineConnection
 from durable.postgres.silence import ANSWER_SECONDS
 from durable.store.channels import announce_departure
-from durable.store.sessions import hold_lock, is_pooled
+from durable.store.sessions import hold_lock
 from durable.store.workers import Heard, beat, register_worker
 from durable.worker.blocked import LoopWatch
 from durable.worker.database import Database
@@ -77,7 +78,7 @@ class Lease:
         self._watch = LoopWatch(lease, overdue)
         self._outages = Outages(database.outages.log, self._beat_seconds)
         self._last_beat = self._last_answer = float("-inf")
-        self._is_lock_possible = True
+        self._lock_key = secrets.randbits(63)
         self._has_expired = False
         self._is_departure_due = False
         self._expiry: asyncio.TimerHandle | None = None
@@ -90,7 +91,7 @@ class Lease:
             max_strikes=max_strikes,
             patience=max(lease / _BEATS_A_LEASE, _TAKEOVER_SECONDS),
         )
-        self._own_loop = asyncio.new_event_loop()
+        self._own_loop = asyncio.SelectorEventLoop()  # the usual loop of Windows cannot carry psycopg's connections
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="durable-lease", daemon=True)
 
@@ -188,8 +189,6 @@ class Lease:
             await connection.close()
 
     async def _keep(self, connection: EngineConnection) -> None:
-        backend_pid = connection.psycopg.info.backend_pid
-        self._is_lock_possible = not await connection.answer(is_pooled(backend_pid), self._patience)
         await self._lock(connection)
         if not self._registered.is_set():
             if self._stopping.is_set():
@@ -220,13 +219,19 @@ class Lease:
     # the right to this worker's own runs
 
     async def _lock(self, connection: EngineConnection) -> None:
-        if self._is_lock_possible:
-            await connection.answer(hold_lock(self._database.lock_key))
+        if not self._database.is_pooled and not await connection.answer(hold_lock(self._lock_key)):
+            # Held by a stranger who was waiting for it, or by the session before, whose end the server has not noticed.
+            self._lock_key = secrets.randbits(63)
+            await connection.answer(hold_lock(self._lock_key))
+
+    def _held_key(self) -> int | None:
+        return None if self._database.is_pooled else self._lock_key
 
     async def _register(self, connection: EngineConnection, worker_id: str) -> None:
         statement = register_worker(
             worker_id,
-            lock_key=self._database.lock_key if self._is_lock_possible else None,
+            lock_key=self._held_key(),
+            session_key=None if self._database.is_pooled else self._database.session_key,
             hostname=socket.gethostname(),
             process_id=os.getpid(),
             workflows=self._workflows,
@@ -236,7 +241,7 @@ class Lease:
 
     async def _beat(self, connection: EngineConnection) -> Heard:
         sent = self._own_loop.time()
-        heard = await connection.answer(beat(self.worker_id), self._patience)
+        heard = await connection.answer(beat(self.worker_id, self._held_key()), self._patience)
         self._last_answer = sent
         if heard.is_known:
             self._renewed(sent)
@@ -264,7 +269,6 @@ class Lease:
     async def _take_new_identity(self, connection: EngineConnection) -> None:
         extra = {"worker_id": self.worker_id}
         _logger.error("worker %s lost its lease; its runs belong to other workers now", self.worker_id, extra=extra)
-        await self._lock(connection)
         await self._register(connection, self._next_id)
         # The new id is used only now, because runs claimed under an id that the other workers do not know are orphans.
         # If the answer is lost, the same id is registered again: otherwise its row would look like another worker's,

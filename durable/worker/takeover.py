@@ -101,7 +101,7 @@ class Takeover:
 
     async def _connect_and_look(self) -> None:
         async with asyncio.timeout(self._patience):
-            connection = await self._database.connect_as_worker()
+            connection = await self._database.connect()
         try:
             while True:
                 await self._has_work.wait()
@@ -168,9 +168,9 @@ class Takeover:
         if dead.worker_id not in self._named:  # the takeover of a dead worker may fail many times over
             self._named.add(dead.worker_id)
             _logger.warning("worker %s is dead; taking over its runs", dead.worker_id, extra=extra)
-        if dead.lock_key not in (None, self._database.lock_key):
+        if dead.session_key not in (None, self._database.session_key):
             try:
-                await connection.answer(end_sessions(dead.lock_key))
+                await connection.answer(end_sessions(dead.session_key))
             except psycopg.errors.InsufficientPrivilege as error:
                 message = "could not end the sessions of worker %s: %s"
                 self._outages.log.say(logging.WARNING, message, dead.worker_id, error, **extra)

@@ -20,12 +20,13 @@ from durable.core.errors import DurableError
 from durable.core.replay.workflow import Workflow
 from durable.core.shards import shard_values
 from durable.postgres.conninfo import check_conninfo_or_pool
+from durable.postgres.opening import Pool
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema_name
 from durable.worker.arguments import channel_name, distinct_workflows
 from durable.worker.callbacks import Callbacks
 from durable.worker.clock import Clock
-from durable.worker.database import Database, Pool
+from durable.worker.database import DEFAULT_CONNECTIONS, LEAST_CONNECTIONS, Database
 from durable.worker.dispatcher import Dispatcher
 from durable.worker.executions import Executions
 from durable.worker.first_contact import first_contact
@@ -58,6 +59,14 @@ class Worker:
     ``max_strikes``: once this many workers have died while holding a run, with no new memo in between, the run fails
     with ``CrashLoop``. All durations are in seconds or given as ``timedelta``.
 
+    ``max_connections``: how many connections the worker opens at most, at least 6. Four are for the lease, for
+    takeovers, for notifications, and for looking after connections that fell silent; of the others, up to four are for
+    the engine and the rest for transaction steps. Those of a pool that is passed in come on top; transaction steps then
+    use that pool alone, and the worker opens no more than eight.
+
+    With a pool, the worker's own connections are opened like those of the pool: with its ``conninfo``, its ``kwargs``
+    and its ``connection_class``. If the first two are functions, they are called for each new connection.
+
     Raises ``InvalidArgument``, and ``TypeError`` if ``conninfo_or_pool`` is neither a conninfo nor an
     ``AsyncConnectionPool``.
     """
@@ -79,6 +88,7 @@ class Worker:
         max_threads: int = 64,
         max_strikes: int = 5,
         handle_signals: bool = True,
+        max_connections: int = DEFAULT_CONNECTIONS,
         clock: Clock | None = None,
     ) -> None:
         if not isinstance(conninfo_or_pool, AsyncConnectionPool):
@@ -87,6 +97,7 @@ class Worker:
         self._max_resident = whole_number("max_resident", max_resident, 1)
         self._max_threads = whole_number("max_threads", max_threads, 1)
         self._max_strikes = whole_number("max_strikes", max_strikes, 1)
+        self._max_connections = whole_number("max_connections", max_connections, LEAST_CONNECTIONS)
         self._conninfo_or_pool = conninfo_or_pool
         self._schema = check_schema_name(schema)
         self._clock = Clock() if clock is None else clock
@@ -123,7 +134,7 @@ class Worker:
         for SIGTERM, 130 for SIGINT.
 
         Waits while the database is unavailable. Raises ``SchemaError`` if the schema is missing or has another version,
-        and ``DurableError`` if this worker has run before.
+        and ``DurableError`` if this worker has run before or a pooler allows it no transactions.
         """
         with self._signals if self._handle_signals else nullcontext():
             await self._run()
@@ -214,7 +225,7 @@ class Worker:
     async def _connected(self) -> AsyncGenerator[tuple[Database, int | None]]:
         """Yields the database and its shard count, which is ``None`` if the worker was stopped before the database
         answered."""
-        database = Database(self._conninfo_or_pool, self._schema)
+        database = Database(self._conninfo_or_pool, self._schema, self._max_connections)
         await database.open()
         try:
             yield database, await first_contact(database, self._stop)
@@ -351,9 +362,8 @@ class Worker:
                 pass
 
     def _work_arrived(self, shard_value: str, *, is_event: bool) -> None:
-        name, _, index = shard_value.rpartition("_")
-        dispatcher = self._dispatchers.get(name)
-        if dispatcher is not None and index.isdecimal():
+        dispatcher = self._dispatchers.get(shard_value.rpartition("_")[0])
+        if dispatcher is not None:
             dispatcher.work_arrived(shard_value, is_event=is_event)
 
     def _lost(self) -> None:

@@ -99,6 +99,30 @@ def test_a_worker_that_cannot_find_its_workflows_says_which(
     assert name in capsys.readouterr().err
 
 
+def test_a_worker_that_is_given_only_a_module_is_told_what_to_write(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["worker", "tests.worker.processes", "--dsn", database]) == 1
+    said = capsys.readouterr().err
+    assert "a module and one of its attributes, such as tests.worker.processes:" in said
+    assert "''" not in said
+
+
+@pytest.mark.parametrize("safe_path", ["", "1"])
+def test_the_working_directory_is_searched_unless_python_was_told_not_to(safe_path: str, tmp_path: Path) -> None:
+    (tmp_path / "lying_here.py").write_text("raise ValueError('imported from the working directory')")
+    code = "import sys; sys.path.remove('') if '' in sys.path else None; from durable.cli.worker import load; "
+    shown = subprocess.run(
+        [sys.executable, "-c", code + "load(['lying_here:flow'])"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": safe_path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("imported from the working directory" in shown.stderr) == (not safe_path)
+
+
 def test_prune_says_what_it_deleted(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(

@@ -89,6 +89,19 @@ def test_an_empty_directory_is_closed_to_others_before_it_is_used(base: Path) ->
         assert base.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o1777])
+def test_a_directory_with_contents_that_others_may_write_is_refused_each_time(base: Path, mode: int) -> None:
+    with EmbeddedPostgres(base, fsync=False):
+        pass
+    base.chmod(mode)
+    for _ in range(2):
+        with pytest.raises(EmbeddedPostgresError, match=r"is writable for other users.*chmod go-w"):
+            EmbeddedPostgres(base, fsync=False).start()
+    base.chmod(mode & ~0o022)
+    with EmbeddedPostgres(base, fsync=False) as server:
+        assert value(server.conninfo, "SELECT 1") == 1
+
+
 def test_what_is_no_directory_is_refused_with_advice(base: Path) -> None:
     base.write_text("a file")
     with pytest.raises(EmbeddedPostgresError, match=r"cannot be used for a server.*DURABLE_EMBEDDED_DIR"):

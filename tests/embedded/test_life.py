@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy
 
 from durable.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from durable.embedded.directory import is_supervised
@@ -46,6 +47,20 @@ def test_a_server_starts_from_nothing_with_durable_settings(base: Path) -> None:
         assert value(server.conninfo, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is True
         assert base.stat().st_mode & 0o777 == 0o700
         assert server.directory == base
+
+
+@pytest.mark.parametrize("name", ["base", "with space & ü%"])
+def test_psycopg_and_sqlalchemy_read_where_the_server_is(base: Path, name: str) -> None:
+    with EmbeddedPostgres(base.parent / name, fsync=False) as server:
+        url = sqlalchemy.make_url(server.conninfo)
+        for driver in ("psycopg", "psycopg2"):
+            engine = sqlalchemy.create_engine(url.set(drivername=f"postgresql+{driver}"))
+            with engine.connect() as connection:
+                assert connection.execute(sqlalchemy.text("SHOW data_directory")).scalar() == str(
+                    base.parent / name / "data"
+                )
+            engine.dispose()
+        assert value(server.conninfo, "SELECT 1") == 1
 
 
 def test_what_was_committed_is_there_after_a_restart(base: Path) -> None:

@@ -137,6 +137,18 @@ def test_data_are_served_by_whoever_wrote_them(reachable: Path, open_binaries: P
         assert owner_of_server(reachable) == nobody.pw_uid
 
 
+def test_the_directory_of_another_user_is_refused_and_left_alone(reachable: Path) -> None:
+    reachable.mkdir(mode=0o700)
+    os.chown(reachable, 12345, 12345)
+    for contents in ([], ["lease", "data"]):
+        for name in contents:
+            (reachable / name).touch()
+        with pytest.raises(EmbeddedPostgresError, match=r"belongs to another user \(user id 12345\)"):
+            EmbeddedPostgres(reachable, fsync=False).start()
+    assert reachable.stat().st_uid == 12345
+    assert sorted(os.listdir(reachable)) == ["data", "lease"]
+
+
 def test_the_log_is_never_written_through_a_link_of_the_account(reachable: Path) -> None:
     with EmbeddedPostgres(reachable, fsync=False):
         pass

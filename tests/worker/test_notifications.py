@@ -109,3 +109,34 @@ async def test_what_is_rolled_back_leaves_nothing_and_is_not_announced(database:
     assert heard == ["the end"]
     assert await rows(database, "SELECT workflow_name FROM durable.runs") == [("event",)]
     assert await rows(database, "SELECT * FROM durable.events") == []
+
+
+async def test_a_flood_of_announcements_costs_a_few_looks_and_invented_shard_values_none(database: str) -> None:
+    simple = greeting(Counter())
+    async with AsyncClient(database) as client, Worker(database, [simple], poll_interval=3600) as worker:
+        await until(lambda: worker.status().is_listening)
+        dispatcher = worker._dispatchers["simple"]
+        looked: Counter[str] = Counter()
+        visit = dispatcher._visit
+
+        async def counted(shard_value: str, **options: int) -> bool:
+            looked[shard_value] += 1
+            return await visit(shard_value, **options)
+
+        dispatcher._visit = counted  # type: ignore[method-assign]
+        for invented in ("run:simple_", "event:simple_0", "run:", "later release:"):
+            await rows(
+                database,
+                "SELECT count(pg_notify(%s, %s || number)) FROM generate_series(1, 20000) AS number",
+                work_channel("durable"),
+                invented,
+            )
+        await rows(
+            database,
+            "SELECT count(pg_notify(%s, 'event:simple_0') ) FROM generate_series(1, 20000)",
+            work_channel("durable"),
+        )
+        handle = await client.begin(simple, "World")
+        assert await handle.result(timeout=15) == "Hello, World!"
+    assert set(looked) == {"simple_0"}
+    assert looked["simple_0"] < 20

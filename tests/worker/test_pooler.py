@@ -11,8 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool
 
-from durable import AsyncClient, Client, Context, Every, RunCancelled, Worker, workflow
+from durable import AsyncClient, Client, Context, DurableError, Every, RunCancelled, Worker, workflow
 from durable.admin.migration import migrate
 from tests.conftest import new_database
 from tests.pooler import find_pgbouncer, pooled_server
@@ -77,6 +78,32 @@ async def test_every_primitive_works_many_times_over(pooled: str) -> None:
         assert results == [[f"step {number}", "True", "good"] for number in range(20)]
 
 
+async def test_what_is_set_for_the_database_changes_nothing(pooled: str, direct: str) -> None:
+    name = conninfo_to_dict(direct)["dbname"]
+    with psycopg.connect(direct, autocommit=True) as connection:
+        for setting in (
+            "array_nulls = off",
+            "default_transaction_isolation = serializable",
+            "DateStyle = 'German'",
+            "TimeZone = 'Asia/Tokyo'",
+            "standard_conforming_strings = off",
+            "escape_string_warning = off",
+            "client_encoding = LATIN1",
+            "extra_float_digits = -15",
+        ):
+            connection.execute(f"ALTER DATABASE {name} SET {setting}".encode())
+    async with AsyncClient(pooled) as client, Worker(pooled, [everything], poll_interval=0.05):
+        handles = [await client.begin(everything, number) for number in range(5)]
+        for handle in handles:
+            await handle.publish_event("news", "good ☃")
+        results = await asyncio.gather(*(handle.result(timeout=60) for handle in handles))
+        assert results == [[f"step {number}", "True", "good ☃"] for number in range(5)]
+        assert [(await handle.info()).attempts for handle in handles] == [0] * 5
+        with psycopg.connect(pooled, autocommit=True, prepare_threshold=None) as other:
+            shown = other.execute("SELECT current_setting('standard_conforming_strings')").fetchone()
+            assert shown == ("off",)  # nothing of ours is left there
+
+
 async def test_cancels_and_schedules_work(pooled: str) -> None:
     async with AsyncClient(pooled) as client, Worker(pooled, [waiting, ticking], poll_interval=0.05):
         handle = await client.begin(waiting)
@@ -118,3 +145,27 @@ def test_a_killed_workers_runs_move_after_its_lease(pooled: str, direct: str) ->
             assert handle.result(timeout=LEASE + 30) == ["first", "second", "third"]
         assert handle.info().takeovers == 1
     assert entries(direct) == ["first", "second", "second", "third"]
+
+
+def test_a_pooler_of_statements_is_recognized_and_named() -> None:
+    with pooled_server("statement") as (direct, pooled):
+        migrate(direct)
+        rule = "needs session or transaction pooling, but the pooler"
+        with pytest.raises(DurableError, match=rule):
+            asyncio.run(asyncio.wait_for(Worker(pooled, [waiting]).run(), 30))
+        with pytest.raises(DurableError, match=rule):
+            asyncio.run(asyncio.wait_for(Worker(pooled, [waiting]).process_one(), 30))
+        with Client(pooled) as client, pytest.raises(DurableError, match=rule):
+            client.begin_many(waiting, [None])
+        with ConnectionPool(pooled, min_size=1) as pool, Client(pool) as client:
+            with pytest.raises(DurableError, match=rule):
+                client.begin_many(waiting, [None])
+        asyncio.run(_begin_many_is_refused(pooled, rule))
+        with pytest.raises(DurableError, match=rule):
+            migrate(pooled)
+
+
+async def _begin_many_is_refused(pooled: str, rule: str) -> None:
+    async with AsyncClient(pooled) as client:
+        with pytest.raises(DurableError, match=rule):
+            await client.begin_many(waiting, [None])

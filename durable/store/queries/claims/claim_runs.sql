@@ -24,6 +24,9 @@ SET status = 'running', epoch = run.epoch + 1, worker_id = %(worker_id)s, awaits
     started_at = coalesce(run.started_at, now()), updated_at = now()
 WHERE run.workflow_name_shard = %(shard_value)s
   AND run.run_id = ANY (ARRAY(SELECT run_id FROM due UNION ALL SELECT run_id FROM queued))
-RETURNING run.run_id::text, run.epoch, run.version, run.attempts, run.set_asides, run.input::text, run.updated_at AS claimed_at,
-          extract(epoch FROM run.deadline_at - run.updated_at)::float8 AS deadline_in, run.scheduled_at,
-          run.parent_shard, run.parent_run_id::text, nullif(run.started_at, run.updated_at) AS began_at
+RETURNING run.run_id::text, run.epoch, run.version, run.attempts, run.set_asides, run.input::text,
+          (extract(epoch FROM run.updated_at) * 1e6)::bigint AS claimed_at,
+          extract(epoch FROM run.deadline_at - run.updated_at)::numeric AS deadline_in,
+          (extract(epoch FROM run.scheduled_at) * 1e6)::bigint AS scheduled_at,
+          run.parent_shard, run.parent_run_id::text,
+          (extract(epoch FROM nullif(run.started_at, run.updated_at)) * 1e6)::bigint AS began_at

@@ -19,4 +19,4 @@ WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = open.run_id AND
   AND run.run_id = ANY (%(run_ids)s::uuid[]) AND coalesce(run.worker_id = %(worker_id)s, false)
 RETURNING run.run_id::text,
           CASE WHEN run.next_wake_at > '-infinity' AND run.next_wake_at < 'infinity'
-               THEN extract(epoch FROM run.next_wake_at - run.updated_at)::float8 END AS wake_in
+               THEN extract(epoch FROM run.next_wake_at - run.updated_at)::numeric END AS wake_in

@@ -1,1 +1,1 @@
-SELECT now() AS now
+SELECT (extract(epoch FROM now()) * 1e6)::bigint AS now

@@ -1,15 +1,16 @@
 -- Uses the real clock, which a test kit that skips time leaves alone: a skip must not make workers look dead.
--- Records a sign of life, and returns the other workers whose lock is gone or whose heartbeat is older than their
--- lease. Also returns the shard count, which may be raised while workers are alive. There is always at least one row;
--- if is_known is false in it, this worker was declared dead.
+-- Records a sign of life and the lock that is held now, and returns the other workers whose lock is gone or whose
+-- heartbeat is older than their lease. Also returns the shard count, which may be raised while workers are alive. There
+-- is always at least one row; if is_known is false in it, this worker was declared dead.
 WITH alive AS (
     UPDATE durable.workers
-    SET heartbeat_at = pg_catalog.now()
+    SET heartbeat_at = pg_catalog.now(), lock_key = %(lock_key)s::bigint,
+        login = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user)
     WHERE worker_id = %(worker_id)s
     RETURNING worker_id
 )
 SELECT EXISTS (SELECT FROM alive) AS is_known, settings.shard_count, suspect.worker_id::text AS suspect_id,
-       suspect.workflows, suspect.lock_key,
+       suspect.workflows, coalesce(suspect.session_key, suspect.lock_key) AS session_key,
        suspect.heartbeat_at < pg_catalog.now() - make_interval(secs => suspect.lease) AS is_stale
 FROM durable.settings AS settings
 LEFT JOIN durable.workers AS suspect
@@ -20,4 +21,8 @@ LEFT JOIN durable.workers AS suspect
             WHERE held.locktype = 'advisory' AND held.granted
               AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
               AND held.objsubid = 1
-              AND ((held.classid::bigint << 32) | held.objid::bigint) = suspect.lock_key))
+              AND ((held.classid::bigint << 32) | held.objid::bigint) = suspect.lock_key
+              -- Whoever may log in can take the lock of a worker that is dead. Its login is unknown before version 7.
+              AND (suspect.login IS NULL OR EXISTS (
+                   SELECT FROM pg_catalog.pg_stat_get_activity(held.pid) AS session
+                   WHERE session.usesysid = suspect.login))))
