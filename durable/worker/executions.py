@@ -159,7 +159,7 @@ class Executions:
     # for the executions
 
     def draw(self, execution: Execution, call: Draw | StartChild) -> Finished:
-        return draw(call, execution.attempt.codec, execution.attempt.now, self._shard_count)
+        return draw(call, execution.run_key.run_id, execution.attempt.codec, execution.attempt.now, self._shard_count)
 
     def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
         attempt, key = execution.attempt, execution.run_key

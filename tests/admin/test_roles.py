@@ -16,6 +16,7 @@ from durable import AsyncClient, Client, Context, InvalidArgument, RetryPolicy, 
 from durable.admin.migration import migrate, roles_sql
 from durable.cli import main
 from durable.store.migrations import latest_version
+from tests.conftest import new_database
 from tests.roles import as_role, make_roles
 
 TABLES = ("settings", "runs", "steps", "waits", "events", "schedules", "workers")
