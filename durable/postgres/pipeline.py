@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, AsyncPipeline
@@ -20,17 +20,19 @@ from durable.store.operation import Operation, Running
 from durable.store.statement import Batch, Begin, Commit, Compute, Rows, Statement, T
 
 
-async def run(connection: AsyncConnection[Any], schema: str, operation: Operation[T]) -> T:
+async def run(
+    connection: AsyncConnection[Any], schema: str, operation: Operation[T], settings: Sequence[LiteralString] = ()
+) -> T:
     """Runs an operation to its end. An error is raised inside the operation, after any open transaction has been rolled
-    back."""
+    back. ``settings`` are statements that open each transaction; if there are any, every batch is a transaction."""
     running = Running(operation)
     while (request := running.request) is not None:
         try:
             match request:
                 case Begin() | Commit():
-                    await _transaction(connection, schema, running, request)
+                    await _transaction(connection, schema, running, request, settings)
                 case Batch():
-                    running.answer(await _round_trip(connection, schema, request.statements))
+                    running.answer(await _round_trip(connection, schema, request.statements, settings))
                 case Compute():
                     running.answer(await asyncio.to_thread(request.function))
         except Exception as error:
@@ -39,26 +41,37 @@ async def run(connection: AsyncConnection[Any], schema: str, operation: Operatio
 
 
 async def _round_trip(
-    connection: AsyncConnection[Any], schema: str, statements: Sequence[Statement[Any]]
+    connection: AsyncConnection[Any],
+    schema: str,
+    statements: Sequence[Statement[Any]],
+    settings: Sequence[LiteralString],
 ) -> Sequence[Rows]:
     if not statements:
         return []
-    if len(statements) == 1:
+    if len(statements) == 1 and not settings:
         return [await _receive(await _send(connection, schema, statements[0]))]
     async with _pipeline(connection):
+        if settings:
+            await _begin(connection, settings)
         cursors = [await _send(connection, schema, statement) for statement in statements]
+        if settings:
+            await connection.execute("COMMIT")
     return [await _receive(cursor) for cursor in cursors]
 
 
 async def _transaction(
-    connection: AsyncConnection[Any], schema: str, running: Running[T], first: Begin | Commit
+    connection: AsyncConnection[Any],
+    schema: str,
+    running: Running[T],
+    first: Begin | Commit,
+    settings: Sequence[LiteralString],
 ) -> None:
     """Runs the operation up to its commit, and gives it the answers to the commit. If it ends before that, the
     transaction is rolled back."""
     request: Batch = first
     try:
         async with _pipeline(connection) as pipeline:
-            await connection.execute("BEGIN")
+            await _begin(connection, settings)
             while True:
                 cursors = [await _send(connection, schema, statement) for statement in request.statements]
                 if isinstance(request, Commit):
@@ -100,6 +113,12 @@ async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPip
         if is_lost and isinstance(error, Exception):
             raise psycopg.OperationalError("the answers of a pipeline were lost") from error
         raise
+
+
+async def _begin(connection: AsyncConnection[Any], settings: Sequence[LiteralString]) -> None:
+    await connection.execute("BEGIN")
+    for setting in settings:
+        await connection.execute(setting)
 
 
 async def _send(connection: AsyncConnection[Any], schema: str, statement: Statement[Any]) -> AsyncCursor[Any]:

@@ -28,12 +28,17 @@ class _Shared(msgspec.Struct, frozen=True):
     pg_advisory_lock_shared: str  # a void
 
 
+class _Limit(msgspec.Struct, frozen=True):
+    lock_timeout: str
+
+
 class _Terminated(msgspec.Struct, frozen=True):
     is_terminated: bool
 
 
 _BACKEND_PID = Query("sessions/backend_pid", _ProcessId)
 _HOLD_LOCK = Query("sessions/hold_lock", _Locked)
+_LIMIT_LOCKS = Query("sessions/limit_locks", _Limit)
 _SHARE_LOCK = Query("sessions/share_lock", _Shared)
 _END_SESSIONS = Query("sessions/end_sessions", _Terminated)
 _END_BACKEND = Query("sessions/end_backend", _Terminated)
@@ -57,6 +62,11 @@ def share_lock(key: int) -> Statement[None]:
     """Marks a session as belonging to the worker with that key. The two halves of the key make a separate lock."""
     low = (key & 0xFFFFFFFF) - (1 << 32 if key & 0x80000000 else 0)
     return _SHARE_LOCK.statement({"high": key >> 32, "low": low}, nothing)
+
+
+def limit_locks(seconds: float) -> Statement[None]:
+    """Lets no later statement of the transaction wait longer than that for a lock."""
+    return _LIMIT_LOCKS.statement({"milliseconds": str(round(seconds * 1000))}, nothing)
 
 
 def end_sessions(key: int) -> Statement[None]:

@@ -9,7 +9,8 @@ part is one duty:
 - ``executions`` are the runs that are held here: those being executed, and the parked ones whose machine is kept. What
   happens to a single one is ``run/``.
 - ``journal`` writes what runs have recorded: everything that has gathered for a shard value since its last flush goes
-  into one transaction. There is no timer; while one flush is under way, the next one gathers.
+  into one transaction. There is no timer; while one flush is under way, the next one gathers. What cannot be written
+  because somebody's transaction has locked it goes to ``blocked`` and is written later, in parts.
 - ``lease`` is the right to the runs: a session lock and a heartbeat, kept by the thread, so that a blocked event loop
   is reported and not taken for death. ``takeover`` looks after the runs of workers that show no sign of life.
 - ``scheduler`` begins the runs of due schedules (``due_schedules``); ``listener`` receives hints.
@@ -24,6 +25,9 @@ Invariants
 
     No error of the database ends a worker. An outage is waited out; a record that cannot be stored fails its own run
     and none of its neighbors.
+
+    No statement waits for a lock without a limit (``database``): applications may keep transactions open for any time.
+    What they have locked is set apart, by ``blocked``, ``detours`` and the scheduler, and everything else goes on.
 
     A hint may be lost at any time. Everything that a notification brings is also found by polling.
 

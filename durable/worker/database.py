@@ -6,9 +6,9 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from typing import Any, LiteralString, TypeAlias
 
 import psycopg
 from psycopg import AsyncConnection
@@ -31,6 +31,16 @@ _RENEW_SECONDS = 0.5
 _CLOSE_SECONDS = 0.5
 _CONNECT_SECONDS = 3
 """The default of ``connect_timeout``; libpq's own default is to wait forever."""
+
+_LOCK_LIMIT: LiteralString = "lock_timeout = '1s'"
+"""How long a statement of the engine waits for a lock. Whoever may insert a row can keep a transaction open for any
+time, and a few statements that wait for it without a limit would hold all of the engine's connections. Locks of the
+engine itself last for milliseconds."""
+_LIMITS_OF_TRANSACTION: Sequence[LiteralString] = (f"SET LOCAL {_LOCK_LIMIT}",)
+_LIMITS_ON_CITUS: Sequence[LiteralString] = (
+    "SET LOCAL citus.propagate_set_commands = 'local'",  # or the nodes, which have the rows, would not know the limit
+    *_LIMITS_OF_TRANSACTION,
+)
 
 PLANS = """
     SELECT pg_catalog.set_config('plan_cache_mode', CASE WHEN EXISTS (
@@ -67,6 +77,7 @@ class Database:
         """The key of this worker's session locks. The lease holds the lock on the key as one number; all other
         connections share the lock on the key as two numbers."""
         self._watch = Watch(self.ask, self._renew)
+        self._is_distributed = False
         self._renewals: set[asyncio.Task[None]] = set()
         self._renewed_at = float("-inf")
 
@@ -79,7 +90,17 @@ class Database:
         """Opens a connection outside the pools, for the caller to close. It prepares no statements, so that it also
         works behind a transaction pooler."""
         options: dict[str, Any] = {**self.connect_options, "prepare_threshold": None}
-        return EngineConnection(await AsyncConnection.connect(self.conninfo, **options), self.schema)
+        connection = await AsyncConnection.connect(self.conninfo, **options)
+        try:
+            with answering(connection, _CONNECT_SECONDS):
+                engine = EngineConnection(connection, self.schema)
+                if self._is_distributed or await engine.run(is_pooled(connection.info.backend_pid)):
+                    return EngineConnection(connection, self.schema, self._limits_of_transaction)
+                await connection.execute(f"SET {_LOCK_LIMIT}")
+                return engine
+        except BaseException:
+            await connection.close()
+            raise
 
     async def ask(self, operation: Operation[T]) -> T:
         """Runs an operation on a connection of its own. Raises whatever psycopg raises if no answer comes in time."""
@@ -120,7 +141,8 @@ class Database:
         async with self._engine.connection() as connection:
             with self._watch.over(connection, is_ours=True):
                 try:
-                    yield EngineConnection(connection, self.schema)
+                    has_limits = not self._watch.is_pooled and not self._is_distributed
+                    yield EngineConnection(connection, self.schema, () if has_limits else self._limits_of_transaction)
                 except psycopg.Error as error:
                     # Its neighbors are broken as well, or lead to a server that is a standby by now.
                     if connection.broken or isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
@@ -136,15 +158,21 @@ class Database:
                 async with connection.transaction():
                     yield connection
 
+    @property
+    def _limits_of_transaction(self) -> Sequence[LiteralString]:
+        return _LIMITS_ON_CITUS if self._is_distributed else _LIMITS_OF_TRANSACTION
+
     async def _prepare(self, connection: AsyncConnection[Any]) -> None:
         await self._meet_pooler(connection)
         if self._watch.is_pooled:
             return  # session settings would leak to other clients, and without prepared plans none can go stale
         with answering(connection, _CONNECT_SECONDS):
             # Limits set for a role are meant for its own queries; a flush that is cut off would only be sent again.
-            await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+            await connection.execute(f"SET statement_timeout = 0; SET {_LOCK_LIMIT}")
             await connection.execute("SET idle_in_transaction_session_timeout = '10s'")  # ours never idle that long
             await connection.execute(PLANS)
+            found = await connection.execute("SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'")
+            self._is_distributed = found.rowcount > 0
 
     async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
         is_autocommit = connection.autocommit

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import psycopg
 
 from durable.core.errors import SerializationError
 from durable.core.failures import error_info
 from durable.core.replay.endings import Settle
-from durable.postgres.outages import is_outage
+from durable.postgres.outages import is_blocked, is_outage
 from durable.store.flush import flush
 from durable.store.records import Record, Written
+from durable.worker.blocked import Blocked
 from durable.worker.callbacks import Callbacks
 from durable.worker.database import Database
 from durable.worker.tasks import cancel_and_wait
@@ -28,6 +29,8 @@ _FLUSHES_AT_ONCE = 2
 """The second flush starts once as many records are waiting as the first one has: the runs that one flush has written
 continue here while the database writes the other. With everything in one flush, the worker and the database would take
 turns waiting; with many small flushes, the fixed cost of each would weigh more."""
+_LOCK_SECONDS = 0.1
+"""How long records that were blocked before wait for a lock. Nothing is lost if the time is too short."""
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -43,6 +46,15 @@ class Recorder(Protocol):
         ...
 
 
+class _Pending(NamedTuple):
+    """A record on its way. ``is_verdict``: it fails a run that could not record what it did, and that has nothing more
+    to say."""
+
+    recorder: Recorder
+    record: Record
+    is_verdict: bool = False
+
+
 class Journal:
     """Has one lane for each shard value: while one flush is under way, the next one gathers. There are no timers when
     idle."""
@@ -55,22 +67,28 @@ class Journal:
         """Whether the other workers must be notified of runs that are left to wake later, because this worker is
         stopping."""
         self._lanes: dict[str, _Lane] = {}
+        self._blocked = Blocked[_Pending]()
 
     def mark(self, shard_value: str, recorder: Recorder) -> None:
         """Has the recorder's record written with the next flush."""
         lane = self._lanes.get(shard_value)
         if lane is None:
-            lane = self._lanes[shard_value] = _Lane(self, self._database, self._callbacks, shard_value, self._worker_id)
+            lane = self._lanes[shard_value] = _Lane(
+                self, self._database, self._callbacks, shard_value, self._worker_id, self._blocked
+            )
         lane.mark(recorder)
 
     async def drain(self) -> None:
         """Returns once nothing is left to write."""
-        while busy := [task for lane in self._lanes.values() for task in lane.tasks]:
+        while busy := self._tasks():
             await asyncio.wait(busy)
 
     async def close(self) -> None:
         """Abandons what cannot be written; its runs continue on other workers."""
-        await cancel_and_wait([task for lane in self._lanes.values() for task in lane.tasks])
+        await cancel_and_wait(self._tasks())
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [*self._blocked.tasks, *(task for lane in self._lanes.values() for task in lane.tasks)]
 
 
 class _Lane:
@@ -81,12 +99,14 @@ class _Lane:
         callbacks: Callbacks,
         shard_value: str,
         worker_id: Callable[[], str],
+        blocked: Blocked[_Pending],
     ) -> None:
         self._journal = journal
         self._database = database
         self._callbacks = callbacks
         self._shard_value = shard_value
         self._worker_id = worker_id
+        self._blocked = blocked
         self._waiting: list[Recorder] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self._size = 0
@@ -106,31 +126,55 @@ class _Lane:
             while self._waiting and (len(self.tasks) == 1 or self._are_many):
                 recorders, self._waiting = self._waiting[:_MAX_RECORDS], self._waiting[_MAX_RECORDS:]
                 self._size = len(recorders)
-                records = [recorder.take_record() for recorder in recorders]
-                for recorder, written in zip(recorders, await self._write(records), strict=True):
-                    self._callbacks.soon(recorder.flushed, written)
+                await self._write([_Pending(recorder, recorder.take_record()) for recorder in recorders])
         finally:
             # Not in a callback of the task: what is marked before it is called would wait for a flush that has ended.
             self.tasks -= {asyncio.current_task()}
 
-    async def _write(
-        self, records: Sequence[Record], *, is_verdict: bool = False, is_repeat: bool = False
-    ) -> list[Written]:
+    async def _write(self, batch: Sequence[_Pending], *, is_repeat: bool = False) -> None:
+        """Writes the records, or sees to it that they are written."""
+        if not await self._try(batch, is_repeat=is_repeat):
+            self._report_blocked(batch)
+            self._blocked.add(self._write_blocked, batch)
+
+    async def _write_blocked(self, batch: Sequence[_Pending]) -> bool:
+        # As if they had been written before, because that may have been so when they came here.
+        return await self._try(batch, is_repeat=True, lock_seconds=_LOCK_SECONDS)
+
+    async def _try(
+        self, batch: Sequence[_Pending], *, is_repeat: bool = False, lock_seconds: float | None = None
+    ) -> bool:
+        """Writes the records and tells the recorders. Returns whether that is done; otherwise a record is blocked, and
+        nothing is written."""
         failures = 0
         while True:
             try:
-                return await self._attempt(records, is_repeat=is_repeat or failures > 0)
+                written = await self._attempt(
+                    [pending.record for pending in batch],
+                    is_repeat=is_repeat or failures > 0,
+                    lock_seconds=lock_seconds,
+                )
             except (psycopg.Error, OSError, SerializationError) as error:
+                if is_blocked(error):
+                    return False
                 if not is_outage(error):
-                    if is_verdict:
-                        return [Written(is_ours=False)]
-                    return await self._isolate(records, error, is_repeat=is_repeat or failures > 0)
+                    await self._isolate(batch, error, is_repeat=is_repeat or failures > 0)
+                    return True
                 delay = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
                 failures += 1
                 _logger.warning("flush of %s failed, retrying in %g s: %s", self._shard_value, delay, error)
                 await asyncio.sleep(delay)
+            else:
+                for pending, answer in zip(batch, written, strict=True):
+                    self._answer(pending, Written(is_ours=False) if pending.is_verdict else answer)
+                return True
 
-    async def _attempt(self, records: Sequence[Record], *, is_repeat: bool) -> list[Written]:
+    def _answer(self, pending: _Pending, written: Written) -> None:
+        self._callbacks.soon(pending.recorder.flushed, written)
+
+    async def _attempt(
+        self, records: Sequence[Record], *, is_repeat: bool, lock_seconds: float | None
+    ) -> list[Written]:
         async with self._database.engine() as connection:
             return await connection.run(
                 flush(
@@ -139,22 +183,35 @@ class _Lane:
                     records,
                     is_repeat=is_repeat,
                     is_leaving=self._journal.is_leaving,
+                    lock_seconds=lock_seconds,
                 )
             )
 
-    async def _isolate(self, records: Sequence[Record], error: Exception, *, is_repeat: bool) -> list[Written]:
+    async def _isolate(self, batch: Sequence[_Pending], error: Exception, *, is_repeat: bool) -> None:
         """Writes a batch that one record spoils: each half separately, down to the culprit, whose run fails with the
         reason."""
-        if len(records) > 1:
-            middle = len(records) // 2
-            halves = (records[:middle], records[middle:])
-            return [written for half in halves for written in await self._write(half, is_repeat=is_repeat)]
-        (record,) = records
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            for half in (batch[:middle], batch[middle:]):
+                await self._write(half, is_repeat=is_repeat)
+            return
+        (pending,) = batch
+        if pending.is_verdict:
+            self._answer(pending, Written(is_ours=False))
+            return
+        record = pending.record
         run_key = f"{self._shard_value}:{record.run_id}"
         # Without the details that Postgres adds, because they repeat the row, payloads included.
         reason = error.diag.message_primary if isinstance(error, psycopg.Error) else error
         _logger.error("run %s cannot record what it did: %s", run_key, reason, extra={"run_key": run_key})
         ending = Settle(status="failed", error=error_info(error).text)
         verdict = Record(record.run_id, record.epoch, record.parent, ending=ending)
-        await self._write([verdict], is_verdict=True, is_repeat=is_repeat)
-        return [Written(is_ours=False)]
+        await self._write([pending._replace(record=verdict, is_verdict=True)], is_repeat=is_repeat)
+
+    def _report_blocked(self, batch: Sequence[_Pending]) -> None:
+        _logger.warning(
+            "%d records of %s wait for a lock that another transaction holds; the others go on",
+            len(batch),
+            self._shard_value,
+            extra={"shard_value": self._shard_value},
+        )

@@ -21,6 +21,9 @@ _MAX_DUE = 500
 _MAX_PAUSE_SECONDS = 15.0
 """A schedule that was written by hand, or while no worker was listening, is found at most this late."""
 _POSTPONE_SECONDS = 5.0
+_LOCK_SECONDS = 0.1
+"""How long the turn of one schedule waits for a lock: whoever has inserted the run of a tick, and has not committed it,
+must not hold up the other schedules."""
 _MIN_PAUSE_SECONDS = 0.05
 _RETRY_SECONDS = 0.5
 
@@ -80,7 +83,8 @@ class Scheduler:
 
     async def _take_one(self, connection: EngineConnection) -> bool:
         try:
-            return bool(await connection.run(take_turns(self._workflows, 1, self._shard_count)))
+            taking = take_turns(self._workflows, 1, self._shard_count, lock_seconds=_LOCK_SECONDS)
+            return bool(await connection.run(taking))
         except TurnsFailed as failed:
             _raise_if_closed(connection, failed)
             (schedule_id,) = failed.schedule_ids

@@ -9,3 +9,4 @@ WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL
                               FROM durable.events
                               WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL))
   AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
+  AND run.run_id <> ALL (%(left_out)s::uuid[])
