@@ -24,6 +24,7 @@ from durable.core.errors import (
     RunNotFound,
     RunNotRetryable,
     RunTerminal,
+    SerializationError,
 )
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow, check_workflow
@@ -42,6 +43,8 @@ from durable.store.statement import Requests
 _MAX_TAGS = 64
 _MAX_TAG_BYTES = 1000
 _MAX_REASON = 2000
+_MAX_STORED = 16 * 1024 * 1024
+"""Bytes of a payload from an application; a check in the schema."""
 _MAX_LISTED = 10_000
 _BATCH_ROWS = 5_000
 _BATCH_CHARACTERS = 16 * 1024 * 1024
@@ -115,7 +118,7 @@ class Operations:
             run_id=str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key)),
             workflow_name=wf.name,
             version=wf.version,
-            input=wf.encoded_input(input, self.codec),
+            input=_storable(wf.encoded_input(input, self.codec), "input"),
             key=key,
             delay=None if delay is None else seconds("delay", delay),
             at=None if at is None else aware("at", at).astimezone(UTC),
@@ -136,7 +139,7 @@ class Operations:
                 str(uuid7()),
                 wf.name,
                 wf.version,
-                wf.encoded_input(input, self.codec, f"inputs[{number}]"),
+                _storable(wf.encoded_input(input, self.codec, f"inputs[{number}]"), f"inputs[{number}]"),
                 timeout=wf.timeout,
             )
             for number, input in numbered
@@ -189,11 +192,12 @@ class Operations:
         """Checks all arguments; ``codec`` is the workflow's own codec, if it has one. Raises ``InvalidArgument`` or
         ``SerializationError``."""
         name = check_key("name", name)
+        what = f"the payload of event {name!r}"
         return NewEvent(
             run_key=check_run_key("run_key", run_key),
             event_id=str(uuid7()),
             name=name,
-            payload=(codec or self.codec).encode(payload, f"the payload of event {name!r}"),
+            payload=_storable((codec or self.codec).encode(payload, what), what),
             key=None if key is None else check_key("key", key),
         )
 
@@ -337,6 +341,16 @@ def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
     except ValueError:
         raise InvalidArgument(argument, run_key, rule) from None
     return parsed
+
+
+def _storable(text: str, what: str) -> str:
+    """Returns the payload. Raises ``SerializationError`` if the database would refuse it, however much the codec
+    allows."""
+    if len(text) > _MAX_STORED or (len(text) > _MAX_STORED // 4 and len(text.encode(errors="replace")) > _MAX_STORED):
+        raise SerializationError(
+            what, "$", f"takes more than {_MAX_STORED} bytes encoded; store it elsewhere and pass a reference"
+        )
+    return text
 
 
 def _tags(tags: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from durable.core.codec.json_codec import Codec
+from durable.core.errors import DeserializationError
 from durable.core.replay.commands import Command, Complete, EndCancelled, Fail, SetAside
 from durable.core.replay.context import Context
 from durable.core.replay.endings import Settle, ending_of
@@ -88,5 +89,8 @@ class Attempt:
         workflow = self.workflow
         if not workflow.takes_input:
             return await workflow.function(ctx)
-        value = self.codec.decode(self.claimed.input, workflow.input_type, f"the input of run {self.run_key}")
+        what = f"the input of run {self.run_key}"
+        if self.claimed.input is None:
+            raise DeserializationError(what, "it takes more than 64 MiB, which is too large to be loaded")
+        value = self.codec.decode(self.claimed.input, workflow.input_type, what)
         return await workflow.function(ctx, value)
