@@ -68,8 +68,14 @@ CREATE TABLE durable.runs (
     CONSTRAINT runs_parent CHECK ((parent_shard IS NULL) = (parent_run_id IS NULL)),
     -- Moments that every client and worker can read, no matter who inserted them.
     CONSTRAINT runs_moments CHECK (
-        LEAST(scheduled_at, deadline_at, created_at) > '0002-01-02Z'
-        AND GREATEST(scheduled_at, deadline_at, created_at) < '9999-06-01Z')
+        LEAST(next_wake_at, created_at, started_at, updated_at, completed_at, deadline_at, scheduled_at) > '0002-01-02Z'
+        AND GREATEST(next_wake_at, created_at, started_at, updated_at, completed_at, deadline_at, scheduled_at)
+            < '9999-06-01Z'),
+    -- What an application begins is small enough to be loaded beside others. The first line is true once a worker has
+    -- touched the row, so that no row from before this check can make a worker's statement fail.
+    CONSTRAINT runs_begun CHECK (
+        updated_at <> created_at OR parent_run_id IS NOT NULL
+        OR octet_length(input::text) <= 16777216 AND octet_length(tags::text) <= 524288)
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.02,
@@ -115,7 +121,9 @@ CREATE TABLE durable.steps (
         fn IS NOT NULL AND child_shard IS NULL AND child_run_id IS NULL AND cancel_cause IS NULL
         OR kind = 'child' AND fn IS NOT NULL AND child_shard IS NOT NULL AND child_run_id IS NOT NULL
            AND cancel_cause IS NULL
-        OR kind = 'cancel' AND child_shard IS NULL AND child_run_id IS NULL AND cancel_cause IN ('request', 'deadline'))
+        OR kind = 'cancel' AND child_shard IS NULL AND child_run_id IS NULL AND cancel_cause IN ('request', 'deadline')),
+    CONSTRAINT steps_moments CHECK (
+        LEAST(started_at, completed_at) > '0002-01-02Z' AND GREATEST(started_at, completed_at) < '9999-06-01Z')
 ) WITH (
     fillfactor = 95,
     autovacuum_vacuum_scale_factor = 0.05,
@@ -148,7 +156,10 @@ CREATE TABLE durable.waits (
         WHEN 'event' THEN event_name IS NOT NULL AND child_run_id IS NULL
         ELSE (event_name IS NULL) <> (child_run_id IS NULL) END),
     CONSTRAINT waits_satisfied CHECK (satisfied_at IS NULL OR
-        CASE WHEN wait_type IN ('sleep', 'timer') THEN true ELSE timed_out <> (event_id IS NOT NULL) END)
+        CASE WHEN wait_type IN ('sleep', 'timer') THEN true ELSE timed_out <> (event_id IS NOT NULL) END),
+    CONSTRAINT waits_moments CHECK (
+        LEAST(wake_at, created_at, satisfied_at) > '0002-01-02Z'
+        AND GREATEST(wake_at, created_at, satisfied_at) < '9999-06-01Z')
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.05
@@ -170,9 +181,20 @@ CREATE TABLE durable.events (
     kind                text        NOT NULL DEFAULT 'event' CONSTRAINT events_kind CHECK (kind IN
         ('event', 'cancel', 'terminate', 'retry', 'child')),
     child_status        text,
+    sender_run_id       uuid,
     PRIMARY KEY (workflow_name_shard, run_id, event_id),
     CONSTRAINT events_child CHECK (
-        child_status IS NULL OR kind = 'child' AND child_status IN ('completed', 'failed', 'cancelled'))
+        child_status IS NULL OR kind = 'child' AND child_status IN ('completed', 'failed', 'cancelled')),
+    CONSTRAINT events_moments CHECK (
+        LEAST(created_at, routed_at) > '0002-01-02Z' AND GREATEST(created_at, routed_at) < '9999-06-01Z'),
+    -- What a row must be like if nothing in its first line is set, which applications have no right to set: small enough
+    -- to be loaded beside others, no end of a child, and under no id that the engine makes. Those have version 8 and a
+    -- last byte that is one more than the run's. Rows from before this check are past it once they are routed.
+    CONSTRAINT events_sent CHECK (
+        routed_at IS NOT NULL OR child_status IS NOT NULL OR sender_run_id IS NOT NULL
+        OR kind <> 'child' AND octet_length(payload::text) <= 16777216
+           AND (get_byte(uuid_send(event_id), 6) / 16 <> 8
+                OR get_byte(uuid_send(event_id), 15) <> mod(get_byte(uuid_send(run_id), 15) + 1, 256)))
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.05
@@ -212,8 +234,13 @@ CREATE TABLE durable.schedules (
     updated_at       timestamptz      NOT NULL DEFAULT now(),
     -- Moments that every client can read: one bad row must not hide the others from it.
     CONSTRAINT schedules_moments CHECK (
-        LEAST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at) > '0002-01-02Z'
-        AND GREATEST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at) < '9999-06-01Z'),
+        LEAST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at, created_at, updated_at)
+            > '0002-01-02Z'
+        AND GREATEST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at, created_at,
+                     updated_at) < '9999-06-01Z'),
+    CONSTRAINT schedules_sizes CHECK (
+        octet_length(input::text) <= 16777216 AND octet_length(expression) <= 4000 AND octet_length(timezone) <= 200
+        AND octet_length(problem) <= 65536),
     CONSTRAINT schedules_jitter CHECK (jitter <= 31622400),
     CONSTRAINT schedules_run CHECK (last_run !~ '_[0-9]{5,}:[^:]*$'),
     CONSTRAINT schedules_timeout CHECK (run_timeout <= 3155760000)
@@ -224,6 +251,15 @@ CREATE TABLE durable.schedules (
 
 CREATE INDEX schedules_due ON durable.schedules (due_at)
     WHERE NOT paused AND problem IS NULL;
+
+-- The right to delete rows of a table is also the right to lock the table against everyone. roles.sql has applications
+-- delete schedules by this function instead, with the rights of its owner; without these roles, it has the caller's.
+CREATE FUNCTION durable.delete_schedule(schedule text) RETURNS boolean LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH deleted AS (DELETE FROM durable.schedules WHERE schedule_id = schedule RETURNING schedule_id)
+    SELECT EXISTS (SELECT FROM deleted)
+$$;
 
 -- Living workers. A worker is alive while its advisory lock is held or its heartbeat is fresh.
 CREATE TABLE durable.workers (
@@ -237,7 +273,9 @@ CREATE TABLE durable.workers (
     heartbeat_at timestamptz      NOT NULL DEFAULT pg_catalog.now(),
     login        oid,                                           -- the role as which it has logged in
     session_key  bigint,                                        -- marks its sessions
-    CONSTRAINT workers_lease CHECK (lease <= 3155760000)        -- a century
+    CONSTRAINT workers_lease CHECK (lease <= 3155760000),       -- a century
+    CONSTRAINT workers_moments CHECK (
+        LEAST(started_at, heartbeat_at) > '0002-01-02Z' AND GREATEST(started_at, heartbeat_at) < '9999-06-01Z')
 ) WITH (
     fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0.0,
@@ -272,7 +310,8 @@ CREATE VIEW durable.wait_overview AS
            created_at, satisfied_at, child_run_id
     FROM durable.waits;
 CREATE VIEW durable.event_overview AS
-    SELECT workflow_name_shard, run_id, event_id, name, key, created_at, routed_at, consumed_by, kind, child_status
+    SELECT workflow_name_shard, run_id, event_id, name, key, created_at, routed_at, consumed_by, kind, child_status,
+           sender_run_id
     FROM durable.events;
 CREATE VIEW durable.schedule_overview AS
     SELECT schedule_id, workflow_name, version, expression, timezone, catch_up, overlap, jitter, run_timeout, starts_at,
@@ -451,6 +490,8 @@ COMMENT ON COLUMN durable.events.kind IS
 
 COMMENT ON COLUMN durable.events.child_status IS
     'For the end of a child: its status.';
+COMMENT ON COLUMN durable.events.sender_run_id IS
+    'For the end of a child: the child. For the request of a parent that cancels it: the parent. Otherwise null.';
 
 COMMENT ON TABLE durable.schedules IS
     'What begins runs by the clock, by cron fields or an interval.';
@@ -547,5 +588,7 @@ COMMENT ON VIEW durable.event_overview IS
 
 COMMENT ON VIEW durable.schedule_overview IS
     'Schedules without the inputs of their runs.';
+COMMENT ON FUNCTION durable.delete_schedule IS
+    'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (8);
+INSERT INTO durable.settings (schema_version) VALUES (9);

@@ -80,19 +80,23 @@ def schema_sql(schema: str = "durable", *, citus: bool = False) -> str:
     return _of_schema(current_schema() + ("\n" + citus_schema() if citus else ""), schema)
 
 
-def roles_sql(schema: str = "durable") -> str:
-    """Returns commented SQL that creates the roles ``<schema>_owner``, ``_worker``, ``_client`` and ``_viewer`` and
+def roles_sql(schema: str = "durable", *, prefix: str | None = None) -> str:
+    """Returns commented SQL that creates the roles ``<prefix>_owner``, ``_worker``, ``_client`` and ``_viewer`` and
     gives each of them no more rights than it needs. The SQL can be run any number of times.
 
-    Raises ``InvalidArgument``, also if the schema's name is too long for the names of its roles.
+    ``prefix`` is the name of the schema if it is ``None``. Roles belong to the server: if another of its databases has
+    a schema of the same name, give the roles of each a prefix of their own.
+
+    Raises ``InvalidArgument``, also if the prefix is too long for the names of its roles.
     """
     schema = check_schema_name(schema)
-    if len(schema) > _MAX_NAME - len("_worker"):
+    argument, prefix = ("schema", schema) if prefix is None else ("prefix", check_schema_name(prefix, "prefix"))
+    if len(prefix) > _MAX_NAME - len("_worker"):
         # Postgres would truncate the names, and so make one role out of four.
         raise InvalidArgument(
-            "schema", schema, f"at most {_MAX_NAME - len('_worker')} characters long, because a role's name adds 7"
+            argument, prefix, f"at most {_MAX_NAME - len('_worker')} characters long, because a role's name adds 7"
         )
-    return _ROLE.sub(rf'"{schema}_\1"', _of_schema(roles_script(), schema))
+    return _ROLE.sub(rf'"{prefix}_\1"', _of_schema(roles_script(), schema))
 
 
 def _of_schema(script: str, schema: str) -> str:

@@ -25,6 +25,7 @@ from durable.core.errors import (
     RunNotFound,
     RunNotRetryable,
     RunTerminal,
+    SerializationError,
 )
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow, check_workflow
@@ -43,6 +44,8 @@ from durable.store.statement import Requests, Statement
 _MAX_TAGS = 64
 _MAX_TAG_BYTES = 1000
 _MAX_REASON = 2000
+_MAX_STORED = 16 * 1024 * 1024
+"""Bytes of a payload from an application; a check in the schema."""
 _MAX_LISTED = 10_000
 _BATCH_ROWS = 5_000
 _BATCH_CHARACTERS = 16 * 1024 * 1024
@@ -123,7 +126,7 @@ class Operations:
             run_id=run_id,
             workflow_name=wf.name,
             version=wf.version,
-            input=wf.encoded_input(input, self.codec, Place("input", run_id)),
+            input=_storable(wf.encoded_input(input, self.codec, Place("input", run_id)), "input"),
             key=key,
             delay=None if delay is None else seconds("delay", delay),
             at=None if at is None else aware("at", at).astimezone(UTC),
@@ -144,23 +147,23 @@ class Operations:
         ``SerializationError``."""
         check_workflow(wf)
         try:
-            numbered = list(enumerate(inputs))
+            named = [(f"inputs[{number}]", input) for number, input in enumerate(inputs)]
         except TypeError:
             raise InvalidArgument("inputs", inputs, "an iterable with one input per run") from None
         priority = whole_number("priority", priority, -32768, 32767)
         encoded_tags = None if tags is None else _tags(tags)
-        run_ids = [str(uuid7()) for _ in numbered]
+        run_ids = [str(uuid7()) for _ in named]
         return [
             NewRun(
                 run_id,
                 wf.name,
                 wf.version,
-                wf.encoded_input(input, self.codec, Place("input", run_id), f"inputs[{number}]"),
+                _storable(wf.encoded_input(input, self.codec, Place("input", run_id), what), what),
                 priority=priority,
                 tags=encoded_tags,
                 timeout=wf.timeout,
             )
-            for run_id, (number, input) in zip(run_ids, numbered, strict=True)
+            for run_id, (what, input) in zip(run_ids, named, strict=True)
         ]
 
     @operation
@@ -211,11 +214,12 @@ class Operations:
         ``SerializationError``."""
         name, run_key = check_key("name", name), check_run_key("run_key", run_key)
         codec = codec_at(codec or self.codec, "event", run_key.run_id, name)
+        what = f"the payload of event {name!r}"
         return NewEvent(
             run_key=run_key,
             event_id=str(uuid7()),
             name=name,
-            payload=codec.encode(payload, f"the payload of event {name!r}"),
+            payload=_storable(codec.encode(payload, what), what),
             key=None if key is None else check_key("key", key),
         )
 
@@ -366,6 +370,16 @@ def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
     except ValueError:
         raise InvalidArgument(argument, run_key, rule) from None
     return parsed
+
+
+def _storable(text: str, what: str) -> str:
+    """Returns the payload. Raises ``SerializationError`` if the database would refuse it, however much the codec
+    allows."""
+    if len(text) > _MAX_STORED or (len(text) > _MAX_STORED // 4 and len(text.encode(errors="replace")) > _MAX_STORED):
+        raise SerializationError(
+            what, "$", f"takes more than {_MAX_STORED} bytes encoded; store it elsewhere and pass a reference"
+        )
+    return text
 
 
 def _tags(tags: Mapping[str, str]) -> str:

@@ -44,6 +44,7 @@ from durable.store.records import (
     Written,
 )
 from durable.store.routing import forget_failed_steps
+from durable.store.sessions import limit_locks
 from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, run_ids
 
 
@@ -126,14 +127,21 @@ parameter."""
 
 @operation
 def flush(
-    shard_value: str, worker_id: str, records: Sequence[Record], *, is_repeat: bool, is_leaving: bool
+    shard_value: str,
+    worker_id: str,
+    records: Sequence[Record],
+    *,
+    is_repeat: bool,
+    is_leaving: bool,
+    lock_seconds: float | None = None,
 ) -> Requests[list[Written]]:
     """Writes the records; the answers are in the same order. Takes one round trip, and one more if children or parents
     are involved or if it ``is_repeat``.
 
     ``is_repeat``: the records may have been written before, with only the answer lost. Since then other workers may
     have continued with what a run left behind, so the first question is which runs are still ours. ``is_leaving``: this
-    worker is stopping, and the others are notified of everything that will wake.
+    worker is stopping, and the others are notified of everything that will wake. ``lock_seconds``: how long a statement
+    waits for a lock; ``None`` leaves that to the connection.
     """
     in_order = sorted(records, key=attrgetter("run_id"))
     # Announced after the commit, where a notification needs no disk write. Inside the transaction, every other
@@ -144,8 +152,11 @@ def flush(
     then = [*_announcements(shard_value, in_order, is_leaving=is_leaving), *relatives.announcements()]
     learned = _Learned()
     opening: type[Batch] = Begin
+    if lock_seconds is not None:
+        yield from Begin([limit_locks(lock_seconds)])
+        opening = Batch
     if is_repeat:
-        (fenced,) = yield from Begin([_of_runs(_FENCE_RUNS, shard_value, worker_id, in_order)])
+        (fenced,) = yield from opening([_of_runs(_FENCE_RUNS, shard_value, worker_id, in_order)])
         ours = frozenset(fenced)
         in_order = [record for record in in_order if record.run_id in ours]
         by_kind = _by_kind(in_order)

@@ -18,15 +18,16 @@ from durable.core.runs import RunKey
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
-    """A run as its claim returns it. ``attempts`` counts the failed ones. ``claimed_at`` is the database's time, and
-    ``deadline_in`` is in seconds from then, ``None`` without a deadline."""
+    """A run as its claim returns it. ``attempts`` counts the failed ones. ``input`` is ``None`` if it is too large to
+    be loaded. ``claimed_at`` is the database's time, and ``deadline_in`` is in seconds from then, ``None`` without a
+    deadline."""
 
     run_id: str
     epoch: int
     version: int
     attempts: int
     set_asides: int
-    input: str
+    input: str | None
     claimed_at: datetime
     deadline_in: float | None
     scheduled_at: datetime | None

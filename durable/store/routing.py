@@ -67,10 +67,16 @@ _RETRY_RUNS = Query("routing/retry_runs", RetriedRun)
 _FORGET_FAILED_STEPS = Query("routing/forget_failed_steps", NoRow)
 
 
-def route_events(shard_value: str, worker_id: str, limit: int) -> Statement[Routed]:
-    """Turns the committed events of up to ``limit`` runs of one shard value into wakes. ``tell_parents`` follows in the
-    same transaction."""
-    params = {"shard_value": shard_value, "worker_id": worker_id, "limit": limit, "seen": MAX_SEEN}
+def route_events(shard_value: str, worker_id: str, limit: int, left_out: Sequence[str] = ()) -> Statement[Routed]:
+    """Turns the committed events of up to ``limit`` runs of one shard value, but not of those in ``left_out``, into
+    wakes. ``tell_parents`` follows in the same transaction."""
+    params = {
+        "shard_value": shard_value,
+        "worker_id": worker_id,
+        "limit": limit,
+        "seen": MAX_SEEN,
+        "left_out": column(left_out),
+    }
     return _ROUTE_EVENTS.statement(params, _routed)
 
 
@@ -88,9 +94,10 @@ def _routed(arrived: Sequence[_ArrivedRow]) -> Routed:
     )
 
 
-def unrouted_events(shard_value: str, worker_id: str) -> Statement[Unrouted]:
-    """Reads what is left that this worker could do."""
-    return _UNROUTED_EVENTS.statement({"shard_value": shard_value, "worker_id": worker_id, "seen": MAX_SEEN}, one)
+def unrouted_events(shard_value: str, worker_id: str, left_out: Sequence[str] = ()) -> Statement[Unrouted]:
+    """Reads what is left that this worker could do, apart from the runs in ``left_out``."""
+    params = {"shard_value": shard_value, "worker_id": worker_id, "seen": MAX_SEEN, "left_out": column(left_out)}
+    return _UNROUTED_EVENTS.statement(params, one)
 
 
 def dismiss_orphans(shard_value: str, limit: int) -> Statement[int]:

@@ -24,12 +24,17 @@ class _Locked(msgspec.Struct, frozen=True):
     is_locked: bool
 
 
+class _Limit(msgspec.Struct, frozen=True):
+    lock_timeout: str
+
+
 class _Terminated(msgspec.Struct, frozen=True):
     is_terminated: bool
 
 
 _BACKEND_PID = Query("sessions/backend_pid", _ProcessId)
 _HOLD_LOCK = Query("sessions/hold_lock", _Locked)
+_LIMIT_LOCKS = Query("sessions/limit_locks", _Limit)
 _SHARE_LOCK = Query("sessions/share_lock", _Locked)
 _END_SESSIONS = Query("sessions/end_sessions", _Terminated)
 _END_BACKEND = Query("sessions/end_backend", _Terminated)
@@ -55,6 +60,11 @@ def share_lock(key: int) -> Statement[bool]:
     whether that was possible."""
     low = (key & 0xFFFFFFFF) - (1 << 32 if key & 0x80000000 else 0)
     return _SHARE_LOCK.statement({"high": key >> 32, "low": low}, lambda rows: one(rows).is_locked)
+
+
+def limit_locks(seconds: float) -> Statement[None]:
+    """Lets no later statement of the transaction wait longer than that for a lock."""
+    return _LIMIT_LOCKS.statement({"milliseconds": str(round(seconds * 1000))}, nothing)
 
 
 def end_sessions(key: int) -> Statement[None]:

@@ -9,7 +9,8 @@ together, starts and stops them; each part is one duty:
 - ``executions`` are the runs that are held here: those being executed, and the parked ones whose machine is kept. What
   happens to a single one is ``run/``.
 - ``journal`` writes what runs have recorded: everything that has gathered for a shard value since its last flush goes
-  into one transaction. There is no timer; while one flush is under way, the next one gathers.
+  into one transaction. There is no timer; while one flush is under way, the next one gathers. What cannot be written
+  because somebody's transaction has locked it goes to ``blocked`` and is written later, in parts.
 - ``lease`` is the right to the runs: a session lock and a heartbeat, kept by the thread, so that a blocked event loop
   is reported (``blocked``) and not taken for death. ``takeover`` looks after the runs of workers that show no sign of
   life.
@@ -29,6 +30,8 @@ Invariants
     and none of its neighbors.
 
     No duty ends in silence. What it raises is logged, and it is taken up again; without a lease the worker ends.
+    No statement waits for a lock without a limit (``database``): applications may keep transactions open for any time.
+    What they have locked is set apart, by ``blocked``, ``detours`` and the scheduler, and everything else goes on.
 
     A hint may be lost at any time. Everything that a notification brings is also found by polling.
 

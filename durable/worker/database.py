@@ -6,9 +6,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import AsyncConnection
@@ -39,12 +39,22 @@ _KEEPALIVES = """
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"""
 """The server must also notice that a connection is dead, and release the locks that it holds."""
 
-_SESSION = """
+_LOCK_LIMIT: LiteralString = "lock_timeout = '1s'"
+"""How long a statement of the engine waits for a lock. Whoever may insert a row can keep a transaction open for any
+time, and a few statements that wait for it without a limit would hold all of the engine's connections. Locks of the
+engine itself last for milliseconds."""
+_LIMITS_OF_TRANSACTION: Sequence[LiteralString] = ("SET LOCAL array_nulls = on", f"SET LOCAL {_LOCK_LIMIT}")
+_LIMITS_ON_CITUS: Sequence[LiteralString] = (
+    "SET LOCAL citus.propagate_set_commands = 'local'",  # or the nodes, which have the rows, would not know the limit
+    *_LIMITS_OF_TRANSACTION,
+)
+
+_SESSION: LiteralString = f"""
     SET array_nulls = on;
-    SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = '10s';
+    SET statement_timeout = 0; SET {_LOCK_LIMIT}; SET idle_in_transaction_session_timeout = '10s';
     SELECT pg_catalog.set_config(name, '0', false)
-    FROM pg_catalog.unnest('{idle_session_timeout,transaction_timeout}'::text[]) AS name
-    WHERE pg_catalog.current_setting(name, true) IS NOT NULL"""
+    FROM pg_catalog.unnest('{{idle_session_timeout,transaction_timeout}}'::text[]) AS name
+    WHERE pg_catalog.current_setting(name, true) IS NOT NULL"""  # noqa: S608  # a constant of ours
 """What the engine's statements rely on, whatever is set for the role or the database. Limits are meant for the role's
 own queries: a flush that is cut off would only be sent again, and a listener is idle for hours. Ours never idle in a
 transaction for as long as ten seconds. Some of these settings are newer than the oldest server. The isolation is not
@@ -84,6 +94,7 @@ class Database:
         self.session_key = secrets.randbits(63)
         """By which the sessions of this worker can be recognized."""
         self._watch = Watch(self.ask, self._renew)
+        self._is_distributed = False
         self._renewals: set[asyncio.Task[None]] = set()
         self._renewed_at = float("-inf")
 
@@ -152,7 +163,14 @@ class Database:
                     yield connection
 
     def _engine_connection(self, connection: AsyncConnection[Any]) -> EngineConnection:
-        return EngineConnection(connection, self.schema, is_pooled=self._watch.is_pooled)
+        return EngineConnection(connection, self.schema, self._settings)
+
+    @property
+    def _settings(self) -> Sequence[LiteralString]:
+        """What each transaction sets, because the session does not have it."""
+        if self._is_distributed:
+            return _LIMITS_ON_CITUS
+        return _LIMITS_OF_TRANSACTION if self._watch.is_pooled else ()
 
     async def _prepare(self, connection: AsyncConnection[Any]) -> None:
         await self._meet_pooler(connection)
@@ -160,6 +178,8 @@ class Database:
             # A pooler keeps this one, as long as it is set after the connection was made. The others would leak to its
             # other clients; without prepared plans none can go stale there, and the rest is set by each transaction.
             await connection.execute("SET standard_conforming_strings = on")
+            found = await connection.execute("SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'")
+            self._is_distributed = found.rowcount > 0
             if not self._watch.is_pooled:
                 await connection.execute(_SESSION)
                 await connection.execute(PLANS)

@@ -18,14 +18,17 @@ from durable.store.takeovers import take_over
 from durable.worker.asides import Asides
 from durable.worker.clock import Clock
 from durable.worker.database import Database
+from durable.worker.detours import BLOCKED_SECONDS, Detours
 from durable.worker.executions import Executions
-from durable.worker.visit import visit
+from durable.worker.visit import EndsBlocked, visit
 
 T = TypeVar("T")
 
 _logger = logging.getLogger("durable.worker")
 
 _MAX_CLAIMED = 500
+"""Runs claimed at once: half as many after a visit that failed, because its answer may take more memory than there is,
+and twice as many after one that did not."""
 _MAX_GIVEN_UP = 1000
 _LOST_SECONDS = 1.0
 _COURTESY_SECONDS = 60.0
@@ -60,6 +63,8 @@ class Dispatcher:
         self._worker_id = worker_id
         self._clock = clock
         self._asides = Asides(clock)
+        self._detours = Detours(clock)
+        self._claimable: dict[str, int] = {}
         self._poll_interval = poll_interval
         self._max_poll_interval = max_poll_interval
         self._max_strikes = max_strikes
@@ -224,7 +229,8 @@ class Dispatcher:
 
     async def _visit(self, shard_value: str, *, most: int = _MAX_CLAIMED) -> bool:
         """Returns whether runs were claimed."""
-        limit = min(self._executions.free_places(self.workflow), most)
+        claimable = self._claimable.pop(shard_value, _MAX_CLAIMED)
+        limit = min(self._executions.free_places(self.workflow), most, claimable)
         is_routing = shard_value in self._to_route
         # Before asking, because a hint that arrives while the answer is on its way may concern something newer.
         self._to_route.discard(shard_value)
@@ -235,6 +241,8 @@ class Dispatcher:
             shard_value,
             self._worker_id(),
             is_routing=is_routing,
+            routing_limit=self._detours.limit(shard_value),
+            left_out=self._detours.left_out(),
             limit=limit,
             left_to_others=self._asides.run_ids(),
             hold=self._executions.hold,
@@ -244,11 +252,20 @@ class Dispatcher:
             async with self._database.engine() as connection:
                 is_asked = True
                 visited = await connection.run(asked)
-        except BaseException:
+        except BaseException as error:
             if is_asked:
                 self.run_lost(shard_value, is_strike=False)  # runs may have been claimed, but were not submitted
                 self._executions.visit_failed(shard_value, is_routing=is_routing)
+            self._claimable[shard_value] = max(limit // 2, 1) if limit > 0 else claimable
+            if isinstance(error, EndsBlocked):
+                self._detours.blocked(shard_value, error.children)
+                self._clock.call_later(BLOCKED_SECONDS, self._route_again, shard_value)
+                raise error.error from error
             raise
+        if claimable < _MAX_CLAIMED:
+            self._claimable[shard_value] = min(2 * claimable, _MAX_CLAIMED)
+        if is_routing:
+            self._detours.routed(shard_value)
         if visited.is_more_to_claim:
             self._to_claim.add(shard_value)
         if visited.is_more_to_route:

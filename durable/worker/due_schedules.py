@@ -28,6 +28,7 @@ from durable.store.schedules import (
     move_schedules,
     rest_schedules,
 )
+from durable.store.sessions import limit_locks
 from durable.store.statement import Batch, Begin, Commit, Compute, Requests, Statement
 
 _logger = logging.getLogger("durable.worker")
@@ -43,11 +44,15 @@ class TurnsFailed(Exception):
 
 
 @operation
-def take_turns(workflows: Sequence[str], limit: int, shard_count: Callable[[], int]) -> Requests[int]:
+def take_turns(
+    workflows: Sequence[str], limit: int, shard_count: Callable[[], int], *, lock_seconds: float | None = None
+) -> Requests[int]:
     """Takes the turns of up to ``limit`` due schedules of these workflows; answers how many there were. Raises
-    ``TurnsFailed`` if something fails once these schedules are known."""
+    ``TurnsFailed`` if something fails once these schedules are known. ``lock_seconds``: how long a statement waits for
+    a lock; ``None`` leaves that to the connection."""
     due: Sequence[DueSchedule]
-    (due,) = yield from Begin([claim_schedules(workflows, limit)])
+    limits = [] if lock_seconds is None else [limit_locks(lock_seconds)]
+    *_, due = yield from Begin([*limits, claim_schedules(workflows, limit)])
     if not due:
         return 0
     try:

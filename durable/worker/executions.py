@@ -179,7 +179,7 @@ class Executions:
 
     def draw(self, execution: Execution, call: Draw | StartChild) -> Finished:
         codec = codec_at(execution.attempt.codec, "step", execution.run_key.run_id, call.key)
-        return draw(call, codec, execution.attempt.now, self._shard_count)
+        return draw(call, execution.run_key.run_id, codec, execution.attempt.now, self._shard_count)
 
     def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
         attempt, key = execution.attempt, execution.run_key

@@ -21,6 +21,9 @@ _MAX_PAUSE_SECONDS = 15.0
 _POSTPONE_BACKOFF = exponential(5, 60)
 _FORGET_SECONDS = 120.0
 """A schedule that has not failed for this long fails for the first time."""
+_LOCK_SECONDS = 0.1
+"""How long the turn of one schedule waits for a lock: whoever has inserted the run of a tick, and has not committed it,
+must not hold up the other schedules."""
 _MIN_PAUSE_SECONDS = 0.05
 
 
@@ -78,7 +81,8 @@ class Scheduler:
 
     async def _take_one(self, connection: EngineConnection) -> bool:
         try:
-            return bool(await connection.run(take_turns(self._workflows, 1, self._shard_count)))
+            taking = take_turns(self._workflows, 1, self._shard_count, lock_seconds=_LOCK_SECONDS)
+            return bool(await connection.run(taking))
         except TurnsFailed as failed:
             _raise_if_closed(connection, failed)
             (schedule_id,) = failed.schedule_ids

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from durable.postgres.outages import is_blocked
 from durable.store.channels import announce_ended
 from durable.store.children import announce_told, tell_parents
 from durable.store.claims import claim_runs, comebacks, load, next_wake
@@ -15,11 +16,20 @@ from durable.store.records import ClaimedRun, Comeback, Event
 from durable.store.routing import Routed, Unrouted, dismiss_orphans, retry, route_events, unrouted_events
 from durable.store.statement import Batch, Begin, Commit, Requests, Statement
 
-_MAX_ROUTED = 1000
 _MAX_RETRIED = 1000
 _MAX_DISMISSED = 10_000
 
 _ALL_ROUTED = Unrouted(is_more=False, is_retry=False)
+
+
+class EndsBlocked(Exception):
+    """One of these children could not end, because another transaction has locked its place in the inbox of its parent.
+    ``error`` is what the database said. The transaction was rolled back."""
+
+    def __init__(self, children: Sequence[str], error: Exception) -> None:
+        super().__init__(children, error)
+        self.children = children
+        self.error = error
 
 
 class Visited(msgspec.Struct, frozen=True):
@@ -41,6 +51,8 @@ def visit(
     worker_id: str,
     *,
     is_routing: bool,
+    routing_limit: int,
+    left_out: Sequence[str],
     limit: int,
     left_to_others: Sequence[str],
     hold: Callable[[ClaimedRun], bool],
@@ -48,14 +60,15 @@ def visit(
     """Visits a shard value in two round trips, or more if runs ended or must be retried. Runs that routing wakes are
     claimed in the same round trip; parents are told in the transaction that ends their children.
 
-    ``limit`` is how many runs may be claimed. ``hold`` keeps the machine of a claimed run if it is in memory, and
-    returns whether it is.
+    ``routing_limit`` is how many runs may be routed, without those in ``left_out``; ``limit`` is how many may be
+    claimed, without those in ``left_to_others``. ``hold`` keeps the machine of a claimed run if it is in memory, and
+    returns whether it is. Raises ``EndsBlocked``.
     """
     routing: list[Statement[Any]] = []
     claiming: list[Statement[Any]] = []
     if is_routing:
-        routing.append(route_events(shard_value, worker_id, _MAX_ROUTED))
-        routing.append(unrouted_events(shard_value, worker_id))
+        routing.append(route_events(shard_value, worker_id, routing_limit, left_out))
+        routing.append(unrouted_events(shard_value, worker_id, left_out))
     if limit > 0:
         claiming.append(claim_runs(shard_value, worker_id, limit, left_to_others))
         claiming.append(next_wake(shard_value, left_to_others))
@@ -76,7 +89,12 @@ def visit(
     is_retried, dismissed = False, 0
     if is_routing:
         telling = tell_parents(routed.children)
-        loaded = (yield from Commit([*telling, *loading]))[len(telling) :]
+        try:
+            loaded = (yield from Commit([*telling, *loading]))[len(telling) :]
+        except Exception as error:
+            if telling and is_blocked(error):
+                raise EndsBlocked([child.run_id for child in routed.children], error) from error
+            raise
         yield from Batch([*announce_ended(routed.ended), *announce_told(routed.children)])
         if unrouted.is_retry:
             is_retried = yield from retry(shard_value, _MAX_RETRIED)

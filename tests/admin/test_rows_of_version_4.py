@@ -238,9 +238,8 @@ def test_an_old_parent_is_not_pruned_before_its_child_has_ended(old: Old) -> Non
 
 async def test_the_end_of_a_child_wakes_an_old_parent_that_ends_by_its_old_cancel(old: Old) -> None:
     parent, child = waiting_parent(old)
-    migrate(old.database)
-
     old.end(parent, child.run_id, COMPLETED)
+    migrate(old.database)
 
     async with AsyncClient(old.database) as client, Worker(old.database, [outlive]):
         with pytest.raises(RunFailed, match="it did not end before its deadline"):

@@ -8,6 +8,8 @@ from durable.core.replay import endings, loop
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
 from durable.core.schedules import ticks, timetable, turns
+from durable.store import ids
+from durable.worker.blocked_records import Blocked
 from durable.worker.run.execution import Execution
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
@@ -16,6 +18,7 @@ from tests.mutants.planting import Mutant
 
 CRASHES, CODE, KEYS, CLOSING = "random crashes", "changed code", "keys", "closing"
 RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
+RESERVED, BLOCKED = "reserved ids", "blocked records"
 
 REPLAY = (
     Mutant(
@@ -234,4 +237,12 @@ DECISIONS = (
     Mutant("one shard is never used", SHARDS, shards, "shard_value", "% shard_count if", "% (shard_count - 1) if"),
 )  # fmt: skip
 
-MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS)
+HOSTILE = (
+    Mutant("an id of the engine looks like any other", RESERVED, ids, "_reserved", "8 << 76", "7 << 76"),
+    Mutant("a parent's own id is reserved", RESERVED, ids, "_reserved", "(UUID(run_id).int + 1)", "(UUID(run_id).int)"),
+    Mutant("each repetition of a cancel is another one", RESERVED, ids, "cancel_id", "UUID(parent_run_id)", "uuid7()"),
+    Mutant("a part that is blocked stays whole", BLOCKED, Blocked, "_try", "(len(items) + 1) // 2", "len(items)"),
+    Mutant("half of a part that is blocked is forgotten", BLOCKED, Blocked, "_try", ", items[middle:])", ",)"),
+)  # fmt: skip
+
+MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE)

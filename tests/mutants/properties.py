@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -31,6 +33,8 @@ from durable.core.replay.history import History
 from durable.core.replay.machine import failure_of
 from durable.core.schedules import turns
 from durable.core.schedules.timetable import Timetable, run_id_of
+from durable.store import ids
+from durable.worker.blocked_records import Blocked
 from tests.laws.programs import do, machine_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -167,3 +171,45 @@ def a_run_has_one_shard_of_all(workflow: str, count: int) -> None:
     used = {shards.shard_value(workflow, f"run-{number}", count) for number in range(60 * count)}
     assert used == set(shards.shard_values(workflow, count))
     assert (shards.fnv1a32("run-123") % 8, shards.fnv1a32("run-456") % 8) == (3, 4)
+
+
+def the_ids_of_a_run_s_children_are_reserved_in_its_inbox(parent: UUID) -> None:
+    child = ids.child_run_id(str(parent))
+    cancel = ids.cancel_id(str(parent), child)
+    assert ids.cancel_id(str(parent), child) == cancel
+    assert _is_reserved(child, str(parent))
+    assert _is_reserved(ids.child_run_id(child), child)
+    assert _is_reserved(cancel, child)
+    assert not _is_reserved(str(parent), child)
+    assert not _is_reserved(child, ids.child_run_id(child))  # for parents that cancel under their own ids
+
+
+def _is_reserved(event_id: str, run_id: str) -> bool:
+    """As the check `events_sent` of the schema has it."""
+    return UUID(event_id).int >> 76 & 0xF == 8 and UUID(event_id).bytes[15] == (UUID(run_id).bytes[15] + 1) % 256
+
+
+def what_is_not_blocked_is_written_although_its_neighbors_are(blocked: list[bool]) -> None:
+    async def main() -> None:
+        locked = {number for number, is_blocked in enumerate(blocked) if is_blocked}
+        free = set(range(len(blocked))) - locked
+        written: list[int] = []
+        parts = Blocked[int]()
+        tries = 0
+
+        async def write(items: Sequence[int]) -> bool:
+            nonlocal tries
+            tries += 1
+            assert tries < 8 * len(blocked), "tried again and again"
+            if locked & set(items):
+                if free <= set(written):
+                    locked.clear()  # the transaction that held them ends
+                return False
+            written.extend(items)
+            return True
+
+        parts.add(write, range(len(blocked)))
+        await asyncio.gather(*parts.tasks)
+        assert sorted(written) == list(range(len(blocked)))
+
+    asyncio.run(main())

@@ -16,7 +16,20 @@ from tests.laws import laws
 from tests.laws.hard_programs import HARD_PROGRAMS, hard_cases
 from tests.laws.world import quiet
 from tests.mutants import properties
-from tests.mutants.planted import CLOSING, CODE, CODEC, CRASHES, ENDINGS, KEYS, MUTANTS, RETRIES, SHARDS, TICKS
+from tests.mutants.planted import (
+    BLOCKED,
+    CLOSING,
+    CODE,
+    CODEC,
+    CRASHES,
+    ENDINGS,
+    KEYS,
+    MUTANTS,
+    RESERVED,
+    RETRIES,
+    SHARDS,
+    TICKS,
+)
 from tests.mutants.planting import Mutant
 
 small = st.integers(0, 5)
@@ -43,6 +56,12 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
         100,
     ),
     SHARDS: (st.integers(1, 8), lambda count: properties.a_run_has_one_shard_of_all("flow", count), 20),
+    RESERVED: (st.uuids(), properties.the_ids_of_a_run_s_children_are_reserved_in_its_inbox, 50),
+    BLOCKED: (
+        st.lists(st.booleans(), min_size=2, max_size=8),
+        properties.what_is_not_blocked_is_written_although_its_neighbors_are,
+        5,
+    ),
 }
 
 

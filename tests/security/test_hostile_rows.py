@@ -204,6 +204,7 @@ async def test_an_event_of_any_shape_harms_no_run_but_its_own(kind: str, databas
                     name="news",
                     kind=kind,
                     payload=value,
+                    child_status="completed" if kind == "child" else None,
                 )
         await neighbour.publish_event("news", 2)
         assert await neighbour.result(timeout=20) == 2
@@ -212,7 +213,7 @@ async def test_an_event_of_any_shape_harms_no_run_but_its_own(kind: str, databas
 @pytest.mark.parametrize(
     "columns",
     [
-        {"expression": "x" * 1_000_000},
+        {"expression": "x" * 4_000},
         {"expression": "* * * * *", "timezone": "../../etc/passwd"},
         {"expression": "* * * * *", "timezone": "localtime"},
         {"expression": "@every 0.0000001s"},
@@ -253,6 +254,21 @@ async def seen(connection: psycopg.AsyncConnection[Any]) -> list[Any]:
         ("runs", {"status": "gone"}),
         ("runs", {"tags": "[]"}),
         ("runs", {"input": "[" * 20_000 + "]" * 20_000}),
+        ("runs", {"status": "sleeping", "next_wake_at": "infinity"}),
+        ("runs", {"started_at": "-infinity"}),
+        ("runs", {"updated_at": "infinity"}),
+        ("steps", {"started_at": "infinity"}),
+        ("steps", {"completed_at": "-infinity"}),
+        ("waits", {"wake_at": "infinity"}),
+        ("waits", {"created_at": "20000-01-01"}),
+        ("waits", {"satisfied_at": "infinity"}),
+        ("events", {"created_at": "infinity"}),
+        ("events", {"routed_at": "-infinity"}),
+        ("schedules", {"created_at": "infinity"}),
+        ("schedules", {"updated_at": "-infinity"}),
+        ("schedules", {"expression": "x" * 1_000_000}),
+        ("schedules", {"timezone": "x" * 1_000}),
+        ("schedules", {"problem": "x" * 100_000}),
         ("schedules", {"last_run": f"doubling_99999:{SOME_ID}"}),
         ("schedules", {"last_run": "doubling"}),
         ("schedules", {"run_timeout": "Infinity"}),
@@ -264,12 +280,38 @@ async def seen(connection: psycopg.AsyncConnection[Any]) -> list[Any]:
         ("workers", {"lease": "NaN"}),
         ("workers", {"lease": 1e300}),
         ("workers", {"lease": -1}),
+        ("workers", {"heartbeat_at": "infinity"}),
+        ("workers", {"started_at": "-infinity"}),
     ],
     ids=lambda value: str(value)[:60],
 )
 async def test_a_row_that_none_could_read_is_refused(table: str, columns: dict[str, Any], database: str) -> None:
     usual: dict[str, dict[str, Any]] = {
         "runs": {"workflow_name_shard": "a_0", "run_id": SOME_ID, "workflow_name": "a", "input": "1"},
+        "steps": {
+            "workflow_name_shard": "a_0",
+            "run_id": SOME_ID,
+            "step_key": "a",
+            "kind": "execute",
+            "status": "completed",
+            "fn": "a",
+            "started_at": "now",
+            "output": "1",
+        },
+        "waits": {
+            "workflow_name_shard": "a_0",
+            "run_id": SOME_ID,
+            "wait_key": "a",
+            "wait_type": "sleep",
+            "wake_at": "now",
+        },
+        "events": {
+            "workflow_name_shard": "a_0",
+            "run_id": SOME_ID,
+            "event_id": SOME_ID,
+            "name": "a",
+            "payload": "1",
+        },
         "schedules": {"schedule_id": "one", "workflow_name": "a", "expression": "@every 1s"},
         "workers": {"worker_id": SOME_ID, "hostname": "a", "process_id": 1, "workflows": ["a"], "lease": 1},
     }
@@ -286,8 +328,8 @@ async def test_a_row_that_none_could_read_is_refused(table: str, columns: dict[s
         {"workflows": [""]},
         {"workflows": ["os.system", "doubling", "x" * 9000]},
         {"lock_key": None},
-        {"heartbeat_at": "-infinity"},
-        {"heartbeat_at": "infinity"},
+        {"heartbeat_at": "0003-01-01"},
+        {"heartbeat_at": "9999-01-01"},
     ],
     ids=lambda columns: str(columns)[:60],
 )

@@ -17,6 +17,7 @@ from durable import (
     Context,
     InvalidArgument,
     RetryPolicy,
+    RunCancelled,
     RunFailed,
     RunKey,
     SchemaError,
@@ -26,6 +27,9 @@ from durable import (
     workflow,
 )
 from durable.admin.migration import migrate
+from durable.postgres.connection import EngineConnection
+from durable.store.operation import Operation
+from durable.worker.visit import Visited
 from tests.worker.flows import running
 
 
@@ -282,3 +286,91 @@ async def test_a_wait_for_an_event_that_no_payload_could_fit_fails_before_it_wai
     async with running(database, waiting) as client:
         with pytest.raises(RunFailed, match=r"SerializationError: the payload of event 'means': \$ is declared as"):
             await (await client.begin(waiting)).result(timeout=20)
+
+
+BEGUN = """CHECK (updated_at <> created_at OR parent_run_id IS NOT NULL
+    OR octet_length(input::text) <= 16777216 AND octet_length(tags::text) <= 524288) NOT VALID"""
+
+
+@pytest.fixture
+def unchecked(bare_database: str) -> str:
+    """A database in which rows may have any size."""
+    migrate(bare_database)
+    with psycopg.connect(bare_database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE durable.runs DROP CONSTRAINT runs_begun")
+        connection.execute("ALTER TABLE durable.events DROP CONSTRAINT events_sent")
+    return bare_database
+
+
+async def test_an_input_that_no_worker_can_hold_fails_its_run_and_no_other(unchecked: str) -> None:
+    bad = await insert_run(unchecked, f'"{"x" * 70_000_000}"')
+    good = await insert_run(unchecked, "21")
+    async with running(unchecked, double) as client:
+        with pytest.raises(RunFailed, match="too large to be loaded"):
+            await client.handle(bad, double).result(timeout=30)
+        assert await client.handle(good, double).result(timeout=10) == 42
+
+
+async def test_an_event_that_no_worker_can_hold_fails_its_run_and_no_other(unchecked: str) -> None:
+    @workflow
+    async def hearing(ctx: Context) -> str:
+        return await ctx.wait_for_event("news", "news", str)
+
+    async with running(unchecked, hearing, double) as client:
+        bad, good = await client.begin(hearing), await client.begin(hearing)
+        async with await psycopg.AsyncConnection.connect(unchecked, autocommit=True) as connection:
+            await connection.execute(
+                "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, name, payload)"
+                " VALUES ('hearing_0', %s, gen_random_uuid(), 'news', %s)",
+                (bad.run_key.run_id, f'"{"x" * 70_000_000}"'),
+            )
+        await good.publish_event("news", "good")
+        assert await good.result(timeout=30) == "good"
+        with pytest.raises(RunFailed):
+            await bad.result(timeout=30)
+
+
+async def test_runs_begun_before_there_was_a_check_of_their_size_are_executed_and_cancelled(unchecked: str) -> None:
+    large, cancelled = [await insert_run(unchecked, f'"{"x" * 17_000_000}"', "measure") for _ in range(2)]
+    with psycopg.connect(unchecked, autocommit=True) as connection:
+        connection.execute(f"ALTER TABLE durable.runs ADD CONSTRAINT runs_begun {BEGUN}".encode())
+
+    @workflow
+    async def measure(ctx: Context, text: str) -> int:
+        return len(text)
+
+    async with AsyncClient(unchecked) as client:
+        await client.cancel_run(cancelled)
+        async with Worker(unchecked, [measure]):
+            assert await client.handle(large, measure).result(timeout=30) == 17_000_000
+            with pytest.raises(RunCancelled):
+                await client.handle(cancelled, measure).result(timeout=30)
+
+
+async def test_a_visit_that_brings_more_than_the_memory_holds_brings_less_the_next_time(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = EngineConnection.run
+    brought: list[int] = []
+
+    async def run(connection: EngineConnection, asked: Operation[Any]) -> Any:
+        result = await original(connection, asked)
+        if isinstance(result, Visited):
+            brought.append(len(result.claimed))
+            if len(result.claimed) > 4:
+                raise MemoryError
+        return result
+
+    monkeypatch.setattr(EngineConnection, "run", run)
+
+    @workflow(concurrency=16)
+    async def crowded(ctx: Context, number: int) -> int:
+        return number
+
+    async with AsyncClient(database) as client:
+        run_keys = await client.begin_many(crowded, range(40))
+        async with Worker(database, [crowded], max_poll_interval=0.2) as worker:
+            for number, run_key in enumerate(run_keys):
+                assert await client.handle(run_key, crowded).result(timeout=30) == number
+            assert worker.healthy()
+    assert max(brought) == 16

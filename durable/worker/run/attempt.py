@@ -9,6 +9,7 @@ from typing import Any
 
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
+from durable.core.errors import DeserializationError
 from durable.core.replay.commands import Complete, EndCancelled, Fail, SetAside
 from durable.core.replay.context import Context
 from durable.core.replay.endings import Settle, ending_of
@@ -113,8 +114,10 @@ class Attempt:
         workflow = self.workflow
         if not workflow.takes_input:
             return await workflow.function(ctx)
-        codec = self._codec_of_input()
-        value = codec.decode(self.claimed.input, workflow.input_type, f"the input of run {self.run_key}")
+        codec, what = self._codec_of_input(), f"the input of run {self.run_key}"
+        if self.claimed.input is None:
+            raise DeserializationError(what, "it takes more than 64 MiB, which is too large to be loaded")
+        value = codec.decode(self.claimed.input, workflow.input_type, what)
         return await workflow.function(ctx, value)
 
     def _codec_of_input(self) -> Codec:

@@ -1,6 +1,7 @@
 -- Runs that are due to wake go first, then the queue. CTEs, because the forms with IN or FROM may lock more runs than
 -- the limit. An array of their ids, because the planner estimates that a join with the result of a LIMIT matches a
--- tenth of the table, and scans the whole table.
+-- tenth of the table, and scans the whole table. An input that no worker could hold is left out, and its run fails;
+-- the size in storage, which is known without reading the value, settles that for almost every run.
 WITH due AS MATERIALIZED (
     SELECT run_id
     FROM durable.runs
@@ -24,7 +25,9 @@ SET status = 'running', epoch = run.epoch + 1, worker_id = %(worker_id)s, awaits
     started_at = coalesce(run.started_at, now()), updated_at = now()
 WHERE run.workflow_name_shard = %(shard_value)s
   AND run.run_id = ANY (ARRAY(SELECT run_id FROM due UNION ALL SELECT run_id FROM queued))
-RETURNING run.run_id::text, run.epoch, run.version, run.attempts, run.set_asides, run.input::text,
+RETURNING run.run_id::text, run.epoch, run.version, run.attempts, run.set_asides,
+          CASE WHEN pg_catalog.pg_column_size(run.input) < 8000 OR pg_catalog.octet_length(run.input::text) <= 67108864
+               THEN run.input::text END AS input,
           (extract(epoch FROM run.updated_at) * 1e6)::bigint AS claimed_at,
           extract(epoch FROM run.deadline_at - run.updated_at)::numeric AS deadline_in,
           (extract(epoch FROM run.scheduled_at) * 1e6)::bigint AS scheduled_at,

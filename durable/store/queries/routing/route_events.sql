@@ -15,6 +15,7 @@ WITH locked AS MATERIALIZED (
                                   ORDER BY run_id
                                   LIMIT %(seen)s))
       AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
+      AND run.run_id <> ALL (%(left_out)s::uuid[])
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
 ), arrived AS MATERIALIZED (
@@ -68,7 +69,10 @@ WITH locked AS MATERIALIZED (
       AND wait.run_id = ANY (ARRAY(SELECT run_id FROM verdicts))
       AND verdicts.verdict = 'end' AND wait.satisfied_at IS NULL
 )
-SELECT arrived.run_id::text, arrived.event_id::text, arrived.kind, arrived.name, arrived.payload::text,
+SELECT arrived.run_id::text, arrived.event_id::text, arrived.kind, arrived.name,
+       CASE WHEN pg_catalog.pg_column_size(arrived.payload) < 8000
+                 OR pg_catalog.octet_length(arrived.payload::text) <= 67108864
+            THEN arrived.payload::text ELSE '' END AS payload,
        arrived.status = 'running' AS is_live, moved.status AS became,
        CASE WHEN moved.status = 'cancelled' THEN moved.error::text END AS error,
        moved.parent_shard, moved.parent_run_id::text

@@ -16,3 +16,4 @@ WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL
   AND event.run_id = ANY (ARRAY(SELECT run_id FROM unrouted))
   AND run.run_id = ANY (ARRAY(SELECT run_id FROM unrouted))
   AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
+  AND run.run_id <> ALL (%(left_out)s::uuid[])
