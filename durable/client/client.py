@@ -7,9 +7,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
+from durable.client.arguments import check_run_key
 from durable.client.connections import Connections, SyncPool
 from durable.client.handles import Handle
-from durable.client.operations import BeginOptions, Begun, Operations, check_run_key
+from durable.client.operations import BeginOptions, Begun, Operations
 from durable.client.results import Results
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec

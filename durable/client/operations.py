@@ -12,7 +12,8 @@ from typing import Any, Literal, TypedDict, get_args
 
 import msgspec
 
-from durable.core.arguments import check_codec, instance, one_of, truth, whole_number
+from durable.client.arguments import check_run_key, encoded_tags, storable_payload
+from durable.core.arguments import check_codec, one_of, truth, whole_number
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import Place, codec_at
 from durable.core.durations import aware, seconds
@@ -25,7 +26,6 @@ from durable.core.errors import (
     RunNotFound,
     RunNotRetryable,
     RunTerminal,
-    SerializationError,
 )
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow, check_workflow
@@ -41,11 +41,7 @@ from durable.store.runs import NewRun
 from durable.store.settings import read_settings
 from durable.store.statement import Requests, Statement
 
-_MAX_TAGS = 64
-_MAX_TAG_BYTES = 1000
 _MAX_REASON = 2000
-_MAX_STORED = 16 * 1024 * 1024
-"""Bytes of a payload from an application; a check in the schema."""
 _MAX_LISTED = 10_000
 _BATCH_ROWS = 5_000
 _BATCH_CHARACTERS = 16 * 1024 * 1024
@@ -126,12 +122,12 @@ class Operations:
             run_id=run_id,
             workflow_name=wf.name,
             version=wf.version,
-            input=_storable(wf.encoded_input(input, self.codec, Place("input", run_id)), "input"),
+            input=storable_payload(wf.encoded_input(input, self.codec, Place("input", run_id)), "input"),
             key=key,
             delay=None if delay is None else seconds("delay", delay),
             at=None if at is None else aware("at", at).astimezone(UTC),
             priority=whole_number("priority", priority, -32768, 32767),
-            tags=None if tags is None else _tags(tags),
+            tags=None if tags is None else encoded_tags(tags),
             timeout=wf.timeout,
         )
 
@@ -151,16 +147,16 @@ class Operations:
         except TypeError:
             raise InvalidArgument("inputs", inputs, "an iterable with one input per run") from None
         priority = whole_number("priority", priority, -32768, 32767)
-        encoded_tags = None if tags is None else _tags(tags)
+        shared_tags = None if tags is None else encoded_tags(tags)
         run_ids = [str(uuid7()) for _ in named]
         return [
             NewRun(
                 run_id,
                 wf.name,
                 wf.version,
-                _storable(wf.encoded_input(input, self.codec, Place("input", run_id), what), what),
+                storable_payload(wf.encoded_input(input, self.codec, Place("input", run_id), what), what),
                 priority=priority,
-                tags=encoded_tags,
+                tags=shared_tags,
                 timeout=wf.timeout,
             )
             for run_id, (what, input) in zip(run_ids, named, strict=True)
@@ -219,7 +215,7 @@ class Operations:
             run_key=run_key,
             event_id=str(uuid7()),
             name=name,
-            payload=_storable(codec.encode(payload, what), what),
+            payload=storable_payload(codec.encode(payload, what), what),
             key=None if key is None else check_key("key", key),
         )
 
@@ -357,44 +353,6 @@ class Operations:
                 raise RunNotFound(run_key)
             cursor = (created_at, run_key)
         return (yield from inspection.list_runs(workflow_name=name, status=status, limit=limit, before=cursor))
-
-
-def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
-    """Returns the key, parsed if it is text. Raises ``InvalidArgument`` if it cannot identify a run."""
-    rule = 'a RunKey or its text, which looks like "<workflow>_<shard>:<uuid>"'
-    parts = (run_key.workflow_name_shard, run_key.run_id) if isinstance(run_key, RunKey) else (run_key,)
-    try:
-        parsed = RunKey.parse(":".join(instance(argument, part, str, rule) for part in parts))
-        # A shard value is a workflow's name, itself a valid key, followed by at most five more characters.
-        check_key(argument, parsed.workflow_name_shard.rpartition("_")[0])
-    except ValueError:
-        raise InvalidArgument(argument, run_key, rule) from None
-    return parsed
-
-
-def _storable(text: str, what: str) -> str:
-    """Returns the payload. Raises ``SerializationError`` if the database would refuse it, however much the codec
-    allows."""
-    if len(text) > _MAX_STORED or (len(text) > _MAX_STORED // 4 and len(text.encode(errors="replace")) > _MAX_STORED):
-        raise SerializationError(
-            what, "$", f"takes more than {_MAX_STORED} bytes encoded; store it elsewhere and pass a reference"
-        )
-    return text
-
-
-def _tags(tags: Mapping[str, str]) -> str:
-    rule = f"a mapping of at most {_MAX_TAGS} names to str values of at most {_MAX_TAG_BYTES} bytes without NUL"
-    if not isinstance(tags, Mapping) or len(tags) > _MAX_TAGS:
-        raise InvalidArgument("tags", tags, rule)
-    plain: dict[str, str] = {}
-    for name, tag in tags.items():
-        if not isinstance(tag, str) or "\0" in tag or len(tag.encode(errors="replace")) > _MAX_TAG_BYTES:
-            raise InvalidArgument("tags", tags, rule)
-        plain[check_key("tags", name)] = str.__str__(tag)
-    try:
-        return msgspec.json.encode(plain).decode()
-    except UnicodeEncodeError:
-        raise InvalidArgument("tags", tags, rule) from None
 
 
 def _batches(runs: Sequence[NewRun]) -> Iterator[list[NewRun]]:

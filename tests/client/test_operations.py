@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable.client import operations
-from durable.client.operations import Operations, check_run_key
+from durable.client.arguments import check_run_key
+from durable.client.operations import Operations
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import InvalidArgument, RunNotFound, RunTerminal
 from durable.core.replay.context import Context

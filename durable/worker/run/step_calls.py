@@ -89,7 +89,8 @@ def run_step(
         nonlocal overrunning
         overrunning = None
         if call.signature.is_async:
-            value = await _within(call, call.fn(*isolated(call.args)))
+            body = call.fn(*isolated(call.args))
+            value = await (body if call.retry.timeout is None else _within(call, body))
         else:
             # In the step's own context, as a coroutine would be.
             context = contextvars.copy_context()
