@@ -73,7 +73,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """
         if failures > self.max_retries or _is_hopeless(error):
             return None
-        if self.give_up_on and any(isinstance(member, self.give_up_on) for member in _members(error)):
+        if self.give_up_on and any(isinstance(member, self.give_up_on) for member in raised_members(error)):
             return None
         return _delay(self.backoff, failures)
 
@@ -118,7 +118,7 @@ def _is_exception(given: object) -> bool:
 
 
 def _is_hopeless(error: BaseException) -> bool:
-    for member in _members(error, with_causes=True):
+    for member in raised_members(error, with_causes=True):
         if isinstance(member, _HOPELESS):
             return True
         # After a replay, only the name of the error that failed the step is known.
@@ -127,9 +127,12 @@ def _is_hopeless(error: BaseException) -> bool:
     return False
 
 
-def _members(error: BaseException, *, with_causes: bool = False) -> Iterator[BaseException]:
-    """Yields the error, the members of its groups and, if ``with_causes``, what they were raised from. Each is yielded
-    once, because causes may form a cycle."""
+def raised_members(
+    error: BaseException, *, with_causes: bool = False, with_contexts: bool = False
+) -> Iterator[BaseException]:
+    """Yields the error, the members of its groups and, if ``with_causes``, what they were raised from; with
+    ``with_contexts`` also what was being handled when they were raised. Each is yielded once, because causes may form a
+    cycle."""
     stack, seen = [error], set[int]()
     while stack:
         member = stack.pop()
@@ -141,3 +144,5 @@ def _members(error: BaseException, *, with_causes: bool = False) -> Iterator[Bas
             stack.extend(cast("BaseExceptionGroup[BaseException]", member).exceptions)
         if with_causes and member.__cause__ is not None:
             stack.append(member.__cause__)
+        if with_contexts and member.__context__ is not None:
+            stack.append(member.__context__)

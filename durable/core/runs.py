@@ -37,7 +37,7 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("running", "completed"): frozenset(("flush/settle_runs",)),
     ("running", "failed"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "cancelled"): frozenset(("flush/settle_runs",)),
-    ("sleeping", "queued"): frozenset(("routing/route_events", "flush/requeue_parked_runs")),
+    ("sleeping", "queued"): frozenset(("routing/route_events", "routing/retry_runs", "flush/requeue_parked_runs")),
     ("waiting_event", "queued"): frozenset(("routing/route_events", "flush/requeue_parked_runs")),
     ("queued", "cancelled"): frozenset(("routing/route_events",)),
     ("sleeping", "cancelled"): frozenset(("routing/route_events",)),

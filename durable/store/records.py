@@ -108,13 +108,14 @@ class OpenedWait(msgspec.Struct, frozen=True, gc=False):
 
 class AnsweredWait(msgspec.Struct, frozen=True, gc=False):
     """A wait that ended: by an event, by the end of a child, by its timeout or, if it is a sleep, because its time was
-    up."""
+    up. ``unfit``: the payload of the event does not fit the type that the code declares."""
 
     key: str
     seq: int
     timed_out: bool
     event_id: str | None
     payload: str | None
+    unfit: bool = False
 
 
 class OrderedStep(msgspec.Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
 from tests.mutants.planting import Mutant
 
-CRASHES, CODE, KEYS, CLOSING = "random crashes", "changed code", "keys", "closing"
+CRASHES, CODE, TYPES, KEYS, CLOSING = "random crashes", "changed code", "changed types", "keys", "closing"
 RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
 
 REPLAY = (
@@ -51,6 +51,11 @@ REPLAY = (
         "a timed-out wait is answered with a value",
         CRASHES, Machine, "_settle", "answer.set_exception(EventTimeout(call.key, call.name))",
         "answer.set_result(None)",
+    ),
+    Mutant(
+        "an answer that does not fit is raised in the workflow",
+        TYPES, Machine, "_settle", "self._mismatch = self._mismatch or NondeterminismError.of_type(error)",
+        "answer.set_exception(error)",
     ),
     Mutant(
         "an answer is not decoded",
@@ -167,6 +172,10 @@ DECISIONS = (
         "a retry keeps what has failed",
         ENDINGS, endings, "ending_of", "wake_in=delay, failed_attempts=1, is_retry=True",
         "wake_in=delay, failed_attempts=1",
+    ),
+    Mutant(
+        "the timeout that led to a failure is not named",
+        ENDINGS, endings, "_failure_text", "with_contexts=True", "with_contexts=False",
     ),
     Mutant(
         "set aside for the same time for ever",

@@ -16,7 +16,7 @@ from tests.laws import laws
 from tests.laws.hard_programs import HARD_PROGRAMS, hard_cases
 from tests.laws.world import quiet
 from tests.mutants import properties
-from tests.mutants.planted import CLOSING, CODE, CODEC, CRASHES, ENDINGS, KEYS, MUTANTS, RETRIES, SHARDS, TICKS
+from tests.mutants.planted import CLOSING, CODE, CODEC, CRASHES, ENDINGS, KEYS, MUTANTS, RETRIES, SHARDS, TICKS, TYPES
 from tests.mutants.planting import Mutant
 
 small = st.integers(0, 5)
@@ -24,6 +24,11 @@ small = st.integers(0, 5)
 LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
     CRASHES: (laws.cases(), laws.a_run_is_what_its_history_says, 2500),
     CODE: (laws.edits(), lambda drawn: laws.changed_code_goes_on_or_is_set_aside(*drawn), 800),
+    TYPES: (
+        st.tuples(st.sampled_from(("execute", "event")), st.booleans()),
+        lambda drawn: properties.what_does_not_fit_its_type_sets_the_run_aside(*drawn),
+        10,
+    ),
     KEYS: (st.tuples(*[st.sampled_from(("execute", "sleep"))] * 2), properties.a_key_is_used_once, 10),
     CLOSING: (st.integers(10, 20), properties.a_closed_machine_calls_nothing_more_and_sets_have_one_order, 10),
     RETRIES: (

@@ -14,6 +14,7 @@ from typing import Any
 
 from durable.core.codec.json_codec import Codec
 from durable.core.errors import (
+    DeserializationError,
     DuplicateKey,
     DurableError,
     EventTimeout,
@@ -235,6 +236,8 @@ class Machine:
             if not carried or self._mismatch is not None:
                 return
             for answer, outcome in carried:
+                if self._mismatch is not None:
+                    return
                 if self._pending.pop(answer.call.key, None) is not None:  # else an earlier answer made the code drop it
                     self._settle(answer, outcome)
                     self.loop.run_until_quiet()
@@ -245,6 +248,8 @@ class Machine:
             case Value(text):
                 try:
                     answer.set_result(call.decode(text, self._codec))
+                except DeserializationError as error:
+                    self._mismatch = self._mismatch or NondeterminismError.of_type(error)
                 except DurableError as error:
                     answer.set_exception(error)
             case Failure(error, cause):

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from durable.core.codec.json_codec import Codec
+from durable.core.errors import DeserializationError, NondeterminismError
 from durable.core.replay.commands import Command, Complete, EndCancelled, Fail, SetAside
 from durable.core.replay.context import Context
 from durable.core.replay.endings import Settle, ending_of
@@ -71,8 +72,13 @@ class Attempt:
         return Machine(history, self.codec, output=f"the output of run {self.run_key}")
 
     def start(self, machine: Machine) -> list[Command]:
-        """Starts the workflow on its machine. Returns its first commands."""
+        """Starts the workflow on its machine. Returns its first commands. If the input does not fit the type that the
+        code declares, nothing is started, and the run is set aside."""
         claimed = self.claimed
+        try:
+            arguments = self._arguments()
+        except DeserializationError as error:
+            return [SetAside(NondeterminismError.of_type(error))]
         ctx = Context(
             machine,
             self.run_key,
@@ -82,11 +88,13 @@ class Attempt:
             claimed.scheduled_at,
             self._worker_codec,
         )
-        return machine.start(self._main(ctx))
+        return machine.start(self._main(ctx, arguments))
 
-    async def _main(self, ctx: Context) -> object:
+    async def _main(self, ctx: Context, arguments: tuple[object, ...]) -> object:
+        return await self.workflow.function(ctx, *arguments)
+
+    def _arguments(self) -> tuple[object, ...]:
         workflow = self.workflow
         if not workflow.takes_input:
-            return await workflow.function(ctx)
-        value = self.codec.decode(self.claimed.input, workflow.input_type, f"the input of run {self.run_key}")
-        return await workflow.function(ctx, value)
+            return ()
+        return (self.codec.decode(self.claimed.input, workflow.input_type, f"the input of run {self.run_key}"),)

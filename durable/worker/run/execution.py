@@ -233,7 +233,8 @@ class Execution:
         self._waits.close(call.key)
         seq, commands = self._machine.resolve(call.key, outcome)
         if seq is not None:
-            self._recording.answered(call.key, outcome, event_id, seq)
+            is_unfit = isinstance(call, WaitEvent) and self._machine.is_mismatched
+            self._recording.answered(call.key, outcome, event_id, seq, is_unfit=is_unfit)
         return commands
 
     def _forget(self, command: Abandon) -> None:

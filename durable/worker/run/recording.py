@@ -73,10 +73,13 @@ class Recording:
                 unreachable(call)
         self.record.entries.append(wait)
 
-    def answered(self, key: str, outcome: Value | TimedOut, event_id: str | None, seq: int) -> None:
-        """Records that a wait ended. ``event_id`` is the event it took, if it took one."""
+    def answered(
+        self, key: str, outcome: Value | TimedOut, event_id: str | None, seq: int, *, is_unfit: bool = False
+    ) -> None:
+        """Records that a wait ended. ``event_id`` is the event it took, if it took one; ``is_unfit`` if that event has
+        set the run aside."""
         payload = outcome.text if isinstance(outcome, Value) and event_id is not None else None
-        self.record.entries.append(AnsweredWait(key, seq, isinstance(outcome, TimedOut), event_id, payload))
+        self.record.entries.append(AnsweredWait(key, seq, isinstance(outcome, TimedOut), event_id, payload, is_unfit))
 
     def abandoned(self, key: str) -> None:
         """Records that the workflow no longer waits for that wait."""
