@@ -198,7 +198,7 @@ class Wake(msgspec.Struct, frozen=True, gc=False):
 
 class Written(msgspec.Struct, frozen=True, gc=False):
     """What happened to a record. If ``is_ours`` is false, nothing was stored, because the run no longer belongs to this
-    worker.
+    worker, or because the database refuses the record (``is_refused``).
 
     ``wake_in`` is the time until a parked run wakes, in seconds. ``requeued`` means that an event was already there.
     ``inbox`` is ``None`` unless it was wanted.
@@ -208,6 +208,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     wake_in: float | None = None
     requeued: bool = False
     inbox: tuple[Event, ...] | None = None
+    is_refused: bool = False
 
 
 class Comeback(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ part is one duty:
 - ``journal`` writes what runs have recorded: everything that has gathered for a shard value since its last flush goes
   into one transaction. There is no timer; while one flush is under way, the next one gathers.
 - ``lease`` is the right to the runs: a session lock and a heartbeat, kept by the thread, so that a blocked event loop
-  is reported and not taken for death. ``takeover`` looks after the runs of workers that show no sign of life.
+  is reported and not taken for death. ``takeover`` looks after the runs of workers that show no sign of life;
+  ``isolation`` keeps those apart that may have been the cause.
 - ``scheduler`` begins the runs of due schedules (``due_schedules``); ``listener`` receives hints.
 - ``database`` holds the pools, ``clock`` is the time that runs go by, and ``callbacks`` steps machines a few at a time.
 
@@ -24,6 +25,9 @@ Invariants
 
     No error of the database ends a worker. An outage is waited out; a record that cannot be stored fails its own run
     and none of its neighbors.
+
+    A run is condemned only for deaths of workers that executed nothing else which could be the cause. A worker that
+    tries a suspect alone claims nothing meanwhile, and says in the row of the run when that is over.
 
     A hint may be lost at any time. Everything that a notification brings is also found by polling.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -12,15 +12,19 @@ from psycopg_pool import PoolTimeout
 
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
+from durable.core.suspicion import TRIAL_SECONDS
+from durable.core.suspicion import Isolation as Kind
 from durable.postgres.outages import is_outage
 from durable.store.channels import announce_runs
+from durable.store.claims import end_trial
 from durable.store.statement import Batch
 from durable.store.takeovers import take_over
 from durable.worker.asides import Asides
 from durable.worker.clock import Clock
 from durable.worker.database import Database
 from durable.worker.executions import Executions
-from durable.worker.visit import visit
+from durable.worker.isolation import Isolation
+from durable.worker.visit import Visited, visit
 
 T = TypeVar("T")
 
@@ -31,6 +35,8 @@ _MAX_GIVEN_UP = 1000
 _LOST_SECONDS = 1.0
 _COURTESY_SECONDS = 60.0
 """How long after its wake a run that was set aside here is left to other workers, whose code may match it."""
+_TRY_AGAIN_SECONDS = 0.25
+"""How often it is asked whether a suspect that is due may be tried. That costs no statement."""
 _MIN_SECONDS = 0.005
 """The least pause before a wake that is due but locked by another worker is asked for again."""
 
@@ -44,6 +50,7 @@ class Dispatcher:
         shard_values: Sequence[str],
         database: Database,
         executions: Executions,
+        isolation: Isolation,
         worker_id: Callable[[], str],
         clock: Clock,
         *,
@@ -57,6 +64,7 @@ class Dispatcher:
         self._known = set(shard_values)
         self._database = database
         self._executions = executions
+        self._isolation = isolation
         self._worker_id = worker_id
         self._clock = clock
         self._asides = Asides(clock)
@@ -67,7 +75,10 @@ class Dispatcher:
         self._awake = asyncio.Event()
         self._to_claim: set[str] = set(shard_values)
         self._to_route: set[str] = set(shard_values)
-        self._to_give_up: dict[str, bool] = {}
+        self._to_give_up: dict[str, set[str]] = {}
+        self._to_try: dict[str, Sequence[Kind]] = {}
+        self._to_try_later: dict[str, set[Kind]] = {}
+        self._to_acquit: dict[RunKey, int] = {}
         self._wakes: dict[str, float] = {}
         self._to_hand_over: set[str] = set()
         self._handed_over = float("-inf")
@@ -97,17 +108,27 @@ class Dispatcher:
         if self._to_claim or wake_in is not None:
             self._awake.set()
 
+    def reopened(self) -> None:
+        """Notes that runs may be claimed again."""
+        if self._to_claim:
+            self._awake.set()
+
     def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
         self._asides.add(run_key.run_id, wake_in + _COURTESY_SECONDS)
 
-    def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
+    def run_lost(self, shard_value: str, *, culprits: Collection[str] = ()) -> None:
         """Notes that a run may belong to this worker according to its row, although it is not executed here. It will be
-        released, with a strike if the run itself may be the cause."""
-        self._clock.call_later(_LOST_SECONDS, self._give_up, shard_value, is_strike)
+        released; the culprits, given by their ids, are to blame for that themselves."""
+        self._clock.call_later(_LOST_SECONDS, self._give_up, shard_value, culprits)
 
-    def _give_up(self, shard_value: str, is_strike: bool) -> None:  # noqa: FBT001 - call_later takes no keywords
-        self._to_give_up[shard_value] = is_strike or self._to_give_up.get(shard_value, False)
+    def _give_up(self, shard_value: str, culprits: Collection[str]) -> None:
+        self._to_give_up.setdefault(shard_value, set()).update(culprits)
         self._awake.set()
+
+    def _trial_over(self, run_key: RunKey, epoch: int) -> None:
+        if self._isolation.is_on_trial(run_key.run_id):
+            self._to_acquit[run_key] = epoch
+            self._awake.set()
 
     def _note_wake(self, shard_value: str, wake_in: float) -> None:
         moment = self._clock.monotonic() + wake_in
@@ -128,7 +149,8 @@ class Dispatcher:
     async def claim_one(self) -> bool:
         """Claims at most one run, and waits until it has left this worker again. Returns whether there was one."""
         for shard_value in list(self._shard_values):
-            if await self._visit(shard_value, most=1):
+            is_found = await self._visit(shard_value, most=1)
+            if is_found or await self._try_suspects(shard_value, most=1):
                 await self._executions.becomes_idle()
                 return True
         return False
@@ -151,7 +173,7 @@ class Dispatcher:
                 await self._wait()
 
     def _is_work_known(self) -> bool:
-        if self._to_route or self._to_give_up:
+        if self._to_route or self._to_give_up or self._to_try or self._to_acquit:
             return True
         return bool(self._to_claim) and self._executions.free_places(self.workflow) > 0
 
@@ -179,6 +201,10 @@ class Dispatcher:
             await self._each_by_itself(self._hand_over(), self.workflow.name)
         for shard_value in sorted(self._to_give_up):
             await self._each_by_itself(self._give_up_lost(shard_value), shard_value)
+        for run_key in sorted(self._to_acquit):
+            await self._each_by_itself(self._acquit(run_key), run_key.workflow_name_shard)
+        for shard_value in sorted(self._to_try):
+            found |= bool(await self._each_by_itself(self._try_suspects(shard_value), shard_value))
         # The first one moves to the end: a crowded shard value must not starve the others.
         self._shard_values.append(self._shard_values.pop(0))
         for shard_value in list(self._shard_values):
@@ -210,13 +236,47 @@ class Dispatcher:
         self._to_route.add(shard_value)
         self._awake.set()
 
-    async def _visit(self, shard_value: str, *, most: int = _MAX_CLAIMED) -> bool:
+    async def _try_suspects(self, shard_value: str, *, most: int = _MAX_CLAIMED) -> bool:
+        """Claims those of the suspects that may be tried now. For the others, it is asked again later. Returns whether
+        any were claimed."""
+        found = False
+        for kind in self._to_try.pop(shard_value, ()):
+            places = min(self._executions.places(self.workflow), most)
+            places = min(places, self._isolation.places(kind)) if places > 0 else 0
+            if places <= 0:
+                self._try_later(shard_value, kind)
+                continue
+            with self._isolation.trying(kind):
+                found |= await self._visit(shard_value, most=places, isolation=kind)
+        return found
+
+    def _try_later(self, shard_value: str, kind: Kind) -> None:
+        if shard_value not in self._to_try_later:
+            self._clock.call_later(_TRY_AGAIN_SECONDS, self._try_again, shard_value)
+        self._to_try_later.setdefault(shard_value, set()).add(kind)
+
+    def _try_again(self, shard_value: str) -> None:
+        self._to_try.setdefault(shard_value, sorted(self._to_try_later.pop(shard_value)))
+        self._awake.set()
+
+    async def _acquit(self, run_key: RunKey) -> None:
+        epoch = self._to_acquit.pop(run_key)
+        try:
+            async with self._database.engine() as connection:
+                await connection.run(end_trial(run_key, epoch))
+        except BaseException:
+            self._clock.call_later(_LOST_SECONDS, self._trial_over, run_key, epoch)
+            raise
+        self._isolation.trial_is_over(run_key.run_id)
+
+    async def _visit(self, shard_value: str, *, most: int = _MAX_CLAIMED, isolation: Kind | None = None) -> bool:
         """Returns whether runs were claimed."""
-        limit = min(self._executions.free_places(self.workflow), most)
-        is_routing = shard_value in self._to_route
+        limit = most if isolation else min(self._executions.free_places(self.workflow), most)
+        is_routing = isolation is None and shard_value in self._to_route
         # Before asking, because a hint that arrives while the answer is on its way may concern something newer.
-        self._to_route.discard(shard_value)
-        if limit > 0:
+        if is_routing:
+            self._to_route.discard(shard_value)
+        if limit > 0 and isolation is None:
             self._to_claim.discard(shard_value)
             self._wakes.pop(shard_value, None)
         asked = visit(
@@ -226,24 +286,34 @@ class Dispatcher:
             limit=limit,
             left_to_others=self._asides.run_ids(),
             hold=self._executions.hold,
+            isolation=isolation,
         )
-        try:
-            async with self._database.engine() as connection:
-                visited = await connection.run(asked)
-        except BaseException:
-            self.run_lost(shard_value, is_strike=False)  # runs may have been claimed, but were not submitted
-            self._executions.visit_failed(shard_value, is_routing=is_routing)
-            raise
+        with self._isolation.claiming():
+            try:
+                async with self._database.engine() as connection:
+                    visited = await connection.run(asked)
+            except BaseException:
+                self.run_lost(shard_value)  # runs may have been claimed, but were not submitted
+                self._executions.visit_failed(shard_value, is_routing=is_routing)
+                raise
+            for event in visited.live:
+                self._executions.deliver(event)
+            self._executions.submit(self.workflow, shard_value, visited.claimed, isolation)
+        self._take_note(shard_value, visited, isolation)
+        return bool(visited.claimed)
+
+    def _take_note(self, shard_value: str, visited: Visited, isolation: Kind | None) -> None:
         if visited.is_more_to_claim:
             self._to_claim.add(shard_value)
         if visited.is_more_to_route:
             self._clock.call_later(_MIN_SECONDS, self._route_again, shard_value)
         if visited.wake_in is not None:
             self._note_wake(shard_value, visited.wake_in)
-        for event in visited.live:
-            self._executions.deliver(event)
-        self._executions.submit(self.workflow, shard_value, visited.claimed)
-        return bool(visited.claimed)
+        if visited.suspects:
+            self._to_try.setdefault(shard_value, visited.suspects)
+        if isolation in ("alone", "sole"):
+            for run, _ in visited.claimed:
+                self._clock.call_later(TRIAL_SECONDS, self._trial_over, RunKey(shard_value, run.run_id), run.epoch)
 
     def _route_again(self, shard_value: str) -> None:
         self.work_arrived(shard_value, is_event=True)
@@ -260,7 +330,7 @@ class Dispatcher:
             await connection.run(Batch([announce_runs(shard_value) for shard_value in handed_over]))
 
     async def _give_up_lost(self, shard_value: str) -> None:
-        is_strike = self._to_give_up.pop(shard_value)
+        culprits = self._to_give_up.pop(shard_value)
         try:
             async with self._database.engine() as connection:
                 # Looked up here, between two claims, because runs that are claimed but not submitted would seem lost.
@@ -272,15 +342,16 @@ class Dispatcher:
                         _MAX_GIVEN_UP,
                         max_strikes=self._max_strikes,
                         held=held,
-                        is_strike=is_strike,
+                        culprits=sorted(culprits),
+                        is_death=False,
                     )
                 )
         except BaseException:
-            self.run_lost(shard_value, is_strike=is_strike)
+            self.run_lost(shard_value, culprits=culprits)
             raise
         given_up = (*taken.queued, *taken.failed)
         if len(given_up) == _MAX_GIVEN_UP:
-            self._give_up(shard_value, is_strike)
+            self._give_up(shard_value, culprits)
         for run_id in given_up:
             run_key = RunKey(shard_value, run_id)
             extra = {"run_key": str(run_key)}

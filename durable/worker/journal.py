@@ -157,4 +157,4 @@ class _Lane:
         ending = Settle(status="failed", error=error_info(error).text)
         verdict = Record(record.run_id, record.epoch, record.parent, ending=ending)
         await self._write([verdict], is_verdict=True, is_repeat=is_repeat)
-        return [Written(is_ours=False)]
+        return [Written(is_ours=False, is_refused=True)]

@@ -31,6 +31,7 @@ from durable.worker.clock import Clock
 from durable.worker.database import Database, Pool
 from durable.worker.dispatcher import Dispatcher
 from durable.worker.executions import Executions
+from durable.worker.isolation import Isolation
 from durable.worker.journal import Journal
 from durable.worker.lease import Lease
 from durable.worker.listener import Listener
@@ -56,8 +57,9 @@ class Worker:
     that hangs or is cut off loses its runs after this time; a killed worker loses them within about two seconds.
     ``graceful_shutdown_timeout``: how long a stopping worker lets steps finish before it cancels them.
     ``max_resident``: how many parked runs stay in memory. ``max_threads``: how many sync steps run at once.
-    ``max_strikes``: once this many workers have died while holding a run, with no new memo in between, the run fails
-    with ``CrashLoop``. All durations are in seconds or given as ``timedelta``.
+    ``max_strikes``: a run that has lost two workers in a row is tried apart from others; once this many workers have
+    died in such trials, with no new memo in between, the run fails with ``CrashLoop``. All durations are in seconds or
+    given as ``timedelta``.
 
     Raises ``InvalidArgument``, and ``TypeError`` if ``conninfo_or_pool`` is neither a conninfo nor an
     ``AsyncConnectionPool``.
@@ -240,12 +242,14 @@ class Worker:
             return lease.worker_id
 
         callbacks = Callbacks()
+        isolation = Isolation(self._clock, self._dispatchers.values())
         journal = Journal(database, callbacks, worker_id)
         executions = self._executions = Executions(
             database,
             journal,
             callbacks,
             self._clock,
+            isolation,
             worker_id,
             codec=self._codec,
             max_resident=self._max_resident,
@@ -259,6 +263,7 @@ class Worker:
                 shard_values(workflow.name, shard_count),
                 database,
                 executions,
+                isolation,
                 worker_id,
                 self._clock,
                 poll_interval=self._poll_interval,

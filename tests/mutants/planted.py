@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from durable.core import retry, shards
+from durable.core import retry, shards, suspicion
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay import endings, loop
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
 from durable.core.schedules import timetable, turns
+from durable.worker import isolation
+from durable.worker.isolation import Isolation
 from durable.worker.run.execution import Execution
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
 from tests.mutants.planting import Mutant
 
 CRASHES, CODE, TYPES, KEYS, CLOSING = "random crashes", "changed code", "changed types", "keys", "closing"
+GUILT = "guilt"
 RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
 
 REPLAY = (
@@ -222,4 +225,29 @@ DECISIONS = (
     Mutant("one shard is never used", SHARDS, shards, "shard_value", "% shard_count if", "% (shard_count - 1) if"),
 )  # fmt: skip
 
-MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS)
+SUSPICION = (
+    Mutant(
+        "suspects begin beside runs that have just begun",
+        GUILT, isolation, "may_begin", "any(one.seconds < TRIAL_SECONDS for one in here)", "False",
+    ),
+    Mutant(
+        "other runs are claimed beside a run on trial",
+        GUILT, Isolation, "entered", "self._trial = run_id", "self._open()",
+    ),
+    Mutant(
+        "a trial ends with its first neighbor",
+        GUILT, Isolation, "left", "self.trial_is_over(run_id)",
+        "self._trial = None\n    self._open()",
+    ),
+    Mutant(
+        "every suspect is tried in a group",
+        GUILT, suspicion, "isolation_after", "strikes < SUSPECT_STRIKES:\n        return None",
+        'strikes >= SUSPECT_STRIKES:\n        return "group"\n    if strikes < SUSPECT_STRIKES:\n        return None',
+    ),
+    Mutant(
+        "others begin beside the sole suspect",
+        GUILT, isolation, "may_begin", "if soles:", "if False:",
+    ),
+)  # fmt: skip
+
+MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *SUSPICION)

@@ -12,11 +12,24 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
-from tests.laws import laws
+from tests.laws import fleet, laws
 from tests.laws.hard_programs import HARD_PROGRAMS, hard_cases
 from tests.laws.world import quiet
 from tests.mutants import properties
-from tests.mutants.planted import CLOSING, CODE, CODEC, CRASHES, ENDINGS, KEYS, MUTANTS, RETRIES, SHARDS, TICKS, TYPES
+from tests.mutants.planted import (
+    CLOSING,
+    CODE,
+    CODEC,
+    CRASHES,
+    ENDINGS,
+    GUILT,
+    KEYS,
+    MUTANTS,
+    RETRIES,
+    SHARDS,
+    TICKS,
+    TYPES,
+)
 from tests.mutants.planting import Mutant
 
 small = st.integers(0, 5)
@@ -47,6 +60,7 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
         lambda drawn: properties.every_tick_begins_one_run(*drawn),
         100,
     ),
+    GUILT: (fleet.fleets(), fleet.only_what_kills_its_workers_is_condemned, 300),
     SHARDS: (st.integers(1, 8), lambda count: properties.a_run_has_one_shard_of_all("flow", count), 20),
 }
 

@@ -58,6 +58,7 @@ class Execution:
         "_waits",
         "attempt",
         "is_draining",
+        "is_to_blame",
         "phase",
         "run_key",
         "workflow",
@@ -84,6 +85,8 @@ class Execution:
         self._waits = OpenWaits(host.clock)
         self._inbox = Inbox()
         self.is_draining = False
+        self.is_to_blame = False
+        """Whether it has let its run go because of what the run did, and not because another worker owns it."""
 
     @property
     def is_parked(self) -> bool:
@@ -140,6 +143,7 @@ class Execution:
         """Called when the journal has written, or refused, a record of this run."""
         self._flushes -= 1
         if not written.is_ours:
+            self.is_to_blame = written.is_refused
             self.abandon()
             return
         if self.phase is Phase.LEAVING:

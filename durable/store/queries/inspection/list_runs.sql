@@ -1,11 +1,13 @@
 -- For people: across all shards. Null filters are ignored. A run whose retry was requested no longer counts as ended.
 SELECT workflow_name_shard, run_id::text, workflow_name, version, status,
-       CASE WHEN status = 'sleeping' AND set_asides > 0 THEN 'set_aside' END AS status_reason,
+       CASE WHEN status <> 'sleeping' THEN NULL
+            WHEN set_asides > 0 THEN 'set_aside'
+            WHEN isolation <> 'trial' THEN 'suspect' END AS status_reason,
        attempts, takeovers, priority, tags::text, created_at, updated_at,
        CASE WHEN status IN ('completed', 'failed', 'cancelled') THEN completed_at END AS completed_at, next_wake_at
 FROM (
     SELECT run.workflow_name_shard, run.run_id, run.workflow_name, run.version, run.attempts, run.takeovers, run.set_asides,
-           run.priority, run.tags, run.created_at, run.updated_at, run.completed_at, run.next_wake_at,
+           run.isolation, run.priority, run.tags, run.created_at, run.updated_at, run.completed_at, run.next_wake_at,
            CASE WHEN run.status IN ('failed', 'cancelled') AND EXISTS (
                     SELECT FROM durable.events AS request
                     WHERE request.workflow_name_shard = run.workflow_name_shard AND request.run_id = run.run_id
