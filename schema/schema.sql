@@ -15,7 +15,9 @@ CREATE SCHEMA IF NOT EXISTS durable;
 CREATE TABLE durable.settings (
     singleton      boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     schema_version integer NOT NULL,
-    shard_count    integer NOT NULL DEFAULT 1 CHECK (shard_count BETWEEN 1 AND 4096)
+    shard_count    integer NOT NULL DEFAULT 1 CHECK (shard_count BETWEEN 1 AND 4096),
+    shard_counts   integer[] NOT NULL DEFAULT '{1}',                            -- every count that there ever was
+    raising_to     integer                                                      -- the next count, while it is raised
 );
 
 -- One row per run. Applications insert rows; only the engine updates them. The row is also the run's mutex: a
@@ -29,7 +31,7 @@ CREATE TABLE durable.runs (
     priority            smallint    NOT NULL DEFAULT 0,
     attempts            integer     NOT NULL DEFAULT 0 CHECK (attempts >= 0),   -- failed attempts
     takeovers           integer     NOT NULL DEFAULT 0 CHECK (takeovers >= 0),  -- workers that died while holding it
-    strikes             integer     NOT NULL DEFAULT 0 CHECK (strikes >= 0),    -- takeovers in a row without a new memo
+    strikes             integer     NOT NULL DEFAULT 0 CHECK (strikes >= 0),    -- of these, in a row without a new memo
     memos_at_takeover   integer     NOT NULL DEFAULT 0,
     set_asides          integer     NOT NULL DEFAULT 0 CHECK (set_asides >= 0), -- in a row, because code did not match
     epoch               bigint      NOT NULL DEFAULT 0 CHECK (epoch >= 0),      -- raised by every claim and takeover
@@ -53,10 +55,14 @@ CREATE TABLE durable.runs (
     parent_shard        text,
     parent_run_id       uuid,
     awaits_runs         uuid[],                                                 -- the children it waits for
+    lone_strikes        integer     NOT NULL DEFAULT 0 CHECK (lone_strikes >= 0), -- strikes that it is to blame for
+    isolation           text,                                                   -- how it is tried, under suspicion
+    died_with           text[],                                                 -- keys of runs that died with it
     PRIMARY KEY (workflow_name_shard, run_id),
     CONSTRAINT runs_status CHECK (status IN
         ('queued', 'running', 'sleeping', 'waiting_event', 'completed', 'failed', 'cancelled')),
     CONSTRAINT runs_owned_while_running CHECK ((status = 'running') = (worker_id IS NOT NULL)),
+    CONSTRAINT runs_isolation CHECK (isolation IN ('group', 'alone', 'sole', 'trial')),
     CONSTRAINT runs_wake CHECK (CASE status
         WHEN 'sleeping' THEN next_wake_at IS NOT NULL
         WHEN 'waiting_event' THEN awaits IS NOT NULL
@@ -147,6 +153,7 @@ CREATE TABLE durable.waits (
     satisfied_at        timestamptz,
     payload             json,
     child_run_id        uuid,
+    unfit               boolean     NOT NULL DEFAULT false,                     -- the event did not fit the type
     PRIMARY KEY (workflow_name_shard, run_id, wait_key),
     -- Before version 5, the child was kept in event_name.
     CONSTRAINT waits_type CHECK (CASE wait_type
@@ -200,7 +207,7 @@ CREATE TABLE durable.events (
     autovacuum_vacuum_scale_factor = 0.05
 );
 
-CREATE UNIQUE INDEX events_key ON durable.events (workflow_name_shard, run_id, name, key)
+CREATE UNIQUE INDEX events_key ON durable.events (workflow_name_shard, run_id, kind, name, key)
     WHERE key IS NOT NULL;
 CREATE INDEX events_unrouted ON durable.events (workflow_name_shard, run_id)
     WHERE routed_at IS NULL;
@@ -299,7 +306,7 @@ CREATE VIEW durable.event_payloads AS
 CREATE VIEW durable.run_overview AS
     SELECT workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, strikes, set_asides,
            epoch, worker_id, awaits, next_wake_at, created_at, started_at, updated_at, completed_at, key, tags, deadline_at,
-           schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs
+           schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs, lone_strikes, isolation, died_with
     FROM durable.runs;
 CREATE VIEW durable.step_overview AS
     SELECT workflow_name_shard, run_id, step_key, kind, status, seq, carried, fn, attempts, started_at, completed_at,
@@ -307,7 +314,7 @@ CREATE VIEW durable.step_overview AS
     FROM durable.steps;
 CREATE VIEW durable.wait_overview AS
     SELECT workflow_name_shard, run_id, wait_key, wait_type, event_name, wake_at, seq, carried, timed_out, event_id,
-           created_at, satisfied_at, child_run_id
+           created_at, satisfied_at, child_run_id, unfit
     FROM durable.waits;
 CREATE VIEW durable.event_overview AS
     SELECT workflow_name_shard, run_id, event_id, name, key, created_at, routed_at, consumed_by, kind, child_status,
@@ -327,6 +334,10 @@ COMMENT ON COLUMN durable.settings.schema_version IS
     'The number of the last migration applied.';
 COMMENT ON COLUMN durable.settings.shard_count IS
     'How many shard values each workflow has. It can be raised but never lowered, because runs are found by it.';
+COMMENT ON COLUMN durable.settings.shard_counts IS
+    'Every shard count that there ever was: runs are looked for under these.';
+COMMENT ON COLUMN durable.settings.raising_to IS
+    'While the shard count is being raised: the new count. Meanwhile, begins with a key take turns. Otherwise null.';
 
 COMMENT ON TABLE durable.runs IS
     'One row per execution of a workflow. Applications insert rows; only the engine updates them, under the row''s lock.';
@@ -345,9 +356,10 @@ COMMENT ON COLUMN durable.runs.priority IS
 COMMENT ON COLUMN durable.runs.attempts IS
     'The number of failed attempts.';
 COMMENT ON COLUMN durable.runs.takeovers IS
-    'The number of workers that died while holding it.';
+    'The number of workers that died or gave up while holding it.';
 COMMENT ON COLUMN durable.runs.strikes IS
-    'The number of takeovers in a row without a new memo in between; too many fail the run as a crash loop.';
+    'The number of workers in a row that died while holding it, without a new memo in between; after two, it is tried '
+    'apart from others.';
 COMMENT ON COLUMN durable.runs.memos_at_takeover IS
     'The number of memos it had at the last takeover, by which the next takeover judges its progress.';
 COMMENT ON COLUMN durable.runs.set_asides IS
@@ -393,6 +405,14 @@ COMMENT ON COLUMN durable.runs.parent_run_id IS
     'For a child run: the other half of the key of its parent.';
 COMMENT ON COLUMN durable.runs.awaits_runs IS
     'The children whose end wakes it, while it waits for them.';
+COMMENT ON COLUMN durable.runs.lone_strikes IS
+    'How many of these strikes it is to blame for: it was on trial, or broke the engine by itself. Too many fail the run '
+    'as a crash loop.';
+COMMENT ON COLUMN durable.runs.isolation IS
+    'group, alone, sole: it sleeps until it is tried again, and with how much company. trial: it is being tried. Null: '
+    'it is not under suspicion.';
+COMMENT ON COLUMN durable.runs.died_with IS
+    'Keys of runs that were executing on the same worker when it last died in company; at most 10.';
 
 COMMENT ON TABLE durable.steps IS
     'The memos of finished steps. A row is only inserted through a join with its run, which is locked and has the '
@@ -463,6 +483,9 @@ COMMENT ON COLUMN durable.waits.satisfied_at IS
     'When its end was recorded.';
 COMMENT ON COLUMN durable.waits.payload IS
     'A copy of the payload of the event, so that a replay reads no events.';
+COMMENT ON COLUMN durable.waits.unfit IS
+    'Whether the event that ended it did not fit the type that the code declared; a retry of the run forgets such an '
+    'answer if it is the last one.';
 
 COMMENT ON TABLE durable.events IS
     'The inbox of every run: an event is buffered from its commit until a wait consumes it.';
@@ -591,4 +614,4 @@ COMMENT ON VIEW durable.schedule_overview IS
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (9);
+INSERT INTO durable.settings (schema_version) VALUES (10);

@@ -74,8 +74,8 @@ class DuplicateKey(WorkflowCodeError):
 
 
 class NondeterminismError(DurableError):
-    """The code calls something other than what this run has recorded. Nothing was executed; the run is set aside and
-    continues automatically when a worker with matching code claims it."""
+    """The code calls something other than what this run has recorded, or declares another type for it. Nothing was
+    executed; the run is set aside and continues automatically when a worker with matching code claims it."""
 
     def __init__(self, recorded: str, called: str) -> None:
         super().__init__(
@@ -86,6 +86,14 @@ class NondeterminismError(DurableError):
         )
         self.recorded = recorded
         self.called = called
+
+    @classmethod
+    def of_type(cls, unfit: DeserializationError) -> NondeterminismError:
+        """Returns the error about a recorded value that does not fit the type that the code declares for it."""
+        error = cls(unfit.what, f"a type that it does not fit: {unfit.reason}")
+        message = f"{unfit.what} is recorded, but does not fit the type that the code declares for it: {unfit.reason}"
+        error.args = (f"{message}; deploy code that it fits, and the run will continue automatically",)
+        return error
 
 
 class StepFailed(DurableError):
@@ -181,10 +189,10 @@ class RunNotCancellable(DurableError):
 
 
 class RunNotRetryable(DurableError):
-    """Only a run that failed or was cancelled can be retried."""
+    """Only a run that failed, was cancelled or is set aside can be retried."""
 
     def __init__(self, run_key: RunKey, status: str) -> None:
-        super().__init__(f"run {run_key} cannot be retried: its status is {status!r}, neither 'failed' nor 'cancelled'")
+        super().__init__(f"run {run_key} cannot be retried: its status is {status!r}, not 'failed' or 'cancelled'")
         self.run_key = run_key
         self.status = status
 

@@ -77,7 +77,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """
         if failures > self.max_retries or is_hopeless(error):
             return None
-        if self.give_up_on and any(isinstance(member, self.give_up_on) for member in _members(error)):
+        if self.give_up_on and any(isinstance(member, self.give_up_on) for member in raised_members(error)):
             return None
         return _delay(self.backoff, failures)
 
@@ -123,7 +123,7 @@ def _is_exception(given: object) -> bool:
 
 def is_hopeless(error: BaseException) -> bool:
     """Returns whether no retry can help, neither of the step that raised the error nor of its run."""
-    for member in _members(error, with_causes=True):
+    for member in raised_members(error, with_causes=True):
         if isinstance(member, _HOPELESS):
             return True
         # Of the error that failed a step, only what was recorded is known; the flag was not recorded by older versions.
@@ -132,9 +132,12 @@ def is_hopeless(error: BaseException) -> bool:
     return False
 
 
-def _members(error: BaseException, *, with_causes: bool = False) -> Iterator[BaseException]:
-    """Yields the error, the members of its groups and, if ``with_causes``, what they were raised from. Each is yielded
-    once, because causes may form a cycle."""
+def raised_members(
+    error: BaseException, *, with_causes: bool = False, with_contexts: bool = False
+) -> Iterator[BaseException]:
+    """Yields the error, the members of its groups and, if ``with_causes``, what they were raised from; with
+    ``with_contexts`` also what was being handled when they were raised. Each is yielded once, because causes may form a
+    cycle."""
     stack, seen = [error], set[int]()
     while stack:
         member = stack.pop()
@@ -146,3 +149,5 @@ def _members(error: BaseException, *, with_causes: bool = False) -> Iterator[Bas
             stack.extend(cast("BaseExceptionGroup[BaseException]", member).exceptions)
         if with_causes and member.__cause__ is not None:
             stack.append(member.__cause__)
+        if with_contexts and member.__context__ is not None:
+            stack.append(member.__context__)

@@ -43,7 +43,7 @@ from durable.store.records import (
     UnwantedChild,
     Written,
 )
-from durable.store.routing import forget_failed_steps
+from durable.store.routing import RetriedRun, forget_failed_steps
 from durable.store.sessions import limit_locks
 from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, run_ids
 
@@ -117,6 +117,7 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "event_ids": "event_id",
             "payloads": "payload",
             "ats": "at",
+            "unfits": "unfit",
         },
     ),
     AbandonedWait: (Query("flush/abandon_waits", NoRow), {"wait_keys": "key"}),
@@ -188,7 +189,8 @@ class _Parts:
         self._add_entries(by_kind)
         self._add_runs("", _DROP_DEADLINES, [record for record in records if record.is_cancelled], nothing)
         if retried:
-            forget = forget_failed_steps(shard_value, [(record.run_id, record.epoch) for record in retried])
+            again = [RetriedRun(record.run_id, record.epoch, was_set_aside=False) for record in retried]
+            forget = forget_failed_steps(shard_value, again)
             self._add("", complete_children(shard_value, [record.run_id for record in retried]))
             self._add("", forget)
         self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if _ends_waits(record)], nothing)

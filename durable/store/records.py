@@ -119,7 +119,7 @@ class OpenedWait(msgspec.Struct, frozen=True, gc=False):
 
 class AnsweredWait(msgspec.Struct, frozen=True, gc=False):
     """A wait that ended: by an event, by the end of a child, by its timeout or, if it is a sleep, because its time was
-    up."""
+    up. ``unfit``: the payload of the event does not fit the type that the code declares."""
 
     key: str
     seq: int
@@ -127,6 +127,7 @@ class AnsweredWait(msgspec.Struct, frozen=True, gc=False):
     event_id: str | None
     payload: str | None
     at: datetime | None = None
+    unfit: bool = False
 
 
 class OrderedStep(msgspec.Struct, frozen=True, gc=False):
@@ -210,7 +211,7 @@ class Wake(msgspec.Struct, frozen=True, gc=False):
 
 class Written(msgspec.Struct, frozen=True, gc=False):
     """What happened to a record. If ``is_ours`` is false, nothing was stored, because the run no longer belongs to this
-    worker.
+    worker, or because the database refuses the record (``is_refused``).
 
     ``wake_in`` is the time until a parked run wakes, in seconds. ``requeued`` means that an event was already there.
     ``inbox`` is ``None`` unless it was wanted.
@@ -220,6 +221,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     wake_in: float | None = None
     requeued: bool = False
     inbox: tuple[Event, ...] | None = None
+    is_refused: bool = False
 
 
 class Comeback(msgspec.Struct, frozen=True):

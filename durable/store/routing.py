@@ -1,4 +1,4 @@
-"""Events on their way to runs, and ended runs that will be retried."""
+"""Events on their way to runs, and runs that will be retried."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Routed(msgspec.Struct, frozen=True):
 
 
 class Unrouted(msgspec.Struct, frozen=True):
-    """What routing left behind: events and requests of runs that were locked, runs to be retried, and more runs than it
-    looks at, so that some of them may not exist."""
+    """What routing left behind: events and requests of runs that were locked, requests to retry runs, and more runs
+    than it looks at, so that some of them may not exist."""
 
     is_more: bool
     is_retry: bool
@@ -39,10 +39,11 @@ class Unrouted(msgspec.Struct, frozen=True):
 
 
 class RetriedRun(msgspec.Struct, frozen=True):
-    """A run that was queued again, and its new epoch."""
+    """A run that was queued again, and its new epoch. ``was_set_aside``: it had not ended."""
 
     run_id: str
     epoch: int
+    was_set_aside: bool
 
 
 class _ArrivedRow(msgspec.Struct, frozen=True):
@@ -107,14 +108,14 @@ def dismiss_orphans(shard_value: str, limit: int) -> Statement[int]:
 
 @operation
 def retry(shard_value: str, limit: int) -> Requests[bool]:
-    """Queues up to ``limit`` ended runs whose retry was requested, and lets them try again what failed. Answers whether
-    there were any."""
+    """Queues up to ``limit`` runs whose retry was requested, and lets them try again what failed. Answers whether there
+    were any."""
     retried: list[RetriedRun]
     (retried,) = yield from Begin([retry_runs(shard_value, limit)])
     yield from Commit(
         [
             complete_children(shard_value, [run.run_id for run in retried]),
-            forget_failed_steps(shard_value, [(run.run_id, run.epoch) for run in retried]),
+            forget_failed_steps(shard_value, retried),
         ]
     )
     return bool(retried)
@@ -125,13 +126,14 @@ def retry_runs(shard_value: str, limit: int) -> Statement[list[RetriedRun]]:
     return _RETRY_RUNS.statement({"shard_value": shard_value, "limit": limit, "seen": MAX_SEEN}, list)
 
 
-def forget_failed_steps(shard_value: str, runs: Sequence[tuple[str, int]]) -> Statement[None]:
-    """Lets these runs (id and epoch), whose rows are locked, try again what failed."""
+def forget_failed_steps(shard_value: str, runs: Sequence[RetriedRun]) -> Statement[None]:
+    """Lets these runs, whose rows are locked, try again what failed."""
     return _FORGET_FAILED_STEPS.statement(
         {
             "shard_value": shard_value,
-            "run_ids": column([run_id for run_id, _ in runs]),
-            "epochs": column([epoch for _, epoch in runs]),
+            "run_ids": column([run.run_id for run in runs]),
+            "epochs": column([run.epoch for run in runs]),
+            "were_set_aside": column([run.was_set_aside for run in runs]),
         },
         nothing,
     )

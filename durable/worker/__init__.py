@@ -13,7 +13,7 @@ together, starts and stops them; each part is one duty:
   because somebody's transaction has locked it goes to ``blocked`` and is written later, in parts.
 - ``lease`` is the right to the runs: a session lock and a heartbeat, kept by the thread, so that a blocked event loop
   is reported (``blocked``) and not taken for death. ``takeover`` looks after the runs of workers that show no sign of
-  life.
+  life; ``isolation`` keeps those apart that may have been the cause.
 - ``scheduler`` begins the runs of due schedules (``due_schedules``); ``listener`` receives hints.
 - ``database`` holds the pools, ``clock`` is the time that runs go by, and ``callbacks`` steps machines a few at a time.
 - ``outages`` is where every duty that fails waits for its next try, ``threads`` are those of sync steps, and
@@ -32,6 +32,8 @@ Invariants
     No duty ends in silence. What it raises is logged, and it is taken up again; without a lease the worker ends.
     No statement waits for a lock without a limit (``database``): applications may keep transactions open for any time.
     What they have locked is set apart, by ``blocked``, ``detours`` and the scheduler, and everything else goes on.
+    A run is condemned only for deaths of workers that executed nothing else which could be the cause. A worker that
+    tries a suspect alone claims nothing meanwhile, and says in the row of the run when that is over.
 
     A hint may be lost at any time. Everything that a notification brings is also found by polling.
 

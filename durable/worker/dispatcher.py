@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,7 +12,10 @@ from psycopg_pool import PoolTimeout
 
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
+from durable.core.suspicion import TRIAL_SECONDS
+from durable.core.suspicion import Isolation as Kind
 from durable.store.channels import announce_runs
+from durable.store.claims import end_trial
 from durable.store.statement import Batch
 from durable.store.takeovers import take_over
 from durable.worker.asides import Asides
@@ -20,7 +23,8 @@ from durable.worker.clock import Clock
 from durable.worker.database import Database
 from durable.worker.detours import BLOCKED_SECONDS, Detours
 from durable.worker.executions import Executions
-from durable.worker.visit import EndsBlocked, visit
+from durable.worker.isolation import Isolation
+from durable.worker.visit import EndsBlocked, Visited, visit
 
 T = TypeVar("T")
 
@@ -33,6 +37,8 @@ _MAX_GIVEN_UP = 1000
 _LOST_SECONDS = 1.0
 _COURTESY_SECONDS = 60.0
 """How long after its wake a run that was set aside here is left to other workers, whose code may match it."""
+_TRY_AGAIN_SECONDS = 0.25
+"""How often it is asked whether a suspect that is due may be tried. That costs no statement."""
 _MIN_SECONDS = 0.005
 """The least pause before a wake that is due but locked by another worker is asked for again."""
 
@@ -46,6 +52,7 @@ class Dispatcher:
         shard_values: Sequence[str],
         database: Database,
         executions: Executions,
+        isolation: Isolation,
         worker_id: Callable[[], str],
         clock: Clock,
         *,
@@ -60,6 +67,7 @@ class Dispatcher:
         self._database = database
         self._outages = database.outages
         self._executions = executions
+        self._isolation = isolation
         self._worker_id = worker_id
         self._clock = clock
         self._asides = Asides(clock)
@@ -72,10 +80,13 @@ class Dispatcher:
         self._awake = asyncio.Event()
         self._to_claim: set[str] = set(shard_values)
         self._to_route: set[str] = set(shard_values)
-        self._to_give_up: dict[str, bool] = {}
-        self._lost: dict[str, bool] = {}
-        """What is to be given up in a second at most, by shard value: each has one timer."""
-        self._lost_later: dict[str, bool] = {}
+        self._to_give_up: dict[str, set[str]] = {}
+        self._lost: dict[str, set[str]] = {}
+        """What is to be given up in a second at most, by shard value, with the culprits: each has one timer."""
+        self._lost_later: dict[str, set[str]] = {}
+        self._to_try: dict[str, Sequence[Kind]] = {}
+        self._to_try_later: dict[str, set[Kind]] = {}
+        self._to_acquit: dict[RunKey, int] = {}
         self._failed: set[str] = set()
         """Shard values that are not looked at until it is their turn to be tried again."""
         self._wakes: dict[str, float] = {}
@@ -108,26 +119,36 @@ class Dispatcher:
         if self._to_claim or wake_in is not None:
             self._awake.set()
 
+    def reopened(self) -> None:
+        """Notes that runs may be claimed again."""
+        if self._to_claim:
+            self._awake.set()
+
     def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
         self._asides.add(run_key.run_id, wake_in + _COURTESY_SECONDS)
 
-    def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
+    def run_lost(self, shard_value: str, *, culprits: Collection[str] = ()) -> None:
         """Notes that a run may belong to this worker according to its row, although it is not executed here. It will be
-        released, with a strike if the run itself may be the cause."""
+        released; the culprits, given by their ids, are to blame for that themselves."""
         if shard_value not in self._lost:
-            self._lost[shard_value] = is_strike
+            self._lost[shard_value] = set(culprits)
             self._clock.call_later(_LOST_SECONDS, self._give_up_noted, shard_value)
         else:  # a claim may still be on its way to the database, so this one needs a second of its own
-            self._lost_later[shard_value] = is_strike or self._lost_later.get(shard_value, False)
+            self._lost_later.setdefault(shard_value, set()).update(culprits)
 
     def _give_up_noted(self, shard_value: str) -> None:
-        self._give_up(shard_value, is_strike=self._lost.pop(shard_value))
+        self._give_up(shard_value, self._lost.pop(shard_value))
         if shard_value in self._lost_later:
-            self.run_lost(shard_value, is_strike=self._lost_later.pop(shard_value))
+            self.run_lost(shard_value, culprits=self._lost_later.pop(shard_value))
 
-    def _give_up(self, shard_value: str, *, is_strike: bool) -> None:
-        self._to_give_up[shard_value] = is_strike or self._to_give_up.get(shard_value, False)
+    def _give_up(self, shard_value: str, culprits: Collection[str]) -> None:
+        self._to_give_up.setdefault(shard_value, set()).update(culprits)
         self._awake.set()
+
+    def _trial_over(self, run_key: RunKey, epoch: int) -> None:
+        if self._isolation.is_on_trial(run_key.run_id):
+            self._to_acquit[run_key] = epoch
+            self._awake.set()
 
     def _note_wake(self, shard_value: str, wake_in: float) -> None:
         moment = self._clock.monotonic() + wake_in
@@ -145,7 +166,8 @@ class Dispatcher:
     async def claim_one(self) -> bool:
         """Claims at most one run, and waits until it has left this worker again. Returns whether there was one."""
         for shard_value in list(self._shard_values):
-            if await self._visit(shard_value, most=1):
+            is_found = await self._visit(shard_value, most=1)
+            if is_found or await self._try_suspects(shard_value, most=1):
                 await self._executions.becomes_idle()
                 return True
         return False
@@ -169,7 +191,9 @@ class Dispatcher:
                 await self._wait()
 
     def _is_work_known(self) -> bool:
-        if self._to_route - self._failed or self._to_give_up.keys() - self._failed:
+        if self._to_acquit or self._to_route - self._failed:
+            return True
+        if self._to_give_up.keys() - self._failed or self._to_try.keys() - self._failed:
             return True
         return bool(self._to_claim - self._failed) and self._executions.free_places(self.workflow) > 0
 
@@ -198,6 +222,11 @@ class Dispatcher:
             await self._hand_over()
         for shard_value in sorted(self._to_give_up.keys() - self._failed):
             await self._each_by_itself("releasing lost runs of", self._give_up_lost(shard_value), shard_value)
+        for run_key in sorted(self._to_acquit):
+            await self._each_by_itself("ending trials of", self._acquit(run_key), run_key.workflow_name_shard)
+        for shard_value in sorted(self._to_try.keys() - self._failed):
+            trying = self._try_suspects(shard_value)
+            found |= bool(await self._each_by_itself("trying suspects of", trying, shard_value))
         # The first one moves to the end: a crowded shard value must not starve the others.
         self._shard_values.append(self._shard_values.pop(0))
         for shard_value in list(self._shard_values):
@@ -227,14 +256,49 @@ class Dispatcher:
         self._to_route.add(shard_value)
         self._awake.set()
 
-    async def _visit(self, shard_value: str, *, most: int = _MAX_CLAIMED) -> bool:
+    async def _try_suspects(self, shard_value: str, *, most: int = _MAX_CLAIMED) -> bool:
+        """Claims those of the suspects that may be tried now. For the others, it is asked again later. Returns whether
+        any were claimed."""
+        found = False
+        for kind in self._to_try.pop(shard_value, ()):
+            places = min(self._executions.places(self.workflow), most)
+            places = min(places, self._isolation.places(kind)) if places > 0 else 0
+            if places <= 0:
+                self._try_later(shard_value, kind)
+                continue
+            with self._isolation.trying(kind):
+                found |= await self._visit(shard_value, most=places, isolation=kind)
+        return found
+
+    def _try_later(self, shard_value: str, kind: Kind) -> None:
+        if shard_value not in self._to_try_later:
+            self._clock.call_later(_TRY_AGAIN_SECONDS, self._try_again, shard_value)
+        self._to_try_later.setdefault(shard_value, set()).add(kind)
+
+    def _try_again(self, shard_value: str) -> None:
+        self._to_try.setdefault(shard_value, sorted(self._to_try_later.pop(shard_value)))
+        self._awake.set()
+
+    async def _acquit(self, run_key: RunKey) -> None:
+        epoch = self._to_acquit.pop(run_key)
+        try:
+            async with self._database.engine() as connection:
+                await connection.run(end_trial(run_key, epoch))
+        except BaseException:
+            self._clock.call_later(_LOST_SECONDS, self._trial_over, run_key, epoch)
+            raise
+        self._isolation.trial_is_over(run_key.run_id)
+
+    async def _visit(self, shard_value: str, *, most: int = _MAX_CLAIMED, isolation: Kind | None = None) -> bool:
         """Returns whether runs were claimed."""
         claimable = self._claimable.pop(shard_value, _MAX_CLAIMED)
-        limit = min(self._executions.free_places(self.workflow), most, claimable)
-        is_routing = shard_value in self._to_route
+        free = most if isolation else min(self._executions.free_places(self.workflow), most)
+        limit = min(free, claimable)
+        is_routing = isolation is None and shard_value in self._to_route
         # Before asking, because a hint that arrives while the answer is on its way may concern something newer.
-        self._to_route.discard(shard_value)
-        if limit > 0:
+        if is_routing:
+            self._to_route.discard(shard_value)
+        if limit > 0 and isolation is None:
             self._to_claim.discard(shard_value)
             self._wakes.pop(shard_value, None)
         asked = visit(
@@ -246,36 +310,46 @@ class Dispatcher:
             limit=limit,
             left_to_others=self._asides.run_ids(),
             hold=self._executions.hold,
+            isolation=isolation,
         )
         is_asked = False
-        try:
-            async with self._database.engine() as connection:
-                is_asked = True
-                visited = await connection.run(asked)
-        except BaseException as error:
-            if is_asked:
-                self.run_lost(shard_value, is_strike=False)  # runs may have been claimed, but were not submitted
-                self._executions.visit_failed(shard_value, is_routing=is_routing)
-            self._claimable[shard_value] = max(limit // 2, 1) if limit > 0 else claimable
-            if isinstance(error, EndsBlocked):
-                self._detours.blocked(shard_value, error.children)
-                self._clock.call_later(BLOCKED_SECONDS, self._route_again, shard_value)
-                raise error.error from error
-            raise
+        with self._isolation.claiming():
+            try:
+                async with self._database.engine() as connection:
+                    is_asked = True
+                    visited = await connection.run(asked)
+            except BaseException as error:
+                if is_asked:
+                    self.run_lost(shard_value)  # runs may have been claimed, but were not submitted
+                    self._executions.visit_failed(shard_value, is_routing=is_routing)
+                self._claimable[shard_value] = max(limit // 2, 1) if limit > 0 else claimable
+                if isinstance(error, EndsBlocked):
+                    self._detours.blocked(shard_value, error.children)
+                    self._clock.call_later(BLOCKED_SECONDS, self._route_again, shard_value)
+                    raise error.error from error
+                raise
+            for event in visited.live:
+                self._executions.deliver(event)
+            self._executions.submit(self.workflow, shard_value, visited.claimed, isolation)
         if claimable < _MAX_CLAIMED:
             self._claimable[shard_value] = min(2 * claimable, _MAX_CLAIMED)
         if is_routing:
             self._detours.routed(shard_value)
+        self._take_note(shard_value, visited, isolation)
+        return bool(visited.claimed)
+
+    def _take_note(self, shard_value: str, visited: Visited, isolation: Kind | None) -> None:
         if visited.is_more_to_claim:
             self._to_claim.add(shard_value)
         if visited.is_more_to_route:
             self._clock.call_later(_MIN_SECONDS, self._route_again, shard_value)
         if visited.wake_in is not None:
             self._note_wake(shard_value, visited.wake_in)
-        for event in visited.live:
-            self._executions.deliver(event)
-        self._executions.submit(self.workflow, shard_value, visited.claimed)
-        return bool(visited.claimed)
+        if visited.suspects:
+            self._to_try.setdefault(shard_value, visited.suspects)
+        if isolation in ("alone", "sole"):
+            for run, _ in visited.claimed:
+                self._clock.call_later(TRIAL_SECONDS, self._trial_over, RunKey(shard_value, run.run_id), run.epoch)
 
     def _route_again(self, shard_value: str) -> None:
         self.work_arrived(shard_value, is_event=True)
@@ -296,7 +370,7 @@ class Dispatcher:
             raise
 
     async def _give_up_lost(self, shard_value: str) -> None:
-        is_strike = self._to_give_up.pop(shard_value)
+        culprits = self._to_give_up.pop(shard_value)
         try:
             async with self._database.engine() as connection:
                 # Looked up here, between two claims, because runs that are claimed but not submitted would seem lost.
@@ -308,15 +382,16 @@ class Dispatcher:
                         _MAX_GIVEN_UP,
                         max_strikes=self._max_strikes,
                         held=held,
-                        is_strike=is_strike,
+                        culprits=sorted(culprits),
+                        is_death=False,
                     )
                 )
         except BaseException:
-            self._to_give_up[shard_value] = is_strike or self._to_give_up.get(shard_value, False)
+            self._to_give_up.setdefault(shard_value, set()).update(culprits)
             raise
         given_up = (*taken.queued, *taken.failed)
         if len(given_up) == _MAX_GIVEN_UP:
-            self._give_up(shard_value, is_strike=is_strike)
+            self._give_up(shard_value, culprits)
         for run_id in given_up:
             run_key = RunKey(shard_value, run_id)
             extra = {"run_key": str(run_key)}

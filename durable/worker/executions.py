@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, cast
@@ -16,11 +16,13 @@ from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.history import NO_HISTORY
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
+from durable.core.suspicion import Isolation as Kind
 from durable.store.records import ClaimedRun, Comeback, Event, Written
 from durable.store.transaction_steps import Ownership
 from durable.worker.callbacks import Callbacks, guarded
 from durable.worker.clock import Clock
 from durable.worker.database import Database
+from durable.worker.isolation import Isolation
 from durable.worker.journal import Journal
 from durable.worker.run.draws import draw
 from durable.worker.run.execution import Execution
@@ -43,8 +45,9 @@ class Claimer(Protocol):
     def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
         """Notes that a run has left because the code here does not match it."""
 
-    def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
-        """Notes that a run is no longer executed here, and that none of this could be recorded."""
+    def run_lost(self, shard_value: str, *, culprits: Collection[str] = ()) -> None:
+        """Notes that a run is no longer executed here, and that none of this could be recorded. The culprits, given by
+        their ids, are runs that broke the engine."""
 
 
 class Executions:
@@ -57,6 +60,7 @@ class Executions:
         journal: Journal,
         callbacks: Callbacks,
         clock: Clock,
+        isolation: Isolation,
         worker_id: Callable[[], str],
         *,
         codec: Codec,
@@ -71,6 +75,7 @@ class Executions:
         self._database = database
         self._journal = journal
         self._callbacks = callbacks
+        self._isolation = isolation
         self._loop = asyncio.get_running_loop()
         self._worker_id = worker_id
         self._max_resident = max_resident
@@ -90,7 +95,11 @@ class Executions:
     # for the dispatcher
 
     def free_places(self, workflow: Workflow[Any, Any]) -> int:
-        """Returns how many more runs of that workflow may be executed now."""
+        """Returns how many more runs of that workflow may be claimed now: none while a suspect is tried alone."""
+        return self.places(workflow) if self._isolation.is_open else 0
+
+    def places(self, workflow: Workflow[Any, Any]) -> int:
+        """Returns how many more runs of that workflow may be executed now, suspects included."""
         return workflow.concurrency - self._load.get(workflow.name, 0)
 
     @property
@@ -128,20 +137,30 @@ class Executions:
                     self._callbacks.soon(execution.reload_inbox)
 
     def submit(
-        self, workflow: Workflow[Any, Any], shard_value: str, runs: Sequence[tuple[ClaimedRun, Comeback | None]]
+        self,
+        workflow: Workflow[Any, Any],
+        shard_value: str,
+        runs: Sequence[tuple[ClaimedRun, Comeback | None]],
+        isolation: Kind | None = None,
     ) -> None:
-        """Executes claimed runs. One that cannot be begun is released, and fails only if that keeps happening."""
+        """Executes claimed runs; ``isolation`` is how they were claimed. One that cannot be begun is released, and
+        fails only if that keeps happening."""
         for claimed, comeback in runs:
             try:
-                self._submit(workflow, shard_value, claimed, comeback)
+                self._submit(workflow, shard_value, claimed, comeback, isolation)
             except Exception:
                 run_key = RunKey(shard_value, claimed.run_id)
                 extra = {"run_key": str(run_key)}
                 _logger.exception("unexpected error while beginning run %s; releasing it", run_key, extra=extra)
-                self._claimer_of(workflow.name).run_lost(shard_value)
+                self._claimer_of(workflow.name).run_lost(shard_value, culprits=[claimed.run_id])
 
     def _submit(
-        self, workflow: Workflow[Any, Any], shard_value: str, claimed: ClaimedRun, comeback: Comeback | None
+        self,
+        workflow: Workflow[Any, Any],
+        shard_value: str,
+        claimed: ClaimedRun,
+        comeback: Comeback | None,
+        isolation: Kind | None,
     ) -> None:
         superseded = self._active.get(claimed.run_id)
         if superseded is not None:
@@ -149,7 +168,7 @@ class Executions:
         parked = self._held.pop(claimed.run_id, None) or self._resident.pop(claimed.run_id, None)
         if parked is None and comeback is not None and comeback.history is None:
             # All machines were dropped meanwhile. Without its history, the run would execute its steps again.
-            self._claimer_of(workflow.name).run_lost(shard_value, is_strike=False)
+            self._claimer_of(workflow.name).run_lost(shard_value)
             return
         if parked is not None and comeback is not None and comeback.history is None:
             execution = parked
@@ -161,6 +180,7 @@ class Executions:
             execution = Execution(self, workflow, shard_value, claimed, history)
             begin = partial(execution.begin, comeback.wake if comeback else None)
         self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
+        self._isolation.entered(claimed.run_id, isolation)
         self._idle.clear()
         self._active[claimed.run_id] = execution
         execution.is_draining = self._is_draining
@@ -204,6 +224,7 @@ class Executions:
         run_id = execution.run_key.run_id
         if self._active.get(run_id) is execution:
             del self._active[run_id]
+            self._isolation.left(run_id)
         workflow = execution.workflow
         self._load[workflow.name] -= 1
         claimer = self._claimer_of(workflow.name)
@@ -222,7 +243,8 @@ class Executions:
                 wake_in = comes_back_in
         claimer.place_freed(execution.run_key.workflow_name_shard, wake_in)
         if written is None:
-            claimer.run_lost(execution.run_key.workflow_name_shard)
+            culprits = [run_id] if execution.is_to_blame else []
+            claimer.run_lost(execution.run_key.workflow_name_shard, culprits=culprits)
         if not self._active:
             self._idle.set()
 

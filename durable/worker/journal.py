@@ -36,6 +36,7 @@ _REFUSALS = (psycopg.Error, SerializationError, UnicodeError)
 """What a record is to blame for that cannot be stored."""
 _NOT_SET_UP = ("26", "28", "3D", "3F", "42")
 _NOT_OURS = Written(is_ours=False)
+_REFUSED = Written(is_ours=False, is_refused=True)
 
 
 class Recorder(Protocol):
@@ -172,7 +173,7 @@ class _Lane:
             else:
                 self._journal.database.outages.succeeded(self._duty)
                 for pending, answer in zip(batch, written, strict=True):
-                    self._answer(pending, _NOT_OURS if pending.is_verdict else answer)
+                    self._answer(pending, _REFUSED if pending.is_verdict else answer)
                 return True
 
     def _answer(self, pending: _Pending, written: Written) -> None:
@@ -208,13 +209,13 @@ class _Lane:
         extra = {"run_key": run_key}
         if pending.is_verdict:
             _logger.error("the failure of run %s cannot be recorded: %s", run_key, _reason(error), extra=extra)
-            self._answer(pending, _NOT_OURS)
+            self._answer(pending, _REFUSED)
             return
         if not isinstance(error, _REFUSALS):
             _logger.error(
                 "unexpected error while writing what run %s did; releasing it", run_key, exc_info=error, extra=extra
             )
-            self._answer(pending, _NOT_OURS)
+            self._answer(pending, _REFUSED)
             return
         shown = _reason(error)
         _logger.error("run %s cannot record what it did: %s", run_key, shown, extra=extra)

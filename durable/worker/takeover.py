@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 import psycopg
 
@@ -20,7 +21,7 @@ from durable.postgres.connection import EngineConnection
 from durable.store.channels import announce_departure
 from durable.store.sessions import end_sessions
 from durable.store.statement import Batch
-from durable.store.takeovers import TakenOver, orphan_owners, owns_runs, take_over
+from durable.store.takeovers import MAX_COMPANIONS, TakenOver, orphan_owners, owned_runs, take_over
 from durable.store.workers import Suspect, remove_worker
 from durable.worker.database import Database
 from durable.worker.outages import Outages
@@ -113,7 +114,7 @@ class Takeover:
 
     async def _look(self, connection: EngineConnection) -> None:
         while self._former:
-            await self._free_runs(connection, self._former[0], self._workflows, is_strike=False)
+            await self._free_runs(connection, self._former[0], self._workflows, is_death=False)
             del self._former[0]
         self._has_given_up.set()
         for suspect in self._suspects:
@@ -124,14 +125,18 @@ class Takeover:
             await self._adopt_orphans(connection)
 
     async def _free_runs(
-        self, connection: EngineConnection, worker_id: str, workflows: Sequence[str], *, is_strike: bool
+        self, connection: EngineConnection, worker_id: str, workflows: Sequence[str], *, is_death: bool
     ) -> bool:
         """Frees the runs of a worker and removes the worker. Returns whether some runs are left, because a transaction
         that it began has locked them or because their node is down; the worker then stays registered, and suspect."""
         are_left = False
-        for shard_value in await self._owned(connection, worker_id, workflows):
+        owned = await self._owned(connection, worker_id, workflows)
+        companions = list(chain.from_iterable(owned.values()))[:MAX_COMPANIONS]
+        for shard_value in owned:
             try:
-                are_left |= await self._take_over(connection, shard_value, worker_id, is_strike=is_strike)
+                are_left |= await self._take_over(
+                    connection, shard_value, worker_id, companions=companions, is_death=is_death
+                )
             except psycopg.Error as error:
                 if connection.is_closed:
                     raise
@@ -142,15 +147,17 @@ class Takeover:
         await connection.answer(announce_departure())
         return are_left
 
-    async def _owned(self, connection: EngineConnection, worker_id: str, workflows: Sequence[str]) -> list[str]:
-        """Returns the shard values on which that worker owns runs."""
+    async def _owned(
+        self, connection: EngineConnection, worker_id: str, workflows: Sequence[str]
+    ) -> dict[str, list[str]]:
+        """Returns the shard values on which that worker owns runs, and the keys of some of them."""
         asked = [shard for workflow in workflows for shard in shard_values(workflow, self._shard_count())]
-        owned: list[str] = []
+        owned: dict[str, list[str]] = {}
         for first in range(0, len(asked), _MAX_ASKED):
             shards = asked[first : first + _MAX_ASKED]
-            asking = Batch([owns_runs(shard, worker_id) for shard in shards])
+            asking = Batch([owned_runs(shard, worker_id) for shard in shards])
             answers = await connection.answer(asking, self._patience)
-            owned += [shard for shard, is_owner in zip(shards, answers, strict=True) if is_owner]
+            owned.update({shard: run_keys for shard, run_keys in zip(shards, answers, strict=True) if run_keys})
         return owned
 
     async def _suspect(self, connection: EngineConnection, suspect: Suspect) -> None:
@@ -174,34 +181,56 @@ class Takeover:
             except psycopg.errors.InsufficientPrivilege as error:
                 message = "could not end the sessions of worker %s: %s"
                 self._outages.log.say(logging.WARNING, message, dead.worker_id, error, **extra)
-        return await self._free_runs(connection, dead.worker_id, dead.workflows, is_strike=True)
+        return await self._free_runs(connection, dead.worker_id, dead.workflows, is_death=True)
 
     async def _adopt_orphans(self, connection: EngineConnection) -> None:
+        """Frees runs whose owner is registered nowhere: nobody saw it die, so nothing is held against its runs."""
         for workflow in self._workflows:
             for shard_value in shard_values(workflow, self._shard_count()):
                 for owner in await connection.answer(orphan_owners(shard_value)):
-                    await self._take_over(connection, shard_value, owner, is_strike=True)
+                    await self._take_over(connection, shard_value, owner, companions=(), is_death=False)
 
-    async def _take_over(self, connection: EngineConnection, shard_value: str, owner: str, *, is_strike: bool) -> bool:
+    async def _take_over(
+        self,
+        connection: EngineConnection,
+        shard_value: str,
+        owner: str,
+        *,
+        companions: Sequence[str],
+        is_death: bool,
+    ) -> bool:
         """Takes over the runs of ``owner`` on that shard value. Returns whether runs are left that could not be
         taken."""
         extra = {"worker_id": owner, "shard_value": shard_value}
         while True:
             batch = self._batch
-            taken = await self._take_over_batch(connection, shard_value, owner, is_strike=is_strike)
+            taken = await self._take_over_batch(
+                connection, shard_value, owner, companions=companions, is_death=is_death
+            )
             for run_id in taken.failed:
                 _logger.error("run %s:%s failed: CrashLoop", shard_value, run_id, extra=extra)
+            if taken.suspects:
+                message = "%d runs of %s have lost several workers in a row and will be tried apart from others"
+                _logger.warning(message, len(taken.suspects), shard_value, extra=extra)
             if taken.queued:
-                level = logging.WARNING if is_strike else logging.INFO
+                level = logging.WARNING if is_death else logging.INFO
                 _logger.log(level, "%d runs of %s are free again", len(taken.queued), shard_value, extra=extra)
             if taken.count < batch:
                 return taken.are_left
 
     async def _take_over_batch(
-        self, connection: EngineConnection, shard_value: str, owner: str, *, is_strike: bool
+        self,
+        connection: EngineConnection,
+        shard_value: str,
+        owner: str,
+        *,
+        companions: Sequence[str],
+        is_death: bool,
     ) -> TakenOver:
         before, self._batch = self._batch, max(1, self._batch // 2)  # for the next try, in case this one is cut off
-        taking = take_over(shard_value, owner, before, max_strikes=self._max_strikes, is_strike=is_strike)
+        taking = take_over(
+            shard_value, owner, before, max_strikes=self._max_strikes, companions=companions, is_death=is_death
+        )
         taken = await connection.answer(taking, self._patience)
         self._batch = min(before + before // 8 + 1, _MAX_TAKEN_OVER) if taken.count == before else before
         return taken

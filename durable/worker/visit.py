@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from durable.core.suspicion import Isolation
 from durable.postgres.outages import is_blocked
 from durable.store.channels import announce_ended
 from durable.store.children import announce_told, tell_parents
-from durable.store.claims import claim_runs, comebacks, load, next_wake
+from durable.store.claims import NextWake, claim_runs, claim_suspects, comebacks, load, next_wake
 from durable.store.operation import operation
 from durable.store.records import ClaimedRun, Comeback, Event
 from durable.store.routing import Routed, Unrouted, dismiss_orphans, retry, route_events, unrouted_events
@@ -34,12 +35,13 @@ class EndsBlocked(Exception):
 
 class Visited(msgspec.Struct, frozen=True):
     """What a visit found. Each run in ``claimed`` comes with what brings it back, ``None`` on its first claim.
-    ``wake_in`` is the number of seconds until the next unclaimed run wakes, ``None`` if there is none. ``live`` are the
-    events of runs that this worker is executing now. ``is_more_to_claim`` and ``is_more_to_route`` say whether another
-    visit is worthwhile."""
+    ``wake_in`` is the number of seconds until the next unclaimed run wakes, ``None`` if there is none. ``suspects`` are
+    the ways in which suspects that are due are to be tried. ``live`` are the events of runs that this worker is
+    executing now. ``is_more_to_claim`` and ``is_more_to_route`` say whether another visit is worthwhile."""
 
     claimed: Sequence[tuple[ClaimedRun, Comeback | None]]
     wake_in: float | None
+    suspects: Sequence[Isolation] = ()
     live: Sequence[Event] = ()
     is_more_to_claim: bool = False
     is_more_to_route: bool = False
@@ -56,13 +58,14 @@ def visit(
     limit: int,
     left_to_others: Sequence[str],
     hold: Callable[[ClaimedRun], bool],
+    isolation: Isolation | None = None,
 ) -> Requests[Visited]:
     """Visits a shard value in two round trips, or more if runs ended or must be retried. Runs that routing wakes are
     claimed in the same round trip; parents are told in the transaction that ends their children.
 
     ``routing_limit`` is how many runs may be routed, without those in ``left_out``; ``limit`` is how many may be
-    claimed, without those in ``left_to_others``. ``hold`` keeps the machine of a claimed run if it is in memory, and
-    returns whether it is. Raises ``EndsBlocked``.
+    claimed, without those in ``left_to_others``; with ``isolation``, only suspects that are to be tried in that way.
+    ``hold`` keeps the machine of a claimed run if it is in memory, and returns whether it is. Raises ``EndsBlocked``.
     """
     routing: list[Statement[Any]] = []
     claiming: list[Statement[Any]] = []
@@ -70,16 +73,19 @@ def visit(
         routing.append(route_events(shard_value, worker_id, routing_limit, left_out))
         routing.append(unrouted_events(shard_value, worker_id, left_out))
     if limit > 0:
-        claiming.append(claim_runs(shard_value, worker_id, limit, left_to_others))
+        if isolation is None:
+            claiming.append(claim_runs(shard_value, worker_id, limit, left_to_others))
+        else:
+            claiming.append(claim_suspects(shard_value, worker_id, limit, isolation))
         claiming.append(next_wake(shard_value, left_to_others))
     routed, unrouted = Routed(), _ALL_ROUTED
     claimed: list[ClaimedRun] = []
-    wake_in: float | None = None
+    wakes = NextWake(None, [])
     answers = yield from (Begin if is_routing else Batch)([*routing, *claiming])
     if is_routing:
         routed, unrouted = answers[:2]
     if limit > 0:
-        claimed, wake_in = answers[-2:]
+        claimed, wakes = answers[-2:]
     # A run on its first claim has nothing to bring back.
     returning = [run for run in claimed if run.epoch > 1]
     resident = [run.run_id for run in returning if hold(run)]
@@ -105,8 +111,11 @@ def visit(
     found = comebacks(replayed, resident, loaded)
     return Visited(
         claimed=[(run, found.get(run.run_id)) for run in claimed],
-        wake_in=wake_in,
+        wake_in=wakes.wake_in,
+        suspects=wakes.suspects,
         live=routed.live,
-        is_more_to_claim=len(claimed) == limit > 0 or is_retried or (routed.woken > 0 and limit == 0),
+        is_more_to_claim=(len(claimed) == limit > 0 and isolation is None)
+        or is_retried
+        or (routed.woken > 0 and limit == 0),
         is_more_to_route=unrouted.is_more or dismissed > 0,
     )

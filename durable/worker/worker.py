@@ -30,6 +30,7 @@ from durable.worker.database import DEFAULT_CONNECTIONS, LEAST_CONNECTIONS, Data
 from durable.worker.dispatcher import Dispatcher
 from durable.worker.executions import Executions
 from durable.worker.first_contact import first_contact
+from durable.worker.isolation import Isolation
 from durable.worker.journal import Journal
 from durable.worker.lease import Lease
 from durable.worker.listener import Listener
@@ -56,8 +57,9 @@ class Worker:
     longer, whatever steps do: a sync step that is still being executed goes on in its thread, and the process may end.
     ``handle_signals``: whether SIGTERM and SIGINT stop ``run``. ``max_resident``: how many parked runs stay in memory.
     ``max_threads``: how many sync steps run at once.
-    ``max_strikes``: once this many workers have died while holding a run, with no new memo in between, the run fails
-    with ``CrashLoop``. All durations are in seconds or given as ``timedelta``.
+    ``max_strikes``: a run that has lost two workers in a row is tried apart from others; once this many workers have
+    died in such trials, with no new memo in between, the run fails with ``CrashLoop``. All durations are in seconds or
+    given as ``timedelta``.
 
     ``max_connections``: how many connections the worker opens at most, at least 6. Four are for the lease, for
     takeovers, for notifications, and for looking after connections that fell silent; of the others, up to four are for
@@ -249,12 +251,14 @@ class Worker:
             return lease.worker_id
 
         callbacks = Callbacks()
+        isolation = Isolation(self._clock, self._dispatchers.values())
         journal = Journal(database, callbacks, worker_id)
         executions = self._executions = Executions(
             database,
             journal,
             callbacks,
             self._clock,
+            isolation,
             worker_id,
             codec=self._codec,
             max_resident=self._max_resident,
@@ -268,6 +272,7 @@ class Worker:
                 shard_values(workflow.name, shard_count),
                 database,
                 executions,
+                isolation,
                 worker_id,
                 self._clock,
                 poll_interval=self._poll_interval,

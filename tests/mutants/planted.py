@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from durable.core import retry, shards
+from durable.core import retry, shards, suspicion
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay import endings, loop
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
 from durable.core.schedules import ticks, timetable, turns
 from durable.store import ids
+from durable.worker import isolation
 from durable.worker.blocked_records import Blocked
+from durable.worker.isolation import Isolation
 from durable.worker.run.execution import Execution
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
 from durable.worker.run.step_tasks import StepTasks
 from tests.mutants.planting import Mutant
 
-CRASHES, CODE, KEYS, CLOSING = "random crashes", "changed code", "keys", "closing"
+CRASHES, CODE, TYPES, KEYS, CLOSING = "random crashes", "changed code", "changed types", "keys", "closing"
+GUILT = "guilt"
 RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
 RESERVED, BLOCKED = "reserved ids", "blocked records"
 
@@ -55,6 +58,11 @@ REPLAY = (
         "a timed-out wait is answered with a value",
         CRASHES, Machine, "_settle", "answer.set_exception(EventTimeout(call.key, call.name))",
         "answer.set_result(None)",
+    ),
+    Mutant(
+        "an answer that does not fit is raised in the workflow",
+        TYPES, Machine, "_settle", "self._mismatch = self._mismatch or NondeterminismError.of_type(error)",
+        "answer.set_exception(error)",
     ),
     Mutant(
         "an answer is not decoded",
@@ -181,6 +189,10 @@ DECISIONS = (
         "wake_in=delay, failed_attempts=1",
     ),
     Mutant(
+        "the timeout that led to a failure is not named",
+        ENDINGS, endings, "_failure_text", "with_contexts=True", "with_contexts=False",
+    ),
+    Mutant(
         "set aside for the same time for ever",
         ENDINGS, endings, "ending_of", "_SET_ASIDE_BACKOFF.delay(set_asides + 1)", "_SET_ASIDE_BACKOFF.delay(1)",
     ),
@@ -245,4 +257,29 @@ HOSTILE = (
     Mutant("half of a part that is blocked is forgotten", BLOCKED, Blocked, "_try", ", items[middle:])", ",)"),
 )  # fmt: skip
 
-MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE)
+SUSPICION = (
+    Mutant(
+        "suspects begin beside runs that have just begun",
+        GUILT, isolation, "may_begin", "any(one.seconds < TRIAL_SECONDS for one in here)", "False",
+    ),
+    Mutant(
+        "other runs are claimed beside a run on trial",
+        GUILT, Isolation, "entered", "self._trial = run_id", "self._open()",
+    ),
+    Mutant(
+        "a trial ends with its first neighbor",
+        GUILT, Isolation, "left", "self.trial_is_over(run_id)",
+        "self._trial = None\n    self._open()",
+    ),
+    Mutant(
+        "every suspect is tried in a group",
+        GUILT, suspicion, "isolation_after", "strikes < SUSPECT_STRIKES:\n        return None",
+        'strikes >= SUSPECT_STRIKES:\n        return "group"\n    if strikes < SUSPECT_STRIKES:\n        return None',
+    ),
+    Mutant(
+        "others begin beside the sole suspect",
+        GUILT, isolation, "may_begin", "if soles:", "if False:",
+    ),
+)  # fmt: skip
+
+MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION)

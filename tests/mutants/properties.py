@@ -25,11 +25,11 @@ from durable import (
 )
 from durable.core import shards
 from durable.core.codec.json_codec import JsonCodec, encode_as
-from durable.core.errors import NondeterminismError
+from durable.core.errors import EventTimeout, NondeterminismError
 from durable.core.failures import ErrorInfo
 from durable.core.replay import endings
-from durable.core.replay.commands import Complete, Fail, SetAside
-from durable.core.replay.history import History
+from durable.core.replay.commands import Complete, Execute, Fail, SetAside, WaitEvent
+from durable.core.replay.history import History, Memo, Value
 from durable.core.replay.machine import failure_of
 from durable.core.schedules import turns
 from durable.core.schedules.timetable import Timetable, run_id_of
@@ -95,6 +95,7 @@ def a_run_is_tried_anew_without_what_failed(attempts: int, set_asides: int, most
     settled = endings.ending_of(failure_of(ValueError("no")), policy, attempts=attempts, set_asides=set_asides)
     is_last = attempts + 1 >= most
     assert (settled.status, settled.is_retry) == (("failed", False) if is_last else ("sleeping", True))
+    _a_timeout_is_named_by_what_it_led_to()
     aside = SetAside(NondeterminismError("a", "b"))
     waits = [endings.ending_of(aside, policy, attempts=attempts, set_asides=times).wake_in for times in range(12)]
     assert waits == [min(300.0, 2.0**times) for times in range(12)]
@@ -106,6 +107,45 @@ class _Animal(msgspec.Struct):
 
 class _Dog(_Animal):
     tricks: list[float]
+
+
+def _a_timeout_is_named_by_what_it_led_to() -> None:
+    for cause in ("itself", "group", "cause", "context"):
+        timeout = EventTimeout("wait", "news")
+        error: BaseException = ValueError("no")
+        match cause:
+            case "itself":
+                error = timeout
+            case "group":
+                error = ExceptionGroup("several", [error, timeout])
+            case "cause":
+                error.__cause__ = timeout
+            case _:
+                error.__context__ = timeout
+        settled = endings.ending_of(failure_of(error), RunRetryPolicy(), attempts=0, set_asides=0)
+        assert settled.error is not None
+        assert msgspec.json.decode(settled.error)["waits"] == ["wait"]
+
+
+def what_does_not_fit_its_type_sets_the_run_aside(kind: str, is_replayed: bool) -> None:  # noqa: FBT001 - drawn
+    refunds: list[str] = []
+
+    async def count() -> int:
+        return 1
+
+    async def main(ctx: Context) -> None:
+        try:
+            await (ctx.execute("a", count) if kind == "execute" else ctx.wait_for_event("a", "news", int))
+        except Exception as error:
+            refunds.append(str(error))
+
+    machine = machine_of(main, History())
+    (call,) = machine.start()
+    assert isinstance(call, Execute | WaitEvent)
+    memo = Memo("a", call.kind, call.name, 1, False, Value('"text"'))
+    commands = machine_of(main, History((memo,))).start() if is_replayed else machine.resolve("a", memo.outcome)[1]
+    assert [type(command) for command in commands] == [SetAside]
+    assert not refunds
 
 
 def a_number_comes_back_or_is_refused(numbers: list[float]) -> None:

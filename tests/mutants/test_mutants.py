@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
-from tests.laws import laws
+from tests.laws import fleet, laws
 from tests.laws.hard_programs import HARD_PROGRAMS, hard_cases
 from tests.laws.world import quiet
 from tests.mutants import properties
@@ -23,12 +23,14 @@ from tests.mutants.planted import (
     CODEC,
     CRASHES,
     ENDINGS,
+    GUILT,
     KEYS,
     MUTANTS,
     RESERVED,
     RETRIES,
     SHARDS,
     TICKS,
+    TYPES,
 )
 from tests.mutants.planting import Mutant
 
@@ -37,6 +39,11 @@ small = st.integers(0, 5)
 LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
     CRASHES: (laws.cases(), laws.a_run_is_what_its_history_says, 2500),
     CODE: (laws.edits(), lambda drawn: laws.changed_code_goes_on_or_is_set_aside(*drawn), 800),
+    TYPES: (
+        st.tuples(st.sampled_from(("execute", "event")), st.booleans()),
+        lambda drawn: properties.what_does_not_fit_its_type_sets_the_run_aside(*drawn),
+        10,
+    ),
     KEYS: (st.tuples(*[st.sampled_from(("execute", "sleep"))] * 2), properties.a_key_is_used_once, 10),
     CLOSING: (st.integers(10, 20), properties.a_closed_machine_calls_nothing_more_and_sets_have_one_order, 10),
     RETRIES: (
@@ -55,6 +62,7 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
         lambda drawn: properties.every_tick_begins_one_run(*drawn),
         100,
     ),
+    GUILT: (fleet.fleets(), fleet.only_what_kills_its_workers_is_condemned, 300),
     SHARDS: (st.integers(1, 8), lambda count: properties.a_run_has_one_shard_of_all("flow", count), 20),
     RESERVED: (st.uuids(), properties.the_ids_of_a_run_s_children_are_reserved_in_its_inbox, 50),
     BLOCKED: (

@@ -128,17 +128,16 @@ async def ended(handle: AsyncHandle[Any]) -> Any:
             await asyncio.sleep(0.02)
 
 
-async def test_an_input_of_any_shape_fails_its_run_alone(database: str) -> None:
+async def test_an_input_of_any_shape_sets_its_run_aside_alone(database: str) -> None:
     async with attacked(database) as (client, connection):
         for run_key in [await new_run(connection, "doubling", value) for value in VALUES]:
             status = await ended(client.handle(run_key))
-            assert status.status == "failed"
-            assert status.error.type == "DeserializationError"
+            assert (status.status, status.error.type) == ("sleeping", "NondeterminismError")
             assert len(status.error.message) <= 8192
 
 
 @pytest.mark.parametrize("column", ["output", "error"])
-async def test_a_memo_of_any_shape_fails_its_run_alone(column: str, database: str) -> None:
+async def test_a_memo_of_any_shape_fails_its_run_or_sets_it_aside_alone(column: str, database: str) -> None:
     run_keys: list[str] = []
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         for value in VALUES:
@@ -148,7 +147,7 @@ async def test_a_memo_of_any_shape_fails_its_run_alone(column: str, database: st
     async with attacked(database) as (client, _):
         for run_key, value in zip(run_keys, VALUES, strict=True):
             found = await ended(client.handle(run_key))
-            assert found.status == "failed", value[:50]
+            assert found.status == ("sleeping" if column == "output" else "failed"), value[:50]
 
 
 async def test_a_memo_of_a_function_by_any_name_is_compared_and_never_called(database: str) -> None:

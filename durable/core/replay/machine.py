@@ -17,6 +17,7 @@ from typing import Any
 from durable.core.codec.json_codec import Codec, encode_as
 from durable.core.codec.places import codec_at
 from durable.core.errors import (
+    DeserializationError,
     DurableError,
     EventTimeout,
     NondeterminismError,
@@ -225,6 +226,10 @@ class Machine(Calls):
         self._cancelled = cancel
         self._main.cancel(cancel.reason)
 
+    def does_not_fit(self, error: DeserializationError) -> None:
+        """Notes that something that is recorded does not fit the type that the code declares."""
+        self._mismatch = self._mismatch or NondeterminismError.of_type(error)
+
     def check_type(self, type: Any, what: str) -> None:
         """Raises ``SerializationError`` for a declared type whose values can never be read back."""
         self._codec.check_type(type, what)
@@ -275,6 +280,8 @@ class Machine(Calls):
             case Value(text):
                 try:
                     answer.set_result(call.decode(text, self._codec, self.run_id))
+                except DeserializationError as error:
+                    self.does_not_fit(error)
                 except DurableError as error:
                     answer.set_exception(error)
             case Failure(error):

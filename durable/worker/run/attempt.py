@@ -98,26 +98,29 @@ class Attempt:
     def main(self, machine: Machine) -> Coroutine[Any, Any, object]:
         """Returns the workflow's coroutine, to be run by that machine."""
         claimed = self.claimed
-        return self._main(
-            Context(
-                machine,
-                self.run_key,
-                self.workflow.name,
-                claimed.version,
-                claimed.attempts + 1,
-                claimed.scheduled_at,
-                self._worker_codec,
-            )
+        ctx = Context(
+            machine,
+            self.run_key,
+            self.workflow.name,
+            claimed.version,
+            claimed.attempts + 1,
+            claimed.scheduled_at,
+            self._worker_codec,
         )
+        return self._main(machine, ctx)
 
-    async def _main(self, ctx: Context) -> object:
+    async def _main(self, machine: Machine, ctx: Context) -> object:
         workflow = self.workflow
         if not workflow.takes_input:
             return await workflow.function(ctx)
         codec, what = self._codec_of_input(), f"the input of run {self.run_key}"
         if self.claimed.input is None:
             raise DeserializationError(what, "it takes more than 64 MiB, which is too large to be loaded")
-        value = codec.decode(self.claimed.input, workflow.input_type, what)
+        try:
+            value = codec.decode(self.claimed.input, workflow.input_type, what)
+        except DeserializationError as error:
+            machine.does_not_fit(error)
+            return None
         return await workflow.function(ctx, value)
 
     def _codec_of_input(self) -> Codec:

@@ -32,6 +32,7 @@ class Abandonable(Protocol):
 
     run_key: RunKey
     phase: Phase
+    is_to_blame: bool
 
     def abandon(self) -> None:
         """Lets the run go: nothing more of it happens here."""
@@ -58,6 +59,7 @@ def entry(method: Callable[Concatenate[ExecutionT, P], None]) -> Callable[Concat
         except Exception:
             extra = {"run_key": str(self.run_key)}
             _logger.exception("unexpected error while executing run %s; releasing it", self.run_key, extra=extra)
+            self.is_to_blame = True
             self.abandon()
 
     return enter

@@ -42,6 +42,7 @@ class Execution(Performance):
         "_flushes",
         "_host",
         "is_draining",
+        "is_to_blame",
         "phase",
         "workflow",
     )
@@ -68,6 +69,8 @@ class Execution(Performance):
         self._waits = OpenWaits(host.clock)
         self._inbox = Inbox()
         self.is_draining = False
+        self.is_to_blame = False
+        """Whether it has let its run go because of what the run did, and not because another worker owns it."""
 
     @property
     def is_parked(self) -> bool:
@@ -135,6 +138,7 @@ class Execution(Performance):
         """Called when the journal has written, or refused, a record of this run."""
         self._flushes -= 1
         if not written.is_ours:
+            self.is_to_blame = written.is_refused
             self.abandon()
             return
         if self.phase is Phase.LEAVING:

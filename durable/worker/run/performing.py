@@ -139,7 +139,8 @@ class Performance(ABC):
         self._waits.close(call.key)
         seq, commands = self._machine.resolve(call.key, outcome)
         if seq is not None:
-            self._recording.answered(call.key, outcome, event_id, seq, self._machine.moment)
+            is_unfit = isinstance(call, WaitEvent) and self._machine.is_mismatched
+            self._recording.answered(call.key, outcome, event_id, seq, self._machine.moment, is_unfit=is_unfit)
         return commands
 
     def _forget(self, command: Abandon) -> None:

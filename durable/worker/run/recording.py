@@ -93,14 +93,23 @@ class Recording:
         self.record.entries.append(wait)
 
     def answered(
-        self, key: str, outcome: Value | TimedOut, event_id: str | None, seq: int, at: datetime | None
+        self,
+        key: str,
+        outcome: Value | TimedOut,
+        event_id: str | None,
+        seq: int,
+        at: datetime | None,
+        *,
+        is_unfit: bool = False,
     ) -> None:
-        """Records that a wait ended. ``event_id`` is the event it took, if it took one."""
+        """Records that a wait ended. ``event_id`` is the event it took, if it took one; ``is_unfit`` if that event has
+        set the run aside."""
         young = self._young_timers.pop(key, None)
         if young is not None:
             self.record.entries.append(young)
         payload = outcome.text if isinstance(outcome, Value) and event_id is not None else None
-        self.record.entries.append(AnsweredWait(key, seq, isinstance(outcome, TimedOut), event_id, payload, at))
+        answer = AnsweredWait(key, seq, isinstance(outcome, TimedOut), event_id, payload, at, is_unfit)
+        self.record.entries.append(answer)
 
     def abandoned(self, key: str) -> None:
         """Records that the workflow no longer waits for that wait."""

@@ -51,13 +51,42 @@ def test_a_step_is_asked_for_once_and_its_answer_is_the_decoded_one() -> None:
     assert machine.resolve("a", Value("7")) == (1, [Complete("7")])
 
 
-def test_a_recorded_answer_that_does_not_fit_the_declared_type_fails_the_run() -> None:
-    async def main(ctx: Context) -> Any:
-        return await ctx.execute("a", charge, 1)
+def test_a_recorded_answer_that_does_not_fit_the_declared_type_sets_the_run_aside() -> None:
+    refunded = False
 
-    (ending,) = machine_of(main, History((done("a", text='"text"'),))).start()
-    assert isinstance(ending, Fail)
-    assert ending.error.type == "DeserializationError"
+    async def main(ctx: Context) -> Any:
+        nonlocal refunded
+        try:
+            return await ctx.execute("a", charge, 1)
+        except Exception:
+            refunded = True
+
+    (first,) = machine_of(main, History((done("a", text='"secret"'),))).start()
+    machine = machine_of(main, History())
+    machine.start()
+    _, (later,) = machine.resolve("a", Value('"secret"'))
+    for aside in (first, later):
+        assert isinstance(aside, SetAside)
+        assert "the answer to execute 'a' of charge is recorded, but does not fit" in str(aside.error)
+        assert "Expected `int`, got `str`" in str(aside.error)
+        assert "secret" not in str(aside.error)
+    assert not refunded
+
+
+def test_after_an_answer_that_does_not_fit_no_carried_one_is_given() -> None:
+    seen: list[str] = []
+
+    async def one(ctx: Context, key: str) -> None:
+        await ctx.execute(key, charge, 1)
+        seen.append(key)
+
+    async def main(ctx: Context) -> Any:
+        await asyncio.gather(one(ctx, "a"), one(ctx, "b"))
+
+    history = History((done("a", text='"text"', carried=True), done("b", text="1", carried=True)))
+    (aside,) = machine_of(main, history).start()
+    assert isinstance(aside, SetAside)
+    assert seen == []
 
 
 def test_a_failed_step_raises_the_same_failure_again() -> None:
