@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import psycopg
 
@@ -28,12 +28,9 @@ _RETRY_SECONDS = 0.5
 class Scheduler:
     """Each worker has one, for the schedules of its workflows; any number of them share the work."""
 
-    def __init__(
-        self, database: Database, workflows: Sequence[str], shard_count: Callable[[], int], clock: Clock
-    ) -> None:
+    def __init__(self, database: Database, workflows: Sequence[str], clock: Clock) -> None:
         self._database = database
         self._workflows = list(workflows)
-        self._shard_count = shard_count
         self._clock = clock
         self._awake = asyncio.Event()
 
@@ -69,7 +66,7 @@ class Scheduler:
         """Returns how many schedules were due. If one fails, for example because the node of its run is down, the
         others still take their turns."""
         try:
-            return await connection.run(take_turns(self._workflows, _MAX_DUE, self._shard_count))
+            return await connection.run(take_turns(self._workflows, _MAX_DUE))
         except TurnsFailed as failed:
             _raise_if_closed(connection, failed)
             _logger.warning("taking the turns of schedules one by one: %s", failed.error)
@@ -80,7 +77,7 @@ class Scheduler:
 
     async def _take_one(self, connection: EngineConnection) -> bool:
         try:
-            return bool(await connection.run(take_turns(self._workflows, 1, self._shard_count)))
+            return bool(await connection.run(take_turns(self._workflows, 1)))
         except TurnsFailed as failed:
             _raise_if_closed(connection, failed)
             (schedule_id,) = failed.schedule_ids
