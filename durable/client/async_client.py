@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from durable.client.arguments import check_run_key
 from durable.client.connections import AsyncConnections, AsyncPool
 from durable.client.handles import AsyncHandle
-from durable.client.operations import BeginOptions, Begun, Operations
+from durable.client.operations import BeginOptions, Begun, Operations, ShardsAreRaised
 from durable.client.results import AsyncResults
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
@@ -68,7 +68,11 @@ class AsyncClient:
     ) -> AsyncHandle[Any]:
         """Same as ``Client.begin``."""
         new = self._operations.new_run(wf, input, **options)
-        return self._begun(wf, await self._connections.run(self._operations.begin(new)))
+        try:
+            begun = await self._connections.run(self._operations.begin(new, is_transaction=False))
+        except ShardsAreRaised:
+            begun = await self._connections.transact(self._operations.begin(new, is_transaction=True))
+        return self._begun(wf, begun)
 
     @overload
     async def begin_tx(
@@ -83,7 +87,7 @@ class AsyncClient:
     ) -> RunKey:
         """Same as ``Client.begin_tx``."""
         new = self._operations.new_run(wf, input, **options)
-        return (await self._connections.take_part(tx, self._operations.begin(new))).run_key
+        return (await self._connections.take_part(tx, self._operations.begin(new, is_transaction=True))).run_key
 
     async def begin_many(
         self,

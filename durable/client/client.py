@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from durable.client.arguments import check_run_key
 from durable.client.connections import Connections, SyncPool
 from durable.client.handles import Handle
-from durable.client.operations import BeginOptions, Begun, Operations
+from durable.client.operations import BeginOptions, Begun, Operations, ShardsAreRaised
 from durable.client.results import Results
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
@@ -84,7 +84,11 @@ class Client:
         case nothing was stored.
         """
         new = self._operations.new_run(wf, input, **options)
-        return self._begun(wf, self._connections.run(self._operations.begin(new)))
+        try:
+            begun = self._connections.run(self._operations.begin(new, is_transaction=False))
+        except ShardsAreRaised:
+            begun = self._connections.transact(self._operations.begin(new, is_transaction=True))
+        return self._begun(wf, begun)
 
     @overload
     def begin_tx(
@@ -105,7 +109,7 @@ class Client:
         ``AsyncConnection`` or ``AsyncSession``, or an asyncpg ``Connection``. Any other object raises ``TypeError``.
         """
         new = self._operations.new_run(wf, input, **options)
-        return self._connections.take_part(tx, self._operations.begin(new)).run_key
+        return self._connections.take_part(tx, self._operations.begin(new, is_transaction=True)).run_key
 
     def begin_many(
         self,

@@ -38,7 +38,7 @@ from durable.store.ids import keyed_run_id, uuid7
 from durable.store.inspection import RunOutcome
 from durable.store.operation import Operation, operation
 from durable.store.runs import NewRun
-from durable.store.settings import read_settings
+from durable.store.settings import lock_names, read_settings
 from durable.store.statement import Requests, Statement
 
 _MAX_REASON = 2000
@@ -67,6 +67,10 @@ class BeginOptions(TypedDict, total=False):
     """Runs with a higher priority start first; from -32768 to 32767, 0 if not given."""
     tags: Mapping[str, str] | None
     """At most 64 names and values by which people can find the run."""
+
+
+class ShardsAreRaised(Exception):
+    """The shard count is being raised: a run with a key can then only be begun in a transaction."""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -163,13 +167,45 @@ class Operations:
         ]
 
     @operation
-    def begin(self, run: NewRun) -> Requests[Begun]:
-        """Inserts the run and notifies the workers."""
-        shard = yield from self._shard_value(run)
-        is_new = yield from runs.begin_run(shard, run)
+    def begin(self, run: NewRun, *, is_transaction: bool) -> Requests[Begun]:
+        """Inserts the run and notifies the workers. ``is_transaction``: all of this is one transaction. If it is not,
+        ``ShardsAreRaised`` is raised for a run with a key while the shard count is being raised."""
+        if run.key is not None:
+            return (yield from self._begin_keyed(run, is_transaction=is_transaction))
+        shard = shard_value(run.workflow_name, run.run_id, (yield from self.shard_count()))
+        yield from runs.begin_run(shard, run)
         yield from self.announce(announce_runs(shard))
-        # Without a key, only an earlier try of this same operation can have inserted the run.
-        return Begun(RunKey(shard, run.run_id), is_new or run.key is None)
+        # Only an earlier try of this same operation can have inserted the run.
+        return Begun(RunKey(shard, run.run_id), is_new=True)
+
+    def _begin_keyed(self, run: NewRun, *, is_transaction: bool) -> Requests[Begun]:
+        counts = {(yield from self.shard_count())}
+        is_locked = False
+        while True:
+            # The shard count may have been raised since the first run with this key was begun, and since we read it.
+            looked = {shard_value(run.workflow_name, run.run_id, count) for count in counts}
+            found = yield from runs.find_keyed_run(sorted(looked), run.run_id)
+            if found.shard_value is not None:
+                yield from self.announce(announce_runs(found.shard_value))  # an earlier try may not have come that far
+                return Begun(RunKey(found.shard_value, run.run_id), is_new=False)
+            count = self._shard_count = found.shard_count
+            if found.is_being_raised and not is_locked:
+                if not is_transaction:
+                    raise ShardsAreRaised
+                yield from lock_names([run.run_id])
+                is_locked = True  # by now, another transaction may have begun it
+            elif not found.known <= counts:
+                counts |= found.known
+            else:
+                shard = shard_value(run.workflow_name, run.run_id, count)
+                if is_transaction:
+                    is_new = yield from runs.begin_run(shard, run)
+                else:
+                    is_new = yield from runs.begin_keyed_run(shard, run, count)
+                if is_new:
+                    yield from self.announce(announce_runs(shard))
+                    return Begun(RunKey(shard, run.run_id), is_new=True)
+                # Another transaction has begun it in this moment, or the shard count is another now.
 
     @operation
     def begin_many(self, new: Sequence[NewRun]) -> Requests[list[RunKey]]:
@@ -187,19 +223,6 @@ class Operations:
         for shard in by_shard:
             yield from self.announce(announce_runs(shard))
         return run_keys
-
-    def _shard_value(self, run: NewRun) -> Requests[str]:
-        count = yield from self.shard_count()
-        while run.key is not None:
-            # The shard count may have been raised since the first run with this key was begun, and since we read it.
-            earlier = {shard_value(run.workflow_name, run.run_id, former) for former in range(1, count + 1)}
-            found = yield from runs.find_keyed_run(sorted(earlier), run.run_id)
-            if found.shard_value is not None:
-                return found.shard_value
-            if found.shard_count == count:
-                break
-            count = self._shard_count = found.shard_count
-        return shard_value(run.workflow_name, run.run_id, count)
 
     # events
 

@@ -17,12 +17,13 @@ from durable.core.replay.workflow import Workflow, check_workflow
 from durable.core.runs import RunKey
 from durable.core.schedules.expressions import Schedule, parse_schedule
 from durable.core.schedules.timetable import CatchUp, Overlap, Timetable, jitter_of, run_id_of
-from durable.core.shards import shard_value, shard_values
+from durable.core.shards import shard_value
 from durable.store import schedules
 from durable.store.channels import announce_runs, announce_schedule
 from durable.store.ids import uuid7
 from durable.store.operation import Operation, operation
 from durable.store.schedules import NewSchedule, ScheduledRun, StoredSchedule
+from durable.store.settings import lock_names, read_shards
 from durable.store.statement import Requests
 
 _MAX_TICKS = 10_000
@@ -229,7 +230,7 @@ class ScheduleOperations:
         """Begins a run with that id now. Raises ``ScheduleNotFound``."""
         stored = yield from self._stored(schedule_id)
         now = yield from schedules.read_clock()
-        (run_key,) = yield from self._begin(stored, [(run_id, now)])
+        (run_key,) = yield from self._begin(stored, [(run_id, now)], (yield from self._operations.shard_count()))
         return run_key
 
     @operation
@@ -244,20 +245,25 @@ class ScheduleOperations:
         if len(ticks) > _MAX_TICKS:
             raise InvalidArgument("start", start, f"at most {_MAX_TICKS:,} ticks before the end (backfill in parts)")
         wanted = {run_id_of(schedule_id, tick): tick for tick in ticks}
-        begun = yield from self._find(stored.workflow_name, list(wanted))
+        begun, count = yield from self._find(stored, list(wanted))
         missing = [(run_id, tick) for run_id, tick in wanted.items() if run_id not in begun]
-        begun.update({key.run_id: key for key in (yield from self._begin(stored, missing))})
+        begun.update({key.run_id: key for key in (yield from self._begin(stored, missing, count))})
         return [begun[run_id] for run_id in wanted]
 
-    def _find(self, workflow_name: str, run_ids: list[str]) -> Requests[dict[str, RunKey]]:
-        """Returns those of the runs that exist. Runs that were begun before the shard count was raised lie under shard
-        values where no insert would collide with them."""
-        shards = shard_values(workflow_name, (yield from self._operations.shard_count()))
+    def _find(self, stored: StoredSchedule, run_ids: list[str]) -> Requests[tuple[dict[str, RunKey], int]]:
+        """Returns those of the runs that exist, and the current shard count. Runs that were begun before it was raised
+        lie under shard values where no insert would collide with them. While it is being raised, no worker begins runs
+        of this schedule until this transaction ends."""
+        shards = yield from read_shards()
+        if shards.is_being_raised:
+            yield from lock_names([stored.schedule_id])
+            shards = yield from read_shards()
         found: dict[str, RunKey] = {}
         for first in range(0, len(run_ids), _IDS_A_LOOK):
             looked = run_ids[first : first + _IDS_A_LOOK]
-            found |= yield from schedules.find_runs(shards, looked)
-        return found
+            values = {shard_value(stored.workflow_name, one, count) for one in looked for count in shards.known}
+            found |= yield from schedules.find_runs(sorted(values), looked)
+        return found, shards.shard_count
 
     def _stored(self, schedule_id: str) -> Requests[StoredSchedule]:
         schedule_id = check_key("schedule_id", schedule_id)
@@ -267,8 +273,7 @@ class ScheduleOperations:
             raise ScheduleNotFound(schedule_id)
         return found[0]
 
-    def _begin(self, stored: StoredSchedule, ticks: list[tuple[str, datetime]]) -> Requests[list[RunKey]]:
-        count = yield from self._operations.shard_count()
+    def _begin(self, stored: StoredSchedule, ticks: list[tuple[str, datetime]], count: int) -> Requests[list[RunKey]]:
         by_shard: dict[str, list[ScheduledRun]] = {}
         run_keys: list[RunKey] = []
         for run_id, tick in ticks:

@@ -22,9 +22,15 @@ deployed on the worker that claimed it, does not match what the run has recorded
 
 BEGINNINGS: Mapping[Status, frozenset[str]] = {
     "queued": frozenset(
-        ("runs/begin_run", "runs/begin_runs", "children/begin_children", "schedules/begin_scheduled_runs")
+        (
+            "runs/begin_run",
+            "runs/begin_keyed_run",
+            "runs/begin_runs",
+            "children/begin_children",
+            "schedules/begin_scheduled_runs",
+        )
     ),
-    "sleeping": frozenset(("runs/begin_run",)),
+    "sleeping": frozenset(("runs/begin_run", "runs/begin_keyed_run")),
 }
 """The status in which a run is inserted, and the statements that insert it: asleep if it will start later."""
 

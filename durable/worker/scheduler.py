@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import psycopg
 
@@ -30,12 +30,9 @@ _MIN_PAUSE_SECONDS = 0.05
 class Scheduler:
     """Each worker has one, for the schedules of its workflows; any number of them share the work."""
 
-    def __init__(
-        self, database: Database, workflows: Sequence[str], shard_count: Callable[[], int], clock: Clock
-    ) -> None:
+    def __init__(self, database: Database, workflows: Sequence[str], clock: Clock) -> None:
         self._database = database
         self._workflows = list(workflows)
-        self._shard_count = shard_count
         self._clock = clock
         self._awake = asyncio.Event()
         self._failing: dict[str, tuple[int, float]] = {}
@@ -71,7 +68,7 @@ class Scheduler:
         """Returns how many schedules were due. If one fails, for example because the node of its run is down, the
         others still take their turns."""
         try:
-            return await connection.run(take_turns(self._workflows, _MAX_DUE, self._shard_count))
+            return await connection.run(take_turns(self._workflows, _MAX_DUE))
         except TurnsFailed as failed:
             _raise_if_closed(connection, failed)
         turns = 0
@@ -81,7 +78,7 @@ class Scheduler:
 
     async def _take_one(self, connection: EngineConnection) -> bool:
         try:
-            taking = take_turns(self._workflows, 1, self._shard_count, lock_seconds=_LOCK_SECONDS)
+            taking = take_turns(self._workflows, 1, lock_seconds=_LOCK_SECONDS)
             return bool(await connection.run(taking))
         except TurnsFailed as failed:
             _raise_if_closed(connection, failed)

@@ -290,7 +290,7 @@ class Worker:
             self._listener = Listener(parts.database, self._channel, caught_up=self._poll_all, notified=self._notified)
             duties.append(asyncio.create_task(self._listener.run()))
         names = list(self._dispatchers)
-        scheduler = self._scheduler = Scheduler(parts.database, names, lambda: parts.lease.shard_count, self._clock)
+        scheduler = self._scheduler = Scheduler(parts.database, names, self._clock)
         duties.append(asyncio.create_task(scheduler.run()))
         self._state = "running"
         self._ready.set()

@@ -117,3 +117,19 @@ async def test_a_bad_argument_is_refused(
             await client.publish_event(**given)
 
     assert events_in(database) == []
+
+
+async def test_a_request_and_an_event_of_one_name_and_key_are_two(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client:
+        handle = await client.begin(greet, "Ada", delay=1000)
+        rows(
+            database,
+            "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, key, payload)"
+            " VALUES (%s, %s, gen_random_uuid(), 'cancel', 'cancel', 'k', 'null')",
+            handle.run_key.workflow_name_shard,
+            handle.run_key.run_id,
+        )
+        await handle.publish_event("cancel", 1, key="k")
+        await handle.publish_event("cancel", 2, key="k")
+
+    assert sorted(events_in(database)) == [("cancel", "1", "k"), ("cancel", "null", "k")]

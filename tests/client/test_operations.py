@@ -55,7 +55,8 @@ def test_begin_inserts_and_announces_under_the_same_shard_value() -> None:
     new = subject.new_run(greet, "Ada")
 
     begun, asked = play(
-        subject.begin(new), settings(8) | {"runs/begin_run": [[(new.run_id,)]], "channels/announce_work": [[]]}
+        subject.begin(new, is_transaction=False),
+        settings(8) | {"runs/begin_run": [[(new.run_id,)]], "channels/announce_work": [[]]},
     )
 
     shard = shard_value("greet", new.run_id, 8)
@@ -73,9 +74,9 @@ def test_begin_inserts_and_announces_under_the_same_shard_value() -> None:
 def test_the_settings_are_read_once() -> None:
     subject = Operations(JsonCodec())
     answers = settings() | {"runs/begin_run": [[("x",)], [("x",)]], "channels/announce_work": [[], []]}
-    play(subject.begin(subject.new_run(greet, "Ada")), answers)
+    play(subject.begin(subject.new_run(greet, "Ada"), is_transaction=False), answers)
 
-    _, asked = play(subject.begin(subject.new_run(greet, "Bob")), answers)
+    _, asked = play(subject.begin(subject.new_run(greet, "Bob"), is_transaction=False), answers)
 
     assert [name for name, _ in asked] == ["runs/begin_run", "channels/announce_work"]
 
@@ -84,7 +85,7 @@ def test_a_second_try_after_a_lost_connection_counts_as_created() -> None:
     subject = Operations(JsonCodec())
 
     begun, _ = play(
-        subject.begin(subject.new_run(greet, "Ada")),
+        subject.begin(subject.new_run(greet, "Ada"), is_transaction=False),
         settings() | {"runs/begin_run": [[]], "channels/announce_work": [[]]},
     )
 
@@ -95,17 +96,50 @@ def test_a_key_is_looked_for_again_where_the_shard_count_was_raised_meanwhile() 
     subject = Operations(JsonCodec())
     new = subject.new_run(greet, "Ada", key="k")
     answers = settings(1) | {
-        "runs/find_keyed_run": [[(3, None)], [(3, None)]],
-        "runs/begin_run": [[]],
+        "runs/find_keyed_run": [[(3, [1, 3], False, None)], [(3, [1, 3], False, None)]],
+        "runs/begin_keyed_run": [[("x",)]],
         "channels/announce_work": [[]],
     }
 
-    begun, asked = play(subject.begin(new), answers)
+    begun, asked = play(subject.begin(new, is_transaction=False), answers)
 
     looked = [params["shard_values"] for name, params in asked if name == "runs/find_keyed_run"]
     assert looked[0] == column(["greet_0"])
     assert shard_value("greet", new.run_id, 3) in looked[1]
-    assert begun == operations.Begun(RunKey(shard_value("greet", new.run_id, 3), new.run_id), False)
+    assert begun == operations.Begun(RunKey(shard_value("greet", new.run_id, 3), new.run_id), True)
+
+
+def test_a_key_is_looked_for_again_where_it_was_not_inserted() -> None:
+    """Another transaction has begun it, or the shard count is another now."""
+    subject = Operations(JsonCodec())
+    new = subject.new_run(greet, "Ada", key="k")
+    answers = settings(1) | {
+        "runs/find_keyed_run": [[(1, [1], False, None)], [(1, [1], False, "greet_0")]],
+        "runs/begin_keyed_run": [[]],
+        "channels/announce_work": [[]],
+    }
+
+    begun, _ = play(subject.begin(new, is_transaction=False), answers)
+
+    assert begun == operations.Begun(RunKey("greet_0", new.run_id), False)
+
+
+def test_while_the_shard_count_is_raised_a_key_is_begun_in_a_transaction_that_takes_its_turn() -> None:
+    subject = Operations(JsonCodec())
+    new = subject.new_run(greet, "Ada", key="k")
+    raised = [(1, [1], True, None)]
+    with pytest.raises(operations.ShardsAreRaised):
+        play(subject.begin(new, is_transaction=False), settings(1) | {"runs/find_keyed_run": [raised]})
+
+    answers = {
+        "runs/find_keyed_run": [raised, raised],
+        "settings/lock_names": [[]],
+        "runs/begin_run": [[("x",)]],
+        "channels/announce_work": [[]],
+    }
+    _, asked = play(subject.begin(new, is_transaction=True), answers)
+
+    assert [name for name, _ in asked][:3] == ["runs/find_keyed_run", "settings/lock_names", "runs/find_keyed_run"]
 
 
 def test_a_published_event_is_announced() -> None:

@@ -26,7 +26,7 @@ WITH lost AS MATERIALIZED (
            CASE WHEN memos > memos_at_takeover THEN is_culprit::int
                 ELSE lone_strikes + (is_culprit OR %(is_death)s::int = 1 AND isolation IS NOT DISTINCT FROM 'trial')::int
            END AS lone_strikes,
-           CASE WHEN %(is_death)s::int = 1 AND companions <> '{}' THEN companions[:10]
+           CASE WHEN %(is_death)s::int = 1 AND pg_catalog.cardinality(companions) > 0 THEN companions[:10]
                 WHEN memos > memos_at_takeover THEN NULL
                 ELSE died_with END AS died_with,
            is_culprit
