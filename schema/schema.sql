@@ -234,6 +234,7 @@ CREATE TABLE durable.workers (
     lease        double precision NOT NULL CHECK (lease > 0),   -- seconds
     started_at   timestamptz      NOT NULL DEFAULT now(),
     heartbeat_at timestamptz      NOT NULL DEFAULT pg_catalog.now(),
+    is_listening boolean          NOT NULL DEFAULT false,
     CONSTRAINT workers_lease CHECK (lease <= 3155760000)        -- a century
 ) WITH (
     fillfactor = 50,
@@ -515,6 +516,8 @@ COMMENT ON COLUMN durable.workers.started_at IS
     'When it registered.';
 COMMENT ON COLUMN durable.workers.heartbeat_at IS
     'The last sign of life.';
+COMMENT ON COLUMN durable.workers.is_listening IS
+    'Whether it hears announcements and looks for what they announce.';
 
 COMMENT ON VIEW durable.run_payloads IS
     'Runs with their payloads as jsonb, for queries by people.';
@@ -540,4 +543,4 @@ COMMENT ON VIEW durable.event_overview IS
 COMMENT ON VIEW durable.schedule_overview IS
     'Schedules without the inputs of their runs.';
 
-INSERT INTO durable.settings (schema_version) VALUES (6);
+INSERT INTO durable.settings (schema_version) VALUES (7);

@@ -15,8 +15,17 @@ from durable.store.records import ClaimedRun, Comeback, Event, Wake
 from durable.store.statement import Query, Statement, one
 
 
-class _NextWake(msgspec.Struct, frozen=True):
+class NextWake(msgspec.Struct, frozen=True, gc=False):
+    """When the next run of a shard value wakes: in how many seconds (negative: overdue), and as a text by which workers
+    recognize the same moment."""
+
+    wake_in: float
+    moment: str
+
+
+class _NextWakeRow(msgspec.Struct, frozen=True, gc=False):
     wake_in: float | None
+    moment: str | None
 
 
 class _StepRow(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +63,7 @@ class _OpenWaitRow(msgspec.Struct, frozen=True, gc=False):
 LoadedRow: TypeAlias = _StepRow | _WaitRow | _OpenWaitRow | Event
 
 _CLAIM_RUNS = Query("claims/claim_runs", ClaimedRun)
-_NEXT_WAKE = Query("claims/next_wake", _NextWake)
+_NEXT_WAKE = Query("claims/next_wake", _NextWakeRow)
 _LOAD_STEPS = Query("claims/load_steps", _StepRow)
 _LOAD_WAITS = Query("claims/load_waits", _WaitRow)
 _LOAD_OPEN_WAITS = Query("claims/load_open_waits", _OpenWaitRow)
@@ -71,10 +80,15 @@ def claim_runs(
     )
 
 
-def next_wake(shard_value: str, left_to_others: Sequence[str]) -> Statement[float | None]:
-    """Reads the seconds until the next run of this shard value wakes (negative: overdue), ``None`` if none sleeps."""
+def next_wake(shard_value: str, left_to_others: Sequence[str]) -> Statement[NextWake | None]:
+    """Reads when the next run of this shard value wakes, ``None`` if none sleeps."""
     params = {"shard_value": shard_value, "left_to_others": column(left_to_others)}
-    return _NEXT_WAKE.statement(params, lambda rows: one(rows).wake_in)
+    return _NEXT_WAKE.statement(params, _next_wake)
+
+
+def _next_wake(rows: Sequence[_NextWakeRow]) -> NextWake | None:
+    row = one(rows)
+    return None if row.wake_in is None or row.moment is None else NextWake(row.wake_in, row.moment)
 
 
 def load(shard_value: str, replayed: Sequence[str], resident: Sequence[str]) -> list[Statement[Any]]:

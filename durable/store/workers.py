@@ -20,6 +20,13 @@ class Suspect(msgspec.Struct, frozen=True):
     is_stale: bool
 
 
+class ListeningWorker(msgspec.Struct, frozen=True):
+    """A worker that hears announcements."""
+
+    worker_id: str
+    workflows: list[str]
+
+
 class Heard(msgspec.Struct, frozen=True):
     """The answer to a heartbeat. If ``is_known`` is false, the others have declared this worker dead."""
 
@@ -39,6 +46,7 @@ class _HeardRow(msgspec.Struct, frozen=True):
 
 _REGISTER_WORKER = Query("workers/register_worker", NoRow)
 _BEAT = Query("workers/beat", _HeardRow)
+_LISTENING_WORKERS = Query("workers/listening_workers", ListeningWorker)
 _REMOVE_WORKER = Query("workers/remove_worker", NoRow)
 
 
@@ -59,9 +67,10 @@ def register_worker(
     )
 
 
-def beat(worker_id: str) -> Statement[Heard]:
-    """Records a sign of life, and reads which other workers show none."""
-    return _BEAT.statement({"worker_id": worker_id}, _heard)
+def beat(worker_id: str, *, is_listening: bool) -> Statement[Heard]:
+    """Records a sign of life and whether the worker hears announcements, and reads which other workers show no sign of
+    life."""
+    return _BEAT.statement({"worker_id": worker_id, "is_listening": is_listening}, _heard)
 
 
 def _heard(rows: Sequence[_HeardRow]) -> Heard:
@@ -71,6 +80,11 @@ def _heard(rows: Sequence[_HeardRow]) -> Heard:
         if row.suspect_id is not None
     )
     return Heard(rows[0].is_known, rows[0].shard_count, suspects)
+
+
+def listening_workers() -> Statement[list[ListeningWorker]]:
+    """Reads which workers hear announcements."""
+    return _LISTENING_WORKERS.statement({}, list)
 
 
 def remove_worker(worker_id: str) -> Statement[None]:

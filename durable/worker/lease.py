@@ -26,8 +26,9 @@ from durable.postgres.connection import EngineConnection
 from durable.postgres.silence import ANSWER_SECONDS
 from durable.store.channels import announce_departure
 from durable.store.sessions import hold_lock, is_pooled
-from durable.store.workers import Heard, beat, register_worker
+from durable.store.workers import Heard, ListeningWorker, beat, register_worker
 from durable.worker.database import Database
+from durable.worker.fleet import Fleet
 from durable.worker.takeover import SECOND_LOOK_SECONDS, Takeover
 from durable.worker.tasks import cancel_and_wait
 
@@ -45,8 +46,9 @@ _BLOCKED_SECONDS = 5.0
 
 class Lease:
     """``worker_id`` is new in each process and each time the lease was lost. Called in the worker's event loop:
-    ``lost`` when the lease was lost, ``raised`` when the shard count was raised, and ``reached`` when the database
-    answers over a new connection."""
+    ``lost`` when the lease was lost, ``raised`` when the shard count was raised, ``reached`` when the database
+    answers over a new connection, and ``met`` when the workers that listen are others than before. ``is_listening``
+    returns whether this one does."""
 
     def __init__(
         self,
@@ -59,6 +61,8 @@ class Lease:
         lost: Callable[[], None],
         raised: Callable[[int], None],
         reached: Callable[[], None],
+        met: Callable[[Sequence[ListeningWorker]], None],
+        is_listening: Callable[[], bool],
     ) -> None:
         self.worker_id = str(uuid4())
         self._next_id = str(uuid4())
@@ -72,7 +76,9 @@ class Lease:
         self._lost = lost
         self._raised = raised
         self._reached = reached
+        self._is_listening = is_listening
         self._loop = asyncio.get_running_loop()
+        self._fleet = Fleet(lambda workers: self._loop.call_soon_threadsafe(met, workers))
         self._loop_thread = threading.get_ident()
         self._asked_loop: float | None = None
         self._blocked_limit = self._least_blocked = min(_BLOCKED_SECONDS, lease)
@@ -193,6 +199,7 @@ class Lease:
                 self._is_departure_due = False
                 await connection.answer(announce_departure())
             self._others.suspect(heard.suspects)
+            await self._fleet.look(connection, self._patience, {suspect.worker_id for suspect in heard.suspects})
             await self._pause(min(SECOND_LOOK_SECONDS, self._beat_seconds) if heard.suspects else self._beat_seconds)
         # Runs that a cancelled claim left behind continue at once, rather than later as orphans.
         self._others.give_up(self.worker_id)
@@ -222,7 +229,7 @@ class Lease:
 
     async def _beat(self, connection: EngineConnection) -> Heard:
         sent = self._own_loop.time()
-        heard = await connection.answer(beat(self.worker_id), self._patience)
+        heard = await connection.answer(beat(self.worker_id, is_listening=self._is_listening()), self._patience)
         self._last_answer = sent
         if heard.is_known:
             self._renewed(sent)

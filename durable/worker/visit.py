@@ -9,7 +9,7 @@ import msgspec
 
 from durable.store.channels import announce_ended
 from durable.store.children import announce_told, tell_parents
-from durable.store.claims import claim_runs, comebacks, load, next_wake
+from durable.store.claims import NextWake, claim_runs, comebacks, load, next_wake
 from durable.store.operation import operation
 from durable.store.records import ClaimedRun, Comeback, Event
 from durable.store.routing import Routed, Unrouted, retry, route_events, unrouted_events
@@ -23,12 +23,12 @@ _ALL_ROUTED = Unrouted(is_more=False, is_retry=False)
 
 class Visited(msgspec.Struct, frozen=True):
     """What a visit found. Each run in ``claimed`` comes with what brings it back, ``None`` on its first claim.
-    ``wake_in`` is the number of seconds until the next unclaimed run wakes, ``None`` if there is none. ``live`` are the
+    ``next_wake`` is when the next unclaimed run wakes, ``None`` if there is none. ``live`` are the
     events of runs that this worker is executing now. ``is_more_to_claim`` and ``is_more_to_route`` say whether another
     visit is worthwhile."""
 
     claimed: Sequence[tuple[ClaimedRun, Comeback | None]]
-    wake_in: float | None
+    next_wake: NextWake | None
     live: Sequence[Event] = ()
     is_more_to_claim: bool = False
     is_more_to_route: bool = False
@@ -60,12 +60,12 @@ def visit(
         claiming.append(next_wake(shard_value, left_to_others))
     routed, unrouted = Routed(), _ALL_ROUTED
     claimed: list[ClaimedRun] = []
-    wake_in: float | None = None
+    wake: NextWake | None = None
     answers = yield from (Begin if is_routing else Batch)([*routing, *claiming])
     if is_routing:
         routed, unrouted = answers[:2]
     if limit > 0:
-        claimed, wake_in = answers[-2:]
+        claimed, wake = answers[-2:]
     # A run on its first claim has nothing to bring back.
     returning = [run for run in claimed if run.epoch > 1]
     resident = [run.run_id for run in returning if hold(run)]
@@ -84,7 +84,7 @@ def visit(
     found = comebacks(replayed, resident, loaded)
     return Visited(
         claimed=[(run, found.get(run.run_id)) for run in claimed],
-        wake_in=wake_in,
+        next_wake=wake,
         live=routed.live,
         is_more_to_claim=len(claimed) == limit > 0 or is_retried or (routed.woken > 0 and limit == 0),
         is_more_to_route=unrouted.is_more,

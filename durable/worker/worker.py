@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
@@ -17,8 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 from durable.core.arguments import check_codec, truth, whole_number
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.durations import positive, seconds
-from durable.core.errors import DurableError, InvalidArgument
-from durable.core.keys import check_key
+from durable.core.errors import DurableError
 from durable.core.replay.workflow import Workflow
 from durable.core.shards import shard_values
 from durable.postgres.conninfo import check_conninfo_or_pool
@@ -26,6 +25,8 @@ from durable.postgres.outages import is_outage
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema_name
 from durable.store.settings import read_settings
+from durable.store.workers import ListeningWorker
+from durable.worker.arguments import channel_name, distinct_workflows
 from durable.worker.callbacks import Callbacks
 from durable.worker.clock import Clock
 from durable.worker.database import Database, Pool
@@ -41,7 +42,6 @@ from durable.worker.tasks import cancel_and_wait
 
 _logger = logging.getLogger("durable.worker")
 
-_MAX_CHANNEL_BYTES = 63
 _FLUSH_SECONDS = 5.0
 """How long a stopping worker tries to write what it still holds."""
 _OUT_OF_TOUCH_SECONDS = 0.5
@@ -83,7 +83,7 @@ class Worker:
     ) -> None:
         if not isinstance(conninfo_or_pool, AsyncConnectionPool):
             check_conninfo_or_pool(conninfo_or_pool, "a Worker takes a conninfo or a psycopg_pool.AsyncConnectionPool")
-        self._workflows = _distinct(workflows)
+        self._workflows = distinct_workflows(workflows)
         self._max_resident = whole_number("max_resident", max_resident, 1)
         self._max_threads = whole_number("max_threads", max_threads, 1)
         self._max_strikes = whole_number("max_strikes", max_strikes, 1)
@@ -95,7 +95,7 @@ class Worker:
         self._poll_interval = positive("poll_interval", poll_interval)
         self._max_poll_interval = positive("max_poll_interval", max_poll_interval)
         self._notify = truth("notify", notify)
-        self._channel = work_channel(schema) if notify_channel is None else _channel(notify_channel)
+        self._channel = work_channel(schema) if notify_channel is None else channel_name(notify_channel)
         self._lease_seconds = positive("lease", lease)
         self._patience = seconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
         self._state: State = "created"
@@ -234,6 +234,8 @@ class Worker:
             lost=self._lost,
             raised=self._raised,
             reached=database.hurry,
+            met=self._met,
+            is_listening=lambda: self._state == "running" and self._listener is not None and self._listener.hears_work,
         )
 
         def worker_id() -> str:
@@ -273,7 +275,13 @@ class Worker:
         duties = [asyncio.create_task(dispatcher.run()) for dispatcher in self._dispatchers.values()]
         duties.append(asyncio.create_task(parts.lease.hold()))
         if self._notify:
-            self._listener = Listener(parts.database, self._channel, caught_up=self._poll_all, notified=self._notified)
+            self._listener = Listener(
+                parts.database,
+                self._channel,
+                caught_up=self._poll_all,
+                gained=self._hear_more,
+                notified=self._notified,
+            )
             duties.append(asyncio.create_task(self._listener.run()))
         names = list(self._dispatchers)
         scheduler = self._scheduler = Scheduler(parts.database, names, lambda: parts.lease.shard_count, self._clock)
@@ -324,8 +332,7 @@ class Worker:
         await asyncio.to_thread(parts.lease.stop)
 
     def _current_max_poll_interval(self) -> float:
-        is_listening = self._listener is not None and self._listener.is_connected
-        return self._max_poll_interval if is_listening else self._poll_interval
+        return self._max_poll_interval if self.status().is_listening else self._poll_interval
 
     def _poll_all(self) -> None:
         for dispatcher in self._dispatchers.values():
@@ -334,22 +341,30 @@ class Worker:
             self._scheduler.wake()
 
     def _notified(self, payload: str) -> None:
-        kind, _, shard_value = payload.partition(":")
+        kind, _, said = payload.partition(":")
+        ticket, _, shard_value = said.partition(":") if kind == "first" else (None, "", said)
         match kind:
             case "schedule" if self._scheduler is not None:
                 self._scheduler.wake()
             case "worker":
                 self._poll_all()
-            case "run" | "event":
-                self._work_arrived(shard_value, is_event=kind == "event")
+            case "first" | "run" | "event":
+                name, _, index = shard_value.rpartition("_")
+                dispatcher = self._dispatchers.get(name)
+                if dispatcher is not None and index.isdecimal():
+                    dispatcher.work_arrived(shard_value, is_event=kind == "event", ticket=ticket)
             case _:  # sent by a later release
                 pass
 
-    def _work_arrived(self, shard_value: str, *, is_event: bool) -> None:
-        name, _, index = shard_value.rpartition("_")
-        dispatcher = self._dispatchers.get(name)
-        if dispatcher is not None and index.isdecimal():
-            dispatcher.work_arrived(shard_value, is_event=is_event)
+    def _met(self, listening: Sequence[ListeningWorker]) -> None:
+        for name, dispatcher in self._dispatchers.items():
+            dispatcher.precedence.know([worker.worker_id for worker in listening if name in worker.workflows])
+        if self._listener is not None:
+            self._listener.hear({number for each in self._dispatchers.values() for number in each.precedence.numbers()})
+
+    def _hear_more(self, numbers: Collection[int]) -> None:
+        for dispatcher in self._dispatchers.values():
+            dispatcher.hear_more(numbers)
 
     def _lost(self) -> None:
         if self._executions is not None:
@@ -371,23 +386,3 @@ class _Parts(msgspec.Struct, frozen=True):
 async def _flush(parts: _Parts) -> None:
     await parts.executions.becomes_idle()
     await parts.journal.drain()
-
-
-def _distinct(workflows: Iterable[Workflow[Any, Any]]) -> list[Workflow[Any, Any]]:
-    rule = "an iterable of at least one workflow, which is an `async def` decorated with @workflow"
-    try:
-        given = list(workflows)
-    except TypeError:
-        given = []
-    if not given or not all(isinstance(workflow, Workflow) for workflow in given):
-        raise InvalidArgument("workflows", workflows, rule)
-    if len({workflow.name for workflow in given}) < len(given):
-        raise InvalidArgument("workflows", [workflow.name for workflow in given], "workflows with distinct names")
-    return given
-
-
-def _channel(name: str) -> str:
-    check_key("notify_channel", name)
-    if len(name.encode()) > _MAX_CHANNEL_BYTES:
-        raise InvalidArgument("notify_channel", name, f"at most {_MAX_CHANNEL_BYTES} bytes long, Postgres's own limit")
-    return name

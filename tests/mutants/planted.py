@@ -8,6 +8,7 @@ from durable.core.replay import endings, loop
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
 from durable.core.schedules import timetable, turns
+from durable.worker import precedence
 from durable.worker.run.execution import Execution
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
@@ -15,6 +16,7 @@ from tests.mutants.planting import Mutant
 
 CRASHES, CODE, KEYS, CLOSING = "random crashes", "changed code", "keys", "closing"
 RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
+PRECEDENCE = "precedence"
 
 REPLAY = (
     Mutant(
@@ -209,6 +211,22 @@ DECISIONS = (
     Mutant(
         "FNV-1 in place of FNV-1a",
         SHARDS, shards, "fnv1a32", "(digest ^ byte) * 0x01000193", "(digest * 0x01000193) ^ byte",
+    ),
+    Mutant(
+        "a worker stands in for itself",
+        PRECEDENCE, precedence.Precedence, "pause", "place = 0  #", "pass  #",
+    ),
+    Mutant(
+        "two workers come first",
+        PRECEDENCE, precedence, "comes_first", "_is_among(1,", "_is_among(2,",
+    ),
+    Mutant(
+        "those that stand in do not hear",
+        PRECEDENCE, precedence.Precedence, "numbers", "(*first, *second)", "first",
+    ),
+    Mutant(
+        "a newcomer waits before it knows for whom",
+        PRECEDENCE, precedence.Precedence, "pause", "worker_id not in self._workers or", "",
     ),
     Mutant("one shard is never used", SHARDS, shards, "shard_value", "% shard_count if", "% (shard_count - 1) if"),
 )  # fmt: skip

@@ -16,7 +16,19 @@ from tests.laws import laws
 from tests.laws.hard_programs import HARD_PROGRAMS, hard_cases
 from tests.laws.world import quiet
 from tests.mutants import properties
-from tests.mutants.planted import CLOSING, CODE, CODEC, CRASHES, ENDINGS, KEYS, MUTANTS, RETRIES, SHARDS, TICKS
+from tests.mutants.planted import (
+    CLOSING,
+    CODE,
+    CODEC,
+    CRASHES,
+    ENDINGS,
+    KEYS,
+    MUTANTS,
+    PRECEDENCE,
+    RETRIES,
+    SHARDS,
+    TICKS,
+)
 from tests.mutants.planting import Mutant
 
 small = st.integers(0, 5)
@@ -41,6 +53,11 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
         st.tuples(st.integers(1, 20), st.lists(st.integers(0, 50), max_size=8), st.lists(st.booleans(), max_size=6)),
         lambda drawn: properties.every_tick_begins_one_run(*drawn),
         100,
+    ),
+    PRECEDENCE: (
+        st.tuples(st.integers(2, 9), st.integers(0, 250), st.integers(0, 9)),
+        lambda drawn: properties.one_worker_comes_first_and_another_stands_in(*drawn),
+        60,
     ),
     SHARDS: (st.integers(1, 8), lambda count: properties.a_run_has_one_shard_of_all("flow", count), 20),
 }

@@ -4,7 +4,7 @@
 -- if is_known is false in it, this worker was declared dead.
 WITH alive AS (
     UPDATE durable.workers
-    SET heartbeat_at = pg_catalog.now()
+    SET heartbeat_at = pg_catalog.now(), is_listening = %(is_listening)s
     WHERE worker_id = %(worker_id)s
     RETURNING worker_id
 )
