@@ -280,6 +280,7 @@ CREATE TABLE durable.workers (
     heartbeat_at timestamptz      NOT NULL DEFAULT pg_catalog.now(),
     login        oid,                                           -- the role as which it has logged in
     session_key  bigint,                                        -- marks its sessions
+    is_listening boolean          NOT NULL DEFAULT false,
     CONSTRAINT workers_lease CHECK (lease <= 3155760000),       -- a century
     CONSTRAINT workers_moments CHECK (
         LEAST(started_at, heartbeat_at) > '0002-01-02Z' AND GREATEST(started_at, heartbeat_at) < '9999-06-01Z')
@@ -587,6 +588,8 @@ COMMENT ON COLUMN durable.workers.started_at IS
     'When it registered.';
 COMMENT ON COLUMN durable.workers.heartbeat_at IS
     'The last sign of life.';
+COMMENT ON COLUMN durable.workers.is_listening IS
+    'Whether it hears announcements and looks for what they announce.';
 
 COMMENT ON VIEW durable.run_payloads IS
     'Runs with their payloads as jsonb, for queries by people.';
@@ -614,4 +617,4 @@ COMMENT ON VIEW durable.schedule_overview IS
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (10);
+INSERT INTO durable.settings (schema_version) VALUES (11);

@@ -18,11 +18,13 @@ from durable.store.records import ClaimedRun, Comeback, Event, Wake
 from durable.store.statement import NoRow, Query, Statement, nothing, one
 
 
-class NextWake(msgspec.Struct, frozen=True):
-    """The seconds until the next run of a shard value wakes (negative: overdue), ``None`` if none sleeps; and in which
-    ways those suspects are to be tried that are due already."""
+class NextWake(msgspec.Struct, frozen=True, gc=False):
+    """When the next run of a shard value wakes: in how many seconds (negative: overdue), and as a text by which workers
+    recognize the same moment; ``None`` if none sleeps. And in which ways those suspects are to be tried that are due
+    already."""
 
     wake_in: float | None
+    moment: str | None
     suspects: list[Isolation]
 
 

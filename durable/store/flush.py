@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from durable.core.replay.endings import Park, Settle
-from durable.store.channels import announce_ended, announce_runs
+from durable.store.channels import announce_ended, announce_runs_to_all
 from durable.store.children import (
     EndedChild,
     announce_children,
@@ -342,7 +342,7 @@ def _of(kind: type[Any], by_kind: _ByKind) -> Iterable[tuple[Record, Any]]:
 def _announcements(shard_value: str, records: Sequence[Record], *, is_leaving: bool) -> list[Statement[None]]:
     ended = [record.run_id for record in records if isinstance(record.ending, Settle) and record.ending.is_terminal]
     are_for_others = any(_is_for_others(record, is_leaving=is_leaving) for record in records)
-    return [*announce_ended(ended), *([announce_runs(shard_value)] if are_for_others else [])]
+    return [*announce_ended(ended), *([announce_runs_to_all(shard_value)] if are_for_others else [])]
 
 
 def _is_for_others(record: Record, *, is_leaving: bool) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 
 from durable.core.runs import RunKey
 from durable.core.suspicion import ALONE_STRIKES, PAUSE, SOLE_STRIKES, SUSPECT_STRIKES
-from durable.store.channels import announce_ended, announce_runs
+from durable.store.channels import announce_ended, announce_runs_to_all
 from durable.store.children import EndedChild, announce_told, ended_child, tell_parents
 from durable.store.columns import column
 from durable.store.operation import operation
@@ -91,7 +91,7 @@ def take_over(
             owns_runs(shard_value, owner),
         ]
     )
-    freed = [announce_runs(shard_value)] if taken.queued or taken.suspects else []
+    freed = [announce_runs_to_all(shard_value)] if taken.queued or taken.suspects else []
     told = [*announce_ended(taken.failed), *announce_told(taken.children), *freed]
     yield from Commit(tell_parents(taken.children), then=told)
     return msgspec.structs.replace(taken, are_left=are_left)

@@ -6,6 +6,8 @@ together, starts and stops them; each part is one duty:
 - ``dispatcher`` claims the runs of one workflow, over all its shard values. It sleeps until there is a hint (a
   notification, a due wake, a free place, the poll) and then makes a ``visit``: route events, claim runs, load what they
   bring back, in two round trips.
+- ``precedence`` decides, of all workers that hear of a run, which look at once and which later (``later_looks``);
+  ``fleet`` knows which workers there are.
 - ``executions`` are the runs that are held here: those being executed, and the parked ones whose machine is kept. What
   happens to a single one is ``run/``.
 - ``journal`` writes what runs have recorded: everything that has gathered for a shard value since its last flush goes
@@ -34,6 +36,8 @@ Invariants
     What they have locked is set apart, by ``blocked``, ``detours`` and the scheduler, and everything else goes on.
     A run is condemned only for deaths of workers that executed nothing else which could be the cause. A worker that
     tries a suspect alone claims nothing meanwhile, and says in the row of the run when that is over.
+    A run that one worker does not claim is claimed by another: whoever is first to look is only the first, and a worker
+    without a free place passes on what it hears.
 
     A hint may be lost at any time. Everything that a notification brings is also found by polling.
 

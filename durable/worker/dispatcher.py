@@ -14,7 +14,7 @@ from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.core.suspicion import TRIAL_SECONDS
 from durable.core.suspicion import Isolation as Kind
-from durable.store.channels import announce_runs
+from durable.store.channels import announce_runs_to_all, number_of
 from durable.store.claims import end_trial
 from durable.store.statement import Batch
 from durable.store.takeovers import take_over
@@ -24,6 +24,8 @@ from durable.worker.database import Database
 from durable.worker.detours import BLOCKED_SECONDS, Detours
 from durable.worker.executions import Executions
 from durable.worker.isolation import Isolation
+from durable.worker.later_looks import LaterLooks
+from durable.worker.precedence import STAND_IN_SECONDS, Precedence
 from durable.worker.visit import EndsBlocked, Visited, visit
 
 T = TypeVar("T")
@@ -39,6 +41,8 @@ _COURTESY_SECONDS = 60.0
 """How long after its wake a run that was set aside here is left to other workers, whose code may match it."""
 _TRY_AGAIN_SECONDS = 0.25
 """How often it is asked whether a suspect that is due may be tried. That costs no statement."""
+_PASS_ON_SECONDS = 0.05
+"""The least pause before another announcement is passed on: while all workers are full, each one is in vain."""
 _MIN_SECONDS = 0.005
 """The least pause before a wake that is due but locked by another worker is asked for again."""
 
@@ -92,6 +96,10 @@ class Dispatcher:
         self._wakes: dict[str, float] = {}
         self._to_hand_over: set[str] = set()
         self._handed_over = float("-inf")
+        self.precedence = Precedence(worker_id)
+        self._later_looks = LaterLooks(clock, self._look_now)
+        self._to_pass_on: set[str] = set()
+        self._passed_on = float("-inf")
 
     # hints, from callbacks of the loop
 
@@ -102,13 +110,44 @@ class Dispatcher:
         self._interval = self._poll_interval
         self._awake.set()
 
-    def work_arrived(self, shard_value: str, *, is_event: bool) -> None:
+    def work_arrived(self, shard_value: str, *, is_event: bool, ticket: str | None = None) -> None:
         """Notes that something was committed for that shard value. One that does not exist is ignored, because anyone
-        who may log in can announce anything; that the shard count was raised is learned from the heartbeat."""
+        who may log in can announce anything; that the shard count was raised is learned from the heartbeat. With a
+        ticket, this worker waits for its turn to look."""
         if shard_value not in self._known:
+            return
+        if ticket is not None and not self._is_our_turn(shard_value, ticket):
             return
         (self._to_route if is_event else self._to_claim).add(shard_value)
         self._interval = self._poll_interval
+        self._awake.set()
+
+    def hear_more(self, numbers: Collection[int]) -> None:
+        """Notes that runs whose shard value has one of these numbers are announced to this worker from now on. What was
+        announced before may have been heard only by workers that are gone."""
+        for shard_value in self._shard_values:
+            if number_of(shard_value) in numbers:
+                self._look_now(shard_value)
+
+    def _is_our_turn(self, shard_value: str, ticket: str) -> bool:
+        """Plans a later look if it is not."""
+        pause = self.precedence.pause(shard_value, ticket)
+        if self._executions.free_places(self.workflow) <= 0:
+            if pause == 0 and self.precedence.has_others:
+                self._pass_on(shard_value)
+            return True  # as soon as a place is free
+        if pause > 0:
+            self._later_looks.plan(shard_value, pause)
+        return pause == 0
+
+    def _pass_on(self, shard_value: str) -> None:
+        if not self._to_pass_on:
+            wait = self._passed_on + _PASS_ON_SECONDS - self._clock.monotonic()
+            self._clock.call_later(max(wait + _MIN_SECONDS, 0.0), self._awake.set)
+        self._to_pass_on.add(shard_value)
+
+    def _look_now(self, shard_value: str) -> None:
+        self._to_claim.add(shard_value)
         self._awake.set()
 
     def place_freed(self, shard_value: str, wake_in: float | None) -> None:
@@ -218,7 +257,7 @@ class Dispatcher:
 
     async def _pass(self) -> bool:
         found = False
-        if self._to_hand_over:
+        if self._to_hand_over or self._to_pass_on:
             await self._hand_over()
         for shard_value in sorted(self._to_give_up.keys() - self._failed):
             await self._each_by_itself("releasing lost runs of", self._give_up_lost(shard_value), shard_value)
@@ -301,6 +340,7 @@ class Dispatcher:
         if limit > 0 and isolation is None:
             self._to_claim.discard(shard_value)
             self._wakes.pop(shard_value, None)
+            self._later_looks.cancel(shard_value)
         asked = visit(
             shard_value,
             self._worker_id(),
@@ -343,28 +383,42 @@ class Dispatcher:
             self._to_claim.add(shard_value)
         if visited.is_more_to_route:
             self._clock.call_later(_MIN_SECONDS, self._route_again, shard_value)
-        if visited.wake_in is not None:
-            self._note_wake(shard_value, visited.wake_in)
-        if visited.suspects:
-            self._to_try.setdefault(shard_value, visited.suspects)
+        wake = visited.next_wake
+        if wake.wake_in is not None and wake.moment is not None:
+            pause = self.precedence.pause_after_wake(shard_value, wake.moment)
+            if pause > 0 and wake.wake_in > STAND_IN_SECONDS:
+                self._later_looks.plan(shard_value, wake.wake_in + pause)
+            else:
+                self._note_wake(shard_value, wake.wake_in)
+        if wake.suspects:
+            self._to_try.setdefault(shard_value, wake.suspects)
         if isolation in ("alone", "sole"):
             for run, _ in visited.claimed:
                 self._clock.call_later(TRIAL_SECONDS, self._trial_over, RunKey(shard_value, run.run_id), run.epoch)
+        if visited.is_more_to_claim and self.precedence.has_others and self._executions.free_places(self.workflow) <= 0:
+            self._to_hand_over.add(shard_value)
+            self._awake.set()
 
     def _route_again(self, shard_value: str) -> None:
         self.work_arrived(shard_value, is_event=True)
 
     async def _hand_over(self) -> None:
-        """Announces runs that are due although there is no free place for them here: other workers may have free places
-        without knowing of these runs."""
+        """Announces to all workers the runs for which there is no free place here: others may have free places without
+        knowing of these runs."""
+        handed_over: set[str] = set()
         now = self._clock.monotonic()
-        if now - self._handed_over < self._poll_interval:
+        if self._to_pass_on and now - self._passed_on >= _PASS_ON_SECONDS:
+            self._passed_on = now
+            handed_over, self._to_pass_on = self._to_pass_on, handed_over
+        if self._to_hand_over and now - self._handed_over >= self._poll_interval:
+            self._handed_over = now
+            handed_over |= self._to_hand_over
+            self._to_hand_over = set()
+        if not handed_over:
             return
-        self._handed_over = now
-        handed_over, self._to_hand_over = sorted(self._to_hand_over), set()
         try:
             async with self._database.engine() as connection:
-                await connection.run(Batch([announce_runs(shard_value) for shard_value in handed_over]))
+                await connection.run(Batch([announce_runs_to_all(shard_value) for shard_value in sorted(handed_over)]))
         except BaseException:
             self._to_hand_over.update(handed_over)
             raise

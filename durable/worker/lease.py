@@ -25,9 +25,10 @@ from durable.postgres.connection import EngineConnection
 from durable.postgres.silence import ANSWER_SECONDS
 from durable.store.channels import announce_departure
 from durable.store.sessions import hold_lock
-from durable.store.workers import Heard, beat, register_worker
+from durable.store.workers import Heard, ListeningWorker, beat, register_worker
 from durable.worker.blocked import LoopWatch
 from durable.worker.database import Database
+from durable.worker.fleet import Fleet
 from durable.worker.outages import Outages
 from durable.worker.takeover import SECOND_LOOK_SECONDS, Takeover
 from durable.worker.tasks import cancel_and_wait
@@ -46,8 +47,9 @@ _FAREWELL_SECONDS = 5.0
 
 class Lease:
     """``worker_id`` is new in each process and each time the lease was lost. Called in the worker's event loop:
-    ``lost`` when the lease was lost, ``raised`` when the shard count was raised, and ``reached`` when the database
-    accepts a heartbeat over a new connection. For ``overdue`` see ``LoopWatch``."""
+    ``lost`` when the lease was lost, ``raised`` when the shard count was raised, ``reached`` when the database
+    accepts a heartbeat over a new connection, and ``met`` when the workers that listen are others than before.
+    ``is_listening`` returns whether this one does. For ``overdue`` see ``LoopWatch``."""
 
     def __init__(
         self,
@@ -61,6 +63,8 @@ class Lease:
         raised: Callable[[int], None],
         reached: Callable[[], None],
         overdue: Callable[[], int | None],
+        met: Callable[[Sequence[ListeningWorker]], None],
+        is_listening: Callable[[], bool],
     ) -> None:
         self.worker_id = str(uuid4())
         self._next_id = str(uuid4())
@@ -74,9 +78,11 @@ class Lease:
         self._lost = lost
         self._raised = raised
         self._reached = reached
+        self._is_listening = is_listening
         self._loop = asyncio.get_running_loop()
         self._watch = LoopWatch(lease, overdue)
         self._outages = Outages(database.outages.log, self._beat_seconds)
+        self._fleet = Fleet(lambda workers: self._loop.call_soon_threadsafe(met, workers))
         self._last_beat = self._last_answer = float("-inf")
         self._lock_key = secrets.randbits(63)
         self._has_expired = False
@@ -206,6 +212,7 @@ class Lease:
                 self._is_departure_due = False
                 await connection.answer(announce_departure())
             self._others.suspect(heard.suspects)
+            await self._fleet.look(connection, self._patience, {suspect.worker_id for suspect in heard.suspects})
             await self._pause(min(SECOND_LOOK_SECONDS, self._beat_seconds) if heard.suspects else self._beat_seconds)
         # Runs that a cancelled claim left behind continue at once, rather than later as orphans.
         self._others.give_up(self.worker_id)
@@ -241,7 +248,8 @@ class Lease:
 
     async def _beat(self, connection: EngineConnection) -> Heard:
         sent = self._own_loop.time()
-        heard = await connection.answer(beat(self.worker_id, self._held_key()), self._patience)
+        sign = beat(self.worker_id, self._held_key(), is_listening=self._is_listening())
+        heard = await connection.answer(sign, self._patience)
         self._last_answer = sent
         if heard.is_known:
             self._renewed(sent)

@@ -35,13 +35,12 @@ class EndsBlocked(Exception):
 
 class Visited(msgspec.Struct, frozen=True):
     """What a visit found. Each run in ``claimed`` comes with what brings it back, ``None`` on its first claim.
-    ``wake_in`` is the number of seconds until the next unclaimed run wakes, ``None`` if there is none. ``suspects`` are
-    the ways in which suspects that are due are to be tried. ``live`` are the events of runs that this worker is
-    executing now. ``is_more_to_claim`` and ``is_more_to_route`` say whether another visit is worthwhile."""
+    ``next_wake`` is when the next unclaimed run wakes, and in which ways suspects that are due are to be tried.
+    ``live`` are the events of runs that this worker is executing now. ``is_more_to_claim`` and ``is_more_to_route`` say whether
+    another visit is worthwhile."""
 
     claimed: Sequence[tuple[ClaimedRun, Comeback | None]]
-    wake_in: float | None
-    suspects: Sequence[Isolation] = ()
+    next_wake: NextWake
     live: Sequence[Event] = ()
     is_more_to_claim: bool = False
     is_more_to_route: bool = False
@@ -80,12 +79,12 @@ def visit(
         claiming.append(next_wake(shard_value, left_to_others))
     routed, unrouted = Routed(), _ALL_ROUTED
     claimed: list[ClaimedRun] = []
-    wakes = NextWake(None, [])
+    wake = NextWake(None, None, [])
     answers = yield from (Begin if is_routing else Batch)([*routing, *claiming])
     if is_routing:
         routed, unrouted = answers[:2]
     if limit > 0:
-        claimed, wakes = answers[-2:]
+        claimed, wake = answers[-2:]
     # A run on its first claim has nothing to bring back.
     returning = [run for run in claimed if run.epoch > 1]
     resident = [run.run_id for run in returning if hold(run)]
@@ -111,8 +110,7 @@ def visit(
     found = comebacks(replayed, resident, loaded)
     return Visited(
         claimed=[(run, found.get(run.run_id)) for run in claimed],
-        wake_in=wakes.wake_in,
-        suspects=wakes.suspects,
+        next_wake=wake,
         live=routed.live,
         is_more_to_claim=(len(claimed) == limit > 0 and isolation is None)
         or is_retried

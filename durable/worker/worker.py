@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from types import TracebackType
@@ -23,6 +23,7 @@ from durable.postgres.conninfo import check_conninfo_or_pool
 from durable.postgres.opening import Pool
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema_name
+from durable.store.workers import ListeningWorker
 from durable.worker.arguments import channel_name, distinct_workflows
 from durable.worker.callbacks import Callbacks
 from durable.worker.clock import Clock
@@ -245,6 +246,8 @@ class Worker:
             raised=self._raised,
             reached=database.hurry,
             overdue=lambda: self._signals.overdue(self._patience),
+            met=self._met,
+            is_listening=lambda: self._state == "running" and self._listener is not None and self._listener.hears_work,
         )
 
         def worker_id() -> str:
@@ -287,7 +290,13 @@ class Worker:
         duties = [asyncio.create_task(dispatcher.run()) for dispatcher in self._dispatchers.values()]
         duties.append(asyncio.create_task(parts.lease.hold()))
         if self._notify:
-            self._listener = Listener(parts.database, self._channel, caught_up=self._poll_all, notified=self._notified)
+            self._listener = Listener(
+                parts.database,
+                self._channel,
+                caught_up=self._poll_all,
+                gained=self._hear_more,
+                notified=self._notified,
+            )
             duties.append(asyncio.create_task(self._listener.run()))
         names = list(self._dispatchers)
         scheduler = self._scheduler = Scheduler(parts.database, names, self._clock)
@@ -345,8 +354,7 @@ class Worker:
         await asyncio.to_thread(parts.lease.stop)
 
     def _current_max_poll_interval(self) -> float:
-        is_listening = self._listener is not None and self._listener.is_connected
-        return self._max_poll_interval if is_listening else self._poll_interval
+        return self._max_poll_interval if self.status().is_listening else self._poll_interval
 
     def _poll_all(self) -> None:
         for dispatcher in self._dispatchers.values():
@@ -355,21 +363,30 @@ class Worker:
             self._scheduler.wake()
 
     def _notified(self, payload: str) -> None:
-        kind, _, shard_value = payload.partition(":")
+        kind, _, said = payload.partition(":")
+        ticket, _, shard_value = said.partition(":") if kind == "first" else (None, "", said)
         match kind:
             case "schedule" if self._scheduler is not None:
                 self._scheduler.wake()
             case "worker":
                 self._poll_all()
-            case "run" | "event":
-                self._work_arrived(shard_value, is_event=kind == "event")
+            case "first" | "run" | "event":
+                name, _, index = shard_value.rpartition("_")
+                dispatcher = self._dispatchers.get(name)
+                if dispatcher is not None and index.isdecimal():
+                    dispatcher.work_arrived(shard_value, is_event=kind == "event", ticket=ticket)
             case _:  # sent by a later release
                 pass
 
-    def _work_arrived(self, shard_value: str, *, is_event: bool) -> None:
-        dispatcher = self._dispatchers.get(shard_value.rpartition("_")[0])
-        if dispatcher is not None:
-            dispatcher.work_arrived(shard_value, is_event=is_event)
+    def _met(self, listening: Sequence[ListeningWorker]) -> None:
+        for name, dispatcher in self._dispatchers.items():
+            dispatcher.precedence.know([worker.worker_id for worker in listening if name in worker.workflows])
+        if self._listener is not None:
+            self._listener.hear({number for each in self._dispatchers.values() for number in each.precedence.numbers()})
+
+    def _hear_more(self, numbers: Collection[int]) -> None:
+        for dispatcher in self._dispatchers.values():
+            dispatcher.hear_more(numbers)
 
     def _lost(self) -> None:
         if self._executions is not None:

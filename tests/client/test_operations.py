@@ -19,6 +19,7 @@ from durable.core.replay.context import Context
 from durable.core.replay.decorator import workflow
 from durable.core.runs import RunKey
 from durable.core.shards import shard_value
+from durable.store.channels import TICKETS, number_of
 from durable.store.columns import column
 from durable.store.operation import Operation, Running
 from durable.store.statement import Batch, Row, T
@@ -56,7 +57,7 @@ def test_begin_inserts_and_announces_under_the_same_shard_value() -> None:
 
     begun, asked = play(
         subject.begin(new, is_transaction=False),
-        settings(8) | {"runs/begin_run": [[(new.run_id,)]], "channels/announce_work": [[]]},
+        settings(8) | {"runs/begin_run": [[(new.run_id,)]], "channels/announce_runs": [[]]},
     )
 
     shard = shard_value("greet", new.run_id, 8)
@@ -66,19 +67,19 @@ def test_begin_inserts_and_announces_under_the_same_shard_value() -> None:
         "settings/find_settings",
         "settings/read_settings",
         "runs/begin_run",
-        "channels/announce_work",
+        "channels/announce_runs",
     ]
-    assert asked[-1][1] == {"payload": f"run:{shard}"}
+    assert asked[-1][1] == {"shard_value": shard, "number": number_of(shard), "tickets": TICKETS}
 
 
 def test_the_settings_are_read_once() -> None:
     subject = Operations(JsonCodec())
-    answers = settings() | {"runs/begin_run": [[("x",)], [("x",)]], "channels/announce_work": [[], []]}
+    answers = settings() | {"runs/begin_run": [[("x",)], [("x",)]], "channels/announce_runs": [[], []]}
     play(subject.begin(subject.new_run(greet, "Ada"), is_transaction=False), answers)
 
     _, asked = play(subject.begin(subject.new_run(greet, "Bob"), is_transaction=False), answers)
 
-    assert [name for name, _ in asked] == ["runs/begin_run", "channels/announce_work"]
+    assert [name for name, _ in asked] == ["runs/begin_run", "channels/announce_runs"]
 
 
 def test_a_second_try_after_a_lost_connection_counts_as_created() -> None:
@@ -86,7 +87,7 @@ def test_a_second_try_after_a_lost_connection_counts_as_created() -> None:
 
     begun, _ = play(
         subject.begin(subject.new_run(greet, "Ada"), is_transaction=False),
-        settings() | {"runs/begin_run": [[]], "channels/announce_work": [[]]},
+        settings() | {"runs/begin_run": [[]], "channels/announce_runs": [[]]},
     )
 
     assert begun.is_new
@@ -98,7 +99,7 @@ def test_a_key_is_looked_for_again_where_the_shard_count_was_raised_meanwhile() 
     answers = settings(1) | {
         "runs/find_keyed_run": [[(3, [1, 3], False, None)], [(3, [1, 3], False, None)]],
         "runs/begin_keyed_run": [[("x",)]],
-        "channels/announce_work": [[]],
+        "channels/announce_runs": [[]],
     }
 
     begun, asked = play(subject.begin(new, is_transaction=False), answers)
@@ -192,7 +193,7 @@ def test_many_runs_are_inserted_in_batches_of_bounded_size(monkeypatch: pytest.M
     new = subject.new_runs(greet, ["x" * size for size in (1, 1, 1, 1, 1, 90, 90, 200, 1)])
 
     run_keys, asked = play(
-        subject.begin_many(new), settings() | {"runs/begin_runs": [[]] * 9, "channels/announce_work": [[]]}
+        subject.begin_many(new), settings() | {"runs/begin_runs": [[]] * 9, "channels/announce_runs": [[]]}
     )
 
     ids = iter([run.run_id for run in new])

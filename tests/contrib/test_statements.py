@@ -36,6 +36,7 @@ QUERIES = {
     "schedules/find_runs",
     "settings/find_settings",
     "settings/read_settings",
+    "channels/announce_runs",
     "channels/announce_work",
 }
 ID = "0197f3a0-0000-7000-8000-00000000000a"

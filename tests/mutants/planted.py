@@ -9,7 +9,7 @@ from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
 from durable.core.schedules import ticks, timetable, turns
 from durable.store import ids
-from durable.worker import isolation
+from durable.worker import isolation, precedence
 from durable.worker.blocked_records import Blocked
 from durable.worker.isolation import Isolation
 from durable.worker.run.execution import Execution
@@ -21,7 +21,7 @@ from tests.mutants.planting import Mutant
 CRASHES, CODE, TYPES, KEYS, CLOSING = "random crashes", "changed code", "changed types", "keys", "closing"
 GUILT = "guilt"
 RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
-RESERVED, BLOCKED = "reserved ids", "blocked records"
+RESERVED, BLOCKED, PRECEDENCE = "reserved ids", "blocked records", "precedence"
 
 REPLAY = (
     Mutant(
@@ -245,6 +245,22 @@ DECISIONS = (
     Mutant(
         "FNV-1 in place of FNV-1a",
         SHARDS, shards, "fnv1a32", "(digest ^ byte) * 0x01000193", "(digest * 0x01000193) ^ byte",
+    ),
+    Mutant(
+        "a worker stands in for itself",
+        PRECEDENCE, precedence.Precedence, "pause", "place = 0  #", "pass  #",
+    ),
+    Mutant(
+        "two workers come first",
+        PRECEDENCE, precedence, "comes_first", "_is_among(1,", "_is_among(2,",
+    ),
+    Mutant(
+        "those that stand in do not hear",
+        PRECEDENCE, precedence.Precedence, "numbers", "(*first, *second)", "first",
+    ),
+    Mutant(
+        "a newcomer waits before it knows for whom",
+        PRECEDENCE, precedence.Precedence, "pause", "worker_id not in self._workers or", "",
     ),
     Mutant("one shard is never used", SHARDS, shards, "shard_value", "% shard_count if", "% (shard_count - 1) if"),
 )  # fmt: skip

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -34,7 +35,9 @@ from durable.core.replay.machine import failure_of
 from durable.core.schedules import turns
 from durable.core.schedules.timetable import Timetable, run_id_of
 from durable.store import ids
+from durable.store.channels import number_of
 from durable.worker.blocked_records import Blocked
+from durable.worker.precedence import STAND_IN_SECONDS, Precedence
 from tests.laws.programs import do, machine_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -205,6 +208,24 @@ def _a_buffered_tick_waits(timetable: Timetable, actives: list[bool]) -> None:
         assert (turn.waiting is not None) == (is_active or owed)
         waiting, tick = turn.waiting, turn.next_tick
         owed = waiting is not None
+
+
+def one_worker_comes_first_and_another_stands_in(size: int, ticket: int, shard: int) -> None:
+    """Whichever worker is killed, another hears of the run and looks within 40 ms."""
+    workers = [f"worker {number}" for number in range(size)]
+    shard_value = f"flow_{shard}"
+    pauses: list[float] = []
+    for worker in workers:
+        precedence = Precedence(partial(str, worker))
+        precedence.know([other for other in workers if other != worker])
+        assert precedence.pause(shard_value, str(ticket)) == 0
+        precedence.know(workers)
+        if precedence.numbers() & {ticket, number_of(shard_value)}:
+            pauses.append(precedence.pause(shard_value, str(ticket)))
+    pauses.sort()
+    assert pauses.count(0.0) == 1
+    assert len(pauses) in (2, 3)
+    assert pauses[1] <= STAND_IN_SECONDS
 
 
 def a_run_has_one_shard_of_all(workflow: str, count: int) -> None:

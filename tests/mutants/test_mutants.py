@@ -26,6 +26,7 @@ from tests.mutants.planted import (
     GUILT,
     KEYS,
     MUTANTS,
+    PRECEDENCE,
     RESERVED,
     RETRIES,
     SHARDS,
@@ -63,6 +64,11 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
         100,
     ),
     GUILT: (fleet.fleets(), fleet.only_what_kills_its_workers_is_condemned, 300),
+    PRECEDENCE: (
+        st.tuples(st.integers(2, 9), st.integers(0, 250), st.integers(0, 9)),
+        lambda drawn: properties.one_worker_comes_first_and_another_stands_in(*drawn),
+        60,
+    ),
     SHARDS: (st.integers(1, 8), lambda count: properties.a_run_has_one_shard_of_all("flow", count), 20),
     RESERVED: (st.uuids(), properties.the_ids_of_a_run_s_children_are_reserved_in_its_inbox, 50),
     BLOCKED: (

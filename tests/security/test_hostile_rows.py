@@ -360,7 +360,9 @@ async def test_tags_and_errors_of_any_shape_hide_no_other_run(database: str) -> 
 
 
 @pytest.mark.parametrize(
-    "notice", ["run:", "run:doubling_99999999999999999999", "event:\x1b[2J", "\x00", "x" * 7000, ":::", "schedule"]
+    "notice",
+    ["run:", "run:doubling_99999999999999999999", "first:", "first:x", "first::doubling_0", "event:\x1b[2J", "\x00"]
+    + ["x" * 7000, ":::", "schedule"],
 )
 async def test_a_notice_of_any_shape_is_a_hint_at_most(notice: str, database: str) -> None:
     from durable.store.channels import done_channel, work_channel

@@ -4,7 +4,7 @@
 -- is always at least one row; if is_known is false in it, this worker was declared dead.
 WITH alive AS (
     UPDATE durable.workers
-    SET heartbeat_at = pg_catalog.now(), lock_key = %(lock_key)s::bigint,
+    SET heartbeat_at = pg_catalog.now(), lock_key = %(lock_key)s::bigint, is_listening = %(is_listening)s,
         login = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user)
     WHERE worker_id = %(worker_id)s
     RETURNING worker_id
