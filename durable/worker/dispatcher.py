@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -14,10 +13,8 @@ from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.core.suspicion import TRIAL_SECONDS
 from durable.core.suspicion import Isolation as Kind
-from durable.store.channels import announce_runs_to_all, number_of
+from durable.store.channels import number_of
 from durable.store.claims import end_trial
-from durable.store.statement import Batch
-from durable.store.takeovers import take_over
 from durable.worker.asides import Asides
 from durable.worker.clock import Clock
 from durable.worker.database import Database
@@ -25,24 +22,21 @@ from durable.worker.detours import BLOCKED_SECONDS, Detours
 from durable.worker.executions import Executions
 from durable.worker.isolation import Isolation
 from durable.worker.later_looks import LaterLooks
+from durable.worker.lost_runs import LostRuns
+from durable.worker.passed_on import PassedOn
 from durable.worker.precedence import STAND_IN_SECONDS, Precedence
 from durable.worker.visit import EndsBlocked, Visited, visit
 
 T = TypeVar("T")
 
-_logger = logging.getLogger("durable.worker")
-
 _MAX_CLAIMED = 500
 """Runs claimed at once: half as many after a visit that failed, because its answer may take more memory than there is,
 and twice as many after one that did not."""
-_MAX_GIVEN_UP = 1000
-_LOST_SECONDS = 1.0
+_ACQUIT_SECONDS = 1.0
 _COURTESY_SECONDS = 60.0
 """How long after its wake a run that was set aside here is left to other workers, whose code may match it."""
 _TRY_AGAIN_SECONDS = 0.25
 """How often it is asked whether a suspect that is due may be tried. That costs no statement."""
-_PASS_ON_SECONDS = 0.05
-"""The least pause before another announcement is passed on: while all workers are full, each one is in vain."""
 _MIN_SECONDS = 0.005
 """The least pause before a wake that is due but locked by another worker is asked for again."""
 
@@ -79,27 +73,22 @@ class Dispatcher:
         self._claimable: dict[str, int] = {}
         self._poll_interval = poll_interval
         self._max_poll_interval = max_poll_interval
-        self._max_strikes = max_strikes
         self._interval = poll_interval
         self._awake = asyncio.Event()
         self._to_claim: set[str] = set(shard_values)
         self._to_route: set[str] = set(shard_values)
-        self._to_give_up: dict[str, set[str]] = {}
-        self._lost: dict[str, set[str]] = {}
-        """What is to be given up in a second at most, by shard value, with the culprits: each has one timer."""
-        self._lost_later: dict[str, set[str]] = {}
+        self._lost = LostRuns(
+            workflow, database, executions, worker_id, clock, max_strikes=max_strikes, due=self._awake.set
+        )
         self._to_try: dict[str, Sequence[Kind]] = {}
         self._to_try_later: dict[str, set[Kind]] = {}
         self._to_acquit: dict[RunKey, int] = {}
         self._failed: set[str] = set()
         """Shard values that are not looked at until it is their turn to be tried again."""
         self._wakes: dict[str, float] = {}
-        self._to_hand_over: set[str] = set()
-        self._handed_over = float("-inf")
         self.precedence = Precedence(worker_id)
         self._later_looks = LaterLooks(clock, self._look_now)
-        self._to_pass_on: set[str] = set()
-        self._passed_on = float("-inf")
+        self._passed_on = PassedOn(database, clock, poll_interval, self._awake.set)
 
     # hints, from callbacks of the loop
 
@@ -134,17 +123,11 @@ class Dispatcher:
         pause = self.precedence.pause(shard_value, ticket)
         if self._executions.free_places(self.workflow) <= 0:
             if pause == 0 and self.precedence.has_others:
-                self._pass_on(shard_value)
+                self._passed_on.heard(shard_value)
             return True  # as soon as a place is free
         if pause > 0:
             self._later_looks.plan(shard_value, pause)
         return pause == 0
-
-    def _pass_on(self, shard_value: str) -> None:
-        if not self._to_pass_on:
-            wait = self._passed_on + _PASS_ON_SECONDS - self._clock.monotonic()
-            self._clock.call_later(max(wait + _MIN_SECONDS, 0.0), self._awake.set)
-        self._to_pass_on.add(shard_value)
 
     def _look_now(self, shard_value: str) -> None:
         self._to_claim.add(shard_value)
@@ -169,20 +152,7 @@ class Dispatcher:
     def run_lost(self, shard_value: str, *, culprits: Collection[str] = ()) -> None:
         """Notes that a run may belong to this worker according to its row, although it is not executed here. It will be
         released; the culprits, given by their ids, are to blame for that themselves."""
-        if shard_value not in self._lost:
-            self._lost[shard_value] = set(culprits)
-            self._clock.call_later(_LOST_SECONDS, self._give_up_noted, shard_value)
-        else:  # a claim may still be on its way to the database, so this one needs a second of its own
-            self._lost_later.setdefault(shard_value, set()).update(culprits)
-
-    def _give_up_noted(self, shard_value: str) -> None:
-        self._give_up(shard_value, self._lost.pop(shard_value))
-        if shard_value in self._lost_later:
-            self.run_lost(shard_value, culprits=self._lost_later.pop(shard_value))
-
-    def _give_up(self, shard_value: str, culprits: Collection[str]) -> None:
-        self._to_give_up.setdefault(shard_value, set()).update(culprits)
-        self._awake.set()
+        self._lost.note(shard_value, culprits)
 
     def _trial_over(self, run_key: RunKey, epoch: int) -> None:
         if self._isolation.is_on_trial(run_key.run_id):
@@ -232,7 +202,7 @@ class Dispatcher:
     def _is_work_known(self) -> bool:
         if self._to_acquit or self._to_route - self._failed:
             return True
-        if self._to_give_up.keys() - self._failed or self._to_try.keys() - self._failed:
+        if self._lost.due - self._failed or self._to_try.keys() - self._failed:
             return True
         return bool(self._to_claim - self._failed) and self._executions.free_places(self.workflow) > 0
 
@@ -247,7 +217,7 @@ class Dispatcher:
         due = [shard_value for shard_value, moment in wakes.items() if moment <= now + 0.001]
         self._to_claim.update(due)
         if due and self._executions.free_places(self.workflow) == 0:
-            self._to_hand_over.update(due)
+            self._passed_on.waiting(due)
             for shard_value in due:
                 del self._wakes[shard_value]
         if not due:
@@ -257,10 +227,10 @@ class Dispatcher:
 
     async def _pass(self) -> bool:
         found = False
-        if self._to_hand_over or self._to_pass_on:
-            await self._hand_over()
-        for shard_value in sorted(self._to_give_up.keys() - self._failed):
-            await self._each_by_itself("releasing lost runs of", self._give_up_lost(shard_value), shard_value)
+        if self._passed_on:
+            await self._passed_on.announce()
+        for shard_value in sorted(self._lost.due - self._failed):
+            await self._each_by_itself("releasing lost runs of", self._lost.release(shard_value), shard_value)
         for run_key in sorted(self._to_acquit):
             await self._each_by_itself("ending trials of", self._acquit(run_key), run_key.workflow_name_shard)
         for shard_value in sorted(self._to_try.keys() - self._failed):
@@ -324,7 +294,7 @@ class Dispatcher:
             async with self._database.engine() as connection:
                 await connection.run(end_trial(run_key, epoch))
         except BaseException:
-            self._clock.call_later(_LOST_SECONDS, self._trial_over, run_key, epoch)
+            self._clock.call_later(_ACQUIT_SECONDS, self._trial_over, run_key, epoch)
             raise
         self._isolation.trial_is_over(run_key.run_id)
 
@@ -396,57 +366,8 @@ class Dispatcher:
             for run, _ in visited.claimed:
                 self._clock.call_later(TRIAL_SECONDS, self._trial_over, RunKey(shard_value, run.run_id), run.epoch)
         if visited.is_more_to_claim and self.precedence.has_others and self._executions.free_places(self.workflow) <= 0:
-            self._to_hand_over.add(shard_value)
+            self._passed_on.waiting([shard_value])
             self._awake.set()
 
     def _route_again(self, shard_value: str) -> None:
         self.work_arrived(shard_value, is_event=True)
-
-    async def _hand_over(self) -> None:
-        """Announces to all workers the runs for which there is no free place here: others may have free places without
-        knowing of these runs."""
-        handed_over: set[str] = set()
-        now = self._clock.monotonic()
-        if self._to_pass_on and now - self._passed_on >= _PASS_ON_SECONDS:
-            self._passed_on = now
-            handed_over, self._to_pass_on = self._to_pass_on, handed_over
-        if self._to_hand_over and now - self._handed_over >= self._poll_interval:
-            self._handed_over = now
-            handed_over |= self._to_hand_over
-            self._to_hand_over = set()
-        if not handed_over:
-            return
-        try:
-            async with self._database.engine() as connection:
-                await connection.run(Batch([announce_runs_to_all(shard_value) for shard_value in sorted(handed_over)]))
-        except BaseException:
-            self._to_hand_over.update(handed_over)
-            raise
-
-    async def _give_up_lost(self, shard_value: str) -> None:
-        culprits = self._to_give_up.pop(shard_value)
-        try:
-            async with self._database.engine() as connection:
-                # Looked up here, between two claims, because runs that are claimed but not submitted would seem lost.
-                held = self._executions.held_runs(self.workflow)
-                taken = await connection.run(
-                    take_over(
-                        shard_value,
-                        self._worker_id(),
-                        _MAX_GIVEN_UP,
-                        max_strikes=self._max_strikes,
-                        held=held,
-                        culprits=sorted(culprits),
-                        is_death=False,
-                    )
-                )
-        except BaseException:
-            self._to_give_up.setdefault(shard_value, set()).update(culprits)
-            raise
-        given_up = (*taken.queued, *taken.failed)
-        if len(given_up) == _MAX_GIVEN_UP:
-            self._give_up(shard_value, culprits)
-        for run_id in given_up:
-            run_key = RunKey(shard_value, run_id)
-            extra = {"run_key": str(run_key)}
-            _logger.error("run %s was not being executed by the worker that owned it; released", run_key, extra=extra)

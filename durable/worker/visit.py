@@ -36,8 +36,8 @@ class EndsBlocked(Exception):
 class Visited(msgspec.Struct, frozen=True):
     """What a visit found. Each run in ``claimed`` comes with what brings it back, ``None`` on its first claim.
     ``next_wake`` is when the next unclaimed run wakes, and in which ways suspects that are due are to be tried.
-    ``live`` are the events of runs that this worker is executing now. ``is_more_to_claim`` and ``is_more_to_route`` say whether
-    another visit is worthwhile."""
+    ``live`` are the events of runs that this worker is executing now. ``is_more_to_claim`` and ``is_more_to_route`` say
+    whether another visit is worthwhile."""
 
     claimed: Sequence[tuple[ClaimedRun, Comeback | None]]
     next_wake: NextWake

@@ -10,7 +10,6 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
 from psycopg_pool import AsyncConnectionPool
 
 from durable.core.arguments import check_codec, truth, whole_number
@@ -35,6 +34,7 @@ from durable.worker.isolation import Isolation
 from durable.worker.journal import Journal
 from durable.worker.lease import Lease
 from durable.worker.listener import Listener
+from durable.worker.parts import Parts
 from durable.worker.scheduler import Scheduler
 from durable.worker.signals import stop_signals
 from durable.worker.status import State, WorkerStatus
@@ -235,7 +235,7 @@ class Worker:
         finally:
             await database.close()
 
-    def _assemble(self, database: Database, shard_count: int) -> _Parts:
+    def _assemble(self, database: Database, shard_count: int) -> Parts:
         lease = self._lease = Lease(
             database,
             [workflow.name for workflow in self._workflows],
@@ -282,9 +282,9 @@ class Worker:
                 max_poll_interval=self._current_max_poll_interval,
                 max_strikes=self._max_strikes,
             )
-        return _Parts(database, lease, journal, executions)
+        return Parts(database, lease, journal, executions)
 
-    async def _work(self, parts: _Parts) -> None:
+    async def _work(self, parts: Parts) -> None:
         if not await self._started(parts.lease):
             return
         duties = [asyncio.create_task(dispatcher.run()) for dispatcher in self._dispatchers.values()]
@@ -336,11 +336,11 @@ class Worker:
         finally:
             stopping.cancel()
 
-    async def _shut_down(self, duties: list[asyncio.Task[None]], parts: _Parts) -> None:
+    async def _shut_down(self, duties: list[asyncio.Task[None]], parts: Parts) -> None:
         await cancel_and_wait(duties)
         parts.lease.announce_departure()
         await parts.executions.drain(self._patience)
-        flushed = asyncio.create_task(_flush(parts))
+        flushed = asyncio.create_task(parts.flush())
         patience = _FLUSH_SECONDS if parts.lease.is_in_touch else _OUT_OF_TOUCH_SECONDS
         _, unfinished = await asyncio.wait({flushed}, timeout=patience)
         if unfinished:
@@ -396,15 +396,3 @@ class Worker:
     def _raised(self, shard_count: int) -> None:
         for dispatcher in self._dispatchers.values():
             dispatcher.raise_shards(shard_values(dispatcher.workflow.name, shard_count))
-
-
-class _Parts(msgspec.Struct, frozen=True):
-    database: Database
-    lease: Lease
-    journal: Journal
-    executions: Executions
-
-
-async def _flush(parts: _Parts) -> None:
-    await parts.executions.becomes_idle()
-    await parts.journal.drain()
