@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,7 +34,7 @@ _MOST_TIMES_ONE_WORKER = 3.0
 _LOOK = "%due AS MATERIALIZED%"
 
 
-class _Round(msgspec.Struct, frozen=True):
+class Round(msgspec.Struct, frozen=True):
     looks: float
     statements: float
     cpu: float
@@ -42,10 +43,15 @@ class _Round(msgspec.Struct, frozen=True):
 
 async def measure(setting: Setting) -> list[Figure]:
     fleets = _WORKERS[:2] if setting.is_once else _WORKERS
-    rounds: dict[int, list[_Round]] = {workers: [] for workers in fleets}
+    rounds: dict[int, list[Round]] = {workers: [] for workers in fleets}
     for _ in range(setting.rounds):
         for workers in fleets:
             rounds[workers].append(await _round(setting, workers))
+    return figures_of(rounds)
+
+
+def figures_of(rounds: Mapping[int, Sequence[Round]]) -> list[Figure]:
+    """Returns the figures of fleets of these sizes, one worker among them; only the largest has targets."""
     figures: list[Figure] = []
     alone = [_median(one.seconds) for one in rounds[1]]
     for workers, measured in rounds.items():
@@ -62,7 +68,7 @@ async def measure(setting: Setting) -> list[Figure]:
     return figures
 
 
-async def _round(setting: Setting, workers: int) -> _Round:
+async def _round(setting: Setting, workers: int) -> Round:
     with fresh_schema(setting.dsn) as look, worker_processes(setting.dsn, workers, "steps") as processes:
         look.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA public")
         await asyncio.sleep(_SETTLING)
@@ -73,7 +79,7 @@ async def _round(setting: Setting, workers: int) -> _Round:
             seconds = await _begun_evenly(client, 0.2 if setting.is_once else _SECONDS)
         runs = len(seconds)
         cpu = 1000 * (_busy(processes) - busy) / runs
-        return _Round(_calls(look, _LOOK) / runs, _calls(look, "%") / runs, cpu, seconds)
+        return Round(_calls(look, _LOOK) / runs, _calls(look, "%") / runs, cpu, seconds)
 
 
 async def _begun_evenly(client: AsyncClient, duration: float) -> list[float]:
