@@ -5,8 +5,10 @@ from __future__ import annotations
 from durable.core import retry, shards, suspicion
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay import endings, loop
+from durable.core.replay import isolation as isolation_of_arguments
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
+from durable.core.replay.numbered import NumberedTask
 from durable.core.schedules import ticks, timetable, turns
 from durable.store import ids
 from durable.worker import isolation, precedence
@@ -19,7 +21,7 @@ from durable.worker.run.step_tasks import StepTasks
 from tests.mutants.planting import Mutant
 
 CRASHES, CODE, TYPES, KEYS, CLOSING = "random crashes", "changed code", "changed types", "keys", "closing"
-GUILT = "guilt"
+GUILT, ASYNCIO, ARGUMENTS = "guilt", "asyncio", "arguments"
 RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
 RESERVED, BLOCKED, PRECEDENCE = "reserved ids", "blocked records", "precedence"
 
@@ -42,17 +44,16 @@ REPLAY = (
     ),
     Mutant(
         "memos are answered by position",
-        CRASHES, Machine, "start", "answer = self._pending.pop(memo.key, None)",
+        CRASHES, Machine, "_meet_history", "answer = self._pending.pop(memo.key, None)",
         "answer = self._pending.pop(next(iter(self._pending), memo.key), None)",
     ),
     Mutant(
         "the loop runs the last callback first",
-        CRASHES, loop.ReplayLoop, "run_until_quiet", "ready.popleft()", "ready.pop()",
+        CRASHES, loop.ReplayLoop, "run_slice", "ready.popleft()", "ready.pop()",
     ),
     Mutant(
         "the machine runs on before the code is quiet",
-        CRASHES, Machine, "start",
-        "            self.loop.run_until_quiet()\n            self._answer_carried()", "            pass",
+        CRASHES, Machine, "_meet_history", "if is_met and", "if memo.seq is None and",
     ),
     Mutant(
         "a timed-out wait is answered with a value",
@@ -61,7 +62,7 @@ REPLAY = (
     ),
     Mutant(
         "an answer that does not fit is raised in the workflow",
-        TYPES, Machine, "_settle", "self._mismatch = self._mismatch or NondeterminismError.of_type(error)",
+        TYPES, Machine, "_settle", "self.does_not_fit(error)",
         "answer.set_exception(error)",
     ),
     Mutant(
@@ -70,11 +71,11 @@ REPLAY = (
     ),
     Mutant(
         "carried memos are answered last call first",
-        CRASHES, Machine, "_answer_carried", "in carried:", "in reversed(carried):",
+        CRASHES, Machine, "_more_turns", "self._carried.popleft()", "self._carried.pop()",
     ),
     Mutant(
         "carried memos are not answered",
-        CRASHES, Machine, "_answer_carried", "if not carried or", "if True or",
+        CRASHES, Machine, "_more_turns", "while self._carried and", "while False and",
     ),
     Mutant(
         "a late order begins at one again",
@@ -82,7 +83,7 @@ REPLAY = (
     ),
     Mutant(
         "a call with its memo is asked for again",
-        CRASHES, Machine, "call", "elif not isinstance(known, Memo):", "else:",
+        CRASHES, Machine, "call", "elif not isinstance(known, Memo):", "elif True:",
     ),
     Mutant(
         "the answer to a call that was given up is accepted",
@@ -101,16 +102,29 @@ REPLAY = (
         "a run is cancelled twice",
         CRASHES, Machine, "cancel", "if self.is_done or self._cancelled is not None:", "if self.is_done:",
     ),
-    Mutant("sets of tasks are ordered by address", CLOSING, loop._Task, "__hash__", "self._number", "id(self) >> 4"),
+    Mutant(
+        "a replay tells the time of its own clock",
+        ASYNCIO, Machine, "_meet", "if memo.seq is not None and memo.at is not None", "if memo.seq is None and memo.at",
+    ),
+    Mutant(
+        "an async generator that is left half-way is not closed",
+        ASYNCIO, loop.ReplayLoop, "close_generator", "self.create_task(generator.aclose())", "pass",
+    ),
+    Mutant(
+        "code that turns in circles is never left",
+        ASYNCIO, loop.ReplayLoop, "slices", "idle < max_idle and slices < max_slices", "slices < 1500",
+    ),
+    Mutant("a step gets the list itself", ARGUMENTS, isolation_of_arguments, "_container", "copy.copy(value)", "value"),
+    Mutant("sets of tasks are ordered by address", CLOSING, NumberedTask, "__hash__", "self._hash", "id(self) >> 4"),
     Mutant("a closed machine goes on", CLOSING, Machine, "close", "self._is_closed = True", "pass"),
     Mutant("a key may be used twice", KEYS, Machine, "call", "if earlier is not None:", "if False:"),
     Mutant(
         "what the code does not call any more is not missed",
-        CODE, Machine, "_check_history_was_met", "if missed is not None:", "if False:",
+        CODE, Machine, "_check_history_was_met", "if missed is not None and self.loop.refusal is None:", "if False:",
     ),
     Mutant(
         "open waits need not be called",
-        CODE, Machine, "_check_history_was_met", "if missed is None:", "if False:",
+        CODE, Machine, "_check_history_was_met", "else self._missed_wait()", "else None",
     ),
     Mutant(
         "the name of a call is not compared",
@@ -207,7 +221,7 @@ DECISIONS = (
     Mutant("the first delay is doubled", RETRIES, retry.Backoff, "delay", "(failures - 1)", "failures"),
     Mutant(
         "Terminal is retried where a step has raised it",
-        RETRIES, retry, "_is_hopeless", "member.error_type in _HOPELESS_NAMES", "False",
+        RETRIES, retry, "is_hopeless", "member.error_type in _HOPELESS_NAMES", "False",
     ),
     Mutant(
         "NaN is stored as null",

@@ -17,6 +17,8 @@ from tests.laws.hard_programs import HARD_PROGRAMS, hard_cases
 from tests.laws.world import quiet
 from tests.mutants import properties
 from tests.mutants.planted import (
+    ARGUMENTS,
+    ASYNCIO,
     BLOCKED,
     CLOSING,
     CODE,
@@ -63,6 +65,8 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
         lambda drawn: properties.every_tick_begins_one_run(*drawn),
         100,
     ),
+    ASYNCIO: (small, properties.asyncio_is_the_same_on_every_replay, 6),
+    ARGUMENTS: (st.lists(st.lists(st.integers())), properties.a_step_changes_none_of_its_arguments, 20),
     GUILT: (fleet.fleets(), fleet.only_what_kills_its_workers_is_condemned, 300),
     PRECEDENCE: (
         st.tuples(st.integers(2, 9), st.integers(0, 250), st.integers(0, 9)),

@@ -172,7 +172,8 @@ class Machine(Calls):
             elif answer is not None:
                 self._meet(memo)
                 self._settle(answer, memo.outcome)
-            if self.loop.run_slice() or self.loop.changed_timers or self._carried:
+            is_met = memo.kind == "cancel" or answer is not None  # else the code has dropped the call
+            if is_met and (self.loop.run_slice() or self.loop.changed_timers or self._carried):
                 yield from self._more_turns()
             if memo.seq is None:
                 self._loose.append((memo.key, self.moment if answer is not None else None))
