@@ -33,7 +33,7 @@ class Shards(msgspec.Struct, frozen=True):
     @property
     def known(self) -> set[int]:
         """Under which counts runs may have been begun."""
-        return {self.shard_count, *self.shard_counts}  # what raised it before version 7 has not added it
+        return {self.shard_count, *self.shard_counts}  # what raised it before version 10 has not added it
 
 
 class _Locked(msgspec.Struct, frozen=True):

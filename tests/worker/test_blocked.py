@@ -71,7 +71,7 @@ def working(database: str) -> Worker:
 
 
 async def with_child(database: str, client: AsyncClient) -> tuple[AsyncHandle[str], RunKey]:
-    """A parent and its child, which waits; the child's id is one of before version 7 of the schema."""
+    """A parent and its child, which waits; the child's id is one of before version 9 of the schema."""
     parent = await client.begin(family)
     ((run_id,),) = await until(lambda: rows(database, CHILDREN, parent.run_key.run_id))
     return parent, RunKey("patient_0", run_id)

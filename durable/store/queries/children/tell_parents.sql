@@ -1,5 +1,5 @@
 -- Runs in the transaction that ends the children. A child that was retried may end again: until the parent takes the
--- end, the last one counts. Under the id of a child that was begun before version 7 of the schema, an application may
+-- end, the last one counts. Under the id of a child that was begun before version 9 of the schema, an application may
 -- have inserted something else; the end takes its place.
 INSERT INTO durable.events AS event
     (workflow_name_shard, run_id, event_id, kind, name, child_status, payload, sender_run_id)
