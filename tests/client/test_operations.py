@@ -117,7 +117,7 @@ def test_a_key_is_looked_for_again_where_it_was_not_inserted() -> None:
     answers = settings(1) | {
         "runs/find_keyed_run": [[(1, [1], False, None)], [(1, [1], False, "greet_0")]],
         "runs/begin_keyed_run": [[]],
-        "channels/announce_work": [[]],
+        "channels/announce_runs": [[]],
     }
 
     begun, _ = play(subject.begin(new, is_transaction=False), answers)
@@ -136,7 +136,7 @@ def test_while_the_shard_count_is_raised_a_key_is_begun_in_a_transaction_that_ta
         "runs/find_keyed_run": [raised, raised],
         "settings/lock_names": [[]],
         "runs/begin_run": [[("x",)]],
-        "channels/announce_work": [[]],
+        "channels/announce_runs": [[]],
     }
     _, asked = play(subject.begin(new, is_transaction=True), answers)
 

@@ -106,8 +106,9 @@ async def test_a_statement_without_rows_gives_none(kind: str, database: str) -> 
 async def test_every_operation_of_a_client_can_be_done(kind: str, database: str) -> None:
     operations = Operations(JsonCodec())
     async with open_transaction(kind, database) as tx:
-        keyed = await tx.operate(operations.begin(operations.new_run(greet, "Ada", key="k", tags={"a": "b"})))
-        again = await tx.operate(operations.begin(operations.new_run(greet, "Ada", key="k")))
+        new = operations.new_run(greet, "Ada", key="k", tags={"a": "b"})
+        keyed = await tx.operate(operations.begin(new, is_transaction=True))
+        again = await tx.operate(operations.begin(operations.new_run(greet, "Ada", key="k"), is_transaction=True))
         many = await tx.operate(operations.begin_many(operations.new_runs(greet, ["Bob", "Cy \\ {}"])))
         await tx.operate(operations.publish_event(operations.new_event(keyed.run_key, "paid", {"n": 1}, "once")))
         await tx.operate(operations.publish_event(operations.new_event(keyed.run_key, "paid", {"n": 2}, "once")))
