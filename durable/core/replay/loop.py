@@ -198,7 +198,11 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]  # a lighter handle
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        if not args and not isinstance(getattr(callback, "__self__", None), MainTask) and _is_foreign(callback):
+        if (
+            not args
+            and not isinstance(getattr(callback, "__self__", None), MainTask)
+            and self.is_foreign_step(callback)
+        ):
             raise self.refused(WorkflowCodeError(HAND_MADE_TASK))
         handle = Handle(callback, args, context if context is not None else copy_context())
         if not self._is_discarded:
@@ -296,13 +300,17 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return False
 
+    def is_foreign_step(self, callback: Callable[..., object]) -> bool:
+        """Whether a callback that is no step of a numbered task is the step of another: it was made by hand."""
+        return isinstance(getattr(callback, "__self__", None), asyncio.Task)
+
+    def is_foreign_future(self, awaitable: object) -> bool:
+        """Whether it is a future whose place in sets would be that of its address: it was made by hand."""
+        return isinstance(awaitable, asyncio.Future) and type(awaitable).__hash__ is object.__hash__
+
     def refused(self, error: WorkflowCodeError) -> WorkflowCodeError:
         self.refusal = self.refusal or error
         return error
-
-
-def _is_foreign(step: Callable[..., object]) -> bool:
-    return isinstance(getattr(step, "__self__", None), asyncio.Task)
 
 
 def _refused_method(name: str) -> Callable[..., NoReturn]:

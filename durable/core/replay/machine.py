@@ -196,7 +196,7 @@ class Machine(Calls):
         seq = self._seq
         self.loop.has_been_asked = False
         if isinstance(answer, Timer):
-            self.loop.answered(max(self.loop.now(), _moment_of(answer.when())))
+            self.loop.answered(max(self.loop.now(), moment_of(answer.when())))
         self._settle(answer, outcome)
         self._run()
         return seq, self.take_commands()
@@ -348,7 +348,7 @@ def failure_of(exception: BaseException) -> Fail:
     return Fail(error_info(exception), exception)
 
 
-def _moment_of(time: float) -> datetime:
+def moment_of(time: float) -> datetime:
     """Returns the first moment, to the microsecond, that is not earlier than ``time``: code that was woken at the time
     it asked for finds that the time has come."""
     moment = datetime.fromtimestamp(time, UTC)
