@@ -305,6 +305,8 @@ class Machine(Calls):
 
     def take_commands(self) -> list[Command]:
         """Returns what the code has asked for since the last time, and its ending if it has ended."""
+        if self.is_stopped and self._main.done() and not self._main.cancelled():
+            self._main.exception()  # the run does not end with it, so asyncio need not report it
         if self._mismatch is not None:
             return [SetAside(self._mismatch)]
         commands = list(self._commands.values())

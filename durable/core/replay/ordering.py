@@ -14,10 +14,8 @@ from asyncio import events, tasks
 from collections.abc import Iterable, Iterator, MutableSet
 from typing import Any
 
-from durable.core.errors import WorkflowCodeError
 from durable.core.replay.loop import ReplayLoop
 from durable.core.replay.numbered import next_hash_of_future
-from durable.core.replay.refusals import HAND_MADE_FUTURE
 
 _Gathering: Any = tasks._GatheringFuture  # type: ignore[attr-defined]  # what asyncio.gather returns
 
@@ -35,8 +33,7 @@ def _set(*values: Iterable[Any]) -> Any:
         return set(*values)
     members = dict.fromkeys(*values)
     for member in members:
-        if loop.is_foreign_future(member):
-            raise loop.refused(WorkflowCodeError(HAND_MADE_FUTURE))
+        loop.check_future(member)
     return members
 
 
