@@ -78,6 +78,7 @@ class Calls:
             )
         if self._is_closed:
             raise Unwound
+        self.loop.check_task(asyncio.current_task(self.loop))  # an eager one was not seen when it was made
         earlier = self._used.get(call.key)
         if earlier is not None:
             raise DuplicateKey(call.key, describe(earlier[0], call.key, earlier[1]), str(call))

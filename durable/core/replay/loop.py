@@ -24,7 +24,7 @@ from durable.core.replay.collection import is_collecting
 from durable.core.replay.generators import forget_generators, watch_generators
 from durable.core.replay.handles import Handle, Timer
 from durable.core.replay.numbered import MainTask, NumberedFuture, NumberedTask, main_task
-from durable.core.replay.refusals import FOREIGN_TASK_FACTORY, HAND_MADE_TASK, refusal
+from durable.core.replay.refusals import FOREIGN_TASK_FACTORY, HAND_MADE_FUTURE, HAND_MADE_TASK, refusal
 from durable.core.replay.unwinding import unwind
 
 _logger = logging.getLogger("durable.workflow")
@@ -198,8 +198,8 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def call_soon(  # type: ignore[override]  # a lighter handle
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
-        if not args and not isinstance(getattr(callback, "__self__", None), MainTask) and _is_foreign(callback):
-            raise self.refused(WorkflowCodeError(HAND_MADE_TASK))
+        if not args and not isinstance(owner := getattr(callback, "__self__", None), MainTask):
+            self.check_task(owner)
         handle = Handle(callback, args, context if context is not None else copy_context())
         if not self._is_discarded:
             self._ready.append(handle)
@@ -222,6 +222,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
             raise ValueError("the time of a timer must be a number, got nan")
         if delay <= 0:
             return self.call_soon(callback, *args, context=context)
+        self.check_task(asyncio.current_task(self))
         self.has_moved = True
         context = context if context is not None else copy_context()
         return Timer(when, delay, self.changed_timers, callback, args, context)
@@ -296,13 +297,20 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return False
 
+    def check_task(self, task: object) -> None:
+        """Raises ``WorkflowCodeError`` for a task that was made by hand."""
+        if isinstance(task, asyncio.Task) and not isinstance(task, MainTask):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # it has been refused, which says enough
+            raise self.refused(WorkflowCodeError(HAND_MADE_TASK))
+
+    def check_future(self, awaitable: object) -> None:
+        """Raises ``WorkflowCodeError`` for a future that was made by hand: its place in sets is that of its address."""
+        if type(awaitable).__hash__ is object.__hash__ and isinstance(awaitable, asyncio.Future):
+            raise self.refused(WorkflowCodeError(HAND_MADE_FUTURE))
+
     def refused(self, error: WorkflowCodeError) -> WorkflowCodeError:
         self.refusal = self.refusal or error
         return error
-
-
-def _is_foreign(step: Callable[..., object]) -> bool:
-    return isinstance(getattr(step, "__self__", None), asyncio.Task)
 
 
 def _refused_method(name: str) -> Callable[..., NoReturn]:

@@ -206,7 +206,7 @@ class Machine(Calls):
         seq = self._seq
         self.loop.has_been_asked = False
         if isinstance(answer, Timer):
-            self.loop.answered(max(self.loop.now(), _moment_of(answer.when())))
+            self.loop.answered(max(self.loop.now(), moment_of(answer.when())))
         self._settle(answer, outcome)
         self._run()
         return seq, self.take_commands()
@@ -325,6 +325,8 @@ class Machine(Calls):
 
     def take_commands(self) -> list[Command]:
         """Returns what the code has asked for since the last time, and its ending if it has ended."""
+        if self.is_stopped and self._main.done() and not self._main.cancelled():
+            self._main.exception()  # the run does not end with it, so asyncio need not report it
         if self._mismatch is not None:
             return [SetAside(self._mismatch)]
         commands = list(self._commands.values())
@@ -369,7 +371,7 @@ def failure_of(exception: BaseException) -> Fail:
     return Fail(error_info(exception), exception)
 
 
-def _moment_of(time: float) -> datetime:
+def moment_of(time: float) -> datetime:
     """Returns the first moment, to the microsecond, that is not earlier than ``time``: code that was woken at the time
     it asked for finds that the time has come."""
     moment = datetime.fromtimestamp(time, UTC)

@@ -8,17 +8,14 @@ reach them. Outside the loop of a run, nothing changes.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import sys
 from asyncio import events, tasks
 from collections.abc import Iterable, Iterator, MutableSet
 from typing import Any
 
-from durable.core.errors import WorkflowCodeError
 from durable.core.replay.loop import ReplayLoop
-from durable.core.replay.numbered import MainTask, NumberedFuture, next_hash_of_future
-from durable.core.replay.refusals import HAND_MADE_FUTURE
+from durable.core.replay.numbered import next_hash_of_future
 
 _Gathering: Any = tasks._GatheringFuture  # type: ignore[attr-defined]  # what asyncio.gather returns
 
@@ -36,8 +33,7 @@ def _set(*values: Iterable[Any]) -> Any:
         return set(*values)
     members = dict.fromkeys(*values)
     for member in members:
-        if isinstance(member, asyncio.Future) and not isinstance(member, NumberedFuture | MainTask | _Gathering):
-            raise loop.refused(WorkflowCodeError(HAND_MADE_FUTURE))
+        loop.check_future(member)
     return members
 
 

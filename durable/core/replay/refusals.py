@@ -11,6 +11,7 @@ _ADVICE = {
     "run_forever": "await what must be waited for instead",
     "stop": "return from the workflow instead",
     "close": "return from the workflow instead",
+    "shutdown_asyncgens": "leave async generators through contextlib.aclosing instead",
     "set_debug": "set it for the worker's own event loop instead",
 }
 

@@ -225,15 +225,30 @@ REFUSED = {
 }
 
 
+if sys.version_info >= (3, 12):
+
+    async def an_eager_task_made_by_hand(ctx: Context) -> None:
+        await asyncio.Task(execute(ctx, "call"), loop=asyncio.get_running_loop(), eager_start=True)
+
+    async def an_eager_task_made_by_hand_that_sleeps(ctx: Context) -> None:
+        await asyncio.Task(asyncio.sleep(1), loop=asyncio.get_running_loop(), eager_start=True)
+
+    REFUSED[an_eager_task_made_by_hand] = REFUSED[a_task_made_by_hand]
+    REFUSED[an_eager_task_made_by_hand_that_sleeps] = REFUSED[a_task_made_by_hand]
+
+
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("main", REFUSED, ids=lambda main: main.__name__)
-def test_what_has_no_place_in_the_order_is_refused_with_what_to_write(main: Main) -> None:
+def test_what_has_no_place_in_the_order_is_refused_with_what_to_write(
+    main: Main, caplog: pytest.LogCaptureFixture
+) -> None:
     ending = Play(main).start().ending
     assert isinstance(ending, Fail)
     assert isinstance(ending.exception, WorkflowCodeError)
     assert REFUSED[main] in str(ending.exception)
     del ending
     gc.collect()  # while the warning about the coroutine is ignored
+    assert caplog.messages == []  # from asyncio, of a pending task or an exception that was never retrieved
 
 
 def test_a_refusal_that_the_code_swallows_still_ends_the_run() -> None:
