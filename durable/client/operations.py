@@ -167,7 +167,7 @@ class Operations:
         ]
 
     @operation
-    def begin(self, run: NewRun, *, is_transaction: bool) -> Requests[Begun]:
+    def begin(self, run: NewRun, *, is_transaction: bool = True) -> Requests[Begun]:
         """Inserts the run and notifies the workers. ``is_transaction``: all of this is one transaction. If it is not,
         ``ShardsAreRaised`` is raised for a run with a key while the shard count is being raised."""
         if run.key is not None:

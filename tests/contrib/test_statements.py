@@ -16,6 +16,7 @@ import durable.store.queries
 from durable.client.operations import Operations
 from durable.core.codec.json_codec import JsonCodec
 from durable.store.queries import query_text
+from durable.store.settings import lock_names
 from tests.client.colours import rows
 from tests.client.workflows import greet
 from tests.contrib.libraries import Asyncpg, open_transaction

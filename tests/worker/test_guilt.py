@@ -11,7 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import Client, Handle, RunFailed
+from durable import AsyncClient, Client, Context, Handle, RunCancelled, RunFailed, Worker, workflow
+from tests.watching import reached, rows
 from tests.worker.processes import WorkerProcess, crashing, dawdling, entries, prepare, quick_flow, until
 
 
@@ -101,3 +102,66 @@ def isolation_of(dsn: str, handle: Handle[Any]) -> Any:
         ).fetchone()
     assert row is not None
     return row[0]
+
+
+async def test_a_suspect_that_is_cancelled_ends_without_being_tried_again(database: str) -> None:
+    calls: list[str] = []
+
+    async def kill() -> None:
+        calls.append("kill")
+
+    @workflow
+    async def poison(ctx: Context) -> None:
+        await ctx.execute("kill", kill)
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(poison)
+        await rows(
+            database,
+            "UPDATE durable.runs SET status = 'sleeping', epoch = 6, strikes = 3, isolation = 'alone',"
+            " next_wake_at = now() + interval '1 hour'",
+        )
+        assert (await handle.info()).status_reason == "suspect"
+        await handle.cancel("it kills its workers")
+        async with Worker(database, [poison]):
+            with pytest.raises(RunCancelled, match="it kills its workers"):
+                await handle.result(timeout=20)
+    assert calls == []
+
+
+@pytest.mark.parametrize("isolation", ["group", "alone", "sole"])
+async def test_a_suspect_that_is_due_is_tried_and_goes_on(database: str, isolation: str) -> None:
+    @workflow
+    async def innocent(ctx: Context) -> str:
+        return await ctx.wait_for_event("go", "go", str)
+
+    async with AsyncClient(database) as client:
+        suspect = await client.begin(innocent)
+        await rows(
+            database,
+            "UPDATE durable.runs SET status = 'sleeping', epoch = 6, strikes = 6, isolation = %s, next_wake_at = now()",
+            isolation,
+        )
+        async with Worker(database, [innocent]):
+            await reached(client, suspect.run_key, "waiting_event")
+            assert await rows(database, "SELECT isolation FROM durable.runs") == [(None,)]
+            other = await client.begin(innocent)
+            for handle in (suspect, other):
+                await handle.publish_event("go", "on")
+                assert await handle.result(timeout=20) == "on"
+
+
+async def test_a_worker_driven_by_hand_tries_suspects_too(database: str) -> None:
+    @workflow
+    async def innocent(ctx: Context) -> str:
+        return "done"
+
+    async with AsyncClient(database) as client:
+        suspect = await client.begin(innocent)
+        await rows(
+            database,
+            "UPDATE durable.runs SET status = 'sleeping', epoch = 6, strikes = 3, isolation = 'alone',"
+            " next_wake_at = now()",
+        )
+        assert await Worker(database, [innocent]).process_one()
+        assert await suspect.result(timeout=0) == "done"
