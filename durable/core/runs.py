@@ -36,8 +36,8 @@ BEGINNINGS: Mapping[Status, frozenset[str]] = {
 
 TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("queued", "running"): frozenset(("claims/claim_runs",)),
-    ("sleeping", "running"): frozenset(("claims/claim_runs",)),
-    ("waiting_event", "running"): frozenset(("claims/claim_runs",)),
+    ("sleeping", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
+    ("waiting_event", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
     ("running", "sleeping"): frozenset(("flush/park_runs", "flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "waiting_event"): frozenset(("flush/park_runs",)),
     ("running", "queued"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),

@@ -196,10 +196,9 @@ async def limits(conninfo: str) -> None:
     try:
         async with database.engine() as connection:
             await is_limited(connection)
-        for connect in (database.connect, database.connect_as_worker):
-            outside = await connect()
-            await is_limited(outside)
-            await outside.close()
+        outside = await database.connect()
+        await is_limited(outside)
+        await outside.close()
     finally:
         await database.close()
 

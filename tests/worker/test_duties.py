@@ -70,7 +70,7 @@ def module(name: str) -> Any:
         ("dispatcher", "visit", "claiming runs of echoing_0 failed"),
         ("journal", "flush", "unexpected error while writing what run"),
         ("scheduler", "next_due", "looking for due schedules failed"),
-        ("listener", "notifications", "listening failed"),
+        ("listener", "listen", "listening failed"),
     ],
 )
 async def test_a_duty_that_raises_is_taken_up_again(
@@ -111,7 +111,7 @@ async def test_a_duty_without_which_no_worker_can_be_ends_it_with_the_error_and_
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(Execution, "take_record"), (Execution, "__init__"), (Attempt, "start"), (Execution, "_settle")],
+    [(Execution, "take_record"), (Execution, "__init__"), (Attempt, "main"), (Execution, "_settle")],
 )
 async def test_a_run_that_raises_where_none_may_is_released_and_harms_no_other(
     database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: type[Any], name: str

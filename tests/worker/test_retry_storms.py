@@ -140,10 +140,10 @@ async def test_a_dispatcher_that_cannot_hand_over_rests_between_its_tries(
         tries += 1
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr("durable.worker.dispatcher.announce_runs", broken)
+    monkeypatch.setattr("durable.worker.passed_on.announce_runs_to_all", broken)
     async with AsyncClient(database) as client, Worker(database, FLOWS, poll_interval=0.01) as worker:
         dispatcher = worker._dispatchers["flow0"]
-        dispatcher._to_hand_over.add("flow0_0")
+        dispatcher._passed_on.waiting(["flow0_0"])
         dispatcher.poll()
         await asyncio.sleep(3)
         assert 2 <= tries <= 8

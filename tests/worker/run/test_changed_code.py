@@ -124,19 +124,20 @@ async def test_a_deploy_that_changes_a_type_sets_runs_aside_and_refunds_nothing(
     calls: Counter[str] = Counter()
 
     def release(type: Any) -> list[Workflow[Any, Any]]:
-        async def buy(item: str) -> type:  # type: ignore[valid-type]
+        async def buy(item: str) -> Any:
             calls["buy"] += 1
             return Bought(item)
 
         async def refund() -> None:
             calls["refund"] += 1
 
-        @workflow(name="selling")
-        async def selling(ctx: Context, item: str) -> type:  # type: ignore[valid-type]
+        async def sell(ctx: Context, item: str) -> Any:
             return Bought(item)
 
-        @workflow(name="shop")
-        async def shop(ctx: Context, order: type) -> str:  # type: ignore[valid-type]
+        sell.__annotations__["return"] = type
+        selling = workflow(name="selling")(sell)
+
+        async def trade(ctx: Context, order: Any) -> str:
             try:
                 if what == "step":
                     await ctx.execute("buy", buy, "secret tea")
@@ -151,9 +152,8 @@ async def test_a_deploy_that_changes_a_type_sets_runs_aside_and_refunds_nothing(
             return "shipped"
 
         buy.__annotations__["return"] = type
-        selling.output_type = type
-        shop.input_type = type if what == "input" else Bought
-        return [shop, selling]
+        trade.__annotations__["order"] = type if what == "input" else Bought
+        return [workflow(name="shop")(trade), selling]
 
     old, new = release(Bought), release(Receipt)
     async with AsyncClient(database) as client:
