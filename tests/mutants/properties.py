@@ -79,6 +79,7 @@ def a_closed_machine_calls_nothing_more_and_sets_have_one_order(size: int) -> No
     machine.start()
     machine.close()
     assert believed == []
+    assert "clean up" not in machine._used
     endings_of_two = [machine_of(main, History()).start()[-1] for _ in range(2)]
     assert isinstance(endings_of_two[0], Complete)
     assert endings_of_two[0] == endings_of_two[1]
