@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from itertools import islice
+from typing import cast
 
 import msgspec
 
@@ -49,7 +50,8 @@ def _message(exception: BaseException) -> str:
     except Exception as error:  # a broken __str__ must not hide the failure itself
         message = f"<str() of this {type(exception).__name__} raised {type(error).__name__}>"
     if isinstance(exception, BaseExceptionGroup):
-        return f"{message}: {'; '.join(_members(exception))}"
+        members = _members(cast("BaseExceptionGroup[BaseException]", exception))
+        return f"{message}: {'; '.join(members)}"
     return message
 
 

@@ -69,6 +69,7 @@ def forget_generators(loop: Closer) -> None:
 def watch_generators() -> None:
     """Has this thread's hooks call the loops of runs for their generators."""
     hooks = sys.get_asyncgen_hooks()
-    if hooks[1].__class__ is not _Hooks:
+    finalizer: object = hooks[1]
+    if not isinstance(finalizer, _Hooks):
         ours = _Hooks(*hooks)
         sys.set_asyncgen_hooks(ours.begun, ours)

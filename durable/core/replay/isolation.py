@@ -31,7 +31,7 @@ _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 
 
 def _isolated(value: Any, memo: dict[int, Any]) -> Any:
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _PLAIN:
         return value
     if id(value) in memo:
@@ -50,16 +50,15 @@ def _isolated(value: Any, memo: dict[int, Any]) -> Any:
 
 
 def _container(value: Any, memo: dict[int, Any]) -> Any:
-    made = memo[id(value)] = copy.copy(value)
-    match made:
-        case list() | deque():
-            for index, member in enumerate(cast("list[Any]", made)):
-                made[index] = _isolated(member, memo)
-        case dict():
-            for key, member in made.items():
-                made[key] = _isolated(member, memo)
-        case _:
-            pass  # the members of a set are hashable, and so not meant to change
+    made: Any = copy.copy(value)
+    memo[id(value)] = made
+    # The members of a set are hashable, and so not meant to change.
+    if isinstance(value, list | deque):
+        for index, member in enumerate(cast("list[Any]", made)):
+            made[index] = _isolated(member, memo)
+    elif isinstance(value, dict):
+        for key, member in cast("dict[Any, Any]", made).items():
+            made[key] = _isolated(member, memo)
     return made
 
 
@@ -84,6 +83,7 @@ def _set(value: Any, field: str, member: Any) -> None:
 
 def _model(value: Any, memo: dict[int, Any]) -> Any:
     made = memo[id(value)] = value.model_copy()
-    for field, member in vars(made).items():
-        vars(made)[field] = _isolated(member, memo)
+    fields = cast("dict[str, Any]", vars(made))
+    for field, member in fields.items():
+        fields[field] = _isolated(member, memo)
     return made

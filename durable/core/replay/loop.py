@@ -206,14 +206,14 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         return handle
 
     def call_later(  # type: ignore[override]
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float | None, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         if delay is None:
             raise TypeError("delay must not be None")
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float | None, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         if when is None:
             raise TypeError("when cannot be None")

@@ -11,9 +11,9 @@ numbers alone would collide: with 8,000 parked runs, starting a run of ten tasks
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, cast
 
 _BITS_OF_NUMBER = 16
 _DIGITS_OF_SALT = 11
@@ -58,7 +58,7 @@ def main_task(coro: Coroutine[Any, Any, Any], loop: Any) -> MainTask:
     return task
 
 
-_init_task = asyncio.Task.__init__
+_init_task: Callable[..., None] = cast(Any, asyncio.Task).__init__
 
 
 class NumberedTask(MainTask):

@@ -25,13 +25,13 @@ def _loop_of_run() -> ReplayLoop | None:
     return loop if isinstance(loop, ReplayLoop) else None
 
 
-def _set(*values: Iterable[Any]) -> Any:
+def _set(*values: Iterable[Any]) -> set[Any] | dict[Any, Any]:
     """``set`` as ``asyncio.wait`` and ``as_completed`` call it on their argument. In a run, the order is the given one.
     Sets that begin empty are filled with numbered tasks and futures."""
     loop = _loop_of_run()
     if loop is None or not values:
         return set(*values)
-    members = dict.fromkeys(*values)
+    members: dict[Any, Any] = dict.fromkeys(*values)
     for member in members:
         loop.check_future(member)
     return members
