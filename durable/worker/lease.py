@@ -168,9 +168,7 @@ class Lease:
                 await self._pause(_RECONNECT_SECONDS)
 
     async def _connect_and_keep(self) -> None:
-        # An attempt that began while the network was silent gets no answer afterwards either.
-        async with asyncio.timeout(self._patience):
-            connection = await self._database.connect()
+        connection = await self._database.connect(self._patience)
         self._last_answer = time.monotonic()
         try:
             await self._keep(connection)

@@ -94,8 +94,7 @@ class Takeover:
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _connect_and_look(self) -> None:
-        async with asyncio.timeout(self._patience):
-            connection = await self._database.connect()
+        connection = await self._database.connect(self._patience)
         try:
             while True:
                 await self._has_work.wait()
