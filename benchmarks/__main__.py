@@ -21,6 +21,7 @@ import psycopg
 from benchmarks import (
     begin,
     churn,
+    fleet,
     growth,
     idle,
     latency,
@@ -43,6 +44,7 @@ BENCHMARKS: Mapping[str, Callable[[Setting], Awaitable[list[Figure]]]] = {
     "takeover": takeover.measure,
     "schedules": schedules.measure,
     "idle": idle.measure,
+    "fleet": fleet.measure,
     "memory": memory.measure,
     "replay": replay.measure,
     "growth": growth.measure,

@@ -43,7 +43,7 @@ def _round(length: int, runs: int) -> float:
     for _ in range(runs):
         attempt = Attempt(steps, RunKey("steps_0", run_id), claimed, codec, clock)
         machine = attempt.machine(history)
-        (command,) = attempt.start(machine)
+        (command,) = machine.start(attempt.main(machine))
         assert machine.is_replaying is False
         machine.close()
     assert getattr(command, "key", None) == f"step {length}", command

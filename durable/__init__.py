@@ -4,6 +4,7 @@ from durable.client import AsyncClient, AsyncHandle, Client, Handle
 from durable.client.operations import BeginOptions
 from durable.client.schedules import ScheduleInfo, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
+from durable.core.codec.places import Place
 from durable.core.errors import (
     DeserializationError,
     DuplicateKey,
@@ -11,6 +12,7 @@ from durable.core.errors import (
     EventTimeout,
     InvalidArgument,
     NondeterminismError,
+    NotInTransaction,
     ResultTimeout,
     RunCancelled,
     RunFailed,
@@ -65,6 +67,7 @@ __all__ = [
     "BeginOptions",
     "Codec",
     "JsonCodec",
+    "Place",
     "DurableError",
     "InvalidArgument",
     "SerializationError",
@@ -73,6 +76,7 @@ __all__ = [
     "WorkflowCodeWarning",
     "DuplicateKey",
     "NondeterminismError",
+    "NotInTransaction",
     "StepFailed",
     "Terminal",
     "EventTimeout",

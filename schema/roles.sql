@@ -9,6 +9,10 @@
 --   CREATE ROLE app_worker LOGIN; GRANT durable_worker TO app_worker;
 --   CREATE ROLE deployer LOGIN; GRANT durable_owner TO deployer;     `durable migrate` and `prune` act as the owner
 -- Privileges of workflows on the application's own tables must be granted by the application.
+--
+-- Roles belong to the server and not to a database: where another database has a schema of this name too, whoever is
+-- granted one of these roles has its rights in both. Print this script with a name of its own for each of the two:
+--   durable schema --roles --role-prefix shop                        makes the roles shop_owner, shop_client …
 
 BEGIN;
 
@@ -19,6 +23,14 @@ BEGIN
     FOREACH wanted IN ARRAY ARRAY['durable_owner', 'durable_worker', 'durable_client', 'durable_viewer'] LOOP
         IF pg_catalog.to_regrole(wanted) IS NULL THEN
             EXECUTE 'CREATE ROLE ' || wanted || ' NOLOGIN';
+        ELSIF EXISTS (
+            SELECT FROM pg_catalog.pg_shdepend
+            WHERE refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+              AND refobjid = pg_catalog.to_regrole(wanted)
+              AND dbid NOT IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+        ) THEN
+            RAISE WARNING 'the role % has rights in another database too, and so has whoever is granted it', wanted
+                USING HINT = 'Give the roles of this database names of their own: durable schema --roles --role-prefix ...';
         END IF;
     END LOOP;
 END
@@ -41,9 +53,11 @@ BEGIN
     END LOOP;
 END
 $$;
+ALTER FUNCTION durable.delete_schedule(text) OWNER TO durable_owner;
 
 REVOKE ALL ON SCHEMA durable FROM PUBLIC, durable_worker, durable_client, durable_viewer;
 REVOKE ALL ON ALL TABLES IN SCHEMA durable FROM PUBLIC, durable_worker, durable_client, durable_viewer;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA durable FROM PUBLIC, durable_worker, durable_client, durable_viewer;
 GRANT USAGE ON SCHEMA durable TO durable_worker, durable_client, durable_viewer;
 
 -- The worker: it claims and records runs, begins the runs of schedules, and takes over the runs of dead workers. It
@@ -55,19 +69,22 @@ GRANT SELECT, UPDATE ON durable.schedules TO durable_worker;
 
 -- The client: it begins runs, queued or asleep; publishes events and requests cancels and retries; sees the state of
 -- runs and what they returned, but not what they were given; and creates and changes schedules. It updates no run,
--- event or memo.
+-- event or memo. It has rights to columns only: a right to change the rows of a whole table is also the right to lock
+-- the table. Columns that say what only the engine can say are not among them; checks of the tables rely on that.
 GRANT SELECT ON durable.settings TO durable_client;
 GRANT INSERT (workflow_name_shard, run_id, workflow_name, version, status, priority, next_wake_at, deadline_at, key, tags,
               input, schedule_id, scheduled_at) ON durable.runs TO durable_client;
 GRANT SELECT (workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, set_asides,
-              next_wake_at, created_at, updated_at, completed_at, tags, output, error, status_detail) ON durable.runs TO durable_client;
+              isolation, next_wake_at, created_at, updated_at, completed_at, tags, output, error, status_detail) ON durable.runs TO durable_client;
 GRANT INSERT (workflow_name_shard, run_id, event_id, kind, name, key, payload) ON durable.events TO durable_client;
-GRANT SELECT (workflow_name_shard, run_id, event_id, name, key) ON durable.events TO durable_client;
+GRANT SELECT (workflow_name_shard, run_id, event_id, kind, name, key, routed_at) ON durable.events TO durable_client;
 GRANT INSERT (schedule_id, workflow_name, version, expression, timezone, input, catch_up, overlap, jitter, run_timeout,
               starts_at, ends_at, anchor_at, next_tick_at, due_at, created_at, updated_at),
       UPDATE (workflow_name, version, expression, timezone, input, catch_up, overlap, jitter, run_timeout, starts_at,
               ends_at, anchor_at, next_tick_at, due_at, paused, problem, updated_at),
-      SELECT, DELETE ON durable.schedules TO durable_client;
+      SELECT ON durable.schedules TO durable_client;
+ALTER FUNCTION durable.delete_schedule(text) SECURITY DEFINER;
+GRANT EXECUTE ON FUNCTION durable.delete_schedule(text) TO durable_client;
 
 -- It may know which workflows have living workers, so that waiting in vain can be said.
 GRANT SELECT (workflows, heartbeat_at, lease) ON durable.workers TO durable_client;

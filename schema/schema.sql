@@ -15,7 +15,9 @@ CREATE SCHEMA IF NOT EXISTS durable;
 CREATE TABLE durable.settings (
     singleton      boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     schema_version integer NOT NULL,
-    shard_count    integer NOT NULL DEFAULT 1 CHECK (shard_count BETWEEN 1 AND 4096)
+    shard_count    integer NOT NULL DEFAULT 1 CHECK (shard_count BETWEEN 1 AND 4096),
+    shard_counts   integer[] NOT NULL DEFAULT '{1}',                            -- every count that there ever was
+    raising_to     integer                                                      -- the next count, while it is raised
 );
 
 -- One row per run. Applications insert rows; only the engine updates them. The row is also the run's mutex: a
@@ -29,7 +31,7 @@ CREATE TABLE durable.runs (
     priority            smallint    NOT NULL DEFAULT 0,
     attempts            integer     NOT NULL DEFAULT 0 CHECK (attempts >= 0),   -- failed attempts
     takeovers           integer     NOT NULL DEFAULT 0 CHECK (takeovers >= 0),  -- workers that died while holding it
-    strikes             integer     NOT NULL DEFAULT 0 CHECK (strikes >= 0),    -- takeovers in a row without a new memo
+    strikes             integer     NOT NULL DEFAULT 0 CHECK (strikes >= 0),    -- of these, in a row without a new memo
     memos_at_takeover   integer     NOT NULL DEFAULT 0,
     set_asides          integer     NOT NULL DEFAULT 0 CHECK (set_asides >= 0), -- in a row, because code did not match
     epoch               bigint      NOT NULL DEFAULT 0 CHECK (epoch >= 0),      -- raised by every claim and takeover
@@ -53,10 +55,14 @@ CREATE TABLE durable.runs (
     parent_shard        text,
     parent_run_id       uuid,
     awaits_runs         uuid[],                                                 -- the children it waits for
+    lone_strikes        integer     NOT NULL DEFAULT 0 CHECK (lone_strikes >= 0), -- strikes that it is to blame for
+    isolation           text,                                                   -- how it is tried, under suspicion
+    died_with           text[],                                                 -- keys of runs that died with it
     PRIMARY KEY (workflow_name_shard, run_id),
     CONSTRAINT runs_status CHECK (status IN
         ('queued', 'running', 'sleeping', 'waiting_event', 'completed', 'failed', 'cancelled')),
     CONSTRAINT runs_owned_while_running CHECK ((status = 'running') = (worker_id IS NOT NULL)),
+    CONSTRAINT runs_isolation CHECK (isolation IN ('group', 'alone', 'sole', 'trial')),
     CONSTRAINT runs_wake CHECK (CASE status
         WHEN 'sleeping' THEN next_wake_at IS NOT NULL
         WHEN 'waiting_event' THEN awaits IS NOT NULL
@@ -68,8 +74,14 @@ CREATE TABLE durable.runs (
     CONSTRAINT runs_parent CHECK ((parent_shard IS NULL) = (parent_run_id IS NULL)),
     -- Moments that every client and worker can read, no matter who inserted them.
     CONSTRAINT runs_moments CHECK (
-        LEAST(scheduled_at, deadline_at, created_at) > '0002-01-02Z'
-        AND GREATEST(scheduled_at, deadline_at, created_at) < '9999-06-01Z')
+        LEAST(next_wake_at, created_at, started_at, updated_at, completed_at, deadline_at, scheduled_at) > '0002-01-02Z'
+        AND GREATEST(next_wake_at, created_at, started_at, updated_at, completed_at, deadline_at, scheduled_at)
+            < '9999-06-01Z'),
+    -- What an application begins is small enough to be loaded beside others. The first line is true once a worker has
+    -- touched the row, so that no row from before this check can make a worker's statement fail.
+    CONSTRAINT runs_begun CHECK (
+        updated_at <> created_at OR parent_run_id IS NOT NULL
+        OR octet_length(input::text) <= 16777216 AND octet_length(tags::text) <= 524288)
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.02,
@@ -115,7 +127,9 @@ CREATE TABLE durable.steps (
         fn IS NOT NULL AND child_shard IS NULL AND child_run_id IS NULL AND cancel_cause IS NULL
         OR kind = 'child' AND fn IS NOT NULL AND child_shard IS NOT NULL AND child_run_id IS NOT NULL
            AND cancel_cause IS NULL
-        OR kind = 'cancel' AND child_shard IS NULL AND child_run_id IS NULL AND cancel_cause IN ('request', 'deadline'))
+        OR kind = 'cancel' AND child_shard IS NULL AND child_run_id IS NULL AND cancel_cause IN ('request', 'deadline')),
+    CONSTRAINT steps_moments CHECK (
+        LEAST(started_at, completed_at) > '0002-01-02Z' AND GREATEST(started_at, completed_at) < '9999-06-01Z')
 ) WITH (
     fillfactor = 95,
     autovacuum_vacuum_scale_factor = 0.05,
@@ -128,7 +142,7 @@ CREATE TABLE durable.waits (
     run_id              uuid        NOT NULL,
     wait_key            text        NOT NULL,
     wait_type           text        NOT NULL CONSTRAINT waits_kind CHECK (wait_type IN
-        ('sleep', 'event', 'child_result')),
+        ('sleep', 'timer', 'event', 'child_result')),
     event_name          text,
     wake_at             timestamptz,
     seq                 integer     CHECK (seq > 0),
@@ -139,15 +153,20 @@ CREATE TABLE durable.waits (
     satisfied_at        timestamptz,
     payload             json,
     child_run_id        uuid,
+    unfit               boolean     NOT NULL DEFAULT false,                     -- the event did not fit the type
     PRIMARY KEY (workflow_name_shard, run_id, wait_key),
     -- Before version 5, the child was kept in event_name.
     CONSTRAINT waits_type CHECK (CASE wait_type
         WHEN 'sleep' THEN wake_at IS NOT NULL AND event_name IS NULL AND child_run_id IS NULL AND event_id IS NULL
                           AND NOT timed_out
+        WHEN 'timer' THEN wake_at IS NOT NULL AND event_name IS NULL AND child_run_id IS NULL AND event_id IS NULL
         WHEN 'event' THEN event_name IS NOT NULL AND child_run_id IS NULL
         ELSE (event_name IS NULL) <> (child_run_id IS NULL) END),
     CONSTRAINT waits_satisfied CHECK (satisfied_at IS NULL OR
-        CASE wait_type WHEN 'sleep' THEN true ELSE timed_out <> (event_id IS NOT NULL) END)
+        CASE WHEN wait_type IN ('sleep', 'timer') THEN true ELSE timed_out <> (event_id IS NOT NULL) END),
+    CONSTRAINT waits_moments CHECK (
+        LEAST(wake_at, created_at, satisfied_at) > '0002-01-02Z'
+        AND GREATEST(wake_at, created_at, satisfied_at) < '9999-06-01Z')
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.05
@@ -169,15 +188,26 @@ CREATE TABLE durable.events (
     kind                text        NOT NULL DEFAULT 'event' CONSTRAINT events_kind CHECK (kind IN
         ('event', 'cancel', 'terminate', 'retry', 'child')),
     child_status        text,
+    sender_run_id       uuid,
     PRIMARY KEY (workflow_name_shard, run_id, event_id),
     CONSTRAINT events_child CHECK (
-        child_status IS NULL OR kind = 'child' AND child_status IN ('completed', 'failed', 'cancelled'))
+        child_status IS NULL OR kind = 'child' AND child_status IN ('completed', 'failed', 'cancelled')),
+    CONSTRAINT events_moments CHECK (
+        LEAST(created_at, routed_at) > '0002-01-02Z' AND GREATEST(created_at, routed_at) < '9999-06-01Z'),
+    -- What a row must be like if nothing in its first line is set, which applications have no right to set: small enough
+    -- to be loaded beside others, no end of a child, and under no id that the engine makes. Those have version 8 and a
+    -- last byte that is one more than the run's. Rows from before this check are past it once they are routed.
+    CONSTRAINT events_sent CHECK (
+        routed_at IS NOT NULL OR child_status IS NOT NULL OR sender_run_id IS NOT NULL
+        OR kind <> 'child' AND octet_length(payload::text) <= 16777216
+           AND (get_byte(uuid_send(event_id), 6) / 16 <> 8
+                OR get_byte(uuid_send(event_id), 15) <> mod(get_byte(uuid_send(run_id), 15) + 1, 256)))
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.05
 );
 
-CREATE UNIQUE INDEX events_key ON durable.events (workflow_name_shard, run_id, name, key)
+CREATE UNIQUE INDEX events_key ON durable.events (workflow_name_shard, run_id, kind, name, key)
     WHERE key IS NOT NULL;
 CREATE INDEX events_unrouted ON durable.events (workflow_name_shard, run_id)
     WHERE routed_at IS NULL;
@@ -211,8 +241,13 @@ CREATE TABLE durable.schedules (
     updated_at       timestamptz      NOT NULL DEFAULT now(),
     -- Moments that every client can read: one bad row must not hide the others from it.
     CONSTRAINT schedules_moments CHECK (
-        LEAST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at) > '0002-01-02Z'
-        AND GREATEST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at) < '9999-06-01Z'),
+        LEAST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at, created_at, updated_at)
+            > '0002-01-02Z'
+        AND GREATEST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at, created_at,
+                     updated_at) < '9999-06-01Z'),
+    CONSTRAINT schedules_sizes CHECK (
+        octet_length(input::text) <= 16777216 AND octet_length(expression) <= 4000 AND octet_length(timezone) <= 200
+        AND octet_length(problem) <= 65536),
     CONSTRAINT schedules_jitter CHECK (jitter <= 31622400),
     CONSTRAINT schedules_run CHECK (last_run !~ '_[0-9]{5,}:[^:]*$'),
     CONSTRAINT schedules_timeout CHECK (run_timeout <= 3155760000)
@@ -223,6 +258,15 @@ CREATE TABLE durable.schedules (
 
 CREATE INDEX schedules_due ON durable.schedules (due_at)
     WHERE NOT paused AND problem IS NULL;
+
+-- The right to delete rows of a table is also the right to lock the table against everyone. roles.sql has applications
+-- delete schedules by this function instead, with the rights of its owner; without these roles, it has the caller's.
+CREATE FUNCTION durable.delete_schedule(schedule text) RETURNS boolean LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH deleted AS (DELETE FROM durable.schedules WHERE schedule_id = schedule RETURNING schedule_id)
+    SELECT EXISTS (SELECT FROM deleted)
+$$;
 
 -- Living workers. A worker is alive while its advisory lock is held or its heartbeat is fresh.
 CREATE TABLE durable.workers (
@@ -236,7 +280,10 @@ CREATE TABLE durable.workers (
     heartbeat_at timestamptz      NOT NULL DEFAULT pg_catalog.now(),
     login        oid,                                           -- the role as which it has logged in
     session_key  bigint,                                        -- marks its sessions
-    CONSTRAINT workers_lease CHECK (lease <= 3155760000)        -- a century
+    is_listening boolean          NOT NULL DEFAULT false,
+    CONSTRAINT workers_lease CHECK (lease <= 3155760000),       -- a century
+    CONSTRAINT workers_moments CHECK (
+        LEAST(started_at, heartbeat_at) > '0002-01-02Z' AND GREATEST(started_at, heartbeat_at) < '9999-06-01Z')
 ) WITH (
     fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0.0,
@@ -260,7 +307,7 @@ CREATE VIEW durable.event_payloads AS
 CREATE VIEW durable.run_overview AS
     SELECT workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, strikes, set_asides,
            epoch, worker_id, awaits, next_wake_at, created_at, started_at, updated_at, completed_at, key, tags, deadline_at,
-           schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs
+           schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs, lone_strikes, isolation, died_with
     FROM durable.runs;
 CREATE VIEW durable.step_overview AS
     SELECT workflow_name_shard, run_id, step_key, kind, status, seq, carried, fn, attempts, started_at, completed_at,
@@ -268,10 +315,11 @@ CREATE VIEW durable.step_overview AS
     FROM durable.steps;
 CREATE VIEW durable.wait_overview AS
     SELECT workflow_name_shard, run_id, wait_key, wait_type, event_name, wake_at, seq, carried, timed_out, event_id,
-           created_at, satisfied_at, child_run_id
+           created_at, satisfied_at, child_run_id, unfit
     FROM durable.waits;
 CREATE VIEW durable.event_overview AS
-    SELECT workflow_name_shard, run_id, event_id, name, key, created_at, routed_at, consumed_by, kind, child_status
+    SELECT workflow_name_shard, run_id, event_id, name, key, created_at, routed_at, consumed_by, kind, child_status,
+           sender_run_id
     FROM durable.events;
 CREATE VIEW durable.schedule_overview AS
     SELECT schedule_id, workflow_name, version, expression, timezone, catch_up, overlap, jitter, run_timeout, starts_at,
@@ -287,6 +335,10 @@ COMMENT ON COLUMN durable.settings.schema_version IS
     'The number of the last migration applied.';
 COMMENT ON COLUMN durable.settings.shard_count IS
     'How many shard values each workflow has. It can be raised but never lowered, because runs are found by it.';
+COMMENT ON COLUMN durable.settings.shard_counts IS
+    'Every shard count that there ever was: runs are looked for under these.';
+COMMENT ON COLUMN durable.settings.raising_to IS
+    'While the shard count is being raised: the new count. Meanwhile, begins with a key take turns. Otherwise null.';
 
 COMMENT ON TABLE durable.runs IS
     'One row per execution of a workflow. Applications insert rows; only the engine updates them, under the row''s lock.';
@@ -305,9 +357,10 @@ COMMENT ON COLUMN durable.runs.priority IS
 COMMENT ON COLUMN durable.runs.attempts IS
     'The number of failed attempts.';
 COMMENT ON COLUMN durable.runs.takeovers IS
-    'The number of workers that died while holding it.';
+    'The number of workers that died or gave up while holding it.';
 COMMENT ON COLUMN durable.runs.strikes IS
-    'The number of takeovers in a row without a new memo in between; too many fail the run as a crash loop.';
+    'The number of workers in a row that died while holding it, without a new memo in between; after two, it is tried '
+    'apart from others.';
 COMMENT ON COLUMN durable.runs.memos_at_takeover IS
     'The number of memos it had at the last takeover, by which the next takeover judges its progress.';
 COMMENT ON COLUMN durable.runs.set_asides IS
@@ -324,7 +377,7 @@ COMMENT ON COLUMN durable.runs.next_wake_at IS
 COMMENT ON COLUMN durable.runs.created_at IS
     'When it was begun.';
 COMMENT ON COLUMN durable.runs.started_at IS
-    'When it was first claimed; null before that.';
+    'When its current attempt was first claimed; null before that. The clock of its asyncio loop begins here.';
 COMMENT ON COLUMN durable.runs.updated_at IS
     'When its status last changed.';
 COMMENT ON COLUMN durable.runs.completed_at IS
@@ -353,6 +406,14 @@ COMMENT ON COLUMN durable.runs.parent_run_id IS
     'For a child run: the other half of the key of its parent.';
 COMMENT ON COLUMN durable.runs.awaits_runs IS
     'The children whose end wakes it, while it waits for them.';
+COMMENT ON COLUMN durable.runs.lone_strikes IS
+    'How many of these strikes it is to blame for: it was on trial, or broke the engine by itself. Too many fail the run '
+    'as a crash loop.';
+COMMENT ON COLUMN durable.runs.isolation IS
+    'group, alone, sole: it sleeps until it is tried again, and with how much company. trial: it is being tried. Null: '
+    'it is not under suspicion.';
+COMMENT ON COLUMN durable.runs.died_with IS
+    'Keys of runs that were executing on the same worker when it last died in company; at most 10.';
 
 COMMENT ON TABLE durable.steps IS
     'The memos of finished steps. A row is only inserted through a join with its run, which is locked and has the '
@@ -423,6 +484,9 @@ COMMENT ON COLUMN durable.waits.satisfied_at IS
     'When its end was recorded.';
 COMMENT ON COLUMN durable.waits.payload IS
     'A copy of the payload of the event, so that a replay reads no events.';
+COMMENT ON COLUMN durable.waits.unfit IS
+    'Whether the event that ended it did not fit the type that the code declared; a retry of the run forgets such an '
+    'answer if it is the last one.';
 
 COMMENT ON TABLE durable.events IS
     'The inbox of every run: an event is buffered from its commit until a wait consumes it.';
@@ -450,6 +514,8 @@ COMMENT ON COLUMN durable.events.kind IS
 
 COMMENT ON COLUMN durable.events.child_status IS
     'For the end of a child: its status.';
+COMMENT ON COLUMN durable.events.sender_run_id IS
+    'For the end of a child: the child. For the request of a parent that cancels it: the parent. Otherwise null.';
 
 COMMENT ON TABLE durable.schedules IS
     'What begins runs by the clock, by cron fields or an interval.';
@@ -522,6 +588,8 @@ COMMENT ON COLUMN durable.workers.started_at IS
     'When it registered.';
 COMMENT ON COLUMN durable.workers.heartbeat_at IS
     'The last sign of life.';
+COMMENT ON COLUMN durable.workers.is_listening IS
+    'Whether it hears announcements and looks for what they announce.';
 
 COMMENT ON VIEW durable.run_payloads IS
     'Runs with their payloads as jsonb, for queries by people.';
@@ -546,5 +614,7 @@ COMMENT ON VIEW durable.event_overview IS
 
 COMMENT ON VIEW durable.schedule_overview IS
     'Schedules without the inputs of their runs.';
+COMMENT ON FUNCTION durable.delete_schedule IS
+    'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (7);
+INSERT INTO durable.settings (schema_version) VALUES (11);

@@ -96,7 +96,8 @@ class _Reused:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid();"
             + "".join(f"DELETE FROM durable.{table};" for table in tables)
-            + f"UPDATE durable.settings SET schema_version = {latest_version()}, shard_count = 1"
+            + f"UPDATE durable.settings SET schema_version = {latest_version()}, shard_count = 1,"
+            " shard_counts = '{1}', raising_to = NULL"
         )
 
     def _read_catalog(self, connection: psycopg.Connection[Any]) -> Any:

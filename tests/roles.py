@@ -25,15 +25,15 @@ NAMES = ("owner", "worker", "client", "viewer")
 _limited: set[Any] = set()
 
 
-def make_roles(conninfo: str, schema: str = "durable") -> None:
+def make_roles(conninfo: str, schema: str = "durable", prefix: str | None = None) -> None:
     """As `durable schema --roles` prints it; and, unlike there, they can log in."""
     password = conninfo_to_dict(conninfo).get("password")
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(7)")  # roles are the server's, and tests run side by side
-        connection.execute(roles_sql(schema).encode())
+        connection.execute(roles_sql(schema, prefix=prefix).encode())
         for role in NAMES:
             login = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
-            connection.execute(login.format(sql.Identifier(f"{schema}_{role}"), sql.Literal(password)))
+            connection.execute(login.format(sql.Identifier(f"{prefix or schema}_{role}"), sql.Literal(password)))
 
 
 def as_role(conninfo: str, role: str) -> str:

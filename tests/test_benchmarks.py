@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="the benchmarks need `pip install -e '.[bench]'`")
 pytest.importorskip("psutil")
 
+from benchmarks.fleet import Round, figures_of
 from benchmarks.report import Measured, Page, line, write_page
 from benchmarks.setting import Figure, quantiles
 
@@ -38,6 +39,18 @@ def test_quantiles_are_of_the_sorted_values_in_milliseconds() -> None:
     found = quantiles("it", [0.003, 0.001, 0.002, 0.1], {99: 50.0})
     assert [figure.values for figure in found] == [[3.0], [100.0], [100.0]]
     assert [figure.is_reached for figure in found] == [None, None, False]
+
+
+def test_a_fleet_is_compared_with_one_worker_in_the_same_round() -> None:
+    rounds = {
+        1: [Round(1.0, 10.0, 2.0, [0.004, 0.005, 0.006]), Round(1.0, 10.0, 2.0, [0.010])],
+        24: [Round(1.5, 12.0, 4.0, [0.010]), Round(2.5, 12.0, 4.0, [0.050])],
+    }
+    figures = {figure.name: figure for figure in figures_of(rounds)}
+    assert figures["workers: 24: p50 ÷ that of one worker"].values == [2.0, 5.0]
+    assert figures["workers: 24: p50 ÷ that of one worker"].is_reached is False
+    assert figures["workers: 24: looks"].target == 2.0
+    assert figures["workers: 1: looks"].target is None
 
 
 def test_the_page_has_each_figure_its_target_and_a_picture(tmp_path: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, LiteralString, cast
 
 import psycopg
 
 from durable import AsyncClient
+from durable.store.channels import TICKETS, numbered_channel, work_channel
 
 SECONDS = 20.0
 """How long anything may take that tests wait for."""
@@ -33,6 +35,17 @@ async def until(condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
             return answer
         await asyncio.sleep(0.005)
     raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+def listen_to_work(schema: str = "durable") -> LiteralString:
+    """Makes a connection hear all that is announced to workers, and each run once, on the channel of its ticket."""
+    channels = [work_channel(schema), *(numbered_channel(schema, ticket) for ticket in range(TICKETS))]
+    return cast("LiteralString", "; ".join(f"LISTEN {channel}" for channel in channels))
+
+
+def without_tickets(payloads: Iterable[str]) -> list[str]:
+    """What was announced, without the numbers that say which worker comes first."""
+    return [re.sub(r"^first:\d+:", "first:", payload) for payload in payloads]
 
 
 async def status_of(client: AsyncClient, run_key: Any) -> str:

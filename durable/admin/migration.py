@@ -11,6 +11,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from durable.admin.owner import act_as_owner, connect
+from durable.admin.readers import wait_for_readers
 from durable.core.errors import InvalidArgument, SchemaError
 from durable.postgres.conninfo import check_conninfo
 from durable.postgres.encoding import check_encoding
@@ -44,9 +45,12 @@ def migrate(
     takes.
 
     ``shard_count`` (1 to 4096; ``None`` leaves it as it is, initially 1) can be raised later but never lowered, because
-    runs are found by it. Workers learn of a new count within seconds, clients only when they are created again; until
-    then they begin runs under the former shard values, and those runs are found all the same. ``citus`` distributes the
-    tables, once; raise the shard count along with it. No worker can work on a cluster yet.
+    runs are found by it. Raising it waits twice for the transactions that have begun runs, or taken part otherwise, to
+    end; if it is interrupted, call it again with the same count. Clients of an earlier release must be gone by then: a
+    key that one of them uses in that moment may get two runs. Workers learn of a new count within seconds, clients only
+    when they are created again; until then they begin runs under the former shard values, and those runs are found all
+    the same. ``citus`` distributes the tables, once; raise the shard count along with it. No worker can work on a
+    cluster yet.
 
     Raises ``InvalidArgument``, and ``SchemaError`` if the encoding of the database is not UTF8, or if ``citus`` is
     given and the database does not have the extension.
@@ -80,19 +84,23 @@ def schema_sql(schema: str = "durable", *, citus: bool = False) -> str:
     return _of_schema(current_schema() + ("\n" + citus_schema() if citus else ""), schema)
 
 
-def roles_sql(schema: str = "durable") -> str:
-    """Returns commented SQL that creates the roles ``<schema>_owner``, ``_worker``, ``_client`` and ``_viewer`` and
+def roles_sql(schema: str = "durable", *, prefix: str | None = None) -> str:
+    """Returns commented SQL that creates the roles ``<prefix>_owner``, ``_worker``, ``_client`` and ``_viewer`` and
     gives each of them no more rights than it needs. The SQL can be run any number of times.
 
-    Raises ``InvalidArgument``, also if the schema's name is too long for the names of its roles.
+    ``prefix`` is the name of the schema if it is ``None``. Roles belong to the server: if another of its databases has
+    a schema of the same name, give the roles of each a prefix of their own.
+
+    Raises ``InvalidArgument``, also if the prefix is too long for the names of its roles.
     """
     schema = check_schema_name(schema)
-    if len(schema) > _MAX_NAME - len("_worker"):
+    argument, prefix = ("schema", schema) if prefix is None else ("prefix", check_schema_name(prefix, "prefix"))
+    if len(prefix) > _MAX_NAME - len("_worker"):
         # Postgres would truncate the names, and so make one role out of four.
         raise InvalidArgument(
-            "schema", schema, f"at most {_MAX_NAME - len('_worker')} characters long, because a role's name adds 7"
+            argument, prefix, f"at most {_MAX_NAME - len('_worker')} characters long, because a role's name adds 7"
         )
-    return _ROLE.sub(rf'"{schema}_\1"', _of_schema(roles_script(), schema))
+    return _ROLE.sub(rf'"{prefix}_\1"', _of_schema(roles_script(), schema))
 
 
 def _of_schema(script: str, schema: str) -> str:
@@ -177,13 +185,31 @@ def _check_raise(connection: Connection[Any], schema: str, shard_count: int | No
 
 
 def _set_shard_count(connection: Connection[Any], schema: str, shard_count: int) -> None:
+    """Raises the shard count so that no key ever has two runs. First, begins with a key take turns; once that is so for
+    all transactions, the count changes; and once no transaction goes by the former count any longer, they stop taking
+    turns. If this is interrupted, begins go on taking turns until the same count is asked for again."""
+    begin = sql.SQL("raising_to = greatest(raising_to, %(count)s)"), sql.SQL("shard_count <> %(count)s")
+    resume = sql.SQL("raising_to = raising_to"), sql.SQL("raising_to = %(count)s")
+    if not any(_update_settings(connection, schema, shard_count, *update) for update in (begin, resume)):
+        return
+    wait_for_readers(connection, schema)
+    all_counts = sql.SQL("ARRAY(SELECT DISTINCT unnest(shard_counts || shard_count || %(count)s::int) ORDER BY 1)")
+    changes = sql.SQL("shard_count = %(count)s, shard_counts = {}").format(all_counts)
+    _update_settings(connection, schema, shard_count, changes, sql.SQL("raising_to IS NOT NULL"))
+    wait_for_readers(connection, schema)
+    _update_settings(connection, schema, shard_count, sql.SQL("raising_to = NULL"), resume[1])
+
+
+def _update_settings(
+    connection: Connection[Any], schema: str, shard_count: int, changes: sql.Composable, condition: sql.Composable
+) -> bool:
     with connection.transaction():
         act_as_owner(connection, schema)
         _lock(connection, schema)
         _check_raise(connection, schema, shard_count)
-        connection.execute(
-            sql.SQL("UPDATE {}.settings SET shard_count = %s").format(sql.Identifier(schema)), [shard_count]
-        )
+        table = sql.Identifier(schema, "settings")
+        update = sql.SQL("UPDATE {} SET {} WHERE {}").format(table, changes, condition)
+        return connection.execute(update, {"count": shard_count}).rowcount > 0
 
 
 def _distribute(connection: Connection[Any], schema: str) -> None:

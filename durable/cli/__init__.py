@@ -59,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
         "--citus", action="store_true", help="add the SQL that distributes it over a Citus cluster (see migrate)"
     )
     printing.add_argument("--roles", action="store_true", help="print the SQL for least-privilege roles instead")
+    printing.add_argument(
+        "--role-prefix",
+        metavar="NAME",
+        help="what the names of the roles begin with; the name of the schema if not given",
+    )
     printing.set_defaults(verb=print_schema)
 
     pruning = verbs.add_parser(

@@ -25,7 +25,10 @@ def run_migrate(options: argparse.Namespace) -> int:
 
 def print_schema(options: argparse.Namespace) -> int:
     """Prints the SQL of the schema, or of its roles."""
-    print(roles_sql(options.schema) if options.roles else schema_sql(options.schema, citus=options.citus))
+    if options.roles:
+        print(roles_sql(options.schema, prefix=options.role_prefix))
+    else:
+        print(schema_sql(options.schema, citus=options.citus))
     return 0
 
 

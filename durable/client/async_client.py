@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
+from durable.client.arguments import check_run_key
 from durable.client.connections import AsyncConnections, AsyncPool
 from durable.client.handles import AsyncHandle
-from durable.client.operations import BeginOptions, Begun, Operations, check_run_key
+from durable.client.operations import BeginOptions, Begun, Operations, ShardsAreRaised
 from durable.client.results import AsyncResults
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
@@ -17,6 +18,9 @@ from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import AsyncTransaction
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm  # only for type checkers, which bring it along
 
 T = TypeVar("T")
 
@@ -64,7 +68,11 @@ class AsyncClient:
     ) -> AsyncHandle[Any]:
         """Same as ``Client.begin``."""
         new = self._operations.new_run(wf, input, **options)
-        return self._begun(wf, await self._connections.run(self._operations.begin(new)))
+        try:
+            begun = await self._connections.run(self._operations.begin(new, is_transaction=False))
+        except ShardsAreRaised:
+            begun = await self._connections.transact(self._operations.begin(new, is_transaction=True))
+        return self._begun(wf, begun)
 
     @overload
     async def begin_tx(
@@ -79,26 +87,33 @@ class AsyncClient:
     ) -> RunKey:
         """Same as ``Client.begin_tx``."""
         new = self._operations.new_run(wf, input, **options)
-        return (await self._connections.take_part(tx, self._operations.begin(new))).run_key
+        return (await self._connections.take_part(tx, self._operations.begin(new, is_transaction=True))).run_key
 
-    async def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
+    async def begin_many(
+        self,
+        wf: Workflow[InputT, Any],
+        inputs: Iterable[InputT],
+        *,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[RunKey]:
         """Same as ``Client.begin_many``."""
-        new = self._operations.new_runs(wf, inputs)
+        new = self._operations.new_runs(wf, inputs, priority=priority, tags=tags)
         return await self._connections.transact(self._operations.begin_many(new))
 
     async def publish_event(
         self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
-    ) -> None:
+    ) -> bool:
         """Same as ``Client.publish_event``."""
         event = self._operations.new_event(run_key, name, payload, key)
-        await self._connections.run(self._operations.publish_event(event))
+        return await self._connections.run(self._operations.publish_event(event))
 
     async def publish_event_tx(
         self, tx: AsyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
-    ) -> None:
+    ) -> bool:
         """Same as ``Client.publish_event_tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
-        await self._connections.take_part(tx, self._operations.publish_event(event))
+        return await self._connections.take_part(tx, self._operations.publish_event(event))
 
     async def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
         """Same as ``Client.cancel_run``."""
@@ -216,7 +231,7 @@ class AsyncClient:
         return await self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
 
     @overload
-    async def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
+    async def get_run_output(self, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
     @overload
     async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any: ...
     async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
@@ -225,7 +240,7 @@ class AsyncClient:
         return await self._connections.run(self._operations.run_output(checked, type))
 
     @overload
-    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: type[T]) -> T: ...
+    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
     @overload
     async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any: ...
     async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
@@ -249,7 +264,7 @@ class AsyncClient:
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Workflow[Any, OutputT]) -> AsyncHandle[OutputT]: ...
     @overload
-    def handle(self, run_key: RunKey | str, wf_or_type: type[T]) -> AsyncHandle[T]: ...
+    def handle(self, run_key: RunKey | str, wf_or_type: TypeForm[T]) -> AsyncHandle[T]: ...
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]: ...
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]:

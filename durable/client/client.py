@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
+from durable.client.arguments import check_run_key
 from durable.client.connections import Connections, SyncPool
 from durable.client.handles import Handle
-from durable.client.operations import BeginOptions, Begun, Operations, check_run_key
+from durable.client.operations import BeginOptions, Begun, Operations, ShardsAreRaised
 from durable.client.results import Results
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
@@ -17,6 +18,9 @@ from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import SyncTransaction
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm  # only for type checkers, which bring it along
 
 T = TypeVar("T")
 
@@ -80,7 +84,11 @@ class Client:
         case nothing was stored.
         """
         new = self._operations.new_run(wf, input, **options)
-        return self._begun(wf, self._connections.run(self._operations.begin(new)))
+        try:
+            begun = self._connections.run(self._operations.begin(new, is_transaction=False))
+        except ShardsAreRaised:
+            begun = self._connections.transact(self._operations.begin(new, is_transaction=True))
+        return self._begun(wf, begun)
 
     @overload
     def begin_tx(
@@ -101,38 +109,46 @@ class Client:
         ``AsyncConnection`` or ``AsyncSession``, or an asyncpg ``Connection``. Any other object raises ``TypeError``.
         """
         new = self._operations.new_run(wf, input, **options)
-        return self._connections.take_part(tx, self._operations.begin(new)).run_key
+        return self._connections.take_part(tx, self._operations.begin(new, is_transaction=True)).run_key
 
-    def begin_many(self, wf: Workflow[InputT, Any], inputs: Iterable[InputT]) -> list[RunKey]:
-        """Begins one run per input in a single transaction, all or none. Returns their keys in the order of the inputs.
+    def begin_many(
+        self,
+        wf: Workflow[InputT, Any],
+        inputs: Iterable[InputT],
+        *,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[RunKey]:
+        """Begins one run per input in a single transaction, all or none, with the same priority and tags. Returns their
+        keys in the order of the inputs.
 
         Raises ``InvalidArgument`` or ``SerializationError``, in which case nothing was stored.
         """
-        new = self._operations.new_runs(wf, inputs)
+        new = self._operations.new_runs(wf, inputs, priority=priority, tags=tags)
         return self._connections.transact(self._operations.begin_many(new))
 
     def publish_event(
         self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
-    ) -> None:
+    ) -> bool:
         """Puts an event into the run's inbox, where it stays until a wait for that name takes it.
 
-        ``key`` makes the call idempotent: of several events with the same run, name and key, only the first is stored,
-        and the others are ignored silently. If the run's workflow has a codec of its own, publish through the run's
-        handle, which uses that codec.
+        ``key`` makes the call idempotent: of several events with the same run, name and key, only the first is stored.
+        Returns ``False`` if that was another one, whatever its payload is, so that this one was ignored. If the run's
+        workflow has a codec of its own, publish through the run's handle, which uses that codec.
 
         Raises ``RunNotFound``, ``RunTerminal``, ``InvalidArgument`` or ``SerializationError``, in which case nothing
         was stored.
         """
         event = self._operations.new_event(run_key, name, payload, key)
-        self._connections.run(self._operations.publish_event(event))
+        return self._connections.run(self._operations.publish_event(event))
 
     def publish_event_tx(
         self, tx: SyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
-    ) -> None:
+    ) -> bool:
         """Like ``publish_event``, but in the caller's transaction: the event exists only if that transaction commits.
         The run may have been begun in the same transaction. See ``begin_tx`` for ``tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
-        self._connections.take_part(tx, self._operations.publish_event(event))
+        return self._connections.take_part(tx, self._operations.publish_event(event))
 
     def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
         """Requests that a run be cancelled, and returns without waiting for that. Requesting it twice has the same
@@ -283,7 +299,7 @@ class Client:
         return self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
 
     @overload
-    def get_run_output(self, run_key: RunKey | str, type: type[T]) -> T: ...
+    def get_run_output(self, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
     @overload
     def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any: ...
     def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
@@ -295,7 +311,7 @@ class Client:
         return self._connections.run(self._operations.run_output(checked, type))
 
     @overload
-    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: type[T]) -> T: ...
+    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
     @overload
     def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any: ...
     def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
@@ -323,7 +339,7 @@ class Client:
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Workflow[Any, OutputT]) -> Handle[OutputT]: ...
     @overload
-    def handle(self, run_key: RunKey | str, wf_or_type: type[T]) -> Handle[T]: ...
+    def handle(self, run_key: RunKey | str, wf_or_type: TypeForm[T]) -> Handle[T]: ...
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> Handle[Any]: ...
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> Handle[Any]:

@@ -17,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from durable.client.forks import know, leave
 from durable.core.errors import DurableError
 from durable.postgres.conninfo import check_conninfo_or_pool
-from durable.postgres.drive import run, run_async
+from durable.postgres.drive import run, run_async, take_part, take_part_async
 from durable.postgres.opening import Opening
 from durable.postgres.pooling import refuse_statement_pooling
 from durable.store.operation import Operation
@@ -149,8 +149,8 @@ class Connections:
 
     def take_part(self, tx: object, operation: Operation[T]) -> T:
         """Runs an operation in the caller's transaction, which is never ended here. Raises ``TypeError`` if ``tx`` is
-        not a transaction of a supported library."""
-        return run(tx, self.schema, operation)
+        not a transaction of a supported library, and ``NotInTransaction`` if none is open on it."""
+        return take_part(tx, self.schema, operation)
 
     def _run(self, operation: Operation[T], *, is_transaction: bool) -> T:
         tries = _Tries()
@@ -286,7 +286,7 @@ class AsyncConnections:
 
     async def take_part(self, tx: object, operation: Operation[T]) -> T:
         """Same as ``Connections.take_part``."""
-        return await run_async(tx, self.schema, operation)
+        return await take_part_async(tx, self.schema, operation)
 
     async def _run(self, operation: Operation[T], *, is_transaction: bool) -> T:
         tries = _Tries()

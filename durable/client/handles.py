@@ -54,10 +54,10 @@ class Handle(Generic[OutputT]):
         result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
         return result
 
-    def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> None:
+    def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> bool:
         """Same as ``Client.publish_event``, for this run."""
         event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
-        self._connections.run(self._operations.publish_event(event))
+        return self._connections.run(self._operations.publish_event(event))
 
     def cancel(self, reason: str | None = None) -> None:
         """Same as ``Client.cancel_run``, for this run."""
@@ -110,10 +110,10 @@ class AsyncHandle(Generic[OutputT]):
         result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
         return result
 
-    async def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> None:
+    async def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> bool:
         """Same as ``Handle.publish_event``."""
         event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
-        await self._connections.run(self._operations.publish_event(event))
+        return await self._connections.run(self._operations.publish_event(event))
 
     async def cancel(self, reason: str | None = None) -> None:
         """Same as ``Handle.cancel``."""

@@ -12,8 +12,10 @@ from typing import Any, Literal, TypedDict, get_args
 
 import msgspec
 
-from durable.core.arguments import check_codec, instance, one_of, truth, whole_number
+from durable.client.arguments import check_run_key, encoded_tags, storable_payload
+from durable.core.arguments import check_codec, one_of, truth, whole_number
 from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import Place, codec_at
 from durable.core.durations import aware, seconds
 from durable.core.errors import (
     InvalidArgument,
@@ -36,11 +38,9 @@ from durable.store.ids import keyed_run_id, uuid7
 from durable.store.inspection import RunOutcome
 from durable.store.operation import Operation, operation
 from durable.store.runs import NewRun
-from durable.store.settings import read_settings
+from durable.store.settings import lock_names, read_settings
 from durable.store.statement import Requests, Statement
 
-_MAX_TAGS = 64
-_MAX_TAG_BYTES = 1000
 _MAX_REASON = 2000
 _MAX_LISTED = 10_000
 _BATCH_ROWS = 5_000
@@ -67,6 +67,10 @@ class BeginOptions(TypedDict, total=False):
     """Runs with a higher priority start first; from -32768 to 32767, 0 if not given."""
     tags: Mapping[str, str] | None
     """At most 64 names and values by which people can find the run."""
+
+
+class ShardsAreRaised(Exception):
+    """The shard count is being raised: a run with a key can then only be begun in a transaction."""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -117,45 +121,95 @@ class Operations:
         check_workflow(wf)
         if delay is not None and at is not None:
             raise InvalidArgument("at", at, "None if delay is given")
+        run_id = str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key))
         return NewRun(
-            run_id=str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key)),
+            run_id=run_id,
             workflow_name=wf.name,
             version=wf.version,
-            input=wf.encoded_input(input, self.codec),
+            input=storable_payload(wf.encoded_input(input, self.codec, Place("input", run_id)), "input"),
             key=key,
             delay=None if delay is None else seconds("delay", delay),
             at=None if at is None else aware("at", at).astimezone(UTC),
             priority=whole_number("priority", priority, -32768, 32767),
-            tags=None if tags is None else _tags(tags),
+            tags=None if tags is None else encoded_tags(tags),
             timeout=wf.timeout,
         )
 
-    def new_runs(self, wf: Workflow[Any, Any], inputs: Iterable[object]) -> list[NewRun]:
-        """Makes one run per input, in the same order. Raises ``InvalidArgument`` or ``SerializationError``."""
+    def new_runs(
+        self,
+        wf: Workflow[Any, Any],
+        inputs: Iterable[object],
+        *,
+        priority: int = 0,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[NewRun]:
+        """Makes one run per input, in the same order, with the same priority and tags. Raises ``InvalidArgument`` or
+        ``SerializationError``."""
         check_workflow(wf)
         try:
-            numbered = list(enumerate(inputs))
+            named = [(f"inputs[{number}]", input) for number, input in enumerate(inputs)]
         except TypeError:
             raise InvalidArgument("inputs", inputs, "an iterable with one input per run") from None
+        priority = whole_number("priority", priority, -32768, 32767)
+        shared_tags = None if tags is None else encoded_tags(tags)
+        run_ids = [str(uuid7()) for _ in named]
         return [
             NewRun(
-                str(uuid7()),
+                run_id,
                 wf.name,
                 wf.version,
-                wf.encoded_input(input, self.codec, f"inputs[{number}]"),
+                storable_payload(wf.encoded_input(input, self.codec, Place("input", run_id), what), what),
+                priority=priority,
+                tags=shared_tags,
                 timeout=wf.timeout,
             )
-            for number, input in numbered
+            for run_id, (what, input) in zip(run_ids, named, strict=True)
         ]
 
     @operation
-    def begin(self, run: NewRun) -> Requests[Begun]:
-        """Inserts the run and notifies the workers."""
-        shard = yield from self._shard_value(run)
-        is_new = yield from runs.begin_run(shard, run)
+    def begin(self, run: NewRun, *, is_transaction: bool = True) -> Requests[Begun]:
+        """Inserts the run and notifies the workers. ``is_transaction``: all of this is one transaction. If it is not,
+        ``ShardsAreRaised`` is raised for a run with a key while the shard count is being raised."""
+        if run.key is not None:
+            return (yield from self._begin_keyed(run, is_transaction=is_transaction))
+        shard = shard_value(run.workflow_name, run.run_id, (yield from self.shard_count()))
+        yield from runs.begin_run(shard, run)
         yield from self.announce(announce_runs(shard))
-        # Without a key, only an earlier try of this same operation can have inserted the run.
-        return Begun(RunKey(shard, run.run_id), is_new or run.key is None)
+        # Only an earlier try of this same operation can have inserted the run.
+        return Begun(RunKey(shard, run.run_id), is_new=True)
+
+    def _begin_keyed(self, run: NewRun, *, is_transaction: bool) -> Requests[Begun]:
+        counts = {(yield from self.shard_count())}
+        is_locked = False
+        refused = 0
+        while True:
+            # The shard count may have been raised since the first run with this key was begun, and since we read it.
+            looked = {shard_value(run.workflow_name, run.run_id, count) for count in counts}
+            found = yield from runs.find_keyed_run(sorted(looked), run.run_id)
+            if found.shard_value is not None:
+                yield from self.announce(announce_runs(found.shard_value))  # an earlier try may not have come that far
+                return Begun(RunKey(found.shard_value, run.run_id), is_new=False)
+            count = self._shard_count = found.shard_count
+            if found.is_being_raised and not is_locked:
+                if not is_transaction:
+                    raise ShardsAreRaised
+                yield from lock_names([run.run_id])
+                is_locked = True  # by now, another transaction may have begun it
+            elif not found.known <= counts:
+                counts |= found.known
+            else:
+                shard = shard_value(run.workflow_name, run.run_id, count)
+                if is_transaction:
+                    is_new = yield from runs.begin_run(shard, run)
+                else:
+                    is_new = yield from runs.begin_keyed_run(shard, run, count)
+                if is_new:
+                    yield from self.announce(announce_runs(shard))
+                    return Begun(RunKey(shard, run.run_id), is_new=True)
+                refused += 1
+                if refused == _TRIES:  # it exists, but row-level security hides it from this role
+                    return Begun(RunKey(shard, run.run_id), is_new=False)
+                # Another transaction has begun it in this moment, or the shard count is another now.
 
     @operation
     def begin_many(self, new: Sequence[NewRun]) -> Requests[list[RunKey]]:
@@ -174,19 +228,6 @@ class Operations:
             yield from self.announce(announce_runs(shard))
         return run_keys
 
-    def _shard_value(self, run: NewRun) -> Requests[str]:
-        count = yield from self.shard_count()
-        while run.key is not None:
-            # The shard count may have been raised since the first run with this key was begun, and since we read it.
-            earlier = {shard_value(run.workflow_name, run.run_id, former) for former in range(1, count + 1)}
-            found = yield from runs.find_keyed_run(sorted(earlier), run.run_id)
-            if found.shard_value is not None:
-                return found.shard_value
-            if found.shard_count == count:
-                break
-            count = self._shard_count = found.shard_count
-        return shard_value(run.workflow_name, run.run_id, count)
-
     # events
 
     def new_event(
@@ -194,30 +235,32 @@ class Operations:
     ) -> NewEvent:
         """Checks all arguments; ``codec`` is the workflow's own codec, if it has one. Raises ``InvalidArgument`` or
         ``SerializationError``."""
-        name = check_key("name", name)
+        name, run_key = check_key("name", name), check_run_key("run_key", run_key)
+        codec = codec_at(codec or self.codec, "event", run_key.run_id, name)
+        what = f"the payload of event {name!r}"
         return NewEvent(
-            run_key=check_run_key("run_key", run_key),
+            run_key=run_key,
             event_id=str(uuid7()),
             name=name,
-            payload=(codec or self.codec).encode(payload, f"the payload of event {name!r}"),
+            payload=storable_payload(codec.encode(payload, what), what),
             key=None if key is None else check_key("key", key),
         )
 
     @operation
-    def publish_event(self, event: NewEvent) -> Requests[None]:
-        """Inserts the event and notifies the workers; does nothing if the event is already stored. Raises
-        ``RunNotFound`` or ``RunTerminal``."""
+    def publish_event(self, event: NewEvent) -> Requests[bool]:
+        """Inserts the event and notifies the workers; answers whether it is stored, and not another one with its key.
+        Raises ``RunNotFound`` or ``RunTerminal``."""
         yield from self.require_schema()
         for _ in range(_TRIES):
             if (yield from events.publish_event(event)):
                 shard = event.run_key.workflow_name_shard
                 yield from self.announce(announce_event(shard))
-                return
+                return True
             found = yield from events.why_not_published(event)
             if found is None:
                 raise RunNotFound(event.run_key)
             if found.is_stored:
-                return
+                return found.is_same
             if found.status in TERMINAL:
                 raise RunTerminal(event.run_key, found.status)
             # The run, or the outcome of a competing transaction, became visible between the two statements.
@@ -314,7 +357,8 @@ class Operations:
             raise RunCancelled(run_key, outcome.error.message if outcome.error else "no reason was given")
         if outcome.error is not None:
             raise RunFailed(run_key, outcome.error)
-        return (codec or self.codec).decode(outcome.output or "", type, f"the output of run {run_key}")
+        codec = codec_at(codec or self.codec, "output", run_key.run_id)
+        return codec.decode(outcome.output or "", type, f"the output of run {run_key}")
 
     @operation
     def list_runs(
@@ -336,34 +380,6 @@ class Operations:
                 raise RunNotFound(run_key)
             cursor = (created_at, run_key)
         return (yield from inspection.list_runs(workflow_name=name, status=status, limit=limit, before=cursor))
-
-
-def check_run_key(argument: str, run_key: RunKey | str) -> RunKey:
-    """Returns the key, parsed if it is text. Raises ``InvalidArgument`` if it cannot identify a run."""
-    rule = 'a RunKey or its text, which looks like "<workflow>_<shard>:<uuid>"'
-    parts = (run_key.workflow_name_shard, run_key.run_id) if isinstance(run_key, RunKey) else (run_key,)
-    try:
-        parsed = RunKey.parse(":".join(instance(argument, part, str, rule) for part in parts))
-        # A shard value is a workflow's name, itself a valid key, followed by at most five more characters.
-        check_key(argument, parsed.workflow_name_shard.rpartition("_")[0])
-    except ValueError:
-        raise InvalidArgument(argument, run_key, rule) from None
-    return parsed
-
-
-def _tags(tags: Mapping[str, str]) -> str:
-    rule = f"a mapping of at most {_MAX_TAGS} names to str values of at most {_MAX_TAG_BYTES} bytes without NUL"
-    if not isinstance(tags, Mapping) or len(tags) > _MAX_TAGS:
-        raise InvalidArgument("tags", tags, rule)
-    plain: dict[str, str] = {}
-    for name, tag in tags.items():
-        if not isinstance(tag, str) or "\0" in tag or len(tag.encode(errors="replace")) > _MAX_TAG_BYTES:
-            raise InvalidArgument("tags", tags, rule)
-        plain[check_key("tags", name)] = str.__str__(tag)
-    try:
-        return msgspec.json.encode(plain).decode()
-    except UnicodeEncodeError:
-        raise InvalidArgument("tags", tags, rule) from None
 
 
 def _batches(runs: Sequence[NewRun]) -> Iterator[list[NewRun]]:

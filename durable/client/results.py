@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import aclosing, closing
+from contextlib import closing
 
 import psycopg
 from psycopg import Connection, sql
@@ -19,7 +19,7 @@ from durable.core.errors import DurableError, ResultTimeout, RunNotFound
 from durable.core.runs import TERMINAL, RunKey
 from durable.postgres.connection import EngineConnection
 from durable.postgres.drive import run
-from durable.postgres.listening import notifications
+from durable.postgres.listening import Channels, listen
 from durable.store.channels import done_channel
 from durable.store.inspection import RunOutcome
 
@@ -251,16 +251,20 @@ class AsyncResults:
     async def _listen(self) -> None:
         connection = EngineConnection(await self.connections.connect(), self.connections.schema)
         try:
-            arriving = notifications(connection, self._channel, heartbeat=_HEARTBEAT_SECONDS, patience=_ANSWER_SECONDS)
-            async with aclosing(arriving):
-                async for payload in arriving:
-                    if payload is None:
-                        self._ask_now(self._all())  # polling finds the runs that ended before
-                    else:
-                        for run_id in payload.split(","):
-                            self._ask_now(self._waiters.get(run_id, ()))
+            await listen(
+                connection,
+                Channels([self._channel]),
+                caught_up=lambda: self._ask_now(self._all()),  # polling finds the runs that ended before
+                notified=self._notified,
+                heartbeat=_HEARTBEAT_SECONDS,
+                patience=_ANSWER_SECONDS,
+            )
         finally:
             await connection.close()
+
+    def _notified(self, run_ids: str) -> None:
+        for run_id in run_ids.split(","):
+            self._ask_now(self._waiters.get(run_id, ()))
 
 
 def _fail(waiter: _Waiter, error: Exception) -> None:

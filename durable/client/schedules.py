@@ -9,19 +9,21 @@ import msgspec
 
 from durable.client.operations import Operations
 from durable.core.arguments import one_of, truth
+from durable.core.codec.places import Place
 from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument, ScheduleNotFound
 from durable.core.keys import check_key
-from durable.core.replay.workflow import Workflow
+from durable.core.replay.workflow import Workflow, check_workflow
 from durable.core.runs import RunKey
 from durable.core.schedules.expressions import Schedule, parse_schedule
 from durable.core.schedules.timetable import CatchUp, Overlap, Timetable, jitter_of, run_id_of
-from durable.core.shards import shard_value, shard_values
+from durable.core.shards import shard_value
 from durable.store import schedules
 from durable.store.channels import announce_runs, announce_schedule
 from durable.store.ids import uuid7
 from durable.store.operation import Operation, operation
 from durable.store.schedules import NewSchedule, ScheduledRun, StoredSchedule
+from durable.store.settings import lock_names, read_shards
 from durable.store.statement import Requests
 
 _MAX_TICKS = 10_000
@@ -120,7 +122,8 @@ class ScheduleOperations:
         end: datetime | None = None,
     ) -> ScheduleRequest:
         """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
-        checked = self._operations.new_run(wf, input)
+        check_workflow(wf)
+        encoded = wf.encoded_input(input, self._operations.codec, Place("input of a schedule", wf.name))
         one_of("overlap", overlap, get_args(Overlap))
         one_of("catch_up", catch_up, get_args(CatchUp))
         late = seconds("jitter", jitter)
@@ -128,10 +131,10 @@ class ScheduleOperations:
             raise InvalidArgument("jitter", jitter, "at most a year")
         return ScheduleRequest(
             schedule_id=wf.name if schedule_id is None else check_key("schedule_id", schedule_id),
-            workflow_name=checked.workflow_name,
-            version=checked.version,
-            input=checked.input,
-            run_timeout=checked.timeout,
+            workflow_name=wf.name,
+            version=wf.version,
+            input=encoded,
+            run_timeout=wf.timeout,
             timetable=Timetable(
                 schedule=parse_schedule(schedule) if isinstance(schedule, str) else schedule,
                 anchor=_NO_ANCHOR,
@@ -152,8 +155,13 @@ class ScheduleOperations:
         yield from self._operations.require_schema()
         now = yield from schedules.read_clock()
         found = yield from schedules.list_schedules(request.schedule_id)
-        timetable = msgspec.structs.replace(request.timetable, anchor=now)
+        # The anchor of an interval stays: if each deployment with other bounds restarted it, it would never fire.
+        earlier = found[0] if found and _fires_alike(found[0], request.timetable) else None
+        anchor = now if earlier is None else earlier.anchor_at
+        timetable = msgspec.structs.replace(request.timetable, anchor=anchor)
         tick = timetable.next_tick(now)
+        if earlier is not None and _is_missed(earlier.next_tick_at, now, timetable):
+            tick = earlier.next_tick_at
         if tick is None:
             raise InvalidArgument(
                 "schedule", str(timetable.schedule), "a schedule that fires at least once from now on"
@@ -172,11 +180,11 @@ class ScheduleOperations:
             run_timeout=request.run_timeout,
             starts_at=timetable.start,
             ends_at=timetable.end,
-            anchor_at=now,
+            anchor_at=anchor,
             next_tick_at=tick,
             due_at=tick + jitter,
         )
-        keeps = bool(found) and _fires_alike(found[0], new)
+        keeps = earlier is not None and (earlier.starts_at, earlier.ends_at) == (new.starts_at, new.ends_at)
         is_new = (yield from schedules.put_schedule(new, keeps=keeps)) and not found
         yield from self._operations.announce(announce_schedule())
         if is_new and request.run_now:
@@ -222,7 +230,7 @@ class ScheduleOperations:
         """Begins a run with that id now. Raises ``ScheduleNotFound``."""
         stored = yield from self._stored(schedule_id)
         now = yield from schedules.read_clock()
-        (run_key,) = yield from self._begin(stored, [(run_id, now)])
+        (run_key,) = yield from self._begin(stored, [(run_id, now)], (yield from self._operations.shard_count()))
         return run_key
 
     @operation
@@ -237,20 +245,25 @@ class ScheduleOperations:
         if len(ticks) > _MAX_TICKS:
             raise InvalidArgument("start", start, f"at most {_MAX_TICKS:,} ticks before the end (backfill in parts)")
         wanted = {run_id_of(schedule_id, tick): tick for tick in ticks}
-        begun = yield from self._find(stored.workflow_name, list(wanted))
+        begun, count = yield from self._find(stored, list(wanted))
         missing = [(run_id, tick) for run_id, tick in wanted.items() if run_id not in begun]
-        begun.update({key.run_id: key for key in (yield from self._begin(stored, missing))})
+        begun.update({key.run_id: key for key in (yield from self._begin(stored, missing, count))})
         return [begun[run_id] for run_id in wanted]
 
-    def _find(self, workflow_name: str, run_ids: list[str]) -> Requests[dict[str, RunKey]]:
-        """Returns those of the runs that exist. Runs that were begun before the shard count was raised lie under shard
-        values where no insert would collide with them."""
-        shards = shard_values(workflow_name, (yield from self._operations.shard_count()))
+    def _find(self, stored: StoredSchedule, run_ids: list[str]) -> Requests[tuple[dict[str, RunKey], int]]:
+        """Returns those of the runs that exist, and the current shard count. Runs that were begun before it was raised
+        lie under shard values where no insert would collide with them. While it is being raised, no worker begins runs
+        of this schedule until this transaction ends."""
+        shards = yield from read_shards()
+        if shards.is_being_raised:
+            yield from lock_names([stored.schedule_id])
+            shards = yield from read_shards()
         found: dict[str, RunKey] = {}
         for first in range(0, len(run_ids), _IDS_A_LOOK):
             looked = run_ids[first : first + _IDS_A_LOOK]
-            found |= yield from schedules.find_runs(shards, looked)
-        return found
+            values = {shard_value(stored.workflow_name, one, count) for one in looked for count in shards.known}
+            found |= yield from schedules.find_runs(sorted(values), looked)
+        return found, shards.shard_count
 
     def _stored(self, schedule_id: str) -> Requests[StoredSchedule]:
         schedule_id = check_key("schedule_id", schedule_id)
@@ -260,8 +273,7 @@ class ScheduleOperations:
             raise ScheduleNotFound(schedule_id)
         return found[0]
 
-    def _begin(self, stored: StoredSchedule, ticks: list[tuple[str, datetime]]) -> Requests[list[RunKey]]:
-        count = yield from self._operations.shard_count()
+    def _begin(self, stored: StoredSchedule, ticks: list[tuple[str, datetime]], count: int) -> Requests[list[RunKey]]:
         by_shard: dict[str, list[ScheduledRun]] = {}
         run_keys: list[RunKey] = []
         for run_id, tick in ticks:
@@ -291,12 +303,18 @@ class _Deletion:
             raise ScheduleNotFound(self._schedule_id)
 
 
-def _fires_alike(stored: StoredSchedule, new: NewSchedule) -> bool:
-    return stored.problem is None and (stored.expression, stored.timezone, stored.starts_at, stored.ends_at) == (
-        new.expression,
-        new.timezone,
-        new.starts_at,
-        new.ends_at,
+def _fires_alike(stored: StoredSchedule, new: Timetable) -> bool:
+    """Returns whether the ticks are the same, but for the bounds."""
+    return stored.problem is None and (stored.expression, stored.timezone) == (str(new.schedule), new.timezone)
+
+
+def _is_missed(tick: datetime | None, now: datetime, timetable: Timetable) -> bool:
+    """Returns whether a tick is overdue that the bounds still allow."""
+    return (
+        tick is not None
+        and tick <= now
+        and (timetable.start is None or tick >= timetable.start)
+        and (timetable.end is None or tick <= timetable.end)
     )
 
 

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, LiteralString, cast
 from uuid import UUID
 
+from durable.core.errors import NotInTransaction
 from durable.postgres.transactions import AsyncExecute, Execute
 from durable.store.statement import Rows
 
@@ -26,11 +27,14 @@ def sync_execute(_: object) -> Execute | None:
 
 
 def async_execute(tx: Any) -> AsyncExecute | None:
-    """Returns how to run a statement on a ``Connection``, including one that a pool lends."""
+    """Returns how to run a statement on a ``Connection``, including one that a pool lends. The
+    function raises ``NotInTransaction``."""
     if not isinstance(tx, _asyncpg.Connection | _asyncpg.pool.PoolConnectionProxy):
         return None
 
     async def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
+        if not tx.is_in_transaction():
+            raise NotInTransaction("asyncpg.Connection", "`async with connection.transaction():`")
         text, names, cast_names = _translated(sql)
         values = [_text(params[name]) if name in cast_names else params[name] for name in names]
         return [tuple(record) for record in await tx.fetch(text, *values, record_class=_asyncpg.Record)]

@@ -10,6 +10,7 @@ from typing import Any, LiteralString
 from psycopg import Connection
 from psycopg.types.datetime import TimestamptzLoader
 
+from durable.core.errors import NotInTransaction
 from durable.postgres.transactions import AsyncExecute, Execute
 from durable.store.statement import Rows
 
@@ -18,7 +19,7 @@ _PLACEHOLDER = re.compile(r"%\(\w+\)s")
 
 def sync_execute(tx: Any) -> Execute | None:
     """Returns how to run a statement on ``django.db.connection`` or ``connections[…]``. Raises ``TypeError`` for
-    another database."""
+    another database; the function raises ``NotInTransaction`` outside ``atomic``."""
     # Recognized by its vendor instead of its class: django.db.connection is a proxy, and so are objects that are not
     # connections.
     vendor = getattr(tx, "vendor", None)
@@ -28,6 +29,8 @@ def sync_execute(tx: Any) -> Execute | None:
         raise TypeError(f"tx must be a Django connection to postgresql, got one to {vendor}")
 
     def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
+        if not tx.in_atomic_block and tx.get_autocommit():
+            raise NotInTransaction("Django connection", "`with transaction.atomic():`")
         with tx.cursor() as cursor:
             if not isinstance(tx.connection, Connection):
                 raise TypeError(f"tx must be a Django connection on psycopg 3, got {type(tx.connection).__module__}")

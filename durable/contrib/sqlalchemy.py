@@ -15,6 +15,7 @@ from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
+from durable.core.errors import NotInTransaction
 from durable.postgres.transactions import AsyncExecute, Execute
 from durable.store.statement import Rows
 
@@ -49,6 +50,12 @@ def async_execute(tx: object) -> AsyncExecute | None:
 def _execute(connection: Connection, sql: LiteralString, params: Mapping[str, Any]) -> Rows:
     if connection.dialect.name != "postgresql":
         raise TypeError(f"tx must be an SQLAlchemy connection to postgresql, got one to {connection.dialect.name}")
+    # Then SQLAlchemy sends no BEGIN, and its own commit and rollback do nothing.
+    if getattr(connection.connection.dbapi_connection, "autocommit", False):
+        raise NotInTransaction(
+            "SQLAlchemy connection in AUTOCOMMIT",
+            'with another isolation level than "AUTOCOMMIT": `with engine.begin():`',
+        )
     result = connection.execute(_clause(sql), dict(params))
     return [tuple(row) for row in result] if result.returns_rows else []
 

@@ -10,7 +10,8 @@ tested with random programs and no database, and why a replay is a function of w
 - ``codec/`` turns values into JSON text and back, and rejects what could not be read back unchanged.
 - ``schedules/`` parses expressions, computes ticks, and decides what a due schedule does.
 - ``runs`` holds the run key and the table of a run's states, ``errors`` holds the exception hierarchy, and ``failures``
-  holds an exception as it is stored. ``retry``, ``shards``, ``arguments``, ``durations`` and ``keys`` are what their
+  holds an exception as it is stored. ``suspicion`` decides which runs are tried apart because their workers die.
+  ``retry``, ``shards``, ``arguments``, ``durations`` and ``keys`` are what their
   names say.
 
 Invariants

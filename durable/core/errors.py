@@ -16,11 +16,12 @@ class DurableError(Exception):
 class InvalidArgument(DurableError, ValueError):
     """An argument breaks a rule; nothing was stored and nothing was run.
 
-    ``argument`` is its name, ``value`` is what was passed, and ``rule`` says what it must be.
+    ``argument`` is its name, ``value`` is what was passed, and ``rule`` says what it must be. ``got`` is shown in place
+    of a value that must not appear in a message.
     """
 
-    def __init__(self, argument: str, value: object, rule: str) -> None:
-        super().__init__(f"{argument} must be {rule}, got {shown(value)}")
+    def __init__(self, argument: str, value: object, rule: str, *, got: str | None = None) -> None:
+        super().__init__(f"{argument} must be {rule}, got {shown(value) if got is None else got}")
         self.argument = argument
         self.value = value
         self.rule = rule
@@ -35,6 +36,10 @@ class SerializationError(DurableError, TypeError):
         self.what = what
         self.path = path
         self.reason = reason
+
+
+class LossyType(SerializationError):
+    """Values of a declared type can be stored, but would never come back whole. They are refused."""
 
 
 class DeserializationError(DurableError):
@@ -52,8 +57,8 @@ class WorkflowCodeError(DurableError):
 
 
 class WorkflowCodeWarning(UserWarning):
-    """Workflow code calls something that is not safe to replay, because a replay would get a different result; the
-    message says what to write instead."""
+    """Workflow code calls something that is not safe to replay, because a replay would get a different result, or
+    declares a type whose values will be refused; the message says what to write instead."""
 
 
 class DuplicateKey(WorkflowCodeError):
@@ -69,21 +74,31 @@ class DuplicateKey(WorkflowCodeError):
 
 
 class NondeterminismError(DurableError):
-    """The code calls something other than what this run has recorded. Nothing was executed; the run is set aside and
-    continues automatically when a worker with matching code claims it."""
+    """The code calls something other than what this run has recorded, or declares another type for it. Nothing was
+    executed; the run is set aside and continues automatically when a worker with matching code claims it."""
 
     def __init__(self, recorded: str, called: str) -> None:
         super().__init__(
             f"this run has recorded {recorded}, but the code now calls {called}; "
-            "deploy the code that recorded it, or restore the call, and the run will continue automatically"
+            "deploy the code that recorded it, or restore the call, and the run will continue automatically. "
+            "If the code has not changed, its order depends on something that no replay repeats: a set of strings "
+            "(PYTHONHASHSEED), the clock or random module, the environment, or an object that is shared between runs"
         )
         self.recorded = recorded
         self.called = called
 
+    @classmethod
+    def of_type(cls, unfit: DeserializationError) -> NondeterminismError:
+        """Returns the error about a recorded value that does not fit the type that the code declares for it."""
+        error = cls(unfit.what, f"a type that it does not fit: {unfit.reason}")
+        message = f"{unfit.what} is recorded, but does not fit the type that the code declares for it: {unfit.reason}"
+        error.args = (f"{message}; deploy code that it fits, and the run will continue automatically",)
+        return error
+
 
 class StepFailed(DurableError):
-    """A step used up its retries. The error is the same on the first run and on every replay, except that only on the
-    first run is the original exception its ``__cause__``."""
+    """A step used up its retries. The error is the same on the first run and on every replay: the original exception is
+    known by its type's name, its message and its traceback only, and is shown with them in a note."""
 
     def __init__(self, step_key: str, error: ErrorInfo) -> None:
         super().__init__(f"step {step_key!r} failed: {error.type}: {error.message}")
@@ -91,6 +106,9 @@ class StepFailed(DurableError):
         self.error_type = error.type
         self.message = error.message
         self.traceback = error.traceback
+        self.is_final = error.is_final
+        if error.traceback:
+            self.add_note(f"The step's own traceback:\n{error.traceback}")
 
 
 class Terminal(DurableError):
@@ -104,6 +122,17 @@ class EventTimeout(DurableError):
         super().__init__(f"no event {event_name!r} arrived in time for the wait {wait_key!r}")
         self.wait_key = wait_key
         self.event_name = event_name
+
+
+class NotInTransaction(DurableError):
+    """A method that ends in ``_tx`` was given a connection on which no transaction is open: what it stores would stay,
+    even if the caller believes that it was rolled back. Nothing was stored."""
+
+    def __init__(self, tx: str, how: str) -> None:
+        super().__init__(
+            f"tx is a {tx} that is not in a transaction: use begin(), or open one ({how}); every method that ends in "
+            "_tx has a counterpart without it, as begin_tx() has begin()"
+        )
 
 
 class RunNotFound(DurableError):
@@ -160,10 +189,10 @@ class RunNotCancellable(DurableError):
 
 
 class RunNotRetryable(DurableError):
-    """Only a run that failed or was cancelled can be retried."""
+    """Only a run that failed, was cancelled or is set aside can be retried."""
 
     def __init__(self, run_key: RunKey, status: str) -> None:
-        super().__init__(f"run {run_key} cannot be retried: its status is {status!r}, neither 'failed' nor 'cancelled'")
+        super().__init__(f"run {run_key} cannot be retried: its status is {status!r}, not 'failed' or 'cancelled'")
         self.run_key = run_key
         self.status = status
 

@@ -48,6 +48,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     duration means that all delays are equal). Each call is cut off after ``timeout`` (``None``: never). Errors of the
     classes in ``give_up_on`` are not retried at all.
 
+    A plain function runs in a thread, which cannot be cut off. Its time begins when it has a thread; a late result is
+    dropped, and no other call begins before the thread has ended. If that takes longer than five seconds, or than the
+    delay before the next call, the step fails with ``TimeoutError``.
+
     Durations are ``timedelta`` or seconds. Raises ``InvalidArgument`` for values that could never make sense.
     """
 
@@ -71,9 +75,9 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         ``give_up_on`` are not retried. Neither is an exception group that contains one of them, nor an exception that
         was raised from a ``Terminal``.
         """
-        if failures > self.max_retries or _is_hopeless(error):
+        if failures > self.max_retries or is_hopeless(error):
             return None
-        if self.give_up_on and any(isinstance(member, self.give_up_on) for member in _members(error)):
+        if self.give_up_on and any(isinstance(member, self.give_up_on) for member in raised_members(error)):
             return None
         return _delay(self.backoff, failures)
 
@@ -99,7 +103,7 @@ class RunRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         ``Terminal`` and errors about values that cannot be stored are not retried, whether the workflow or one of its
         steps raised them.
         """
-        if attempts >= self.max_attempts or _is_hopeless(error):
+        if attempts >= self.max_attempts or is_hopeless(error):
             return None
         return _delay(self.backoff, attempts)
 
@@ -117,19 +121,23 @@ def _is_exception(given: object) -> bool:
     return isinstance(given, type) and issubclass(given, BaseException)
 
 
-def _is_hopeless(error: BaseException) -> bool:
-    for member in _members(error, with_causes=True):
+def is_hopeless(error: BaseException) -> bool:
+    """Returns whether no retry can help, neither of the step that raised the error nor of its run."""
+    for member in raised_members(error, with_causes=True):
         if isinstance(member, _HOPELESS):
             return True
-        # After a replay, only the name of the error that failed the step is known.
-        if isinstance(member, StepFailed) and member.error_type in _HOPELESS_NAMES:
+        # Of the error that failed a step, only what was recorded is known; the flag was not recorded by older versions.
+        if isinstance(member, StepFailed) and (member.is_final or member.error_type in _HOPELESS_NAMES):
             return True
     return False
 
 
-def _members(error: BaseException, *, with_causes: bool = False) -> Iterator[BaseException]:
-    """Yields the error, the members of its groups and, if ``with_causes``, what they were raised from. Each is yielded
-    once, because causes may form a cycle."""
+def raised_members(
+    error: BaseException, *, with_causes: bool = False, with_contexts: bool = False
+) -> Iterator[BaseException]:
+    """Yields the error, the members of its groups and, if ``with_causes``, what they were raised from; with
+    ``with_contexts`` also what was being handled when they were raised. Each is yielded once, because causes may form a
+    cycle."""
     stack, seen = [error], set[int]()
     while stack:
         member = stack.pop()
@@ -141,3 +149,5 @@ def _members(error: BaseException, *, with_causes: bool = False) -> Iterator[Bas
             stack.extend(cast("BaseExceptionGroup[BaseException]", member).exceptions)
         if with_causes and member.__cause__ is not None:
             stack.append(member.__cause__)
+        if with_contexts and member.__context__ is not None:
+            stack.append(member.__context__)

@@ -15,29 +15,36 @@ Status = Literal["queued", "running", "sleeping", "waiting_event", "completed", 
 
 TERMINAL: frozenset[Status] = frozenset(("completed", "failed", "cancelled"))
 
-StatusReason = Literal["set_aside"]
+StatusReason = Literal["set_aside", "suspect"]
 """Why a run has its status, if the status alone does not say so. ``set_aside``: the run sleeps because its code, as
-deployed on the worker that claimed it, does not match what the run has recorded; matching code will resume it."""
+deployed on the worker that claimed it, does not match what the run has recorded; matching code will resume it.
+``suspect``: several workers in a row have died while they executed the run; it will be tried apart from others."""
 
 BEGINNINGS: Mapping[Status, frozenset[str]] = {
     "queued": frozenset(
-        ("runs/begin_run", "runs/begin_runs", "children/begin_children", "schedules/begin_scheduled_runs")
+        (
+            "runs/begin_run",
+            "runs/begin_keyed_run",
+            "runs/begin_runs",
+            "children/begin_children",
+            "schedules/begin_scheduled_runs",
+        )
     ),
-    "sleeping": frozenset(("runs/begin_run",)),
+    "sleeping": frozenset(("runs/begin_run", "runs/begin_keyed_run")),
 }
 """The status in which a run is inserted, and the statements that insert it: asleep if it will start later."""
 
 TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("queued", "running"): frozenset(("claims/claim_runs",)),
-    ("sleeping", "running"): frozenset(("claims/claim_runs",)),
-    ("waiting_event", "running"): frozenset(("claims/claim_runs",)),
-    ("running", "sleeping"): frozenset(("flush/park_runs", "flush/settle_runs")),
+    ("sleeping", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
+    ("waiting_event", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
+    ("running", "sleeping"): frozenset(("flush/park_runs", "flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "waiting_event"): frozenset(("flush/park_runs",)),
     ("running", "queued"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "completed"): frozenset(("flush/settle_runs",)),
     ("running", "failed"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "cancelled"): frozenset(("flush/settle_runs",)),
-    ("sleeping", "queued"): frozenset(("routing/route_events", "flush/requeue_parked_runs")),
+    ("sleeping", "queued"): frozenset(("routing/route_events", "routing/retry_runs", "flush/requeue_parked_runs")),
     ("waiting_event", "queued"): frozenset(("routing/route_events", "flush/requeue_parked_runs")),
     ("queued", "cancelled"): frozenset(("routing/route_events",)),
     ("sleeping", "cancelled"): frozenset(("routing/route_events",)),
@@ -81,11 +88,12 @@ class RunKey(msgspec.Struct, frozen=True, order=True):
 class RunInfo(msgspec.Struct, frozen=True):
     """The state of a run. Times are aware and by the database's clock.
 
-    ``status_reason`` is ``"set_aside"`` while the run sleeps because the deployed code does not match it, and ``None``
-    otherwise. ``error`` is the last failure, which is kept while the run is retried, or ``None`` if there was none.
-    ``attempts`` counts failed attempts, and ``takeovers`` counts the workers that died while holding the run.
-    ``next_wake_at`` is ``None`` unless the run sleeps or waits with a timeout. ``is_served`` says of a queued run
-    whether a living worker has its workflow; it is ``None`` if the run is not queued, or if that is not known.
+    ``status_reason`` is ``"set_aside"`` while the run sleeps because the deployed code does not match it, ``"suspect"``
+    while it waits to be tried apart from others because its workers keep dying, and ``None`` otherwise. ``error`` is
+    the last failure, which is kept while the run is retried, or ``None`` if there was none. ``attempts`` counts failed
+    attempts, and ``takeovers`` counts the workers that died while holding the run. ``next_wake_at`` is ``None`` unless
+    the run sleeps or waits with a timeout. ``is_served`` says of a queued run whether a living worker has its workflow;
+    it is ``None`` if the run is not queued, or if that is not known.
     """
 
     status: Status

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
 
@@ -14,18 +15,18 @@ from durable.store.statement import T
 
 class EngineConnection:
     """A psycopg connection in autocommit mode, and a schema. A worker has the same schema for life, so no statement
-    names it. ``is_pooled``: its transactions may run in sessions of others, set up as the role and the database are."""
+    names it. ``settings`` are made in each transaction, because the session does not have them."""
 
-    __slots__ = ("_is_pooled", "psycopg", "schema")
+    __slots__ = ("_settings", "psycopg", "schema")
 
-    def __init__(self, connection: AsyncConnection[Any], schema: str, *, is_pooled: bool = False) -> None:
+    def __init__(self, connection: AsyncConnection[Any], schema: str, settings: Sequence[LiteralString] = ()) -> None:
         self.psycopg = connection
         self.schema = schema
-        self._is_pooled = is_pooled
+        self._settings = settings
 
     async def run(self, operation: Operation[T]) -> T:
         """Runs an operation to its end, however long the server takes."""
-        return await pipeline.run(self.psycopg, self.schema, operation, is_pooled=self._is_pooled)
+        return await pipeline.run(self.psycopg, self.schema, operation, self._settings)
 
     async def answer(self, operation: Operation[T], seconds: float = ANSWER_SECONDS) -> T:
         """Like ``run``, but hangs up if the operation has not ended within that many seconds."""

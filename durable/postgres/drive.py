@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from durable.postgres.transactions import async_execute, sync_execute
+from durable.postgres.transactions import async_execute, check_open, check_open_async, sync_execute
 from durable.store.operation import Operation, Running
 from durable.store.statement import Begin, Commit, Compute, Request, Statement, T
+
+
+def take_part(tx: object, schema: str, operation: Operation[T]) -> T:
+    """Runs an operation in the caller's transaction, and never ends that transaction. Raises ``NotInTransaction`` if
+    none is open on ``tx``, and what ``run`` raises."""
+    check_open(tx)
+    return run(tx, schema, operation)
+
+
+async def take_part_async(tx: object, schema: str, operation: Operation[T]) -> T:
+    """The async counterpart of ``take_part``."""
+    await check_open_async(tx)
+    return await run_async(tx, schema, operation)
 
 
 def run(tx: object, schema: str, operation: Operation[T]) -> T:

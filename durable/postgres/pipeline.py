@@ -19,23 +19,20 @@ from psycopg.rows import tuple_row
 from durable.store.operation import Operation, Running
 from durable.store.statement import Batch, Begin, Commit, Compute, Rows, Statement, T
 
-_BEGIN: tuple[LiteralString, ...] = ("BEGIN",)
-_BEGIN_POOLED: tuple[LiteralString, ...] = ("BEGIN", "SET LOCAL array_nulls = on")
-"""What the statements rely on, where the session cannot be set up once and for all."""
 
-
-async def run(connection: AsyncConnection[Any], schema: str, operation: Operation[T], *, is_pooled: bool = False) -> T:
+async def run(
+    connection: AsyncConnection[Any], schema: str, operation: Operation[T], settings: Sequence[LiteralString] = ()
+) -> T:
     """Runs an operation to its end. An error is raised inside the operation, after any open transaction has been rolled
-    back. ``is_pooled``: the session may be another one in each transaction."""
+    back. ``settings`` are statements that open each transaction; if there are any, every batch is a transaction."""
     running = Running(operation)
     while (request := running.request) is not None:
         try:
             match request:
                 case Begin() | Commit():
-                    begin = _BEGIN_POOLED if is_pooled else _BEGIN
-                    await _transaction(connection, schema, running, request, begin)
+                    await _transaction(connection, schema, running, request, settings)
                 case Batch():
-                    running.answer(await _round_trip(connection, schema, request.statements))
+                    running.answer(await _round_trip(connection, schema, request.statements, settings))
                 case Compute():
                     running.answer(await asyncio.to_thread(request.function))
         except Exception as error:
@@ -44,14 +41,21 @@ async def run(connection: AsyncConnection[Any], schema: str, operation: Operatio
 
 
 async def _round_trip(
-    connection: AsyncConnection[Any], schema: str, statements: Sequence[Statement[Any]]
+    connection: AsyncConnection[Any],
+    schema: str,
+    statements: Sequence[Statement[Any]],
+    settings: Sequence[LiteralString],
 ) -> Sequence[Rows]:
     if not statements:
         return []
-    if len(statements) == 1:
+    if len(statements) == 1 and not settings:
         return [await _receive(await _send(connection, schema, statements[0]))]
     async with _pipeline(connection):
+        if settings:
+            await _begin(connection, settings)
         cursors = [await _send(connection, schema, statement) for statement in statements]
+        if settings:
+            await connection.execute("COMMIT")
     return [await _receive(cursor) for cursor in cursors]
 
 
@@ -60,15 +64,14 @@ async def _transaction(
     schema: str,
     running: Running[T],
     first: Begin | Commit,
-    begin: Sequence[LiteralString],
+    settings: Sequence[LiteralString],
 ) -> None:
     """Runs the operation up to its commit, and gives it the answers to the commit. If it ends before that, the
     transaction is rolled back."""
     request: Batch = first
     try:
         async with _pipeline(connection) as pipeline:
-            for statement in begin:
-                await connection.execute(statement)
+            await _begin(connection, settings)
             while True:
                 cursors = [await _send(connection, schema, statement) for statement in request.statements]
                 if isinstance(request, Commit):
@@ -110,6 +113,12 @@ async def _pipeline(connection: AsyncConnection[Any]) -> AsyncGenerator[AsyncPip
         if is_lost and isinstance(error, Exception):
             raise psycopg.OperationalError("the answers of a pipeline were lost") from error
         raise
+
+
+async def _begin(connection: AsyncConnection[Any], settings: Sequence[LiteralString]) -> None:
+    await connection.execute("BEGIN")
+    for setting in settings:
+        await connection.execute(setting)
 
 
 async def _send(connection: AsyncConnection[Any], schema: str, statement: Statement[Any]) -> AsyncCursor[Any]:

@@ -119,6 +119,8 @@ class Watch:
                 is_silent, backend = await self._look(connection, is_ours=is_ours)
             except (psycopg.Error, OSError) as error:
                 _logger.debug("the server could not be asked about a slow connection: %s", error)
+            except Exception:
+                _logger.exception("unexpected error while the server was asked about a slow connection")
             if is_silent and is_second and backend == before:
                 _logger.warning("a connection fell silent while its answer was awaited; closing it")
                 await self._give_up(connection)
@@ -130,8 +132,8 @@ class Watch:
         """Closes a connection at both ends; otherwise the server would hold for hours what was locked over it."""
         try:
             await self._ask(end_backend(connection.info.backend_pid))
-        except (psycopg.Error, OSError) as error:
-            _logger.warning("the server's end of a silent connection could not be closed: %s", error)
+        except Exception as error:
+            _logger.warning("the server's end of a silent connection could not be closed: %r", error)
         finally:
             hang_up(connection)
             self._hung_up()

@@ -1,7 +1,8 @@
 """The caller's transaction, whatever library it comes from: it only has to run a statement.
 
 Transactions of psycopg are handled here. For another library, name the module of its adapter in ``_ADAPTERS``; it is
-imported only when an object of that library turns up. An adapter never begins, commits or rolls back.
+imported only when an object of that library turns up. An adapter never begins, commits or rolls back. It raises
+``NotInTransaction`` if each statement would be committed by itself.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from importlib import import_module
 from typing import Any, LiteralString, Protocol, TypeAlias, cast
 
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
+from durable.core.errors import NotInTransaction
 from durable.postgres.encoding import async_in_utf8, in_utf8
 from durable.store.statement import Rows
 
@@ -93,6 +96,29 @@ _ASYNC = (
 )
 
 
+def check_open(tx: object) -> None:
+    """Raises ``NotInTransaction`` for a psycopg connection in autocommit mode without an open transaction. The adapters
+    check the connections of the other libraries."""
+    connection = _connection(tx, Connection, Cursor)
+    if connection is not None and connection.autocommit:
+        _receive_all(connection)
+        _check_status(connection)
+
+
+async def check_open_async(tx: object) -> None:
+    """The async counterpart of ``check_open``."""
+    connection = _connection(tx, AsyncConnection, AsyncCursor)
+    if connection is not None and connection.autocommit:
+        await _receive_all_async(connection)
+        _check_status(connection)
+
+
+def _check_status(connection: Connection[Any] | AsyncConnection[Any]) -> None:
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        opening = "async with" if isinstance(connection, AsyncConnection) else "with"
+        raise NotInTransaction(_name(connection), f"`{opening} connection.transaction():`")
+
+
 def sync_execute(tx: object) -> Execute:
     """Returns how to run a statement in this transaction. Raises ``TypeError`` for an object that is not accepted."""
     found = _sync_execute(tx)
@@ -141,6 +167,7 @@ def _on_connection(connection: Connection[Any]) -> Execute:
     def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
         with in_utf8(connection), Cursor(connection, row_factory=tuple_row) as cursor:
             cursor.execute(sql, params)
+            _receive_all(connection)
             return cursor.fetchall() if cursor.description else []
 
     return execute
@@ -150,9 +177,25 @@ def _on_async_connection(connection: AsyncConnection[Any]) -> AsyncExecute:
     async def execute(sql: LiteralString, params: Mapping[str, Any]) -> Rows:
         async with async_in_utf8(connection), AsyncCursor(connection, row_factory=tuple_row) as cursor:
             await cursor.execute(sql, params)
+            await _receive_all_async(connection)
             return await cursor.fetchall() if cursor.description else []
 
     return execute
+
+
+# If the caller has opened a pipeline, neither rows nor the state of the transaction are known before it is synced.
+
+
+def _receive_all(connection: Connection[Any]) -> None:
+    if connection.info.pipeline_status != PipelineStatus.OFF:
+        with connection.pipeline() as pipeline:
+            pipeline.sync()
+
+
+async def _receive_all_async(connection: AsyncConnection[Any]) -> None:
+    if connection.info.pipeline_status != PipelineStatus.OFF:
+        async with connection.pipeline() as pipeline:
+            await pipeline.sync()
 
 
 def _adapted(tx: object, function: str) -> object:

@@ -10,9 +10,15 @@ from hashlib import sha256
 
 import msgspec
 
+from durable.core.shards import fnv1a32
 from durable.store.queries import in_schema
 from durable.store.statement import Query, Statement, nothing
 
+TICKETS = 251
+"""How many tickets there are: enough to spread runs evenly over dozens of workers, and few enough for one worker to
+listen to them all. A prime, so that regular gaps between the transactions that announce runs spare no ticket."""
+NUMBERS = 2 * TICKETS
+"""How many numbered channels there are: one for each ticket, and as many for shard values."""
 _IDS_PER_NOTICE = 200
 """The payload of a notification is limited to 8,000 bytes; an id and its comma take 37."""
 
@@ -22,13 +28,25 @@ class _Notified(msgspec.Struct, frozen=True):
 
 
 _ANNOUNCE_WORK = Query("channels/announce_work", _Notified)
+_ANNOUNCE_RUNS = Query("channels/announce_runs", _Notified)
 _ANNOUNCE_ENDED = Query("channels/announce_ended", _Notified)
 
 
 def work_channel(schema: str) -> str:
-    """Returns the channel on which work is announced to workers: ``run:<shard value>``, ``event:<shard value>``,
+    """Returns the channel on which work is announced to all workers: ``run:<shard value>``, ``event:<shard value>``,
     ``schedule:`` or ``worker:``."""
     return f"durable_work_{_hash('durable.work', schema)}"
+
+
+def numbered_channel(schema: str, number: int) -> str:
+    """Returns one of the channels on which runs are announced to a few workers: ``first:<ticket>:<shard value>``, on
+    the channels of the ticket and of the shard value."""
+    return f"{work_channel(schema)}_{number}"
+
+
+def number_of(shard_value: str) -> int:
+    """Returns the number of the channel that belongs to a shard value; it is none of the tickets."""
+    return TICKETS + fnv1a32(shard_value) % TICKETS
 
 
 def done_channel(schema: str) -> str:
@@ -43,7 +61,14 @@ def _hash(text: str, schema: str) -> str:
 
 
 def announce_runs(shard_value: str) -> Statement[None]:
-    """Announces that there are runs to claim."""
+    """Announces that there are runs to claim, to the worker that comes first; the others look a little later. However
+    often this is said in one transaction, it is heard once."""
+    params = {"shard_value": shard_value, "number": number_of(shard_value), "tickets": TICKETS}
+    return _ANNOUNCE_RUNS.statement(params, nothing)
+
+
+def announce_runs_to_all(shard_value: str) -> Statement[None]:
+    """Announces that there are runs to claim, more than one worker can be expected to take: all look at once."""
     return _announce_work(f"run:{shard_value}")
 
 

@@ -16,6 +16,7 @@ from durable.core.replay.history import ChildEnd
 from durable.core.runs import RunKey
 from durable.store.channels import announce_event, announce_runs
 from durable.store.columns import column
+from durable.store.ids import cancel_id
 from durable.store.records import ChildMemo
 from durable.store.statement import NoRow, Query, Statement, T, nothing
 
@@ -93,6 +94,7 @@ def cancel_children(parent_shard: str, unwanted: Sequence[tuple[str, RunKey]]) -
                 "shard_value": shard_value,
                 "run_ids": column([child.run_id for _, child in group]),
                 "parent_run_ids": column([parent for parent, _ in group]),
+                "request_ids": column([cancel_id(parent, child.run_id) for parent, child in group]),
                 "reasons": column([_reason(RunKey(parent_shard, parent)) for parent, _ in group]),
             },
             nothing,

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import msgspec
 
 from durable.core.failures import read_error
 from durable.core.replay.history import Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value
+from durable.core.runs import RunKey
+from durable.core.suspicion import Isolation
 from durable.store.columns import column
 from durable.store.events import load_events
 from durable.store.records import ClaimedRun, Comeback, Event, Wake
-from durable.store.statement import Query, Statement, one
+from durable.store.statement import NoRow, Query, Statement, nothing, one
 
 
-class _NextWake(msgspec.Struct, frozen=True):
+class NextWake(msgspec.Struct, frozen=True, gc=False):
+    """When the next run of a shard value wakes: in how many seconds (negative: overdue), and as a text by which workers
+    recognize the same moment; ``None`` if none sleeps. And in which ways those suspects are to be tried that are due
+    already."""
+
     wake_in: float | None
+    moment: str | None
+    suspects: list[Isolation]
 
 
 class _StepRow(msgspec.Struct, frozen=True, gc=False):
@@ -28,6 +37,7 @@ class _StepRow(msgspec.Struct, frozen=True, gc=False):
     carried: bool
     output: str | None
     error: str | None
+    at: datetime
 
 
 class _WaitRow(msgspec.Struct, frozen=True, gc=False):
@@ -42,6 +52,7 @@ class _WaitRow(msgspec.Struct, frozen=True, gc=False):
     is_satisfied: bool
     is_due: bool
     remaining: float | None
+    at: datetime | None
 
 
 class _OpenWaitRow(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +65,9 @@ class _OpenWaitRow(msgspec.Struct, frozen=True, gc=False):
 LoadedRow: TypeAlias = _StepRow | _WaitRow | _OpenWaitRow | Event
 
 _CLAIM_RUNS = Query("claims/claim_runs", ClaimedRun)
-_NEXT_WAKE = Query("claims/next_wake", _NextWake)
+_CLAIM_SUSPECTS = Query("claims/claim_suspects", ClaimedRun)
+_END_TRIAL = Query("claims/end_trial", NoRow)
+_NEXT_WAKE = Query("claims/next_wake", NextWake)
 _LOAD_STEPS = Query("claims/load_steps", _StepRow)
 _LOAD_WAITS = Query("claims/load_waits", _WaitRow)
 _LOAD_OPEN_WAITS = Query("claims/load_open_waits", _OpenWaitRow)
@@ -71,10 +84,21 @@ def claim_runs(
     )
 
 
-def next_wake(shard_value: str, left_to_others: Sequence[str]) -> Statement[float | None]:
-    """Reads the seconds until the next run of this shard value wakes (negative: overdue), ``None`` if none sleeps."""
-    params = {"shard_value": shard_value, "left_to_others": column(left_to_others)}
-    return _NEXT_WAKE.statement(params, lambda rows: one(rows).wake_in)
+def claim_suspects(shard_value: str, worker_id: str, limit: int, isolation: Isolation) -> Statement[list[ClaimedRun]]:
+    """Makes this worker the owner of up to ``limit`` suspects of one shard value that are to be tried in that way."""
+    params = {"shard_value": shard_value, "worker_id": worker_id, "limit": limit, "isolation": isolation}
+    return _CLAIM_SUSPECTS.statement(params, list)
+
+
+def end_trial(run_key: RunKey, epoch: int) -> Statement[None]:
+    """Notes that the run has survived its trial."""
+    params = {"shard_value": run_key.workflow_name_shard, "run_id": run_key.run_id, "epoch": epoch}
+    return _END_TRIAL.statement(params, nothing)
+
+
+def next_wake(shard_value: str, left_to_others: Sequence[str]) -> Statement[NextWake]:
+    """Reads when the next run of this shard value wakes, and whether suspects are due."""
+    return _NEXT_WAKE.statement({"shard_value": shard_value, "left_to_others": column(left_to_others)}, one)
 
 
 def load(shard_value: str, replayed: Sequence[str], resident: Sequence[str]) -> list[Statement[Any]]:
@@ -127,10 +151,10 @@ class _Loaded:
         match row:
             case _StepRow():
                 outcome = Value(row.output or "") if row.error is None else Failure(read_error(row.error))
-                self.memos.append(Memo(row.step_key, row.kind, row.name, row.seq, row.carried, outcome))
+                self.memos.append(Memo(row.step_key, row.kind, row.name, row.seq, row.carried, outcome, row.at))
             case _WaitRow(is_satisfied=True):
                 answer: Outcome = TimedOut() if row.timed_out else Value(row.payload or "null")
-                self.memos.append(Memo(row.wait_key, row.wait_type, row.name, row.seq, row.carried, answer))
+                self.memos.append(Memo(row.wait_key, row.wait_type, row.name, row.seq, row.carried, answer, row.at))
             case _WaitRow():
                 self.open_waits.append(OpenWait(row.wait_key, row.wait_type, row.name))
                 self._await(row)

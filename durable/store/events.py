@@ -25,10 +25,12 @@ class NewEvent(msgspec.Struct, frozen=True):
 
 
 class Unpublished(msgspec.Struct, frozen=True):
-    """The status of the run that an event was meant for, and whether the event is stored after all."""
+    """The status of the run that an event was meant for, and whether the event is stored after all: this very one if
+    ``is_same``, by an earlier try, and otherwise another one with its key."""
 
     status: Status
     is_stored: bool
+    is_same: bool
 
 
 class _EventId(msgspec.Struct, frozen=True):
@@ -43,12 +45,12 @@ _LOAD_EVENTS = Query("events/load_events", Event)
 
 def publish_event(event: NewEvent) -> Statement[bool]:
     """Stores an event or a request; answers whether it was stored now."""
-    return _PUBLISH_EVENT.statement({**_params(event), "kind": event.kind, "payload": event.payload}, bool)
+    return _PUBLISH_EVENT.statement({**_params(event), "payload": event.payload}, bool)
 
 
 def request_retry(request: NewEvent) -> Statement[bool]:
-    """Stores the request if the run has failed or been cancelled; answers whether it was stored."""
-    params = {**_params(request), "kind": request.kind, "payload": request.payload}
+    """Stores the request if the run has failed or been cancelled, or is set aside; answers whether it was stored."""
+    params = {**_params(request), "payload": request.payload}
     del params["key"]
     return _REQUEST_RETRY.statement(params, bool)
 
@@ -69,6 +71,7 @@ def _params(event: NewEvent) -> dict[str, Any]:
         "shard_value": event.run_key.workflow_name_shard,
         "run_id": event.run_key.run_id,
         "event_id": event.event_id,
+        "kind": event.kind,
         "name": event.name,
         "key": event.key,
     }

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from durable.core.replay.endings import Park, Settle
-from durable.store.channels import announce_ended, announce_runs
+from durable.store.channels import announce_ended, announce_runs_to_all
 from durable.store.children import (
     EndedChild,
     announce_children,
@@ -43,7 +43,8 @@ from durable.store.records import (
     UnwantedChild,
     Written,
 )
-from durable.store.routing import forget_failed_steps
+from durable.store.routing import RetriedRun, forget_failed_steps
+from durable.store.sessions import limit_locks
 from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, run_ids
 
 
@@ -76,11 +77,12 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "inputs": "input",
             "outputs": "output",
             "errors": "error",
+            "ats": "at",
         },
     ),
     CancelMemo: (
         Query("flush/record_cancels", NoRow),
-        {"seqs": "seq", "causes": "cause", "reasons": "reason"},
+        {"seqs": "seq", "causes": "cause", "reasons": "reason", "ats": "at"},
     ),
     ChildMemo: (
         Query("flush/record_children", NoRow),
@@ -91,9 +93,10 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "outputs": "output",
             "child_shards": "child_shard",
             "child_run_ids": "child_run_id",
+            "ats": "at",
         },
     ),
-    OrderedStep: (Query("flush/order_steps", NoRow), {"step_keys": "key", "seqs": "seq"}),
+    OrderedStep: (Query("flush/order_steps", NoRow), {"step_keys": "key", "seqs": "seq", "ats": "at"}),
     OpenedWait: (
         Query("flush/open_waits", NoRow),
         {
@@ -113,6 +116,8 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "timed_outs": "timed_out",
             "event_ids": "event_id",
             "payloads": "payload",
+            "ats": "at",
+            "unfits": "unfit",
         },
     ),
     AbandonedWait: (Query("flush/abandon_waits", NoRow), {"wait_keys": "key"}),
@@ -123,14 +128,21 @@ parameter."""
 
 @operation
 def flush(
-    shard_value: str, worker_id: str, records: Sequence[Record], *, is_repeat: bool, is_leaving: bool
+    shard_value: str,
+    worker_id: str,
+    records: Sequence[Record],
+    *,
+    is_repeat: bool,
+    is_leaving: bool,
+    lock_seconds: float | None = None,
 ) -> Requests[list[Written]]:
     """Writes the records; the answers are in the same order. Takes one round trip, and one more if children or parents
     are involved or if it ``is_repeat``.
 
     ``is_repeat``: the records may have been written before, with only the answer lost. Since then other workers may
     have continued with what a run left behind, so the first question is which runs are still ours. ``is_leaving``: this
-    worker is stopping, and the others are notified of everything that will wake.
+    worker is stopping, and the others are notified of everything that will wake. ``lock_seconds``: how long a statement
+    waits for a lock; ``None`` leaves that to the connection.
     """
     in_order = sorted(records, key=attrgetter("run_id"))
     # Announced after the commit, where a notification needs no disk write. Inside the transaction, every other
@@ -141,8 +153,11 @@ def flush(
     then = [*_announcements(shard_value, in_order, is_leaving=is_leaving), *relatives.announcements()]
     learned = _Learned()
     opening: type[Batch] = Begin
+    if lock_seconds is not None:
+        yield from Begin([limit_locks(lock_seconds)])
+        opening = Batch
     if is_repeat:
-        (fenced,) = yield from Begin([_of_runs(_FENCE_RUNS, shard_value, worker_id, in_order)])
+        (fenced,) = yield from opening([_of_runs(_FENCE_RUNS, shard_value, worker_id, in_order)])
         ours = frozenset(fenced)
         in_order = [record for record in in_order if record.run_id in ours]
         by_kind = _by_kind(in_order)
@@ -174,7 +189,8 @@ class _Parts:
         self._add_entries(by_kind)
         self._add_runs("", _DROP_DEADLINES, [record for record in records if record.is_cancelled], nothing)
         if retried:
-            forget = forget_failed_steps(shard_value, [(record.run_id, record.epoch) for record in retried])
+            again = [RetriedRun(record.run_id, record.epoch, was_set_aside=False) for record in retried]
+            forget = forget_failed_steps(shard_value, again)
             self._add("", complete_children(shard_value, [record.run_id for record in retried]))
             self._add("", forget)
         self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if _ends_waits(record)], nothing)
@@ -326,7 +342,7 @@ def _of(kind: type[Any], by_kind: _ByKind) -> Iterable[tuple[Record, Any]]:
 def _announcements(shard_value: str, records: Sequence[Record], *, is_leaving: bool) -> list[Statement[None]]:
     ended = [record.run_id for record in records if isinstance(record.ending, Settle) and record.ending.is_terminal]
     are_for_others = any(_is_for_others(record, is_leaving=is_leaving) for record in records)
-    return [*announce_ended(ended), *([announce_runs(shard_value)] if are_for_others else [])]
+    return [*announce_ended(ended), *([announce_runs_to_all(shard_value)] if are_for_others else [])]
 
 
 def _is_for_others(record: Record, *, is_leaving: bool) -> bool:

@@ -40,6 +40,26 @@ def uuid7() -> uuid6.UUID:
     return uuid6.UUID(int=(ticks >> 12) << 80 | (ticks & 0xFFF) << 64 | secrets.randbits(62), version=7)
 
 
+def child_run_id(parent_run_id: str) -> str:
+    """Returns a new id for a child of that run. Its end is stored under it in the inbox of the parent, where no
+    application may insert an id like this (the check ``events_sent``)."""
+    return str(_reserved(uuid7(), parent_run_id))
+
+
+def cancel_id(parent_run_id: str, child_run_id: str) -> str:
+    """Returns the id of the request by which that parent cancels that child: always the same, so that a parent asks
+    each child once, however often it is replayed. It is reserved like the ids of ``child_run_id``."""
+    return str(_reserved(UUID(parent_run_id), child_run_id))
+
+
+def _reserved(base: UUID, run_id: str) -> UUID:
+    """Returns an id for the inbox of that run like ``base``, but with version 8 and a last byte that is one more than
+    the run's. The last byte tells the children of a run from its parent: workers of version 6 of the schema store a
+    parent's request under the parent's own id, and it must not be refused if that parent is itself a child."""
+    last = (UUID(run_id).int + 1) & 0xFF
+    return UUID(int=base.int & ~(0xF << 76 | 0xFF) | 8 << 76 | last)
+
+
 def keyed_run_id(workflow_name: str, key: str) -> str:
     """Returns the id of the run of that workflow and key: the same for every client that begins it."""
     return str(uuid5(_KEYED_RUNS, msgspec.json.encode((workflow_name, key)).decode()))

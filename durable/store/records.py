@@ -18,20 +18,23 @@ from durable.core.runs import RunKey
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
-    """A run as its claim returns it. ``attempts`` counts the failed ones. ``claimed_at`` is the database's time, and
-    ``deadline_in`` is in seconds from then, ``None`` without a deadline."""
+    """A run as its claim returns it. ``attempts`` counts the failed ones. ``input`` is ``None`` if it is too large to
+    be loaded. ``claimed_at`` is the database's time, and ``deadline_in`` is in seconds from then, ``None`` without a
+    deadline."""
 
     run_id: str
     epoch: int
     version: int
     attempts: int
     set_asides: int
-    input: str
+    input: str | None
     claimed_at: datetime
     deadline_in: float | None
     scheduled_at: datetime | None
     parent_shard: str | None = None
     parent_run_id: str | None = None
+    began_at: datetime | None = None
+    """When this attempt was claimed first, by the database's time; ``None`` if that was now."""
 
     @property
     def parent(self) -> RunKey | None:
@@ -42,7 +45,9 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
 
 
 class StepMemo(msgspec.Struct, frozen=True, gc=False):
-    """A finished step. ``took`` is in seconds; exactly one of ``output`` and ``error`` is set."""
+    """A finished step. ``took`` is in seconds; exactly one of ``output`` and ``error`` is set. ``at`` is when the run
+    saw it; if that is ``None``, which means that its code did not ask, the time of the flush is stored. The same is
+    true of the other answers."""
 
     key: str
     kind: Kind
@@ -53,6 +58,7 @@ class StepMemo(msgspec.Struct, frozen=True, gc=False):
     input: str | None
     output: str | None
     error: str | None
+    at: datetime | None = None
 
 
 class CancelMemo(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +67,7 @@ class CancelMemo(msgspec.Struct, frozen=True, gc=False):
     seq: int
     cause: Literal["request", "deadline"]
     reason: str
+    at: datetime | None = None
 
 
 class ChildMemo(msgspec.Struct, frozen=True, gc=False):
@@ -74,6 +81,7 @@ class ChildMemo(msgspec.Struct, frozen=True, gc=False):
     version: int
     timeout: float | None
     input: str
+    at: datetime | None = None
 
     @property
     def child_shard(self) -> str:
@@ -91,16 +99,19 @@ class ChildMemo(msgspec.Struct, frozen=True, gc=False):
 
 class OpenedWait(msgspec.Struct, frozen=True, gc=False):
     """A wait that begins. It ends after ``wake_in`` seconds or at ``until``; if both are ``None``, it has no time
-    limit. ``child_run_id`` is the run whose end it waits for."""
+    limit. ``child_run_id`` is the run whose end it waits for; ``is_timer``: it is a timer of asyncio's."""
 
     key: str
     event_name: str | None = None
     child_run_id: str | None = None
     wake_in: float | None = None
     until: datetime | None = None
+    is_timer: bool = False
 
     @property
     def wait_type(self) -> Kind:
+        if self.is_timer:
+            return "timer"
         if self.child_run_id is not None:
             return "child_result"
         return "sleep" if self.event_name is None else "event"
@@ -108,13 +119,15 @@ class OpenedWait(msgspec.Struct, frozen=True, gc=False):
 
 class AnsweredWait(msgspec.Struct, frozen=True, gc=False):
     """A wait that ended: by an event, by the end of a child, by its timeout or, if it is a sleep, because its time was
-    up."""
+    up. ``unfit``: the payload of the event does not fit the type that the code declares."""
 
     key: str
     seq: int
     timed_out: bool
     event_id: str | None
     payload: str | None
+    at: datetime | None = None
+    unfit: bool = False
 
 
 class OrderedStep(msgspec.Struct, frozen=True, gc=False):
@@ -122,6 +135,7 @@ class OrderedStep(msgspec.Struct, frozen=True, gc=False):
 
     key: str
     seq: int
+    at: datetime | None = None
 
 
 class AbandonedWait(msgspec.Struct, frozen=True, gc=False):
@@ -197,7 +211,7 @@ class Wake(msgspec.Struct, frozen=True, gc=False):
 
 class Written(msgspec.Struct, frozen=True, gc=False):
     """What happened to a record. If ``is_ours`` is false, nothing was stored, because the run no longer belongs to this
-    worker.
+    worker, or because the database refuses the record (``is_refused``).
 
     ``wake_in`` is the time until a parked run wakes, in seconds. ``requeued`` means that an event was already there.
     ``inbox`` is ``None`` unless it was wanted.
@@ -207,6 +221,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     wake_in: float | None = None
     requeued: bool = False
     inbox: tuple[Event, ...] | None = None
+    is_refused: bool = False
 
 
 class Comeback(msgspec.Struct, frozen=True):

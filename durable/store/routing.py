@@ -1,4 +1,4 @@
-"""Events on their way to runs, and ended runs that will be retried."""
+"""Events on their way to runs, and runs that will be retried."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from durable.store.children import EndedChild, complete_children, ended_child
 from durable.store.columns import column
 from durable.store.operation import operation
 from durable.store.records import Event, EventKind
-from durable.store.statement import Begin, Commit, NoRow, Query, Requests, Statement, nothing, one
+from durable.store.statement import Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, one
+
+MAX_SEEN = 2000
+"""How many runs with events a statement looks at. Must be more than are routed at a time."""
 
 
 class Routed(msgspec.Struct, frozen=True):
@@ -27,17 +30,20 @@ class Routed(msgspec.Struct, frozen=True):
 
 
 class Unrouted(msgspec.Struct, frozen=True):
-    """What routing left behind: events and requests of runs that were locked, and runs to be retried."""
+    """What routing left behind: events and requests of runs that were locked, requests to retry runs, and more runs
+    than it looks at, so that some of them may not exist."""
 
     is_more: bool
     is_retry: bool
+    is_crowded: bool = False
 
 
 class RetriedRun(msgspec.Struct, frozen=True):
-    """A run that was queued again, and its new epoch."""
+    """A run that was queued again, and its new epoch. ``was_set_aside``: it had not ended."""
 
     run_id: str
     epoch: int
+    was_set_aside: bool
 
 
 class _ArrivedRow(msgspec.Struct, frozen=True):
@@ -57,14 +63,22 @@ class _ArrivedRow(msgspec.Struct, frozen=True):
 
 _ROUTE_EVENTS = Query("routing/route_events", _ArrivedRow)
 _UNROUTED_EVENTS = Query("routing/unrouted_events", Unrouted)
+_DISMISS_ORPHANS = Query("routing/dismiss_orphans", RunId)
 _RETRY_RUNS = Query("routing/retry_runs", RetriedRun)
 _FORGET_FAILED_STEPS = Query("routing/forget_failed_steps", NoRow)
 
 
-def route_events(shard_value: str, worker_id: str, limit: int) -> Statement[Routed]:
-    """Turns the committed events of up to ``limit`` runs of one shard value into wakes. ``tell_parents`` follows in the
-    same transaction."""
-    return _ROUTE_EVENTS.statement({"shard_value": shard_value, "worker_id": worker_id, "limit": limit}, _routed)
+def route_events(shard_value: str, worker_id: str, limit: int, left_out: Sequence[str] = ()) -> Statement[Routed]:
+    """Turns the committed events of up to ``limit`` runs of one shard value, but not of those in ``left_out``, into
+    wakes. ``tell_parents`` follows in the same transaction."""
+    params = {
+        "shard_value": shard_value,
+        "worker_id": worker_id,
+        "limit": limit,
+        "seen": MAX_SEEN,
+        "left_out": column(left_out),
+    }
+    return _ROUTE_EVENTS.statement(params, _routed)
 
 
 def _routed(arrived: Sequence[_ArrivedRow]) -> Routed:
@@ -81,21 +95,27 @@ def _routed(arrived: Sequence[_ArrivedRow]) -> Routed:
     )
 
 
-def unrouted_events(shard_value: str, worker_id: str) -> Statement[Unrouted]:
-    """Reads what is left that this worker could do."""
-    return _UNROUTED_EVENTS.statement({"shard_value": shard_value, "worker_id": worker_id}, one)
+def unrouted_events(shard_value: str, worker_id: str, left_out: Sequence[str] = ()) -> Statement[Unrouted]:
+    """Reads what is left that this worker could do, apart from the runs in ``left_out``."""
+    params = {"shard_value": shard_value, "worker_id": worker_id, "seen": MAX_SEEN, "left_out": column(left_out)}
+    return _UNROUTED_EVENTS.statement(params, one)
+
+
+def dismiss_orphans(shard_value: str, limit: int) -> Statement[int]:
+    """Takes events of runs that do not exist out of routing, among the first ``limit`` events; answers how many."""
+    return _DISMISS_ORPHANS.statement({"shard_value": shard_value, "limit": limit}, len)
 
 
 @operation
 def retry(shard_value: str, limit: int) -> Requests[bool]:
-    """Queues up to ``limit`` ended runs whose retry was requested, and lets them try again what failed. Answers whether
-    there were any."""
+    """Queues up to ``limit`` runs whose retry was requested, and lets them try again what failed. Answers whether there
+    were any."""
     retried: list[RetriedRun]
     (retried,) = yield from Begin([retry_runs(shard_value, limit)])
     yield from Commit(
         [
             complete_children(shard_value, [run.run_id for run in retried]),
-            forget_failed_steps(shard_value, [(run.run_id, run.epoch) for run in retried]),
+            forget_failed_steps(shard_value, retried),
         ]
     )
     return bool(retried)
@@ -103,16 +123,17 @@ def retry(shard_value: str, limit: int) -> Requests[bool]:
 
 def retry_runs(shard_value: str, limit: int) -> Statement[list[RetriedRun]]:
     """The first statement of ``retry``."""
-    return _RETRY_RUNS.statement({"shard_value": shard_value, "limit": limit}, list)
+    return _RETRY_RUNS.statement({"shard_value": shard_value, "limit": limit, "seen": MAX_SEEN}, list)
 
 
-def forget_failed_steps(shard_value: str, runs: Sequence[tuple[str, int]]) -> Statement[None]:
-    """Lets these runs (id and epoch), whose rows are locked, try again what failed."""
+def forget_failed_steps(shard_value: str, runs: Sequence[RetriedRun]) -> Statement[None]:
+    """Lets these runs, whose rows are locked, try again what failed."""
     return _FORGET_FAILED_STEPS.statement(
         {
             "shard_value": shard_value,
-            "run_ids": column([run_id for run_id, _ in runs]),
-            "epochs": column([epoch for _, epoch in runs]),
+            "run_ids": column([run.run_id for run in runs]),
+            "epochs": column([run.epoch for run in runs]),
+            "were_set_aside": column([run.was_set_aside for run in runs]),
         },
         nothing,
     )

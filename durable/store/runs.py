@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from durable.store.columns import column
+from durable.store.settings import Shards
 from durable.store.statement import NoRow, Query, RunId, Statement, nothing, one
 
 
@@ -26,37 +28,44 @@ class NewRun(msgspec.Struct, frozen=True):
     timeout: float | None = None
 
 
-class KeyedRun(msgspec.Struct, frozen=True):
-    """The current shard count, and the shard value that holds the run, ``None`` if the run does not exist."""
+class KeyedRun(Shards, frozen=True):
+    """The shard value that holds the run, ``None`` if it does not exist under those that were looked at."""
 
-    shard_count: int
     shard_value: str | None
 
 
 _BEGIN_RUN = Query("runs/begin_run", RunId)
+_BEGIN_KEYED_RUN = Query("runs/begin_keyed_run", RunId)
 _BEGIN_RUNS = Query("runs/begin_runs", NoRow)
 _FIND_KEYED_RUN = Query("runs/find_keyed_run", KeyedRun)
 
 
 def begin_run(shard_value: str, run: NewRun) -> Statement[bool]:
     """Inserts a run; answers whether it is new."""
-    return _BEGIN_RUN.statement(
-        {
-            "shard_value": shard_value,
-            "run_id": run.run_id,
-            "workflow_name": run.workflow_name,
-            "version": run.version,
-            "status": "queued" if run.delay is None and run.at is None else "sleeping",
-            "priority": run.priority,
-            "delay": run.delay,
-            "at": run.at,
-            "timeout": run.timeout,
-            "key": run.key,
-            "tags": run.tags,
-            "input": run.input,
-        },
-        bool,
-    )
+    return _BEGIN_RUN.statement(_params(shard_value, run), bool)
+
+
+def begin_keyed_run(shard_value: str, run: NewRun, shard_count: int) -> Statement[bool]:
+    """Inserts a run whose shard value was computed with that shard count, unless that is no longer the current one;
+    answers whether it was inserted."""
+    return _BEGIN_KEYED_RUN.statement({**_params(shard_value, run), "shard_count": shard_count}, bool)
+
+
+def _params(shard_value: str, run: NewRun) -> dict[str, Any]:
+    return {
+        "shard_value": shard_value,
+        "run_id": run.run_id,
+        "workflow_name": run.workflow_name,
+        "version": run.version,
+        "status": "queued" if run.delay is None and run.at is None else "sleeping",
+        "priority": run.priority,
+        "delay": run.delay,
+        "at": run.at,
+        "timeout": run.timeout,
+        "key": run.key,
+        "tags": run.tags,
+        "input": run.input,
+    }
 
 
 def find_keyed_run(shard_values: Sequence[str], run_id: str) -> Statement[KeyedRun]:
@@ -65,7 +74,7 @@ def find_keyed_run(shard_values: Sequence[str], run_id: str) -> Statement[KeyedR
 
 
 def begin_runs(shard_value: str, runs: Sequence[NewRun]) -> Statement[None]:
-    """Inserts runs of one workflow, at least one run, all due immediately."""
+    """Inserts runs of one workflow with the same priority and tags, at least one run, all due immediately."""
     return _BEGIN_RUNS.statement(
         {
             "shard_value": shard_value,
@@ -73,6 +82,8 @@ def begin_runs(shard_value: str, runs: Sequence[NewRun]) -> Statement[None]:
             "version": runs[0].version,
             "timeout": runs[0].timeout,
             "run_ids": column([run.run_id for run in runs]),
+            "priority": runs[0].priority,
+            "tags": runs[0].tags,
             "inputs": column([run.input for run in runs]),
         },
         nothing,

@@ -92,6 +92,10 @@ class _ScheduleId(msgspec.Struct, frozen=True):
     schedule_id: str
 
 
+class _Deleted(msgspec.Struct, frozen=True):
+    is_deleted: bool
+
+
 class _NextDue(msgspec.Struct, frozen=True):
     due_in: float | None
 
@@ -116,7 +120,7 @@ _READ_CLOCK = Query("schedules/read_clock", _Clock)
 _PUT_SCHEDULE = Query("schedules/put_schedule", _Put)
 _PAUSE_SCHEDULE = Query("schedules/pause_schedule", _ScheduleId)
 _RESUME_SCHEDULE = Query("schedules/resume_schedule", _ScheduleId)
-_DELETE_SCHEDULE = Query("schedules/delete_schedule", _ScheduleId)
+_DELETE_SCHEDULE = Query("schedules/delete_schedule", _Deleted)
 _LIST_SCHEDULES = Query("schedules/list_schedules", StoredSchedule)
 _CLAIM_SCHEDULES = Query("schedules/claim_schedules", DueSchedule)
 _NEXT_DUE = Query("schedules/next_due", _NextDue)
@@ -151,7 +155,7 @@ def resume_schedule(schedule_id: str) -> Statement[bool]:
 
 def delete_schedule(schedule_id: str) -> Statement[bool]:
     """Deletes a schedule; answers whether it existed."""
-    return _DELETE_SCHEDULE.statement({"schedule_id": schedule_id}, bool)
+    return _DELETE_SCHEDULE.statement({"schedule_id": schedule_id}, lambda rows: one(rows).is_deleted)
 
 
 def list_schedules(schedule_id: str | None = None) -> Statement[list[StoredSchedule]]:

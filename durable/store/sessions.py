@@ -28,11 +28,17 @@ class _Locked(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A session as the server sees it. ``is_marked`` is false if the mark could not be had, and behind a pooler."""
+    """A session as the server sees it. ``is_marked`` is false if the mark could not be had, and behind a pooler.
+    ``is_distributed``: the database is that of a Citus cluster."""
 
     process_id: int
     settings_made: int
     is_marked: bool
+    is_distributed: bool
+
+
+class _Limit(msgspec.Struct, frozen=True):
+    lock_timeout: str
 
 
 class _Terminated(msgspec.Struct, frozen=True):
@@ -41,6 +47,7 @@ class _Terminated(msgspec.Struct, frozen=True):
 
 _BACKEND_PID = Query("sessions/backend_pid", _ProcessId)
 _HOLD_LOCK = Query("sessions/hold_lock", _Locked)
+_LIMIT_LOCKS = Query("sessions/limit_locks", _Limit)
 _SHARE_LOCK = Query("sessions/share_lock", Session)
 _END_SESSIONS = Query("sessions/end_sessions", _Terminated)
 _END_BACKEND = Query("sessions/end_backend", _Terminated)
@@ -76,6 +83,11 @@ def share_lock(key: int, process_id: int, settings: Mapping[str, str]) -> Statem
         },
         one,
     )
+
+
+def limit_locks(seconds: float) -> Statement[None]:
+    """Lets no later statement of the transaction wait longer than that for a lock."""
+    return _LIMIT_LOCKS.statement({"milliseconds": str(round(seconds * 1000))}, nothing)
 
 
 def end_sessions(key: int) -> Statement[None]:

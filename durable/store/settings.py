@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from hashlib import sha256
+
 import msgspec
 
 from durable.core.errors import SchemaError
+from durable.store.columns import column
 from durable.store.migrations import latest_version
 from durable.store.operation import operation
-from durable.store.statement import Query, Requests, one
+from durable.store.statement import Query, Requests, Statement, nothing, one
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -15,6 +19,25 @@ class Settings(msgspec.Struct, frozen=True):
 
     schema_version: int
     shard_count: int
+
+
+class Shards(msgspec.Struct, frozen=True):
+    """The current shard count, every count that there ever was, and whether it is being raised right now. Meanwhile,
+    runs whose ids follow from a name are begun one after the other for each name, because two transactions may go by
+    different counts."""
+
+    shard_count: int
+    shard_counts: list[int]
+    is_being_raised: bool
+
+    @property
+    def known(self) -> set[int]:
+        """Under which counts runs may have been begun."""
+        return {self.shard_count, *self.shard_counts}  # what raised it before version 10 has not added it
+
+
+class _Locked(msgspec.Struct, frozen=True):
+    locked: str  # a void, which arrives as empty text
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -28,6 +51,8 @@ class _Found(msgspec.Struct, frozen=True):
 
 _FIND_SETTINGS = Query("settings/find_settings", _Found)
 _READ_SETTINGS = Query("settings/read_settings", Settings)
+_READ_SHARDS = Query("settings/read_shards", Shards)
+_LOCK_NAMES = Query("settings/lock_names", _Locked)
 
 
 @operation
@@ -47,3 +72,15 @@ def read_settings() -> Requests[Settings]:
             f"{latest_version()}; run `durable migrate --schema {found.schema}`"
         )
     return settings
+
+
+def read_shards() -> Statement[Shards]:
+    """Reads which shard counts there are and were."""
+    return _READ_SHARDS.statement({}, one)
+
+
+def lock_names(names: Iterable[str]) -> Statement[None]:
+    """Lets no other transaction begin runs for these names until this one ends. Needed while the shard count is being
+    raised."""
+    numbers = [int.from_bytes(sha256(name.encode()).digest()[:8], "big", signed=True) for name in names]
+    return _LOCK_NAMES.statement({"numbers": column(numbers)}, nothing)

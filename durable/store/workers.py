@@ -21,6 +21,13 @@ class Suspect(msgspec.Struct, frozen=True):
     is_stale: bool
 
 
+class ListeningWorker(msgspec.Struct, frozen=True):
+    """A worker that hears announcements."""
+
+    worker_id: str
+    workflows: list[str]
+
+
 class Heard(msgspec.Struct, frozen=True):
     """The answer to a heartbeat. If ``is_known`` is false, the others have declared this worker dead."""
 
@@ -48,6 +55,7 @@ class _Served(msgspec.Struct, frozen=True):
 
 _REGISTER_WORKER = Query("workers/register_worker", NoRow)
 _BEAT = Query("workers/beat", _HeardRow)
+_LISTENING_WORKERS = Query("workers/listening_workers", ListeningWorker)
 _REMOVE_WORKER = Query("workers/remove_worker", NoRow)
 _MAY_SEE_WORKERS = Query("workers/may_see_workers", _Allowed)
 _IS_SERVED = Query("workers/is_served", _Served)
@@ -79,9 +87,11 @@ def register_worker(
     )
 
 
-def beat(worker_id: str, lock_key: int | None) -> Statement[Heard]:
-    """Records a sign of life and which lock is held, and reads which other workers show no sign of life."""
-    return _BEAT.statement({"worker_id": worker_id, "lock_key": lock_key}, _heard)
+def beat(worker_id: str, lock_key: int | None, *, is_listening: bool) -> Statement[Heard]:
+    """Records a sign of life, which lock is held and whether the worker hears announcements, and reads which other
+    workers show no sign of life."""
+    params = {"worker_id": worker_id, "lock_key": lock_key, "is_listening": is_listening}
+    return _BEAT.statement(params, _heard)
 
 
 def _heard(rows: Sequence[_HeardRow]) -> Heard:
@@ -91,6 +101,11 @@ def _heard(rows: Sequence[_HeardRow]) -> Heard:
         if row.suspect_id is not None
     )
     return Heard(rows[0].is_known, rows[0].shard_count, suspects)
+
+
+def listening_workers() -> Statement[list[ListeningWorker]]:
+    """Reads which workers hear announcements."""
+    return _LISTENING_WORKERS.statement({}, list)
 
 
 def remove_worker(worker_id: str) -> Statement[None]:

@@ -1,4 +1,4 @@
-"""Arguments of a worker that are checked before it starts."""
+"""Checks what a worker is given."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from durable.core.replay.workflow import Workflow
 _MAX_CHANNEL_BYTES = 63
 
 
-def distinct_workflows(workflows: Iterable[Workflow[Any, Any]]) -> list[Workflow[Any, Any]]:
+# mypy takes a list or set of workflows whose types differ for one of objects.
+def distinct_workflows(
+    workflows: Iterable[Workflow[Any, Any]] | list[object] | set[object],
+) -> list[Workflow[Any, Any]]:
     """Returns the workflows as a list. Raises ``InvalidArgument`` unless there are some, with different names."""
     rule = "an iterable of at least one workflow, which is an `async def` decorated with @workflow"
     try:
-        given = list(workflows)
+        members: list[Any] = list(workflows)
     except TypeError:
-        given = []
-    if not given or not all(isinstance(workflow, Workflow) for workflow in given):
+        members = []
+    if not members or not all(isinstance(member, Workflow) for member in members):
         raise InvalidArgument("workflows", workflows, rule)
+    given: list[Workflow[Any, Any]] = members
     if len({workflow.name for workflow in given}) < len(given):
         raise InvalidArgument("workflows", [workflow.name for workflow in given], "workflows with distinct names")
     return given

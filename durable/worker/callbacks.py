@@ -7,16 +7,27 @@ and the database would wait for its next statements.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias, TypeVarTuple
 
 Ts = TypeVarTuple("Ts")
 
+_logger = logging.getLogger("durable.worker")
+
 _Call: TypeAlias = tuple[Callable[..., None], tuple[object, ...]]
 
 _A_TURN = 32
 """Calls in one turn of the event loop; they take about a millisecond."""
+
+
+def guarded(call: Callable[[*Ts], None], *arguments: *Ts) -> None:
+    """Makes the call and logs what it raises, so that the calls after it are made all the same."""
+    try:
+        call(*arguments)
+    except Exception:
+        _logger.exception("unexpected error in %r", call)
 
 
 class Callbacks:
@@ -41,7 +52,7 @@ class Callbacks:
         try:
             for _ in range(min(_A_TURN, len(self._calls))):
                 call, arguments = self._calls.popleft()
-                call(*arguments)
+                guarded(call, *arguments)
         finally:
             self._is_on = False
             if self._calls:

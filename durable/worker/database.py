@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
@@ -20,6 +20,7 @@ from durable.postgres.silence import Watch, answering
 from durable.store.operation import Operation
 from durable.store.sessions import share_lock
 from durable.store.statement import T
+from durable.worker.outages import FailureLog, Outages
 
 _logger = logging.getLogger("durable.worker")
 
@@ -40,12 +41,25 @@ _KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp
 _STRINGS: LiteralString = "SET standard_conforming_strings = on"
 """This one a pooler keeps for each of its clients, if it is set after the connection was made."""
 
+_LOCK_LIMIT: LiteralString = "1s"
+"""How long a statement of the engine waits for a lock. Whoever may insert a row can keep a transaction open for any
+time, and a few statements that wait for it without a limit would hold all of the engine's connections. Locks of the
+engine itself last for milliseconds."""
+_LIMITS_OF_TRANSACTION: Sequence[LiteralString] = (
+    "SET LOCAL array_nulls = on",
+    f"SET LOCAL lock_timeout = '{_LOCK_LIMIT}'",
+)
+_LIMITS_ON_CITUS: Sequence[LiteralString] = (
+    "SET LOCAL citus.propagate_set_commands = 'local'",  # or the nodes, which have the rows, would not know the limit
+    *_LIMITS_OF_TRANSACTION,
+)
+
 _SESSION = {
     **_KEEPALIVES,
     "standard_conforming_strings": "on",
     "array_nulls": "on",
+    "lock_timeout": _LOCK_LIMIT,
     "statement_timeout": "0",
-    "lock_timeout": "0",
     "transaction_timeout": "0",
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "10s",
@@ -69,10 +83,12 @@ expensive. Citus has to know the shard value before it can plan anything but the
 
 class Database:
     """The connections of one worker to one schema, at most ``max_connections`` at a time, not counting those of a pool
-    that was passed in. They open lazily, so that a worker can start before its database does."""
+    that was passed in. They open lazily, so that a worker can start before its database does. ``outages`` has what
+    fails in the worker's event loop wait for its next try."""
 
     def __init__(self, conninfo_or_pool: str | Pool, schema: str, max_connections: int = DEFAULT_CONNECTIONS) -> None:
         self.schema = schema
+        self.outages = Outages(FailureLog())
         self._opening = Opening(conninfo_or_pool)
         shared = max_connections - _OTHER_CONNECTIONS
         size = min(_ENGINE_CONNECTIONS, max(1, shared // 2))
@@ -87,6 +103,7 @@ class Database:
         self.session_key = secrets.randbits(63)
         """By which the sessions of this worker can be recognized."""
         self._watch = Watch(self.ask, self._renew)
+        self._is_distributed = False
         self._renewals: set[asyncio.Task[None]] = set()
         self._renewed_at = float("-inf")
 
@@ -119,7 +136,9 @@ class Database:
         return self._watch.is_pooled
 
     def hurry(self) -> None:
-        """Checks at once which connections have fallen silent, because the database answers again."""
+        """Has everything tried again that failed, and checks at once which connections have fallen silent, because the
+        database answers again."""
+        self.outages.are_over()
         self._watch.hurry()
 
     async def open(self) -> None:
@@ -155,7 +174,14 @@ class Database:
                     yield connection
 
     def _engine_connection(self, connection: AsyncConnection[Any]) -> EngineConnection:
-        return EngineConnection(connection, self.schema, is_pooled=self._watch.is_pooled)
+        return EngineConnection(connection, self.schema, self._settings)
+
+    @property
+    def _settings(self) -> Sequence[LiteralString]:
+        """What each transaction sets, because the session does not have it."""
+        if self._is_distributed:
+            return _LIMITS_ON_CITUS
+        return _LIMITS_OF_TRANSACTION if self._watch.is_pooled else ()
 
     async def _prepare(self, connection: AsyncConnection[Any]) -> None:
         await self._prepare_for_engine(connection, _CONNECT_SECONDS)
@@ -178,6 +204,7 @@ class Database:
         with answering(connection, patience):
             engine = EngineConnection(connection, self.schema)
             session = await engine.run(share_lock(self.session_key, told, settings))
+        self._is_distributed = session.is_distributed
         self._watch.is_pooled = session.process_id != told
         if self._watch.is_pooled:
             connection.prepare_threshold = None  # the next transaction may run in another session
@@ -192,4 +219,10 @@ class Database:
         for pool in self._own_pools:
             task = asyncio.get_running_loop().create_task(pool.drain())
             self._renewals.add(task)
-            task.add_done_callback(self._renewals.discard)
+            task.add_done_callback(self._renewed)
+
+    def _renewed(self, task: asyncio.Task[None]) -> None:
+        self._renewals.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self.outages.log.failed("renewing connections", error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,9 +25,12 @@ from durable.store.schedules import (
     ScheduledRun,
     begin_scheduled_runs,
     claim_schedules,
+    find_runs,
     move_schedules,
     rest_schedules,
 )
+from durable.store.sessions import limit_locks
+from durable.store.settings import Shards, lock_names, read_shards
 from durable.store.statement import Batch, Begin, Commit, Compute, Requests, Statement
 
 _logger = logging.getLogger("durable.worker")
@@ -43,18 +46,26 @@ class TurnsFailed(Exception):
 
 
 @operation
-def take_turns(workflows: Sequence[str], limit: int, shard_count: Callable[[], int]) -> Requests[int]:
+def take_turns(workflows: Sequence[str], limit: int, *, lock_seconds: float | None = None) -> Requests[int]:
     """Takes the turns of up to ``limit`` due schedules of these workflows; answers how many there were. Raises
-    ``TurnsFailed`` if something fails once these schedules are known."""
+    ``TurnsFailed`` if something fails once these schedules are known. ``lock_seconds``: how long a statement waits for
+    a lock; ``None`` leaves that to the connection."""
     due: Sequence[DueSchedule]
-    (due,) = yield from Begin([claim_schedules(workflows, limit)])
+    limits = [] if lock_seconds is None else [limit_locks(lock_seconds)]
+    *_, due = yield from Begin([*limits, claim_schedules(workflows, limit)])
     if not due:
         return 0
     try:
+        shards = yield from read_shards()
+        if shards.is_being_raised:
+            # A client may be filling in ticks of theirs, and go by another count.
+            yield from lock_names([schedule.schedule_id for schedule in due])
+            shards = yield from read_shards()
         active = yield from _find_active(due)
         # In a thread, because reading a thousand expressions must not hold up the runs.
         turns = yield from Compute(functools.partial(_turns, due, active))
-        changes = _changes_of(turns, shard_count())
+        begun = yield from _find_begun(turns, shards)
+        changes = _changes_of(turns, shards.shard_count, begun)
         yield from Commit(changes.statements, then=changes.announcements)
     except Exception as error:
         raise TurnsFailed([schedule.schedule_id for schedule in due], error) from error
@@ -80,6 +91,19 @@ def _find_active(due: Sequence[DueSchedule]) -> Requests[set[str]]:
     }
 
 
+def _find_begun(taken: Iterable[_Taken], shards: Shards) -> Requests[Mapping[str, RunKey]]:
+    """Returns those runs of the ticks that exist, by id, if they may lie under another shard value than they would be
+    begun under now: a client may have begun them before the shard count was raised."""
+    run_ids: dict[str, str] = {}
+    for one in taken:
+        for tick in one.turn.ticks if one.turn is not None else ():
+            run_ids[run_id_of(one.schedule.schedule_id, tick)] = one.schedule.workflow_name
+    if not run_ids or len(shards.known) == 1:
+        return {}
+    values = {shard_value(name, run_id, count) for run_id, name in run_ids.items() for count in shards.known}
+    return (yield from find_runs(sorted(values), list(run_ids)))
+
+
 class _Taken(msgspec.Struct, frozen=True):
     """A schedule and its turn; ``turn`` is ``None`` if the schedule cannot be read, because of ``problem``."""
 
@@ -95,7 +119,7 @@ class _Changes(msgspec.Struct, frozen=True):
     announcements: list[Statement[None]]
 
 
-def _changes_of(taken: Iterable[_Taken], shard_count: int) -> _Changes:
+def _changes_of(taken: Iterable[_Taken], shard_count: int, begun_before: Mapping[str, RunKey]) -> _Changes:
     changes = _Changes([], [])
     moved: list[Moved] = []
     problems: list[tuple[str, str]] = []
@@ -105,7 +129,7 @@ def _changes_of(taken: Iterable[_Taken], shard_count: int) -> _Changes:
         if turn is None:
             problems.append((schedule.schedule_id, one.problem))
             continue
-        runs = _runs_of(schedule, turn, shard_count)
+        runs = _runs_of(schedule, turn, shard_count, begun_before)
         for run in runs:
             begun.setdefault((schedule.workflow_name, run.run_key.workflow_name_shard), []).append(run)
         if turn.cancels and (last_run := _last_run(schedule)) is not None:
@@ -122,13 +146,16 @@ def _changes_of(taken: Iterable[_Taken], shard_count: int) -> _Changes:
     return changes
 
 
-def _runs_of(schedule: DueSchedule, turn: Turn, shard_count: int) -> list[ScheduledRun]:
+def _runs_of(
+    schedule: DueSchedule, turn: Turn, shard_count: int, begun_before: Mapping[str, RunKey]
+) -> list[ScheduledRun]:
     runs: list[ScheduledRun] = []
     for tick in turn.ticks:
         run_id = run_id_of(schedule.schedule_id, tick)
+        new = RunKey(shard_value(schedule.workflow_name, run_id, shard_count), run_id)
         runs.append(
             ScheduledRun(
-                run_key=RunKey(shard_value(schedule.workflow_name, run_id, shard_count), run_id),
+                run_key=begun_before.get(run_id, new),
                 version=schedule.version,
                 timeout=schedule.run_timeout,
                 schedule_id=schedule.schedule_id,

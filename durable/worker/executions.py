@@ -5,27 +5,34 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, cast
 
 from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import codec_at
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.history import NO_HISTORY
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
+from durable.core.suspicion import Isolation as Kind
 from durable.store.records import ClaimedRun, Comeback, Event, Written
 from durable.store.transaction_steps import Ownership
-from durable.worker.callbacks import Callbacks
+from durable.worker.callbacks import Callbacks, guarded
 from durable.worker.clock import Clock
 from durable.worker.database import Database
+from durable.worker.isolation import Isolation
 from durable.worker.journal import Journal
 from durable.worker.run.draws import draw
 from durable.worker.run.execution import Execution
 from durable.worker.run.step_calls import Finished, run_step, run_transaction
+from durable.worker.threads import StepThreads
 
 _logger = logging.getLogger("durable.worker")
+
+_UNWIND_SECONDS = 0.5
+"""How long a stopping worker waits for cancelled steps before it closes them."""
 
 
 class Claimer(Protocol):
@@ -38,8 +45,9 @@ class Claimer(Protocol):
     def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
         """Notes that a run has left because the code here does not match it."""
 
-    def run_lost(self, shard_value: str, *, is_strike: bool = True) -> None:
-        """Notes that a run is no longer executed here, and that none of this could be recorded."""
+    def run_lost(self, shard_value: str, *, culprits: Collection[str] = ()) -> None:
+        """Notes that a run is no longer executed here, and that none of this could be recorded. The culprits, given by
+        their ids, are runs that broke the engine."""
 
 
 class Executions:
@@ -52,6 +60,7 @@ class Executions:
         journal: Journal,
         callbacks: Callbacks,
         clock: Clock,
+        isolation: Isolation,
         worker_id: Callable[[], str],
         *,
         codec: Codec,
@@ -66,10 +75,13 @@ class Executions:
         self._database = database
         self._journal = journal
         self._callbacks = callbacks
+        self._isolation = isolation
         self._loop = asyncio.get_running_loop()
         self._worker_id = worker_id
         self._max_resident = max_resident
-        self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="durable-step")
+        self._outages = database.outages
+        self.threads = StepThreads(max_threads, database.outages.log)
+        self._steps: dict[asyncio.Task[Finished], tuple[RunKey, str]] = {}
         self._claimer_of = claimer_of
         self._active: dict[str, Execution] = {}
         self._resident: OrderedDict[str, Execution] = OrderedDict()
@@ -83,7 +95,11 @@ class Executions:
     # for the dispatcher
 
     def free_places(self, workflow: Workflow[Any, Any]) -> int:
-        """Returns how many more runs of that workflow may be executed now."""
+        """Returns how many more runs of that workflow may be claimed now: none while a suspect is tried alone."""
+        return self.places(workflow) if self._isolation.is_open else 0
+
+    def places(self, workflow: Workflow[Any, Any]) -> int:
+        """Returns how many more runs of that workflow may be executed now, suspects included."""
         return workflow.concurrency - self._load.get(workflow.name, 0)
 
     @property
@@ -121,31 +137,54 @@ class Executions:
                     self._callbacks.soon(execution.reload_inbox)
 
     def submit(
-        self, workflow: Workflow[Any, Any], shard_value: str, runs: Sequence[tuple[ClaimedRun, Comeback | None]]
+        self,
+        workflow: Workflow[Any, Any],
+        shard_value: str,
+        runs: Sequence[tuple[ClaimedRun, Comeback | None]],
+        isolation: Kind | None = None,
     ) -> None:
-        """Executes claimed runs."""
+        """Executes claimed runs; ``isolation`` is how they were claimed. One that cannot be begun is released, and
+        fails only if that keeps happening."""
         for claimed, comeback in runs:
-            superseded = self._active.get(claimed.run_id)
-            if superseded is not None:
-                superseded.abandon()
-            parked = self._held.pop(claimed.run_id, None) or self._resident.pop(claimed.run_id, None)
-            if parked is None and comeback is not None and comeback.history is None:
-                # All machines were dropped meanwhile. Without its history, the run would execute its steps again.
-                self._claimer_of(workflow.name).run_lost(shard_value, is_strike=False)
-                continue
-            self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
-            self._idle.clear()
-            if parked is not None and comeback is not None and comeback.history is None:
-                self._active[claimed.run_id] = parked
-                parked.is_draining = self._is_draining
-                self._callbacks.soon(parked.resume, claimed, comeback.wake)
-                continue
+            try:
+                self._submit(workflow, shard_value, claimed, comeback, isolation)
+            except Exception:
+                run_key = RunKey(shard_value, claimed.run_id)
+                extra = {"run_key": str(run_key)}
+                _logger.exception("unexpected error while beginning run %s; releasing it", run_key, extra=extra)
+                self._claimer_of(workflow.name).run_lost(shard_value, culprits=[claimed.run_id])
+
+    def _submit(
+        self,
+        workflow: Workflow[Any, Any],
+        shard_value: str,
+        claimed: ClaimedRun,
+        comeback: Comeback | None,
+        isolation: Kind | None,
+    ) -> None:
+        superseded = self._active.get(claimed.run_id)
+        if superseded is not None:
+            superseded.abandon()
+        parked = self._held.pop(claimed.run_id, None) or self._resident.pop(claimed.run_id, None)
+        if parked is None and comeback is not None and comeback.history is None:
+            # All machines were dropped meanwhile. Without its history, the run would execute its steps again.
+            self._claimer_of(workflow.name).run_lost(shard_value)
+            return
+        if parked is not None and comeback is not None and comeback.history is None:
+            execution = parked
+            begin = partial(execution.resume, claimed, comeback.wake)
+        else:
             if parked is not None:
                 parked.close()
             history = (comeback.history if comeback else None) or NO_HISTORY
-            execution = self._active[claimed.run_id] = Execution(self, workflow, shard_value, claimed, history)
-            execution.is_draining = self._is_draining
-            self._callbacks.soon(execution.begin, comeback.wake if comeback else None)
+            execution = Execution(self, workflow, shard_value, claimed, history)
+            begin = partial(execution.begin, comeback.wake if comeback else None)
+        self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
+        self._isolation.entered(claimed.run_id, isolation)
+        self._idle.clear()
+        self._active[claimed.run_id] = execution
+        execution.is_draining = self._is_draining
+        self._callbacks.soon(begin)
 
     def deliver(self, event: Event) -> None:
         """Hands an event to its run, if that run is being executed here."""
@@ -159,16 +198,24 @@ class Executions:
     # for the executions
 
     def draw(self, execution: Execution, call: Draw | StartChild) -> Finished:
-        return draw(call, execution.attempt.codec, execution.attempt.now, self._shard_count)
+        codec = codec_at(execution.attempt.codec, "step", execution.run_key.run_id, call.key)
+        return draw(call, execution.run_key.run_id, codec, execution.attempt.now, self._shard_count)
 
     def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
         attempt, key = execution.attempt, execution.run_key
+        codec = codec_at(attempt.codec, "step", key.run_id, call.key)
+        of_input = codec_at(attempt.codec, "arguments of a step", key.run_id, call.key)
         if isinstance(call, Transact):
             ownership = Ownership(key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch)
-            return self._loop.create_task(
-                run_transaction(call, attempt.codec, self._database, ownership, self.clock, self._stopping)
+            step = run_transaction(
+                call, codec, of_input, self._database, ownership, self._outages, self.clock, self._stopping
             )
-        return self._loop.create_task(run_step(call, attempt.codec, self._threads, self.clock, self._stopping))
+        else:
+            step = run_step(call, key, codec, of_input, self.threads, self.clock, self._stopping)
+        task = self._loop.create_task(step)
+        self._steps[task] = key, call.key
+        task.add_done_callback(self._steps.__delitem__)
+        return task
 
     def mark(self, execution: Execution) -> None:
         self._journal.mark(execution.run_key.workflow_name_shard, execution)
@@ -177,6 +224,7 @@ class Executions:
         run_id = execution.run_key.run_id
         if self._active.get(run_id) is execution:
             del self._active[run_id]
+            self._isolation.left(run_id)
         workflow = execution.workflow
         self._load[workflow.name] -= 1
         claimer = self._claimer_of(workflow.name)
@@ -195,7 +243,8 @@ class Executions:
                 wake_in = comes_back_in
         claimer.place_freed(execution.run_key.workflow_name_shard, wake_in)
         if written is None:
-            claimer.run_lost(execution.run_key.workflow_name_shard)
+            culprits = [run_id] if execution.is_to_blame else []
+            claimer.run_lost(execution.run_key.workflow_name_shard, culprits=culprits)
         if not self._active:
             self._idle.set()
 
@@ -206,6 +255,8 @@ class Executions:
         self._is_draining = True
         self._journal.is_leaving = True
         self._stopping.set()
+        self.threads.stop_starting()
+        self._outages.are_over()  # what waits to try again is handed back instead
         for execution in list(self._active.values()):
             self._callbacks.soon(execution.drain)
         with suppress(TimeoutError):
@@ -224,13 +275,29 @@ class Executions:
         """Abandons every run, because they belong to other workers now. Must be called from a callback of the event
         loop."""
         for execution in list(self._active.values()):
-            execution.abandon()
+            guarded(execution.abandon)
         for execution in (*self._resident.values(), *self._held.values()):
-            execution.close()
+            guarded(execution.close)
         self._resident.clear()
         self._held.clear()
+
+    async def end_steps(self) -> None:
+        """Ends what is left of steps that were cancelled. Otherwise, a step that ignores its cancellation would keep
+        the event loop, and so the process, from ending."""
+        if self._steps:
+            for task in self._steps:
+                task.cancel()  # once more: a step in a thread no longer waits for its thread
+            await asyncio.wait(self._steps, timeout=_UNWIND_SECONDS)
+        for task, (run_key, step_key) in list(self._steps.items()):
+            extra = {"run_key": str(run_key), "step_key": step_key}
+            _logger.error("step %r of run %s ignores its cancellation; closing it", step_key, run_key, extra=extra)
+            try:
+                cast(Coroutine[Any, Any, Finished], task.get_coro()).close()
+            except RuntimeError as error:
+                _logger.error("step %r of run %s cannot be closed: %s", step_key, run_key, error, extra=extra)
+            task.cancel()
 
     def close(self) -> None:
         """Drops all machines. A sync step that is still running keeps its thread until it returns."""
         self.abandon_all()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.close()

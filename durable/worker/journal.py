@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import psycopg
 
 from durable.core.errors import SerializationError
-from durable.core.failures import error_info
+from durable.core.failures import ErrorInfo, storable
 from durable.core.replay.endings import Settle
-from durable.postgres.outages import is_outage
+from durable.postgres.outages import is_blocked, is_outage, reason_of
 from durable.store.flush import flush
 from durable.store.records import Record, Written
+from durable.worker.blocked_records import Blocked
 from durable.worker.callbacks import Callbacks
 from durable.worker.database import Database
 from durable.worker.tasks import cancel_and_wait
@@ -23,12 +24,19 @@ _logger = logging.getLogger("durable.worker")
 
 _MAX_RECORDS = 1000
 """Records in one flush. This bounds the locks it holds and its latency."""
+_MAX_NAMED = 5
 _FEW_RECORDS = 64
 _FLUSHES_AT_ONCE = 2
 """The second flush starts once as many records are waiting as the first one has: the runs that one flush has written
 continue here while the database writes the other. With everything in one flush, the worker and the database would take
 turns waiting; with many small flushes, the fixed cost of each would weigh more."""
-_RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+_LOCK_SECONDS = 0.1
+"""How long records that were blocked before wait for a lock. Nothing is lost if the time is too short."""
+_REFUSALS = (psycopg.Error, SerializationError, UnicodeError)
+"""What a record is to blame for that cannot be stored."""
+_NOT_SET_UP = ("26", "28", "3D", "3F", "42")
+_NOT_OURS = Written(is_ours=False)
+_REFUSED = Written(is_ours=False, is_refused=True)
 
 
 class Recorder(Protocol):
@@ -43,50 +51,54 @@ class Recorder(Protocol):
         ...
 
 
+class _Pending(NamedTuple):
+    """A record on its way. ``is_verdict``: it fails a run that could not record what it did, and that has nothing more
+    to say."""
+
+    recorder: Recorder
+    record: Record
+    is_verdict: bool = False
+
+
 class Journal:
     """Has one lane for each shard value: while one flush is under way, the next one gathers. There are no timers when
     idle."""
 
     def __init__(self, database: Database, callbacks: Callbacks, worker_id: Callable[[], str]) -> None:
-        self._database = database
-        self._callbacks = callbacks
-        self._worker_id = worker_id
+        self.database = database
+        self.callbacks = callbacks
+        self.worker_id = worker_id
         self.is_leaving = False
         """Whether the other workers must be notified of runs that are left to wake later, because this worker is
         stopping."""
+        self.blocked = Blocked[_Pending]()
         self._lanes: dict[str, _Lane] = {}
 
     def mark(self, shard_value: str, recorder: Recorder) -> None:
         """Has the recorder's record written with the next flush."""
         lane = self._lanes.get(shard_value)
         if lane is None:
-            lane = self._lanes[shard_value] = _Lane(self, self._database, self._callbacks, shard_value, self._worker_id)
+            lane = self._lanes[shard_value] = _Lane(self, shard_value)
         lane.mark(recorder)
 
     async def drain(self) -> None:
         """Returns once nothing is left to write."""
-        while busy := [task for lane in self._lanes.values() for task in lane.tasks]:
+        while busy := self._tasks():
             await asyncio.wait(busy)
 
     async def close(self) -> None:
         """Abandons what cannot be written; its runs continue on other workers."""
-        await cancel_and_wait([task for lane in self._lanes.values() for task in lane.tasks])
+        await cancel_and_wait(self._tasks())
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [*self.blocked.tasks, *(task for lane in self._lanes.values() for task in lane.tasks)]
 
 
 class _Lane:
-    def __init__(
-        self,
-        journal: Journal,
-        database: Database,
-        callbacks: Callbacks,
-        shard_value: str,
-        worker_id: Callable[[], str],
-    ) -> None:
+    def __init__(self, journal: Journal, shard_value: str) -> None:
         self._journal = journal
-        self._database = database
-        self._callbacks = callbacks
         self._shard_value = shard_value
-        self._worker_id = worker_id
+        self._duty = f"flush of {shard_value}"
         self._waiting: list[Recorder] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self._size = 0
@@ -106,55 +118,126 @@ class _Lane:
             while self._waiting and (len(self.tasks) == 1 or self._are_many):
                 recorders, self._waiting = self._waiting[:_MAX_RECORDS], self._waiting[_MAX_RECORDS:]
                 self._size = len(recorders)
-                records = [recorder.take_record() for recorder in recorders]
-                for recorder, written in zip(recorders, await self._write(records), strict=True):
-                    self._callbacks.soon(recorder.flushed, written)
+                await self._flush(recorders)
         finally:
             # Not in a callback of the task: what is marked before it is called would wait for a flush that has ended.
             self.tasks -= {asyncio.current_task()}
 
-    async def _write(
-        self, records: Sequence[Record], *, is_verdict: bool = False, is_repeat: bool = False
-    ) -> list[Written]:
+    async def _flush(self, recorders: Sequence[Recorder]) -> None:
+        taken: list[_Pending] = []
+        for recorder in recorders:
+            try:
+                taken.append(_Pending(recorder, recorder.take_record()))
+            except Exception:
+                _logger.exception("a run of %s cannot say what it has to write; releasing it", self._shard_value)
+                self._journal.callbacks.soon(recorder.flushed, _NOT_OURS)
+        if taken:
+            await self._write(taken)
+
+    async def _write(self, batch: Sequence[_Pending], *, is_repeat: bool = False) -> None:
+        """Writes the records, or sees to it that they are written."""
+        if not await self._try(batch, is_repeat=is_repeat):
+            self._journal.database.outages.log.say(
+                logging.WARNING,
+                "records of %s wait for a lock that another transaction holds; the others continue",
+                self._shard_value,
+                shard_value=self._shard_value,
+            )
+            self._journal.blocked.add(self._write_blocked, batch)
+
+    async def _write_blocked(self, batch: Sequence[_Pending]) -> bool:
+        # As if they had been written before, because that may have been so when they came here.
+        return await self._try(batch, is_repeat=True, lock_seconds=_LOCK_SECONDS)
+
+    async def _try(
+        self, batch: Sequence[_Pending], *, is_repeat: bool = False, lock_seconds: float | None = None
+    ) -> bool:
+        """Writes the records and tells the recorders. Returns whether that is done; otherwise a record is blocked, and
+        nothing is written."""
         failures = 0
         while True:
             try:
-                return await self._attempt(records, is_repeat=is_repeat or failures > 0)
-            except (psycopg.Error, OSError, SerializationError) as error:
-                if not is_outage(error):
-                    if is_verdict:
-                        return [Written(is_ours=False)]
-                    return await self._isolate(records, error, is_repeat=is_repeat or failures > 0)
-                delay = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)]
+                written = await self._attempt(
+                    [pending.record for pending in batch],
+                    is_repeat=is_repeat or failures > 0,
+                    lock_seconds=lock_seconds,
+                )
+            except Exception as error:
+                if is_blocked(error):
+                    return False
+                if not _is_to_be_waited_out(error):
+                    await self._isolate(batch, error, is_repeat=is_repeat or failures > 0)
+                    return True
                 failures += 1
-                _logger.warning("flush of %s failed, retrying in %g s: %s", self._shard_value, delay, error)
-                await asyncio.sleep(delay)
+                await self._journal.database.outages.pause(self._duty, error)
+            else:
+                self._journal.database.outages.succeeded(self._duty)
+                for pending, answer in zip(batch, written, strict=True):
+                    self._answer(pending, _REFUSED if pending.is_verdict else answer)
+                return True
 
-    async def _attempt(self, records: Sequence[Record], *, is_repeat: bool) -> list[Written]:
-        async with self._database.engine() as connection:
+    def _answer(self, pending: _Pending, written: Written) -> None:
+        self._journal.callbacks.soon(pending.recorder.flushed, written)
+
+    async def _attempt(
+        self, records: Sequence[Record], *, is_repeat: bool, lock_seconds: float | None
+    ) -> list[Written]:
+        async with self._journal.database.engine() as connection:
             return await connection.run(
                 flush(
                     self._shard_value,
-                    self._worker_id(),
+                    self._journal.worker_id(),
                     records,
                     is_repeat=is_repeat,
                     is_leaving=self._journal.is_leaving,
+                    lock_seconds=lock_seconds,
                 )
             )
 
-    async def _isolate(self, records: Sequence[Record], error: Exception, *, is_repeat: bool) -> list[Written]:
-        """Writes a batch that one record spoils: each half separately, down to the culprit, whose run fails with the
-        reason."""
-        if len(records) > 1:
-            middle = len(records) // 2
-            halves = (records[:middle], records[middle:])
-            return [written for half in halves for written in await self._write(half, is_repeat=is_repeat)]
-        (record,) = records
+    async def _isolate(self, batch: Sequence[_Pending], error: Exception, *, is_repeat: bool) -> None:
+        """Writes a batch that one record spoils: each half separately, down to the culprit. If the record cannot be
+        stored, its run fails with the reason; if what went wrong is a defect, its run is released instead, and fails
+        only if that keeps happening."""
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            for half in (batch[:middle], batch[middle:]):
+                await self._write(half, is_repeat=is_repeat)
+            return
+        (pending,) = batch
+        record = pending.record
         run_key = f"{self._shard_value}:{record.run_id}"
-        # Without the details that Postgres adds, because they repeat the row, payloads included.
-        reason = error.diag.message_primary if isinstance(error, psycopg.Error) else error
-        _logger.error("run %s cannot record what it did: %s", run_key, reason, extra={"run_key": run_key})
-        ending = Settle(status="failed", error=error_info(error).text)
+        extra = {"run_key": run_key}
+        if pending.is_verdict:
+            _logger.error("the failure of run %s cannot be recorded: %s", run_key, _reason(error), extra=extra)
+            self._answer(pending, _REFUSED)
+            return
+        if not isinstance(error, _REFUSALS):
+            _logger.error(
+                "unexpected error while writing what run %s did; releasing it", run_key, exc_info=error, extra=extra
+            )
+            self._answer(pending, _REFUSED)
+            return
+        shown = _reason(error)
+        _logger.error("run %s cannot record what it did: %s", run_key, shown, extra=extra)
+        kind = SerializationError if isinstance(error, UnicodeError) else type(error)
+        ending = Settle(status="failed", error=ErrorInfo(kind.__name__, storable(shown)).text)
         verdict = Record(record.run_id, record.epoch, record.parent, ending=ending)
-        await self._write([verdict], is_verdict=True, is_repeat=is_repeat)
-        return [Written(is_ours=False)]
+        await self._write([pending._replace(record=verdict, is_verdict=True)], is_repeat=is_repeat)
+
+
+def _is_to_be_waited_out(error: Exception) -> bool:
+    """Returns whether no record is to blame: the database is away, or the worker lacks a right, a table, a column."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return is_outage(error) or (state is not None and state[:2] in _NOT_SET_UP)
+
+
+def _reason(error: Exception) -> str:
+    """Returns what is wrong, without the details that repeat the row, payloads included."""
+    if isinstance(error, UnicodeEncodeError):
+        culprits = ", ".join(
+            f"U+{ord(character):04X}" for character in error.object[error.start : error.end][:_MAX_NAMED]
+        )
+        return f"contains {culprits}, which cannot be sent in the encoding of the connection ({error.encoding})"
+    if isinstance(error, UnicodeError):
+        return "contains a text that cannot be sent in the encoding of the connection"
+    return reason_of(error)

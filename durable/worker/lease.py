@@ -13,10 +13,8 @@ import logging
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from uuid import uuid4
@@ -27,8 +25,11 @@ from durable.postgres.connection import EngineConnection
 from durable.postgres.silence import ANSWER_SECONDS
 from durable.store.channels import announce_departure
 from durable.store.sessions import hold_lock
-from durable.store.workers import Heard, beat, register_worker
+from durable.store.workers import Heard, ListeningWorker, beat, register_worker
+from durable.worker.blocked import LoopWatch
 from durable.worker.database import Database
+from durable.worker.fleet import Fleet
+from durable.worker.outages import Outages
 from durable.worker.takeover import SECOND_LOOK_SECONDS, Takeover
 from durable.worker.tasks import cancel_and_wait
 
@@ -37,17 +38,18 @@ _logger = logging.getLogger("durable.worker")
 _BEAT_SECONDS = 1.0
 _BEATS_A_LEASE = 3
 _RECONNECT_SECONDS = 0.1
+"""How long the end of the thread is waited for while the database does not answer."""
 _TAKEOVER_SECONDS = 1.0
 """The least time that an answer may take in a takeover. No heartbeat waits for a takeover, so with the shortest leases
 its answers may take longer than those to heartbeats."""
 _FAREWELL_SECONDS = 5.0
-_BLOCKED_SECONDS = 5.0
 
 
 class Lease:
     """``worker_id`` is new in each process and each time the lease was lost. Called in the worker's event loop:
-    ``lost`` when the lease was lost, ``raised`` when the shard count was raised, and ``reached`` when the database
-    answers over a new connection."""
+    ``lost`` when the lease was lost, ``raised`` when the shard count was raised, ``reached`` when the database
+    accepts a heartbeat over a new connection, and ``met`` when the workers that listen are others than before.
+    ``is_listening`` returns whether this one does. For ``overdue`` see ``LoopWatch``."""
 
     def __init__(
         self,
@@ -60,6 +62,9 @@ class Lease:
         lost: Callable[[], None],
         raised: Callable[[int], None],
         reached: Callable[[], None],
+        overdue: Callable[[], int | None],
+        met: Callable[[Sequence[ListeningWorker]], None],
+        is_listening: Callable[[], bool],
     ) -> None:
         self.worker_id = str(uuid4())
         self._next_id = str(uuid4())
@@ -73,10 +78,11 @@ class Lease:
         self._lost = lost
         self._raised = raised
         self._reached = reached
+        self._is_listening = is_listening
         self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
-        self._asked_loop: float | None = None
-        self._blocked_limit = self._least_blocked = min(_BLOCKED_SECONDS, lease)
+        self._watch = LoopWatch(lease, overdue)
+        self._outages = Outages(database.outages.log, self._beat_seconds)
+        self._fleet = Fleet(lambda workers: self._loop.call_soon_threadsafe(met, workers))
         self._last_beat = self._last_answer = float("-inf")
         self._lock_key = secrets.randbits(63)
         self._has_expired = False
@@ -150,22 +156,33 @@ class Lease:
     async def _live(self) -> None:
         keeping = asyncio.create_task(self._keep_until_stopped())
         others = asyncio.create_task(self._others.run())
+        watching = asyncio.create_task(self._watch_loop())
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            done, _ = await asyncio.wait({keeping, others, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({keeping, others, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for duty in done - {stopping}:
                 await duty
             await asyncio.wait({keeping}, timeout=_FAREWELL_SECONDS if self.is_in_touch else _RECONNECT_SECONDS)
         finally:
-            await cancel_and_wait([keeping, others, stopping])
+            await cancel_and_wait([keeping, others, watching, stopping])
 
     async def _keep_until_stopped(self) -> None:
         while not self._stopping.is_set():
             try:
                 await self._connect_and_keep()
             except (psycopg.Error, OSError) as error:  # a TimeoutError is an OSError
-                _logger.warning("heartbeat paused: database unavailable: %s", str(error) or "no answer in time")
-                await self._pause(_RECONNECT_SECONDS)
+                await self._until_next_try(error)
+
+    async def _until_next_try(self, error: Exception) -> None:
+        next_try = asyncio.Event()
+        leave = self._outages.failed("heartbeat", error, next_try.set)
+        waiting = [asyncio.create_task(event.wait()) for event in (next_try, self._stopping)]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leave()
+            for task in waiting:
+                task.cancel()
 
     async def _connect_and_keep(self) -> None:
         connection = await self._database.connect(self._patience)
@@ -182,14 +199,18 @@ class Lease:
                 return
             await self._register(connection, self.worker_id)
             self._loop.call_soon_threadsafe(self._registered.set)
-        self._loop.call_soon_threadsafe(self._reached)
+        is_new = True
         while not self._stopping.is_set():
             heard = await self._beat(connection)
-            self._watch_loop()
+            if is_new:  # not before: a database that has become read-only takes connections and refuses heartbeats
+                is_new = False
+                self._loop.call_soon_threadsafe(self._reached)
+                self._others.hurry()
             if self._is_departure_due:
                 self._is_departure_due = False
                 await connection.answer(announce_departure())
             self._others.suspect(heard.suspects)
+            await self._fleet.look(connection, self._patience, {suspect.worker_id for suspect in heard.suspects})
             await self._pause(min(SECOND_LOOK_SECONDS, self._beat_seconds) if heard.suspects else self._beat_seconds)
         # Runs that a cancelled claim left behind continue at once, rather than later as orphans.
         self._others.give_up(self.worker_id)
@@ -225,7 +246,8 @@ class Lease:
 
     async def _beat(self, connection: EngineConnection) -> Heard:
         sent = self._own_loop.time()
-        heard = await connection.answer(beat(self.worker_id, self._held_key()), self._patience)
+        sign = beat(self.worker_id, self._held_key(), is_listening=self._is_listening())
+        heard = await connection.answer(sign, self._patience)
         self._last_answer = sent
         if heard.is_known:
             self._renewed(sent)
@@ -265,20 +287,7 @@ class Lease:
 
     # the event loop
 
-    def _watch_loop(self) -> None:
-        now = time.monotonic()
-        if self._asked_loop is None:
-            self._asked_loop = now
-            self._loop.call_soon_threadsafe(self._see_loop)
-            return
-        blocked = now - self._asked_loop
-        if blocked > self._blocked_limit:
-            self._blocked_limit = 2 * blocked
-            frame = sys._current_frames().get(self._loop_thread)
-            stack = "".join(traceback.format_stack(frame)) if frame else "(no stack)"
-            message = "the event loop has been blocked for %.1f s; move blocking calls into steps:\n%s"
-            _logger.error(message, blocked, stack)
-
-    def _see_loop(self) -> None:
-        self._asked_loop = None
-        self._blocked_limit = self._least_blocked
+    async def _watch_loop(self) -> None:
+        while True:
+            self._watch.look()
+            await asyncio.sleep(self._beat_seconds)

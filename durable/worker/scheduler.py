@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 
 import psycopg
 
+from durable.core.retry import exponential
 from durable.postgres.connection import EngineConnection
-from durable.postgres.outages import is_outage
 from durable.store.schedules import next_due, postpone_schedule
 from durable.worker.clock import Clock
 from durable.worker.database import Database
 from durable.worker.due_schedules import TurnsFailed, take_turns
 
-_logger = logging.getLogger("durable.worker")
-
 _MAX_DUE = 500
 _MAX_PAUSE_SECONDS = 15.0
 """A schedule that was written by hand, or while no worker was listening, is found at most this late."""
-_POSTPONE_SECONDS = 5.0
+_POSTPONE_BACKOFF = exponential(5, 60)
+_FORGET_SECONDS = 120.0
+"""A schedule that has not failed for this long fails for the first time."""
+_LOCK_SECONDS = 0.1
+"""How long the turn of one schedule waits for a lock: whoever has inserted the run of a tick, and has not committed it,
+must not hold up the other schedules."""
 _MIN_PAUSE_SECONDS = 0.05
-_RETRY_SECONDS = 0.5
 
 
 class Scheduler:
     """Each worker has one, for the schedules of its workflows; any number of them share the work."""
 
-    def __init__(
-        self, database: Database, workflows: Sequence[str], shard_count: Callable[[], int], clock: Clock
-    ) -> None:
+    def __init__(self, database: Database, workflows: Sequence[str], clock: Clock) -> None:
         self._database = database
         self._workflows = list(workflows)
-        self._shard_count = shard_count
         self._clock = clock
         self._awake = asyncio.Event()
+        self._failing: dict[str, tuple[int, float]] = {}
+        """The schedules that failed by themselves: how often in a row, and when for the last time."""
 
     def wake(self) -> None:
         """Looks again, because schedules may have changed."""
@@ -47,13 +48,11 @@ class Scheduler:
             self._awake.clear()
             try:
                 pause = await self._pass()
-            except (psycopg.Error, OSError) as error:
-                if is_outage(error):
-                    _logger.warning("schedules paused: database unavailable: %s", error)
-                else:
-                    _logger.exception("looking for due schedules failed")
-                pause = _RETRY_SECONDS
-            await self._clock.wait(self._awake, pause)
+            except Exception as error:
+                await self._database.outages.pause("looking for due schedules", error)
+            else:
+                self._database.outages.succeeded("looking for due schedules")
+                await self._clock.wait(self._awake, pause)
 
     async def _pass(self) -> float:
         """Returns the seconds until the next look."""
@@ -69,10 +68,9 @@ class Scheduler:
         """Returns how many schedules were due. If one fails, for example because the node of its run is down, the
         others still take their turns."""
         try:
-            return await connection.run(take_turns(self._workflows, _MAX_DUE, self._shard_count))
+            return await connection.run(take_turns(self._workflows, _MAX_DUE))
         except TurnsFailed as failed:
             _raise_if_closed(connection, failed)
-            _logger.warning("taking the turns of schedules one by one: %s", failed.error)
         turns = 0
         while await self._take_one(connection):
             turns += 1
@@ -80,16 +78,21 @@ class Scheduler:
 
     async def _take_one(self, connection: EngineConnection) -> bool:
         try:
-            return bool(await connection.run(take_turns(self._workflows, 1, self._shard_count)))
+            taking = take_turns(self._workflows, 1, lock_seconds=_LOCK_SECONDS)
+            return bool(await connection.run(taking))
         except TurnsFailed as failed:
             _raise_if_closed(connection, failed)
             (schedule_id,) = failed.schedule_ids
-            extra = {"schedule_id": schedule_id}
-            _logger.warning(
-                "schedule %r failed, retrying in %g s: %s", schedule_id, _POSTPONE_SECONDS, failed.error, extra=extra
-            )
-            await connection.run(postpone_schedule(schedule_id, _POSTPONE_SECONDS))
+            self._database.outages.log.failed(f"schedule {schedule_id!r}", failed.error, schedule_id=schedule_id)
+            await connection.run(postpone_schedule(schedule_id, self._delay(schedule_id)))
             return True
+
+    def _delay(self, schedule_id: str) -> float:
+        now = time.monotonic()
+        self._failing = {key: (n, at) for key, (n, at) in self._failing.items() if now - at < _FORGET_SECONDS}
+        failures = self._failing.get(schedule_id, (0, now))[0] + 1
+        self._failing[schedule_id] = failures, now
+        return _POSTPONE_BACKOFF.delay(failures)
 
 
 def _raise_if_closed(connection: EngineConnection, failed: TurnsFailed) -> None:

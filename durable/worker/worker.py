@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
-import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from durable.core.arguments import check_codec, truth, whole_number
@@ -22,20 +20,21 @@ from durable.core.replay.workflow import Workflow
 from durable.core.shards import shard_values
 from durable.postgres.conninfo import check_conninfo_or_pool
 from durable.postgres.opening import Pool
-from durable.postgres.outages import is_outage
-from durable.postgres.pooling import check_pooling
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema_name
-from durable.store.settings import read_settings
+from durable.store.workers import ListeningWorker
 from durable.worker.arguments import channel_name, distinct_workflows
 from durable.worker.callbacks import Callbacks
 from durable.worker.clock import Clock
 from durable.worker.database import DEFAULT_CONNECTIONS, LEAST_CONNECTIONS, Database
 from durable.worker.dispatcher import Dispatcher
 from durable.worker.executions import Executions
+from durable.worker.first_contact import first_contact
+from durable.worker.isolation import Isolation
 from durable.worker.journal import Journal
 from durable.worker.lease import Lease
 from durable.worker.listener import Listener
+from durable.worker.parts import Parts
 from durable.worker.scheduler import Scheduler
 from durable.worker.signals import stop_signals
 from durable.worker.status import State, WorkerStatus
@@ -55,10 +54,13 @@ class Worker:
     ``poll_interval`` and ``max_poll_interval``: how long an idle worker waits before it looks for work again, at first
     and at most. With ``notify`` it learns of new work at once, and polling is only a safety net. ``lease``: a worker
     that hangs or is cut off loses its runs after this time; a killed worker loses them within about two seconds.
-    ``graceful_shutdown_timeout``: how long a stopping worker lets steps finish before it cancels them.
-    ``max_resident``: how many parked runs stay in memory. ``max_threads``: how many sync steps run at once.
-    ``max_strikes``: once this many workers have died while holding a run, with no new memo in between, the run fails
-    with ``CrashLoop``. All durations are in seconds or given as ``timedelta``.
+    ``graceful_shutdown_timeout``: how long a stopping worker lets steps finish before it cancels them. It does not wait
+    longer, whatever steps do: a sync step that is still being executed goes on in its thread, and the process may end.
+    ``handle_signals``: whether SIGTERM and SIGINT stop ``run``. ``max_resident``: how many parked runs stay in memory.
+    ``max_threads``: how many sync steps run at once.
+    ``max_strikes``: a run that has lost two workers in a row is tried apart from others; once this many workers have
+    died in such trials, with no new memo in between, the run fails with ``CrashLoop``. All durations are in seconds or
+    given as ``timedelta``.
 
     ``max_connections``: how many connections the worker opens at most, at least 6. Four are for the lease, for
     takeovers, for notifications, and for looking after connections that fell silent; of the others, up to four are for
@@ -75,7 +77,7 @@ class Worker:
     def __init__(
         self,
         conninfo_or_pool: str | Pool,
-        workflows: Iterable[Workflow[Any, Any]],
+        workflows: Iterable[Workflow[Any, Any]] | list[object] | set[object],
         *,
         schema: str = "durable",
         codec: Codec | None = None,
@@ -88,6 +90,7 @@ class Worker:
         max_resident: int = 10_000,
         max_threads: int = 64,
         max_strikes: int = 5,
+        handle_signals: bool = True,
         max_connections: int = DEFAULT_CONNECTIONS,
         clock: Clock | None = None,
     ) -> None:
@@ -109,6 +112,8 @@ class Worker:
         self._channel = work_channel(schema) if notify_channel is None else channel_name(notify_channel)
         self._lease_seconds = positive("lease", lease)
         self._patience = seconds("graceful_shutdown_timeout", graceful_shutdown_timeout)
+        self._handle_signals = truth("handle_signals", handle_signals)
+        self._signals = stop_signals(self.stop)
         self._state: State = "created"
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
@@ -125,10 +130,16 @@ class Worker:
         """Works until cancelled, until ``stop`` is called, or until SIGTERM or SIGINT arrives; then shuts down
         gracefully.
 
+        Signals are handled in the main thread only, and not with ``handle_signals=False``. A handler that was there
+        before is called too, and put back at the end. The same signal once more, half a second later or more, ends the
+        process at once. If code blocks the event loop when a signal has arrived, so that nothing can shut down, the
+        process ends after the ``graceful_shutdown_timeout`` with exit status 128 plus the number of the signal: 143
+        for SIGTERM, 130 for SIGINT.
+
         Waits while the database is unavailable. Raises ``SchemaError`` if the schema is missing or has another version,
         and ``DurableError`` if this worker has run before or a pooler allows it no transactions.
         """
-        with stop_signals(self._stop.set):
+        with self._signals if self._handle_signals else nullcontext():
             await self._run()
 
     def stop(self) -> None:
@@ -195,6 +206,9 @@ class Worker:
             resident_runs=self._executions.resident_runs if self._executions else 0,
             is_listening=self._listener is not None and self._listener.is_connected,
             is_lease_held=self._lease is not None and self._lease.is_held,
+            busy_threads=self._executions.threads.busy if self._executions else 0,
+            hung_threads=self._executions.threads.hung if self._executions else 0,
+            steps_awaiting_thread=self._executions.threads.awaited if self._executions else 0,
         )
 
     # the parts
@@ -217,28 +231,11 @@ class Worker:
         database = Database(self._conninfo_or_pool, self._schema, self._max_connections)
         await database.open()
         try:
-            yield database, await self._first_contact(database)
+            yield database, await first_contact(database, self._stop)
         finally:
             await database.close()
 
-    async def _first_contact(self, database: Database) -> int | None:
-        while not self._stop.is_set():
-            try:
-                async with database.engine() as connection:
-                    settings = await connection.run(read_settings())
-                    if database.is_pooled:
-                        await check_pooling(connection.psycopg)
-                    return settings.shard_count
-            except (psycopg.Error, OSError) as error:
-                if not is_outage(error):
-                    raise
-                _logger.warning("waiting for the database: %s", error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_interval):
-                    await self._stop.wait()
-        return None
-
-    def _assemble(self, database: Database, shard_count: int) -> _Parts:
+    def _assemble(self, database: Database, shard_count: int) -> Parts:
         lease = self._lease = Lease(
             database,
             [workflow.name for workflow in self._workflows],
@@ -248,18 +245,23 @@ class Worker:
             lost=self._lost,
             raised=self._raised,
             reached=database.hurry,
+            overdue=lambda: self._signals.overdue(self._patience),
+            met=self._met,
+            is_listening=lambda: self._state == "running" and self._listener is not None and self._listener.hears_work,
         )
 
         def worker_id() -> str:
             return lease.worker_id
 
         callbacks = Callbacks()
+        isolation = Isolation(self._clock, self._dispatchers.values())
         journal = Journal(database, callbacks, worker_id)
         executions = self._executions = Executions(
             database,
             journal,
             callbacks,
             self._clock,
+            isolation,
             worker_id,
             codec=self._codec,
             max_resident=self._max_resident,
@@ -273,24 +275,31 @@ class Worker:
                 shard_values(workflow.name, shard_count),
                 database,
                 executions,
+                isolation,
                 worker_id,
                 self._clock,
                 poll_interval=self._poll_interval,
                 max_poll_interval=self._current_max_poll_interval,
                 max_strikes=self._max_strikes,
             )
-        return _Parts(database, lease, journal, executions)
+        return Parts(database, lease, journal, executions)
 
-    async def _work(self, parts: _Parts) -> None:
+    async def _work(self, parts: Parts) -> None:
         if not await self._started(parts.lease):
             return
         duties = [asyncio.create_task(dispatcher.run()) for dispatcher in self._dispatchers.values()]
         duties.append(asyncio.create_task(parts.lease.hold()))
         if self._notify:
-            self._listener = Listener(parts.database, self._channel, caught_up=self._poll_all, notified=self._notified)
+            self._listener = Listener(
+                parts.database,
+                self._channel,
+                caught_up=self._poll_all,
+                gained=self._hear_more,
+                notified=self._notified,
+            )
             duties.append(asyncio.create_task(self._listener.run()))
         names = list(self._dispatchers)
-        scheduler = self._scheduler = Scheduler(parts.database, names, lambda: parts.lease.shard_count, self._clock)
+        scheduler = self._scheduler = Scheduler(parts.database, names, self._clock)
         duties.append(asyncio.create_task(scheduler.run()))
         self._state = "running"
         self._ready.set()
@@ -319,27 +328,33 @@ class Worker:
         try:
             done, _ = await asyncio.wait({stopping, *duties}, return_when=asyncio.FIRST_COMPLETED)
             for duty in done - {stopping}:
-                await duty  # a duty ends only because of a defect, which is raised here
+                try:
+                    await duty  # a duty ends only because of a defect, which is raised here
+                except Exception:
+                    _logger.exception("the worker ends because of an unexpected error")
+                    raise
         finally:
             stopping.cancel()
 
-    async def _shut_down(self, duties: list[asyncio.Task[None]], parts: _Parts) -> None:
+    async def _shut_down(self, duties: list[asyncio.Task[None]], parts: Parts) -> None:
         await cancel_and_wait(duties)
         parts.lease.announce_departure()
         await parts.executions.drain(self._patience)
-        flushed = asyncio.create_task(_flush(parts))
+        flushed = asyncio.create_task(parts.flush())
         patience = _FLUSH_SECONDS if parts.lease.is_in_touch else _OUT_OF_TOUCH_SECONDS
         _, unfinished = await asyncio.wait({flushed}, timeout=patience)
         if unfinished:
             await cancel_and_wait([flushed])
             _logger.error("the database did not accept the last records; their runs continue on other workers")
             await parts.journal.close()
+        elif error := flushed.exception():
+            _logger.error("unexpected error while writing the last records", exc_info=error)
+        await parts.executions.end_steps()
         asyncio.get_running_loop().call_soon(parts.executions.close)
         await asyncio.to_thread(parts.lease.stop)
 
     def _current_max_poll_interval(self) -> float:
-        is_listening = self._listener is not None and self._listener.is_connected
-        return self._max_poll_interval if is_listening else self._poll_interval
+        return self._max_poll_interval if self.status().is_listening else self._poll_interval
 
     def _poll_all(self) -> None:
         for dispatcher in self._dispatchers.values():
@@ -348,21 +363,30 @@ class Worker:
             self._scheduler.wake()
 
     def _notified(self, payload: str) -> None:
-        kind, _, shard_value = payload.partition(":")
+        kind, _, said = payload.partition(":")
+        ticket, _, shard_value = said.partition(":") if kind == "first" else (None, "", said)
         match kind:
             case "schedule" if self._scheduler is not None:
                 self._scheduler.wake()
             case "worker":
                 self._poll_all()
-            case "run" | "event":
-                self._work_arrived(shard_value, is_event=kind == "event")
+            case "first" | "run" | "event":
+                name, _, index = shard_value.rpartition("_")
+                dispatcher = self._dispatchers.get(name)
+                if dispatcher is not None and index.isdecimal():
+                    dispatcher.work_arrived(shard_value, is_event=kind == "event", ticket=ticket)
             case _:  # sent by a later release
                 pass
 
-    def _work_arrived(self, shard_value: str, *, is_event: bool) -> None:
-        dispatcher = self._dispatchers.get(shard_value.rpartition("_")[0])
-        if dispatcher is not None:
-            dispatcher.work_arrived(shard_value, is_event=is_event)
+    def _met(self, listening: Sequence[ListeningWorker]) -> None:
+        for name, dispatcher in self._dispatchers.items():
+            dispatcher.precedence.know([worker.worker_id for worker in listening if name in worker.workflows])
+        if self._listener is not None:
+            self._listener.hear({number for each in self._dispatchers.values() for number in each.precedence.numbers()})
+
+    def _hear_more(self, numbers: Collection[int]) -> None:
+        for dispatcher in self._dispatchers.values():
+            dispatcher.hear_more(numbers)
 
     def _lost(self) -> None:
         if self._executions is not None:
@@ -372,15 +396,3 @@ class Worker:
     def _raised(self, shard_count: int) -> None:
         for dispatcher in self._dispatchers.values():
             dispatcher.raise_shards(shard_values(dispatcher.workflow.name, shard_count))
-
-
-class _Parts(msgspec.Struct, frozen=True):
-    database: Database
-    lease: Lease
-    journal: Journal
-    executions: Executions
-
-
-async def _flush(parts: _Parts) -> None:
-    await parts.executions.becomes_idle()
-    await parts.journal.drain()

@@ -27,7 +27,9 @@ CATALOG = {
     " (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum)"
     " FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
     " WHERE relnamespace = %s::regnamespace AND attnum > 0 AND NOT attisdropped",
-    "constraints": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+    # Checks that a migration adds need not hold for the rows of before.
+    "constraints": "SELECT conrelid::regclass::text, conname, replace(pg_get_constraintdef(oid), ' NOT VALID', '')"
+    " FROM pg_constraint"
     " WHERE connamespace = %s::regnamespace",
     "indexes": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = %s",
     "views": "SELECT viewname, definition FROM pg_views WHERE schemaname = %s",

@@ -16,6 +16,7 @@ from durable import AsyncClient, Client, Context, InvalidArgument, RetryPolicy, 
 from durable.admin.migration import migrate, roles_sql
 from durable.cli import main
 from durable.store.migrations import latest_version
+from tests.conftest import new_database
 from tests.roles import as_role, make_roles
 
 TABLES = ("settings", "runs", "steps", "waits", "events", "schedules", "workers")
@@ -33,7 +34,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "schedules": {"SELECT", "UPDATE"},
     },
     # Of runs, events and schedules a client has columns; the whole rows are nobody's but the worker's.
-    "durable_client": {"settings": {"SELECT"}, "schedules": {"SELECT", "DELETE"}},
+    "durable_client": {"settings": {"SELECT"}, "schedules": {"SELECT"}},
     "durable_viewer": {name: {"SELECT"} for name in ("settings", "workers", *OVERVIEWS)},
 }
 
@@ -293,6 +294,55 @@ def test_another_schema_has_roles_of_its_own(bare_database: str) -> None:
                 connection.execute(f'DROP ROLE "Mixed_{role}"'.encode())
 
 
+def test_roles_of_a_prefix_of_their_own_have_no_rights_in_another_database(server_dsn: str) -> None:
+    with new_database(server_dsn) as shop, new_database(server_dsn) as billing:
+        try:
+            for database, prefix in ((shop, "test_shop"), (billing, "test_billing")):
+                migrate(database)
+                make_roles(database, prefix=prefix)
+            with Client(as_role(shop, "test_shop_client")) as client:
+                client.begin(greeting, "Ada")
+            with Client(as_role(billing, "test_shop_client")) as client, pytest.raises(errors.InsufficientPrivilege):
+                client.begin(greeting, "Ada")
+        finally:
+            for database, prefix in ((shop, "test_shop"), (billing, "test_billing")):
+                drop_roles(database, prefix)
+
+
+def test_the_script_warns_of_roles_that_have_rights_in_another_database(server_dsn: str) -> None:
+    warnings: list[str | None] = []
+    with new_database(server_dsn) as shop, new_database(server_dsn) as billing:
+        for database in (shop, billing):
+            migrate(database)
+        try:
+            for database in (shop, billing, billing):
+                with psycopg.connect(database, autocommit=True) as connection:
+                    connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary))
+                    connection.execute(roles_sql(prefix="test_both").encode())
+                assert bool(warnings) is (database == billing)
+        finally:
+            for database in (shop, billing):
+                with psycopg.connect(database, autocommit=True) as connection:
+                    connection.execute("DROP SCHEMA durable CASCADE")
+            drop_roles(shop, "test_both")
+    assert (
+        warnings[0] == 'the role "test_both_owner" has rights in another database too, and so has whoever is granted it'
+    )
+
+
+def drop_roles(database: str, prefix: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS durable CASCADE")
+        for role in ("owner", "worker", "client", "viewer"):
+            connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(f"{prefix}_{role}")))
+
+
+@pytest.mark.parametrize("prefix", ["a" * 57, 'a"b', "durable; DROP ROLE postgres", "pg_a", ""])
+def test_a_prefix_that_roles_could_not_begin_with_is_refused(prefix: str) -> None:
+    with pytest.raises(InvalidArgument, match="prefix must be"):
+        roles_sql(prefix=prefix)
+
+
 @pytest.mark.parametrize("schema", ["a" * 57, 'a"b', "durable; DROP ROLE postgres", "pg_a", ""])
 def test_a_schema_whose_roles_could_not_be_named_is_refused(schema: str) -> None:
     with pytest.raises(InvalidArgument):
@@ -307,6 +357,13 @@ def test_the_command_prints_what_psql_takes(bare_database: str, capsys: pytest.C
         assert connection.execute("SELECT has_schema_privilege('durable_client', 'durable', 'USAGE')").fetchone() == (
             True,
         )
+
+
+def test_the_command_gives_the_roles_the_prefix_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", "--roles", "--role-prefix", "shop"]) == 0
+    printed = capsys.readouterr().out
+    assert 'TO "shop_client"' in printed
+    assert "durable_client" not in printed
 
 
 def test_a_command_without_the_rights_says_so_without_a_traceback(

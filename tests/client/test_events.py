@@ -44,11 +44,11 @@ async def test_events_of_one_transaction_keep_their_order(colour: Colour, databa
 async def test_a_key_stores_the_first_event_only(colour: Colour, database: str) -> None:
     async with open_client(colour, database) as client:
         run_key = (await client.begin(greet, "Ada")).run_key
-        await client.publish_event(run_key, "paid", 1, key="k")
-        await client.publish_event(run_key, "paid", 2, key="k")
-        await client.publish_event(run_key, "sent", 3, key="k")
+        assert await client.publish_event(run_key, "paid", 1, key="k")
+        assert not await client.publish_event(run_key, "paid", 2, key="k")
+        assert await client.publish_event(run_key, "sent", 3, key="k")
         rows(database, "UPDATE durable.runs SET status = 'completed', output = '1', completed_at = now()")
-        await client.publish_event(run_key, "paid", 4, key="k")
+        assert not await client.publish_event(run_key, "paid", 4, key="k")
 
     assert events_in(database) == [("paid", "1", "k"), ("sent", "3", "k")]
 
@@ -117,3 +117,19 @@ async def test_a_bad_argument_is_refused(
             await client.publish_event(**given)
 
     assert events_in(database) == []
+
+
+async def test_a_request_and_an_event_of_one_name_and_key_are_two(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client:
+        handle = await client.begin(greet, "Ada", delay=1000)
+        rows(
+            database,
+            "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, key, payload)"
+            " VALUES (%s, %s, gen_random_uuid(), 'cancel', 'cancel', 'k', 'null')",
+            handle.run_key.workflow_name_shard,
+            handle.run_key.run_id,
+        )
+        await handle.publish_event("cancel", 1, key="k")
+        await handle.publish_event("cancel", 2, key="k")
+
+    assert sorted(events_in(database)) == [("cancel", "1", "k"), ("cancel", "null", "k")]

@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable.client import operations
-from durable.client.operations import Operations, check_run_key
+from durable.client.arguments import check_run_key
+from durable.client.operations import Operations
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import InvalidArgument, RunNotFound, RunTerminal
 from durable.core.replay.context import Context
 from durable.core.replay.decorator import workflow
 from durable.core.runs import RunKey
 from durable.core.shards import shard_value
+from durable.store.channels import TICKETS, number_of
 from durable.store.columns import column
 from durable.store.operation import Operation, Running
 from durable.store.statement import Batch, Row, T
@@ -54,7 +56,8 @@ def test_begin_inserts_and_announces_under_the_same_shard_value() -> None:
     new = subject.new_run(greet, "Ada")
 
     begun, asked = play(
-        subject.begin(new), settings(8) | {"runs/begin_run": [[(new.run_id,)]], "channels/announce_work": [[]]}
+        subject.begin(new, is_transaction=False),
+        settings(8) | {"runs/begin_run": [[(new.run_id,)]], "channels/announce_runs": [[]]},
     )
 
     shard = shard_value("greet", new.run_id, 8)
@@ -64,27 +67,27 @@ def test_begin_inserts_and_announces_under_the_same_shard_value() -> None:
         "settings/find_settings",
         "settings/read_settings",
         "runs/begin_run",
-        "channels/announce_work",
+        "channels/announce_runs",
     ]
-    assert asked[-1][1] == {"payload": f"run:{shard}"}
+    assert asked[-1][1] == {"shard_value": shard, "number": number_of(shard), "tickets": TICKETS}
 
 
 def test_the_settings_are_read_once() -> None:
     subject = Operations(JsonCodec())
-    answers = settings() | {"runs/begin_run": [[("x",)], [("x",)]], "channels/announce_work": [[], []]}
-    play(subject.begin(subject.new_run(greet, "Ada")), answers)
+    answers = settings() | {"runs/begin_run": [[("x",)], [("x",)]], "channels/announce_runs": [[], []]}
+    play(subject.begin(subject.new_run(greet, "Ada"), is_transaction=False), answers)
 
-    _, asked = play(subject.begin(subject.new_run(greet, "Bob")), answers)
+    _, asked = play(subject.begin(subject.new_run(greet, "Bob"), is_transaction=False), answers)
 
-    assert [name for name, _ in asked] == ["runs/begin_run", "channels/announce_work"]
+    assert [name for name, _ in asked] == ["runs/begin_run", "channels/announce_runs"]
 
 
 def test_a_second_try_after_a_lost_connection_counts_as_created() -> None:
     subject = Operations(JsonCodec())
 
     begun, _ = play(
-        subject.begin(subject.new_run(greet, "Ada")),
-        settings() | {"runs/begin_run": [[]], "channels/announce_work": [[]]},
+        subject.begin(subject.new_run(greet, "Ada"), is_transaction=False),
+        settings() | {"runs/begin_run": [[]], "channels/announce_runs": [[]]},
     )
 
     assert begun.is_new
@@ -94,17 +97,50 @@ def test_a_key_is_looked_for_again_where_the_shard_count_was_raised_meanwhile() 
     subject = Operations(JsonCodec())
     new = subject.new_run(greet, "Ada", key="k")
     answers = settings(1) | {
-        "runs/find_keyed_run": [[(3, None)], [(3, None)]],
-        "runs/begin_run": [[]],
-        "channels/announce_work": [[]],
+        "runs/find_keyed_run": [[(3, [1, 3], False, None)], [(3, [1, 3], False, None)]],
+        "runs/begin_keyed_run": [[("x",)]],
+        "channels/announce_runs": [[]],
     }
 
-    begun, asked = play(subject.begin(new), answers)
+    begun, asked = play(subject.begin(new, is_transaction=False), answers)
 
     looked = [params["shard_values"] for name, params in asked if name == "runs/find_keyed_run"]
     assert looked[0] == column(["greet_0"])
     assert shard_value("greet", new.run_id, 3) in looked[1]
-    assert begun == operations.Begun(RunKey(shard_value("greet", new.run_id, 3), new.run_id), False)
+    assert begun == operations.Begun(RunKey(shard_value("greet", new.run_id, 3), new.run_id), True)
+
+
+def test_a_key_is_looked_for_again_where_it_was_not_inserted() -> None:
+    """Another transaction has begun it, or the shard count is another now."""
+    subject = Operations(JsonCodec())
+    new = subject.new_run(greet, "Ada", key="k")
+    answers = settings(1) | {
+        "runs/find_keyed_run": [[(1, [1], False, None)], [(1, [1], False, "greet_0")]],
+        "runs/begin_keyed_run": [[]],
+        "channels/announce_runs": [[]],
+    }
+
+    begun, _ = play(subject.begin(new, is_transaction=False), answers)
+
+    assert begun == operations.Begun(RunKey("greet_0", new.run_id), False)
+
+
+def test_while_the_shard_count_is_raised_a_key_is_begun_in_a_transaction_that_takes_its_turn() -> None:
+    subject = Operations(JsonCodec())
+    new = subject.new_run(greet, "Ada", key="k")
+    raised = [(1, [1], True, None)]
+    with pytest.raises(operations.ShardsAreRaised):
+        play(subject.begin(new, is_transaction=False), settings(1) | {"runs/find_keyed_run": [raised]})
+
+    answers = {
+        "runs/find_keyed_run": [raised, raised],
+        "settings/lock_names": [[]],
+        "runs/begin_run": [[("x",)]],
+        "channels/announce_runs": [[]],
+    }
+    _, asked = play(subject.begin(new, is_transaction=True), answers)
+
+    assert [name for name, _ in asked][:3] == ["runs/find_keyed_run", "settings/lock_names", "runs/find_keyed_run"]
 
 
 def test_a_published_event_is_announced() -> None:
@@ -118,7 +154,7 @@ def test_a_published_event_is_announced() -> None:
     assert asked[-1] == ("channels/announce_work", {"payload": "event:greet_0"})
 
 
-@pytest.mark.parametrize("why", [[], [("completed", False)]])
+@pytest.mark.parametrize("why", [[], [("completed", False, False)]])
 def test_an_event_that_cannot_be_stored_says_why(why: list[Row]) -> None:
     subject = Operations(JsonCodec())
     event = subject.new_event(RUN_KEY, "paid", 1, None)
@@ -134,7 +170,7 @@ def test_an_event_published_while_its_run_commits_is_tried_again() -> None:
     event = subject.new_event(RUN_KEY, "paid", 1, None)
     answers = {
         "events/publish_event": [[], [("x",)]],
-        "events/why_not_published": [[("queued", False)]],
+        "events/why_not_published": [[("queued", False, False)]],
         "channels/announce_work": [[]],
     }
     play(subject.require_schema(), settings())
@@ -157,7 +193,7 @@ def test_many_runs_are_inserted_in_batches_of_bounded_size(monkeypatch: pytest.M
     new = subject.new_runs(greet, ["x" * size for size in (1, 1, 1, 1, 1, 90, 90, 200, 1)])
 
     run_keys, asked = play(
-        subject.begin_many(new), settings() | {"runs/begin_runs": [[]] * 9, "channels/announce_work": [[]]}
+        subject.begin_many(new), settings() | {"runs/begin_runs": [[]] * 9, "channels/announce_runs": [[]]}
     )
 
     ids = iter([run.run_id for run in new])

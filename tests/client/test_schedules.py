@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -131,3 +132,62 @@ def test_a_transaction_that_rolls_back_schedules_nothing(database: str) -> None:
         client.delete_schedule_tx(tx, "s")
         tx.rollback()
         assert len(client.list_schedules()) == 1
+
+
+async def test_bounds_that_change_with_each_deployment_restart_no_interval(database: str) -> None:
+    async with AsyncClient(database) as client:
+        await client.schedule(report, "x", "s", Every(3600))
+        (first,) = await client.list_schedules()
+        for minutes in (20, 40, 55):
+            # As if that much time had passed since the schedule was made.
+            await rows(
+                database,
+                "UPDATE durable.schedules SET anchor_at = now() - make_interval(mins => %s),"
+                " next_tick_at = now() - make_interval(mins => %s) + interval '1 hour' RETURNING 1",
+                minutes,
+                minutes,
+            )
+            await client.schedule(report, "x", "s", Every(3600), start=datetime.now(UTC) - timedelta(hours=1))
+            ((left,),) = await rows(
+                database, "SELECT extract(epoch FROM next_tick_at - now())::float8 FROM durable.schedules"
+            )
+            assert 0 < left <= 3600 - minutes * 60
+    assert first.start is None
+
+
+async def test_bounds_that_change_keep_a_tick_that_is_overdue_and_still_allowed(database: str) -> None:
+    async with AsyncClient(database) as client:
+        await client.schedule(report, "x", "s", Every(3600))
+        await rows(
+            database,
+            "UPDATE durable.schedules SET anchor_at = now() - interval '90 minutes',"
+            " next_tick_at = now() - interval '30 minutes' RETURNING 1",
+        )
+        overdue = "SELECT next_tick_at < now() FROM durable.schedules"
+        await client.schedule(report, "x", "s", Every(3600), end=datetime.now(UTC) + timedelta(days=1))
+        assert await rows(database, overdue) == [(True,)]
+        await client.schedule(report, "x", "s", Every(3600), start=datetime.now(UTC))
+        assert await rows(database, overdue) == [(False,)]
+
+
+async def test_a_start_that_moves_forward_brings_the_next_tick_nearer(database: str) -> None:
+    async with AsyncClient(database) as client:
+        far, near = (datetime.now(UTC) + timedelta(days=days) for days in (300, 1))
+        await client.schedule(report, "x", "s", "0 9 * * *", start=far)
+        await client.schedule(report, "x", "s", "0 9 * * *", start=near)
+        (schedule,) = await client.list_schedules()
+    assert schedule.next_tick_at is not None
+    assert schedule.next_tick_at < near + timedelta(days=2)
+
+
+async def test_an_interval_with_an_anchor_is_stored_with_it(database: str) -> None:
+    monday = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    async with AsyncClient(database) as client:
+        await client.schedule(report, "x", "s", Every(timedelta(weeks=2), anchor=monday))
+        (schedule,) = await client.list_schedules()
+        await client.schedule(report, "y", "s", schedule.schedule)
+        (again,) = await client.list_schedules()
+    assert schedule.schedule == again.schedule == "@every 1209600s from 2026-03-02T09:00:00+00:00"
+    assert schedule.next_tick_at is not None
+    assert schedule.next_tick_at == again.next_tick_at
+    assert (schedule.next_tick_at - monday) % timedelta(weeks=2) == timedelta()

@@ -57,7 +57,7 @@ async def test_whoever_may_not_see_the_workers_is_told_the_rest(colour: Colour, 
     migrate(bare_database)
     role = f"client_{uuid4().hex[:8]}"
     rows(bare_database, f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA durable TO {role}")
-    rows(bare_database, f"GRANT SELECT, INSERT ON durable.settings, durable.runs TO {role}")
+    rows(bare_database, f"GRANT SELECT, INSERT ON durable.settings, durable.runs, durable.events TO {role}")
     try:
         async with (
             open_client(colour, make_conninfo(bare_database, user=role)) as client,

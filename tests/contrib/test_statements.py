@@ -16,6 +16,7 @@ import durable.store.queries
 from durable.client.operations import Operations
 from durable.core.codec.json_codec import JsonCodec
 from durable.store.queries import query_text
+from durable.store.settings import lock_names
 from tests.client.colours import rows
 from tests.client.workflows import greet
 from tests.contrib.libraries import Asyncpg, open_transaction
@@ -36,6 +37,7 @@ QUERIES = {
     "schedules/find_runs",
     "settings/find_settings",
     "settings/read_settings",
+    "channels/announce_runs",
     "channels/announce_work",
 }
 ID = "0197f3a0-0000-7000-8000-00000000000a"
@@ -105,8 +107,10 @@ async def test_a_statement_without_rows_gives_none(kind: str, database: str) -> 
 async def test_every_operation_of_a_client_can_be_done(kind: str, database: str) -> None:
     operations = Operations(JsonCodec())
     async with open_transaction(kind, database) as tx:
-        keyed = await tx.operate(operations.begin(operations.new_run(greet, "Ada", key="k", tags={"a": "b"})))
-        again = await tx.operate(operations.begin(operations.new_run(greet, "Ada", key="k")))
+        new = operations.new_run(greet, "Ada", key="k", tags={"a": "b"})
+        keyed = await tx.operate(operations.begin(new, is_transaction=True))
+        again = await tx.operate(operations.begin(operations.new_run(greet, "Ada", key="k"), is_transaction=True))
+        await tx.operate(lock_names([keyed.run_key.run_id, "another"]))
         many = await tx.operate(operations.begin_many(operations.new_runs(greet, ["Bob", "Cy \\ {}"])))
         await tx.operate(operations.publish_event(operations.new_event(keyed.run_key, "paid", {"n": 1}, "once")))
         await tx.operate(operations.publish_event(operations.new_event(keyed.run_key, "paid", {"n": 2}, "once")))

@@ -158,13 +158,21 @@ async def test_e1_to_e6_what_sql_put_there_ends_its_run_with_a_reason_and_no_wor
             good = await client.begin(strict, 1)
             await good.publish_event("more", 1)
             assert await good.result(timeout=20) == 3
-            await until_failed(database, count=1)
+            await until_set_aside(database)
             assert worker.healthy()
-            failed = await client.list_runs(status="failed")
-            status = await client.get_run_info(failed[0].run_key)
+            (aside,) = await client.list_runs(status="sleeping")
+            status = await client.get_run_info(aside.run_key)
     assert status.error is not None
-    assert status.error.type == "DeserializationError"
+    assert status.error.type == "NondeterminismError"
+    assert "does not fit" in status.error.message
     assert status.takeovers == 0
+
+
+async def until_set_aside(dsn: str) -> None:
+    async def is_there() -> bool:
+        return await rows(dsn, "SELECT count(*) FROM durable.runs WHERE set_asides > 0") == [(1,)]
+
+    await until(is_there)
 
 
 async def until_failed(dsn: str, *, count: int) -> None:

@@ -20,7 +20,7 @@ from durable.core.replay.endings import Park, Settle
 from durable.core.replay.history import Cancel
 from durable.postgres.pipeline import run
 from durable.store import takeovers
-from durable.store.claims import claim_runs
+from durable.store.claims import claim_runs, claim_suspects
 from durable.store.flush import flush
 from durable.store.operation import Operation
 from durable.store.records import (
@@ -239,13 +239,15 @@ async def test_b8_a_crash_looping_run_is_visible_and_can_be_retried_by_hand(data
     async with AsyncClient(database) as client:
         handle = await client.begin(looping)
         async with connected(database) as connection:
-            for _ in range(3):  # three workers claim it and die with it
+            for number in range(5):  # two workers claim it and die with it, then three that try it alone
                 worker_id = str(uuid.uuid4())
-                await execute(connection, claim_runs("looping_0", worker_id, 10))
+                claim = claim_suspects("looping_0", worker_id, 10, "alone") if number >= 2 else None
+                await execute(connection, claim or claim_runs("looping_0", worker_id, 10))
                 await take_over(database, worker_id, "looping_0", max_strikes=3)
+                await rows(database, "UPDATE durable.runs SET next_wake_at = now() WHERE status = 'sleeping'")
         status = await handle.info()
         assert status.error is not None
-        assert (status.status, status.error.type, status.takeovers) == ("failed", "CrashLoop", 3)
+        assert (status.status, status.error.type, status.takeovers) == ("failed", "CrashLoop", 5)
         with pytest.raises(RunFailed, match="CrashLoop"):
             await handle.result(timeout=5)
         async with Worker(database, [looping]):

@@ -18,14 +18,14 @@ from durable import AsyncClient, AsyncHandle, Context, Every, RunRetryPolicy, Wo
 from durable.admin.migration import migrate
 from durable.embedded import EmbeddedPostgres
 from durable.embedded import server as server_module
-from durable.store.channels import done_channel, work_channel
+from durable.store.channels import NUMBERS, TICKETS, done_channel, numbered_channel, work_channel
 from durable.store.claims import claim_runs
 from durable.worker import listener as listener_module
 from durable.worker import scheduler as scheduler_module
 from durable.worker import visit as visit_module
 from durable.worker.database import Database
 from durable.worker.listener import Listener
-from tests.watching import reached, rows, until
+from tests.watching import reached, rows, until, without_tickets
 
 NEVER = 3600.0
 STRANDED = """
@@ -108,7 +108,13 @@ async def test_a2_the_catch_up_begins_only_once_listening_is_active(database: st
         with psycopg.connect(database, autocommit=True) as other:  # what is committed while the catch-up begins
             other.execute("SELECT pg_notify('catching_up', 'committed meanwhile')")
 
-    listener = Listener(Database(database, "durable"), "catching_up", caught_up=caught_up, notified=heard.put_nowait)
+    listener = Listener(
+        Database(database, "durable"),
+        "catching_up",
+        caught_up=caught_up,
+        gained=lambda _: None,
+        notified=heard.put_nowait,
+    )
     listening = asyncio.create_task(listener.run())
     try:
         assert await asyncio.wait_for(heard.get(), 10) == "committed meanwhile"
@@ -187,12 +193,16 @@ async def test_a5_a_worker_that_hears_nothing_finds_everything_by_its_poll(
 # A6, A7
 
 
+def work_channels(schema: str) -> list[str]:
+    """Those on which a run is announced once: to all, or to the worker that comes first."""
+    return [work_channel(schema), *(numbered_channel(schema, ticket) for ticket in range(TICKETS))]
+
+
 @asynccontextmanager
 async def heard(dsn: str, *channels: str) -> AsyncIterator[Callable[[], Awaitable[list[str]]]]:
     """Gives all that has been said on those channels so far."""
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        for channel in channels:
-            await connection.execute(f'LISTEN "{channel}"')
+        await connection.execute("; ".join(f'LISTEN "{channel}"' for channel in channels).encode())
         payloads: list[str] = []
 
         async def so_far() -> list[str]:
@@ -207,12 +217,12 @@ async def heard(dsn: str, *channels: str) -> AsyncIterator[Callable[[], Awaitabl
 
 
 async def test_a6_a_transaction_and_a_flush_notify_once_however_much_they_hold(database: str) -> None:
-    async with AsyncClient(database) as client, heard(database, work_channel("durable")) as announced:
+    async with AsyncClient(database) as client, heard(database, *work_channels("durable")) as announced:
         async with await psycopg.AsyncConnection.connect(database) as tx:
             for _ in range(100):
                 await client.begin_tx(tx, quick, None)
         await client.begin_many(quick, [None] * 900)
-        assert await announced() == ["run:quick_0"] * 2
+        assert without_tickets(await announced()) == ["first:quick_0"] * 2
     async with heard(database, done_channel("durable")) as ended:
         async with Worker(database, [quick]):
             await until(lambda: rows(database, "SELECT 1 FROM durable.runs HAVING bool_and(status = 'completed')"))
@@ -236,12 +246,12 @@ async def test_a7_the_longest_names_and_the_largest_batches_fit_a_channel_and_a_
     name = "ü" * 100
     longest = workflow(name=name)(quick.function)
     migrate(bare_database, schema=schema, shard_count=2)
-    assert len(work_channel(schema).encode()) < 64
+    assert len(numbered_channel(schema, NUMBERS).encode()) < 64
     assert len(done_channel(schema).encode()) < 64
     assert work_channel(schema) != work_channel("s" * 62)
     async with (
         AsyncClient(bare_database, schema=schema) as client,
-        heard(bare_database, work_channel(schema), done_channel(schema)) as said,
+        heard(bare_database, *work_channels(schema), done_channel(schema)) as said,
     ):
         keys = await client.begin_many(longest, [None] * 1000)
         async with Worker(bare_database, [longest], schema=schema):
@@ -250,7 +260,7 @@ async def test_a7_the_longest_names_and_the_largest_batches_fit_a_channel_and_a_
                 lambda: rows(bare_database, f"SELECT 1 FROM {schema}.runs HAVING bool_and(status = 'completed')")
             )
         payloads = await said()
-    assert {f"run:{name}_0", f"run:{name}_1"} <= set(payloads)
+    assert {f"first:{name}_0", f"first:{name}_1"} <= set(without_tickets(payloads))
     assert max(len(payload.encode()) for payload in payloads) < 8000
 
 
@@ -267,9 +277,7 @@ async def becomes_quiet(looks: Counter[str]) -> None:
         await asyncio.sleep(0.3)
 
 
-async def test_a8_fifty_workers_look_at_most_twice_each_for_one_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a8_of_fifty_workers_few_look_for_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: Counter[str] = Counter()
 
     def counted(shard_value: str, worker_id: str, limit: int, left_to_others: Sequence[str]) -> Any:
@@ -288,9 +296,11 @@ async def test_a8_fifty_workers_look_at_most_twice_each_for_one_run(
             workers = [await stack.enter_async_context(Worker(shared, [quick], **never)) for _ in range(WORKERS)]
             await until(lambda: all(worker.status().is_listening for worker in workers))
             await until(lambda: len(looks) == WORKERS)
-            await becomes_quiet(looks)
-            looks.clear()
-            assert await (await client.begin(quick)).result(timeout=10) == "done"
-            await until(lambda: len(looks) == WORKERS)
-            await becomes_quiet(looks)
-            assert max(looks.values()) <= 2, looks
+
+            async def a_run_costs_few_looks() -> bool:
+                await becomes_quiet(looks)  # the last in their order look seconds later
+                looks.clear()
+                assert await (await client.begin(quick)).result(timeout=10) == "done"
+                return looks.total() <= 3
+
+            await until(a_run_costs_few_looks)  # once they know of each other, which takes them some seconds

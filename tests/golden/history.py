@@ -120,7 +120,7 @@ def replay(feature: str, run: Row, run_key: RunKey, history: History) -> list[st
     attempt = Attempt(FEATURES[feature].workflow, run_key, claimed, JsonCodec(), Clock())
     machine = attempt.machine(history)
     try:
-        return [_told(command) for command in attempt.start(machine)]
+        return [_told(command) for command in machine.start(attempt.main(machine))]
     finally:
         machine.close()
 

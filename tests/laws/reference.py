@@ -13,7 +13,7 @@ import msgspec
 
 from durable import RunCancelled, RunFailed, RunKey, StepFailed, Workflow
 from durable.core.errors import EventTimeout
-from durable.core.failures import ErrorInfo
+from durable.core.failures import ErrorInfo, error_info
 from durable.core.replay.history import Failure, History, Memo, OpenWait, Outcome, Value
 from tests.laws.programs import Interpreter, Node, Receipt, Trace
 
@@ -183,13 +183,17 @@ class _Reference:
         if self._cancel is not None:
             is_late = self._cancel.name == "deadline"
             told = "it did not end before its deadline" if is_late else _reason(self._cancel) or "no reason was given"
-            cleanup = f"; its cleanup raised {type(error).__name__}: {error}" if error is not None else ""
+            cleanup = f"; its cleanup raised {_told(error)}" if error is not None else ""
             status, name = ("failed", "RunTimeout") if is_late else ("cancelled", "RunCancelled")
             return status, f"{name}: {told}{cleanup}"
         if error is None:
             return "completed", msgspec.json.encode(output).decode()
-        message = "the workflow cancelled itself" if isinstance(error, asyncio.CancelledError) else str(error)
-        return "failed", f"{type(error).__name__}: {message}"
+        is_own = isinstance(error, asyncio.CancelledError)
+        return "failed", "CancelledError: the workflow cancelled itself" if is_own else _told(error)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error_info(error).message}"
 
 
 def _settle(future: asyncio.Future[Any], memo: Memo, outcome: Outcome, type: Any) -> None:

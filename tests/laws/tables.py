@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
@@ -264,15 +266,20 @@ class Tables:
             assert ending.wake_in is not None
             self.wake_at = min(now + ending.wake_in, self.deadline or float("inf"))
         if ending.is_retry:
-            self._forget_failed()
+            assert ending.error is not None
+            self._forget_failed(msgspec.json.decode(ending.error, type=dict[str, Any]).get("waits", ()))
         if ending.is_retry or ending.is_terminal:
             self.waits.clear()
 
-    def _forget_failed(self) -> None:
+    def _forget_failed(self, named: Collection[str]) -> None:
+        last = max((memo.seq or 0 for memo in self.memos.values()), default=0)
+        timed_out = [memo for memo in self.memos.values() if isinstance(memo.outcome, TimedOut)]
         failed = [memo for memo in self.memos.values() if self._is_failed(memo)]
+        failed += [memo for memo in timed_out if memo.key in named or memo.seq == last]
         if not failed:
             return
         first = min(memo.seq or 0 for memo in failed)
+        failed += [memo for memo in timed_out if 0 < first < (memo.seq or 0) and memo not in failed]
         for memo in failed:
             self.forgotten.append(memo.key)
             del self.memos[memo.key]

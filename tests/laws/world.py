@@ -31,6 +31,7 @@ from durable.store.records import Record, Written
 from durable.worker.clock import Clock
 from durable.worker.run.execution import Execution
 from durable.worker.run.step_calls import Finished, Interrupted
+from durable.worker.run.step_tasks import _UNWIND_SECONDS
 from tests.laws.case import Case
 from tests.laws.programs import EPOCH, SHARED, Interpreter, Trace, leaf_at, leaves_of
 from tests.laws.promises import check_the_end
@@ -88,7 +89,7 @@ class World:
         self._in_flight: Record | None = None
         self._reply: Written | None = None
         self._gates: dict[str, tuple[Execute, asyncio.Future[Finished]]] = {}
-        self._unwinding: list[asyncio.Future[None]] = []
+        self._unwinding: dict[asyncio.Future[None], float] = {}
         self._is_stopping = False
         self._broken: BaseException | None = None
 
@@ -177,7 +178,7 @@ class World:
     def _do(self, callback: Callable[..., object], *arguments: Any) -> None:
         self._loop.call_soon(callback, *arguments)
         self._loop.run_until_quiet()
-        self._unwinding = [gate for gate in self._unwinding if not gate.done()]
+        self._unwinding = {gate: since for gate, since in self._unwinding.items() if not gate.done()}
         self._check_trace()
 
     def _drop(self) -> None:
@@ -257,6 +258,8 @@ class World:
         assert self._execution is not None
         self._is_marked = False
         self._in_flight = self._execution.take_record()
+        if self._in_flight.ending is not None and not self._is_stopping and self.case.request != "terminate":
+            assert not self._waits_for_unwinding(), "the run leaves while steps that it has cancelled are unwinding"
 
     def _commit(self) -> None:
         assert self._in_flight is not None
@@ -269,6 +272,12 @@ class World:
         if not self._is_marked and not self.tables.is_ended:
             for key, shown in self.trace:
                 assert shown != "cancelled" or key not in self.tables.waits, f"{key} was given up and is still open"
+
+    def _waits_for_unwinding(self) -> bool:
+        """Whether cancelled steps have not ended, and not for as long that nobody waits for them any more."""
+        return any(
+            not gate.done() and self._time.now - since < _UNWIND_SECONDS for gate, since in self._unwinding.items()
+        )
 
     def left(self, execution: Execution, written: Written | None) -> None:
         if written is None:
@@ -287,6 +296,7 @@ class World:
         assert call.key not in self.tables.memos, f"{call} has its memo and was started again"
         for key, _ in self.trace:
             assert self._is_durable(key), f"{call} was started before the memo of {key} was durable"
+        assert not self._waits_for_unwinding(), f"{call} was started beside steps that were cancelled"
         self.started[call.key] += 1
         return self._loop.create_task(self._step(call))
 
@@ -310,7 +320,7 @@ class World:
                 raise
             if self._random.random() < 0.3:
                 slow: asyncio.Future[None] = self._loop.create_future()
-                self._unwinding.append(slow)
+                self._unwinding[slow] = self._time.now
                 await slow
             raise
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from durable.core import retry, shards
+from durable.core import retry, shards, suspicion
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay import endings, loop
+from durable.core.replay import isolation as isolation_of_arguments
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
-from durable.core.schedules import timetable, turns
+from durable.core.replay.numbered import NumberedTask
+from durable.core.schedules import ticks, timetable, turns
+from durable.store import ids
+from durable.worker import isolation, precedence
+from durable.worker.blocked_records import Blocked
+from durable.worker.isolation import Isolation
 from durable.worker.run.execution import Execution
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
+from durable.worker.run.step_tasks import StepTasks
 from tests.mutants.planting import Mutant
 
-CRASHES, CODE, KEYS, CLOSING = "random crashes", "changed code", "keys", "closing"
+CRASHES, CODE, TYPES, KEYS, CLOSING = "random crashes", "changed code", "changed types", "keys", "closing"
+GUILT, ASYNCIO, ARGUMENTS = "guilt", "asyncio", "arguments"
 RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
+RESERVED, BLOCKED, PRECEDENCE = "reserved ids", "blocked records", "precedence"
 
 REPLAY = (
     Mutant(
@@ -35,17 +44,16 @@ REPLAY = (
     ),
     Mutant(
         "memos are answered by position",
-        CRASHES, Machine, "start", "answer = self._pending.pop(memo.key, None)",
+        CRASHES, Machine, "_meet_history", "answer = self._pending.pop(memo.key, None)",
         "answer = self._pending.pop(next(iter(self._pending), memo.key), None)",
     ),
     Mutant(
         "the loop runs the last callback first",
-        CRASHES, loop.ReplayLoop, "run_until_quiet", "ready.popleft()", "ready.pop()",
+        CRASHES, loop.ReplayLoop, "run_slice", "ready.popleft()", "ready.pop()",
     ),
     Mutant(
         "the machine runs on before the code is quiet",
-        CRASHES, Machine, "start",
-        "            self.loop.run_until_quiet()\n            self._answer_carried()", "            pass",
+        CRASHES, Machine, "_meet_history", "if is_met and", "if memo.seq is None and",
     ),
     Mutant(
         "a timed-out wait is answered with a value",
@@ -53,16 +61,21 @@ REPLAY = (
         "answer.set_result(None)",
     ),
     Mutant(
+        "an answer that does not fit is raised in the workflow",
+        TYPES, Machine, "_settle", "self.does_not_fit(error)",
+        "answer.set_exception(error)",
+    ),
+    Mutant(
         "an answer is not decoded",
         CRASHES, JsonCodec, "decode", "value = decoder.decode(text)", "value = msgspec.json.decode(text)",
     ),
     Mutant(
         "carried memos are answered last call first",
-        CRASHES, Machine, "_answer_carried", "in carried:", "in reversed(carried):",
+        CRASHES, Machine, "_more_turns", "self._carried.popleft()", "self._carried.pop()",
     ),
     Mutant(
         "carried memos are not answered",
-        CRASHES, Machine, "_answer_carried", "if not carried or", "if True or",
+        CRASHES, Machine, "_more_turns", "while self._carried and", "while False and",
     ),
     Mutant(
         "a late order begins at one again",
@@ -70,7 +83,7 @@ REPLAY = (
     ),
     Mutant(
         "a call with its memo is asked for again",
-        CRASHES, Machine, "call", "elif not isinstance(known, Memo):", "else:",
+        CRASHES, Machine, "call", "elif not isinstance(known, Memo):", "elif True:",
     ),
     Mutant(
         "the answer to a call that was given up is accepted",
@@ -89,16 +102,29 @@ REPLAY = (
         "a run is cancelled twice",
         CRASHES, Machine, "cancel", "if self.is_done or self._cancelled is not None:", "if self.is_done:",
     ),
-    Mutant("sets of tasks are ordered by address", CLOSING, loop._Task, "__hash__", "self._number", "id(self) >> 4"),
+    Mutant(
+        "a replay tells the time of its own clock",
+        ASYNCIO, Machine, "_meet", "if memo.seq is not None and memo.at is not None", "if memo.seq is None and memo.at",
+    ),
+    Mutant(
+        "an async generator that is left half-way is not closed",
+        ASYNCIO, loop.ReplayLoop, "close_generator", "self.create_task(generator.aclose())", "pass",
+    ),
+    Mutant(
+        "code that turns in circles is never left",
+        ASYNCIO, loop.ReplayLoop, "slices", "idle < max_idle and slices < max_slices", "slices < 1500",
+    ),
+    Mutant("a step gets the list itself", ARGUMENTS, isolation_of_arguments, "_container", "copy.copy(value)", "value"),
+    Mutant("sets of tasks are ordered by address", CLOSING, NumberedTask, "__hash__", "self._hash", "id(self) >> 4"),
     Mutant("a closed machine goes on", CLOSING, Machine, "close", "self._is_closed = True", "pass"),
     Mutant("a key may be used twice", KEYS, Machine, "call", "if earlier is not None:", "if False:"),
     Mutant(
         "what the code does not call any more is not missed",
-        CODE, Machine, "_check_history_was_met", "if missed is not None:", "if False:",
+        CODE, Machine, "_check_history_was_met", "if missed is not None and self.loop.refusal is None:", "if False:",
     ),
     Mutant(
         "open waits need not be called",
-        CODE, Machine, "_check_history_was_met", "if missed is None:", "if False:",
+        CODE, Machine, "_check_history_was_met", "else self._missed_wait()", "else None",
     ),
     Mutant(
         "the name of a call is not compared",
@@ -150,6 +176,14 @@ EXECUTION = (
         CRASHES, Execution, "_perform", "self._recording.unwanted(command.run_key)", "pass",
     ),
     Mutant(
+        "a step starts beside one that was cancelled and has not ended",
+        CRASHES, StepTasks, "start_deferred", "if self._unwinding:", "if False:",
+    ),
+    Mutant(
+        "a run ends while a step that it cancelled has not ended",
+        CRASHES, Execution, "_settle", "self._steps.forget_all(self._let_go)", "self._steps.cancel()",
+    ),
+    Mutant(
         "a wait is answered in the turn that gives it up",
         CRASHES, Execution, "_wait", "if not isinstance(call, Sleep):",
         "if arrival := self._waits.next_arrival(self._inbox):\n"
@@ -169,6 +203,10 @@ DECISIONS = (
         "wake_in=delay, failed_attempts=1",
     ),
     Mutant(
+        "the timeout that led to a failure is not named",
+        ENDINGS, endings, "_failure_text", "with_contexts=True", "with_contexts=False",
+    ),
+    Mutant(
         "set aside for the same time for ever",
         ENDINGS, endings, "ending_of", "_SET_ASIDE_BACKOFF.delay(set_asides + 1)", "_SET_ASIDE_BACKOFF.delay(1)",
     ),
@@ -183,11 +221,19 @@ DECISIONS = (
     Mutant("the first delay is doubled", RETRIES, retry.Backoff, "delay", "(failures - 1)", "failures"),
     Mutant(
         "Terminal is retried where a step has raised it",
-        RETRIES, retry, "_is_hopeless", "member.error_type in _HOPELESS_NAMES", "False",
+        RETRIES, retry, "is_hopeless", "member.error_type in _HOPELESS_NAMES", "False",
     ),
     Mutant(
         "NaN is stored as null",
-        CODEC, JsonCodec, "encode", '(b"null" in data and self._may_hide_nan(value)) or', "",
+        CODEC, JsonCodec, "encode", '(b"null" in data and self._may_hide_nan(value))', "False",
+    ),
+    Mutant(
+        "two keys of a dict become one",
+        CODEC, JsonCodec, "encode", "(_NUMBER_AS_KEY(data) is not None and self._may_repeat_key(data))", "False",
+    ),
+    Mutant(
+        "what comes back different is stored",
+        CODEC, JsonCodec, "may_change", "self._judgment(type).needs_comparison", "False",
     ),
     Mutant(
         "a missed tick is skipped",
@@ -203,6 +249,10 @@ DECISIONS = (
         TICKS, turns, "turn_of", "waiting = next(iter(queue[len(ticks) :]), None)", "waiting = None",
     ),
     Mutant(
+        "the next tick of an interval is left out",
+        TICKS, ticks.Counted, "after", "// self.period + 1", "// self.period + 2",
+    ),
+    Mutant(
         "all ticks share a run",
         TICKS, timetable, "_name", "{_utc('tick', tick).isoformat(timespec='microseconds')} ", "",
     ),
@@ -210,7 +260,56 @@ DECISIONS = (
         "FNV-1 in place of FNV-1a",
         SHARDS, shards, "fnv1a32", "(digest ^ byte) * 0x01000193", "(digest * 0x01000193) ^ byte",
     ),
+    Mutant(
+        "a worker stands in for itself",
+        PRECEDENCE, precedence.Precedence, "pause", "place = 0  #", "pass  #",
+    ),
+    Mutant(
+        "two workers come first",
+        PRECEDENCE, precedence, "comes_first", "_is_among(1,", "_is_among(2,",
+    ),
+    Mutant(
+        "those that stand in do not hear",
+        PRECEDENCE, precedence.Precedence, "numbers", "(*first, *second)", "first",
+    ),
+    Mutant(
+        "a newcomer waits before it knows for whom",
+        PRECEDENCE, precedence.Precedence, "pause", "worker_id not in self._workers or", "",
+    ),
     Mutant("one shard is never used", SHARDS, shards, "shard_value", "% shard_count if", "% (shard_count - 1) if"),
 )  # fmt: skip
 
-MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS)
+HOSTILE = (
+    Mutant("an id of the engine looks like any other", RESERVED, ids, "_reserved", "8 << 76", "7 << 76"),
+    Mutant("a parent's own id is reserved", RESERVED, ids, "_reserved", "(UUID(run_id).int + 1)", "(UUID(run_id).int)"),
+    Mutant("each repetition of a cancel is another one", RESERVED, ids, "cancel_id", "UUID(parent_run_id)", "uuid7()"),
+    Mutant("a part that is blocked stays whole", BLOCKED, Blocked, "_try", "(len(items) + 1) // 2", "len(items)"),
+    Mutant("half of a part that is blocked is forgotten", BLOCKED, Blocked, "_try", ", items[middle:])", ",)"),
+)  # fmt: skip
+
+SUSPICION = (
+    Mutant(
+        "suspects begin beside runs that have just begun",
+        GUILT, isolation, "may_begin", "any(one.seconds < TRIAL_SECONDS for one in here)", "False",
+    ),
+    Mutant(
+        "other runs are claimed beside a run on trial",
+        GUILT, Isolation, "entered", "self._trial = run_id", "self._open()",
+    ),
+    Mutant(
+        "a trial ends with its first neighbor",
+        GUILT, Isolation, "left", "self.trial_is_over(run_id)",
+        "self._trial = None\n    self._open()",
+    ),
+    Mutant(
+        "every suspect is tried in a group",
+        GUILT, suspicion, "isolation_after", "strikes < SUSPECT_STRIKES:\n        return None",
+        'strikes >= SUSPECT_STRIKES:\n        return "group"\n    if strikes < SUSPECT_STRIKES:\n        return None',
+    ),
+    Mutant(
+        "others begin beside the sole suspect",
+        GUILT, isolation, "may_begin", "if soles:", "if False:",
+    ),
+)  # fmt: skip
+
+MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION)

@@ -12,11 +12,29 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
-from tests.laws import laws
+from tests.laws import fleet, laws
 from tests.laws.hard_programs import HARD_PROGRAMS, hard_cases
 from tests.laws.world import quiet
 from tests.mutants import properties
-from tests.mutants.planted import CLOSING, CODE, CODEC, CRASHES, ENDINGS, KEYS, MUTANTS, RETRIES, SHARDS, TICKS
+from tests.mutants.planted import (
+    ARGUMENTS,
+    ASYNCIO,
+    BLOCKED,
+    CLOSING,
+    CODE,
+    CODEC,
+    CRASHES,
+    ENDINGS,
+    GUILT,
+    KEYS,
+    MUTANTS,
+    PRECEDENCE,
+    RESERVED,
+    RETRIES,
+    SHARDS,
+    TICKS,
+    TYPES,
+)
 from tests.mutants.planting import Mutant
 
 small = st.integers(0, 5)
@@ -24,6 +42,11 @@ small = st.integers(0, 5)
 LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
     CRASHES: (laws.cases(), laws.a_run_is_what_its_history_says, 2500),
     CODE: (laws.edits(), lambda drawn: laws.changed_code_goes_on_or_is_set_aside(*drawn), 800),
+    TYPES: (
+        st.tuples(st.sampled_from(("execute", "event")), st.booleans()),
+        lambda drawn: properties.what_does_not_fit_its_type_sets_the_run_aside(*drawn),
+        10,
+    ),
     KEYS: (st.tuples(*[st.sampled_from(("execute", "sleep"))] * 2), properties.a_key_is_used_once, 10),
     CLOSING: (st.integers(10, 20), properties.a_closed_machine_calls_nothing_more_and_sets_have_one_order, 10),
     RETRIES: (
@@ -42,7 +65,21 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
         lambda drawn: properties.every_tick_begins_one_run(*drawn),
         100,
     ),
+    ASYNCIO: (small, properties.asyncio_is_the_same_on_every_replay, 6),
+    ARGUMENTS: (st.lists(st.lists(st.integers())), properties.a_step_changes_none_of_its_arguments, 20),
+    GUILT: (fleet.fleets(), fleet.only_what_kills_its_workers_is_condemned, 300),
+    PRECEDENCE: (
+        st.tuples(st.integers(2, 9), st.integers(0, 250), st.integers(0, 9)),
+        lambda drawn: properties.one_worker_comes_first_and_another_stands_in(*drawn),
+        60,
+    ),
     SHARDS: (st.integers(1, 8), lambda count: properties.a_run_has_one_shard_of_all("flow", count), 20),
+    RESERVED: (st.uuids(), properties.the_ids_of_a_run_s_children_are_reserved_in_its_inbox, 50),
+    BLOCKED: (
+        st.lists(st.booleans(), min_size=2, max_size=8),
+        properties.what_is_not_blocked_is_written_although_its_neighbors_are,
+        5,
+    ),
 }
 
 

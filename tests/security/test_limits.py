@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from durable import AsyncClient, Client, Context, InvalidArgument, RunFailed, SerializationError, Worker, workflow
+from durable import (
+    AsyncClient,
+    Client,
+    Context,
+    InvalidArgument,
+    RunFailed,
+    SerializationError,
+    Worker,
+    Workflow,
+    workflow,
+)
+from durable.admin.pruning import prune
 from durable.core.failures import error_info
 from durable.core.schedules.expressions import parse_schedule
 from durable.core.schedules.timetable import Timetable
+from durable.store.routing import MAX_SEEN
 
 MOST_LINES = 400_000
 NOW = datetime(2096, 3, 1, tzinfo=UTC)  # eight years to the next 29 February
@@ -144,3 +158,34 @@ def test_a_long_chain_of_errors_is_stored_within_the_limit() -> None:
     assert error is not None
     info = error_info(error)
     assert len(info.message) + len(info.traceback or "") <= 2 * 8192
+
+
+async def test_events_of_runs_that_do_not_exist_hold_up_no_others(database: str) -> None:
+    @workflow
+    async def listening(ctx: Context) -> int:
+        return await ctx.wait_for_event("wait", "news", int)
+
+    async with (
+        AsyncClient(database) as client,
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as any_one,
+    ):
+        await any_one.execute(
+            "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, payload)"
+            " SELECT 'listening_0', gen_random_uuid(), gen_random_uuid(), kind, 'news', '1'"
+            " FROM generate_series(1, 20000), unnest(ARRAY['event', 'retry']) AS kind"
+        )
+        async with Worker(database, [listening]):
+            assert await _listen(client, listening) == 1  # by now, the inventions are out of the way
+            few = "SELECT count(DISTINCT run_id) < %s FROM durable.events WHERE routed_at IS NULL"
+            async with asyncio.timeout(20):
+                while (await (await any_one.execute(few, (MAX_SEEN,))).fetchone()) != (True,):
+                    await asyncio.sleep(0.05)
+            assert await _listen(client, listening) == 1
+        prune(database, older_than=timedelta(days=1))
+        assert await (await any_one.execute("SELECT count(*) FROM durable.events")).fetchone() == (2,)
+
+
+async def _listen(client: AsyncClient, listening: Workflow[None, int]) -> int:
+    handle = await client.begin(listening)
+    await handle.publish_event("news", 1)
+    return await handle.result(timeout=20)

@@ -10,8 +10,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
+import msgspec
 import psycopg
 import pydantic
 import pytest
@@ -77,11 +78,37 @@ async def waiting(ctx: Context) -> int:
     return await ctx.wait_for_event("wait", "news", int, timeout=20)
 
 
+class Parcel(msgspec.Struct, tag=True):
+    size: Literal["small", "large"]
+
+
+class Letter(msgspec.Struct, tag=True, forbid_unknown_fields=True):
+    pages: int = 1
+
+
+@workflow
+async def posting(ctx: Context, what: Parcel | Letter) -> int:
+    return 1
+
+
+@workflow
+async def delegating(ctx: Context, what: str) -> int:
+    return await ctx.run_child("child", strict, cast("Any", what))
+
+
 class Unfinished(JsonCodec):
     """Writes what is no JSON."""
 
     def encode(self, value: object, what: str) -> str:
         return super().encode(value, what)[:-1] if isinstance(value, str) else super().encode(value, what)
+
+
+@workflow(codec=Unfinished())
+async def storing(ctx: Context) -> str:
+    async def store(tx: psycopg.AsyncConnection[Any]) -> str:
+        return PAYLOAD
+
+    return await ctx.transaction("store", store)
 
 
 @workflow(codec=Unfinished())
@@ -146,6 +173,29 @@ async def test_nothing_of_a_run_is_logged(
     assert "unfinished_0" in said  # it was listened to
     assert PASSWORD not in said
     assert PAYLOAD not in said
+
+
+async def test_no_error_of_a_run_repeats_what_does_not_fit(database: str, everything_logged: Callable[[], str]) -> None:
+    texts = [
+        f'{{"type":"{PAYLOAD}"}}',
+        f'{{"type":"Parcel","size":"{PAYLOAD}"}}',
+        f'{{"type":"Letter","{PAYLOAD}":1}}',
+    ]
+    begun = [await insert(database, "posting", text) for text in texts]
+    begun.append(await insert(database, "modelled", f'{{"number": "{PAYLOAD}"}}'))
+    begun.append(await insert(database, "delegating", f'"{PAYLOAD}"'))
+    begun += [await insert(database, name, "null") for name in ("unfinished", "storing")]
+    workflows = [posting, modelled, delegating, strict, unfinished, storing]
+    async with AsyncClient(database) as client, Worker(database, workflows):
+        for run_key in begun:
+            with pytest.raises(DurableError):
+                await client.handle(run_key).result(timeout=20)
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        cursor = await connection.execute("SELECT error::text FROM durable.runs WHERE error IS NOT NULL")
+        errors = [text for (text,) in await cursor.fetchall()]
+    assert len(errors) == len(begun)
+    assert not any(PAYLOAD in text for text in errors)
+    assert PAYLOAD not in everything_logged()
 
 
 async def insert(database: str, workflow_name: str, input: str) -> str:

@@ -29,7 +29,8 @@ FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 # They look a module up by its name: the command line's workflows, and constants.
 IMPORTERS = {
     "durable/cli/worker.py",
-    "durable/core/schedules/expressions.py",
+    "durable/core/replay/ordering.py",
+    "durable/core/schedules/fields.py",
     "durable/contrib/asyncpg.py",
     "durable/postgres/transactions.py",
 }

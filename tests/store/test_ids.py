@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable.store.ids import keyed_run_id, uuid7
+from durable.store.ids import cancel_id, child_run_id, keyed_run_id, uuid7
 
 
 def test_ids_are_version_7_ascend_and_keep_to_the_clock() -> None:
@@ -28,3 +29,11 @@ def test_different_names_and_keys_give_different_runs(a: str, b: str, c: str, d:
 
 def test_the_id_of_a_key_is_for_ever() -> None:
     assert keyed_run_id("greet", "order-1") == "cc000240-7525-501b-80e7-b77e680c595e"
+
+
+def test_children_have_different_ids_of_version_8() -> None:
+    parent = str(uuid7())
+    children = [child_run_id(parent) for _ in range(10_000)]
+    assert len(set(children)) == len(children)
+    assert {(UUID(child).version, UUID(child).variant) for child in children} == {(8, "specified in RFC 4122")}
+    assert len({cancel_id(parent, child) for child in children} | {cancel_id(children[0], parent)}) == 2

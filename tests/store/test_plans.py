@@ -13,7 +13,7 @@ import pytest
 from durable.admin.migration import migrate
 from durable.core.replay.endings import Park, Settle
 from durable.core.runs import RunKey
-from durable.store.claims import claim_runs, load, next_wake
+from durable.store.claims import claim_runs, claim_suspects, end_trial, load, next_wake
 from durable.store.flush import flush
 from durable.store.operation import Operation, Running
 from durable.store.records import (
@@ -29,7 +29,7 @@ from durable.store.records import (
     StepMemo,
     UnwantedChild,
 )
-from durable.store.routing import retry_runs, route_events, unrouted_events
+from durable.store.routing import dismiss_orphans, retry_runs, route_events, unrouted_events
 from durable.store.statement import Batch, RunId, Statement
 from durable.worker.database import PLANS
 
@@ -98,12 +98,15 @@ def _asked(operation: Operation[Any]) -> list[Statement[Any]]:
 def _statements() -> Iterable[tuple[Statement[Any], set[str]]]:
     of_claims: list[Statement[Any]] = [
         claim_runs("s_0", WORKER, 500),
+        claim_suspects("s_0", WORKER, 8, "group"),
         next_wake("s_0", RUN_IDS[:1]),
         route_events("s_0", WORKER, 1000),
         unrouted_events("s_0", WORKER),
         retry_runs("s_0", 1000),
+        dismiss_orphans("s_0", 1000),
     ]
-    by_key = [*_flush(), *load("s_0", RUN_IDS[:50], RUN_IDS[50:])]
+    ended = end_trial(RunKey("s_0", RUN_IDS[0]), 1)
+    by_key = [ended, *_flush(), *load("s_0", RUN_IDS[:50], RUN_IDS[50:])]
     yield from ((statement, _OF_CLAIMS) for statement in of_claims)
     yield from ((statement, _BY_KEY) for statement in by_key)
 

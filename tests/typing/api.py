@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
+from unittest.mock import AsyncMock, create_autospec
 from uuid import UUID
 
 import msgspec
@@ -19,6 +20,7 @@ from durable import (
     Handle,
     RunInfo,
     RunKey,
+    Worker,
     Workflow,
     workflow,
 )
@@ -50,6 +52,11 @@ async def checkout(ctx: Context, order: Order) -> Receipt:
     assert_type(await ctx.execute("tax", tax, total, 0.2), float)
     assert_type(await ctx.transaction("book", book, total), bool)
     assert_type(await ctx.wait_for_event("wait", "paid", Receipt, timeout=3), Receipt)
+    assert_type(await ctx.wait_for_event("maybe", "paid", Receipt | None), Receipt | None)
+    assert_type(await ctx.wait_for_event("either", "paid", Receipt | Order), Receipt | Order)
+    assert_type(await ctx.wait_for_event("list", "paid", list[Receipt]), list[Receipt])
+    assert_type(await ctx.wait_for_event("literal", "paid", Literal["yes", "no"]), Literal["yes", "no"])
+    assert_type(await ctx.wait_for_event("anything", "paid"), Any)
     assert_type(await ctx.random_uuid7("id"), UUID)
     assert_type(await ctx.now("now"), datetime)
     first, second = await asyncio.gather(ctx.execute("a", price, order), ctx.execute("b", tax, 1, 2.0))
@@ -89,10 +96,34 @@ def sync_side(client: Client) -> None:
     assert_type(handle.info(), RunInfo)
     assert_type(client.begin(nightly), Handle[None])
     assert_type(client.begin_many(checkout, [Order("a")]), list[RunKey])
+    assert_type(client.get_run_output("key", Receipt | None), Receipt | None)
+    assert_type(client.handle("key", Receipt | None), Handle[Receipt | None])
+    assert_type(client.handle("key", checkout), Handle[Receipt])
     client.begin(checkout, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 async def async_side(client: AsyncClient) -> None:
     handle = await client.begin(checkout, Order("book"))
     assert_type(handle, AsyncHandle[Receipt])
+    assert_type(await client.get_run_output("key", Receipt | None), Receipt | None)
+    assert_type(client.handle("key", list[Receipt]), AsyncHandle[list[Receipt]])
     assert_type(await handle.result(timeout=1), Receipt)
+
+
+def workers() -> None:
+    listed = [checkout, nightly, season]
+    collected = {checkout, nightly}
+    paired = (checkout, nightly)
+    Worker("dsn", listed)
+    Worker("dsn", collected)
+    Worker("dsn", paired)
+    Worker("dsn", [checkout, nightly])
+    Worker("dsn", [checkout])
+    Worker("dsn", ["checkout"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@workflow
+async def faked(ctx: Context, order: Order) -> None:
+    fake = AsyncMock(spec=price, return_value=3)
+    assert_type(await ctx.execute("fake", fake, order), Any)
+    assert_type(await ctx.execute("specified", create_autospec(price), order), Any)

@@ -72,6 +72,22 @@ async def crash() -> None:
     os._exit(1)
 
 
+async def dawdle(seconds: float) -> str:
+    await note("dawdle")
+    await asyncio.sleep(seconds)
+    return "done"
+
+
+@workflow
+async def dawdling(ctx: Context, seconds: float) -> str:
+    return await ctx.execute("dawdle", dawdle, seconds)
+
+
+@workflow
+async def quick_flow(ctx: Context, name: str) -> str:
+    return await ctx.execute("quick", quick, name)
+
+
 @workflow
 async def ticking(ctx: Context) -> None: ...
 
@@ -98,7 +114,17 @@ async def napping(ctx: Context, seconds: float) -> None:
     await ctx.sleep("nap", seconds)
 
 
-WORKFLOWS: list[Workflow[Any, Any]] = [three_steps, booking, crashing, ticking, one_child, crashing_child, napping]
+WORKFLOWS: list[Workflow[Any, Any]] = [
+    three_steps,
+    booking,
+    crashing,
+    dawdling,
+    quick_flow,
+    ticking,
+    one_child,
+    crashing_child,
+    napping,
+]
 
 
 def prepare(dsn: str) -> None:
@@ -127,7 +153,9 @@ def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
 class WorkerProcess:
     """A worker in a process of its own; killed at the end of the block whatever happens."""
 
-    def __init__(self, dsn: str, *, hangs: bool = False, lease: float = LEASE, poll: float = 0.5) -> None:
+    def __init__(
+        self, dsn: str, *, hangs: bool = False, lease: float = LEASE, poll: float = 0.5, max_strikes: int = 3
+    ) -> None:
         environment = {
             **os.environ,
             "TEST_DSN": dsn,
@@ -135,6 +163,7 @@ class WorkerProcess:
             "TEST_HANGS": "yes" if hangs else "",
             "TEST_LEASE": str(lease),
             "TEST_POLL": str(poll),
+            "TEST_STRIKES": str(max_strikes),
             "PYTHONPATH": ROOT,
         }
         self.process = subprocess.Popen([sys.executable, "-m", "tests.worker.processes"], env=environment, cwd=ROOT)
@@ -160,7 +189,7 @@ async def _main() -> None:
         lease=lease,
         poll_interval=float(os.environ["TEST_POLL"]),
         graceful_shutdown_timeout=1,
-        max_strikes=3,
+        max_strikes=int(os.environ["TEST_STRIKES"]),
     ).run()
 
 

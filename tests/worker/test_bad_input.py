@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import psycopg
+import pydantic
 import pytest
 
-from durable import AsyncClient, Context, InvalidArgument, RunFailed, RunKey, SchemaError, Worker, workflow
+from durable import (
+    AsyncClient,
+    Context,
+    InvalidArgument,
+    RetryPolicy,
+    RunCancelled,
+    RunFailed,
+    RunKey,
+    SchemaError,
+    SerializationError,
+    Worker,
+    WorkflowCodeWarning,
+    workflow,
+)
 from durable.admin.migration import migrate
+from durable.postgres.connection import EngineConnection
+from durable.store.operation import Operation
+from durable.worker.visit import Visited
+from tests.watching import reached
 from tests.worker.flows import running
 
 
@@ -33,16 +53,26 @@ async def insert_run(dsn: str, input: str, workflow_name: str = "double") -> Run
 @pytest.mark.parametrize(
     "input", ['"text"', "null", "[]", "1e5000", "9" * 5000, "[" * 5000 + "]" * 5000, '{"a": 1}', "1.5"]
 )
-async def test_a_malformed_row_fails_its_run_and_not_its_neighbour(database: str, input: str) -> None:
+async def test_a_malformed_row_sets_its_run_aside_and_not_its_neighbour(database: str, input: str) -> None:
     bad = await insert_run(database, input)
     good = await insert_run(database, "21")
     async with running(database, double) as client:
-        with pytest.raises(RunFailed, match="DeserializationError"):
-            await client.handle(bad, double).result(timeout=10)
+        await until_set_aside(client, bad)
         assert await client.handle(good, double).result(timeout=10) == 42
+        await client.terminate_run(bad)
+        with pytest.raises(RunCancelled):
+            await client.handle(bad, double).result(timeout=10)
 
 
-async def test_a_malformed_memo_fails_its_run(database: str) -> None:
+async def until_set_aside(client: AsyncClient, run_key: RunKey) -> None:
+    await reached(client, run_key, "sleeping")
+    status = await client.get_run_info(run_key)
+    assert status.error is not None
+    assert (status.status_reason, status.error.type) == ("set_aside", "NondeterminismError")
+    assert "does not fit" in status.error.message
+
+
+async def test_a_malformed_memo_sets_its_run_aside(database: str) -> None:
     async def step() -> int:
         return 1
 
@@ -60,8 +90,7 @@ async def test_a_malformed_memo_fails_its_run(database: str) -> None:
             (run_key.workflow_name_shard, run_key.run_id, step.__qualname__),
         )
     async with running(database, stepping) as client:
-        with pytest.raises(RunFailed, match="DeserializationError"):
-            await client.handle(run_key, stepping).result(timeout=10)
+        await until_set_aside(client, run_key)
 
 
 async def test_a_run_of_an_unknown_workflow_is_left_to_those_who_know_it(database: str) -> None:
@@ -72,7 +101,7 @@ async def test_a_run_of_an_unknown_workflow_is_left_to_those_who_know_it(databas
         assert (await client.get_run_info(unknown)).status == "queued"
 
 
-async def test_an_event_that_does_not_fit_its_type_raises_in_the_workflow(database: str) -> None:
+async def test_an_event_that_does_not_fit_its_type_sets_the_run_aside(database: str) -> None:
     @workflow
     async def waiting(ctx: Context) -> int:
         return await ctx.wait_for_event("wait", "number", int)
@@ -80,8 +109,7 @@ async def test_an_event_that_does_not_fit_its_type_raises_in_the_workflow(databa
     async with running(database, waiting) as client:
         handle = await client.begin(waiting)
         await handle.publish_event("number", "seven")
-        with pytest.raises(RunFailed, match="DeserializationError"):
-            await handle.result(timeout=10)
+        await until_set_aside(client, handle.run_key)
 
 
 @pytest.mark.parametrize(
@@ -180,3 +208,178 @@ def test_a_workflow_without_a_name_is_refused() -> None:
 
         @workflow(name="")
         async def nameless(ctx: Context) -> None: ...
+
+
+@dataclasses.dataclass
+class Card:
+    number: str
+
+
+@dataclasses.dataclass
+class Transfer:
+    iban: str
+
+
+class Login(pydantic.BaseModel):
+    password: pydantic.SecretStr
+
+
+def test_a_workflow_whose_types_cannot_be_stored_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(SerializationError, match=r"the input of workflow 'pay': \$ is declared as .*cannot be read"):
+
+        @workflow
+        async def pay(ctx: Context, means: Card | Transfer) -> None: ...
+
+    with pytest.raises(SerializationError, match=r"the output of workflow 'count': \$ is declared as a dict whose"):
+
+        @workflow
+        async def count(ctx: Context) -> dict[str | int, int]:
+            return {}
+
+
+def test_a_workflow_whose_values_would_lose_a_part_is_warned_of_where_it_is_declared() -> None:
+    with pytest.warns(WorkflowCodeWarning, match=r"'enter' declares .*refused: input: \$\.password is a SecretStr"):
+
+        @workflow
+        async def enter(ctx: Context, login: Login) -> None: ...
+
+
+class Later(msgspec.Struct):
+    part: Part
+
+
+@workflow
+async def early(ctx: Context, later: Later) -> int:
+    return later.part.size
+
+
+class Part(msgspec.Struct):
+    size: int
+
+
+class Larger(Part):
+    extra: int = 0
+
+
+async def test_a_type_whose_parts_are_defined_further_down_is_judged_when_it_is_used(database: str) -> None:
+    async with running(database, early) as client:
+        assert await (await client.begin(early, Later(Part(3)))).result(timeout=20) == 3
+        with pytest.raises(SerializationError, match=r"\$\.part is a .*Larger, but would come back as a .*Part"):
+            await client.begin(early, Later(Larger(3, 4)))
+
+
+async def test_an_output_that_would_come_back_different_fails_its_run(database: str) -> None:
+    async def make() -> Part:
+        return Larger(1, 2)
+
+    @workflow
+    async def stepping(ctx: Context) -> int:
+        return (await ctx.execute("make", make, retry=RetryPolicy(max_retries=0))).size
+
+    @workflow
+    async def returning(ctx: Context) -> Later:
+        return Later(Larger(1, 2))
+
+    async with running(database, stepping, returning) as client:
+        with pytest.raises(RunFailed, match=r"StepFailed.*SerializationError: .*\$ is a .*Larger, but would come back"):
+            await (await client.begin(stepping)).result(timeout=20)
+        with pytest.raises(RunFailed, match=r"SerializationError: .*\$\.part is a .*Larger, but would come back"):
+            await (await client.begin(returning)).result(timeout=20)
+
+
+async def test_a_wait_for_an_event_that_no_payload_could_fit_fails_before_it_waits(database: str) -> None:
+    @workflow
+    async def waiting(ctx: Context) -> None:
+        await ctx.wait_for_event("wait", "means", Card | Transfer)
+
+    async with running(database, waiting) as client:
+        with pytest.raises(RunFailed, match=r"SerializationError: the payload of event 'means': \$ is declared as"):
+            await (await client.begin(waiting)).result(timeout=20)
+
+
+BEGUN = """CHECK (updated_at <> created_at OR parent_run_id IS NOT NULL
+    OR octet_length(input::text) <= 16777216 AND octet_length(tags::text) <= 524288) NOT VALID"""
+
+
+@pytest.fixture
+def unchecked(bare_database: str) -> str:
+    """A database in which rows may have any size."""
+    migrate(bare_database)
+    with psycopg.connect(bare_database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE durable.runs DROP CONSTRAINT runs_begun")
+        connection.execute("ALTER TABLE durable.events DROP CONSTRAINT events_sent")
+    return bare_database
+
+
+async def test_an_input_that_no_worker_can_hold_fails_its_run_and_no_other(unchecked: str) -> None:
+    bad = await insert_run(unchecked, f'"{"x" * 70_000_000}"')
+    good = await insert_run(unchecked, "21")
+    async with running(unchecked, double) as client:
+        with pytest.raises(RunFailed, match="too large to be loaded"):
+            await client.handle(bad, double).result(timeout=30)
+        assert await client.handle(good, double).result(timeout=10) == 42
+
+
+async def test_an_event_that_no_worker_can_hold_fails_its_run_and_no_other(unchecked: str) -> None:
+    @workflow
+    async def hearing(ctx: Context) -> str:
+        return await ctx.wait_for_event("news", "news", str)
+
+    async with running(unchecked, hearing, double) as client:
+        bad, good = await client.begin(hearing), await client.begin(hearing)
+        async with await psycopg.AsyncConnection.connect(unchecked, autocommit=True) as connection:
+            await connection.execute(
+                "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, name, payload)"
+                " VALUES ('hearing_0', %s, gen_random_uuid(), 'news', %s)",
+                (bad.run_key.run_id, f'"{"x" * 70_000_000}"'),
+            )
+        await good.publish_event("news", "good")
+        assert await good.result(timeout=30) == "good"
+        with pytest.raises(RunFailed):
+            await bad.result(timeout=30)
+
+
+async def test_runs_begun_before_there_was_a_check_of_their_size_are_executed_and_cancelled(unchecked: str) -> None:
+    large, cancelled = [await insert_run(unchecked, f'"{"x" * 17_000_000}"', "measure") for _ in range(2)]
+    with psycopg.connect(unchecked, autocommit=True) as connection:
+        connection.execute(f"ALTER TABLE durable.runs ADD CONSTRAINT runs_begun {BEGUN}".encode())
+
+    @workflow
+    async def measure(ctx: Context, text: str) -> int:
+        return len(text)
+
+    async with AsyncClient(unchecked) as client:
+        await client.cancel_run(cancelled)
+        async with Worker(unchecked, [measure]):
+            assert await client.handle(large, measure).result(timeout=30) == 17_000_000
+            with pytest.raises(RunCancelled):
+                await client.handle(cancelled, measure).result(timeout=30)
+
+
+async def test_a_visit_that_brings_more_than_the_memory_holds_brings_less_the_next_time(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = EngineConnection.run
+    brought: list[int] = []
+
+    async def run(connection: EngineConnection, asked: Operation[Any]) -> Any:
+        result = await original(connection, asked)
+        if isinstance(result, Visited):
+            brought.append(len(result.claimed))
+            if len(result.claimed) > 4:
+                raise MemoryError
+        return result
+
+    monkeypatch.setattr(EngineConnection, "run", run)
+
+    @workflow(concurrency=16)
+    async def crowded(ctx: Context, number: int) -> int:
+        return number
+
+    async with AsyncClient(database) as client:
+        run_keys = await client.begin_many(crowded, range(40))
+        async with Worker(database, [crowded], max_poll_interval=0.2) as worker:
+            for number, run_key in enumerate(run_keys):
+                assert await client.handle(run_key, crowded).result(timeout=30) == number
+            assert worker.healthy()
+    assert max(brought) == 16

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from durable import AsyncClient, Context, JsonCodec, Worker, workflow
+from durable import AsyncClient, Context, DeserializationError, JsonCodec, Place, Worker, workflow
 from tests.watching import rows
-from tests.worker.flows import process_until_there_is_one
+from tests.worker.flows import process_all, process_until_there_is_one
 
 
 class Reversed(JsonCodec):
@@ -50,3 +51,111 @@ async def test_a_codec_of_a_workflow_or_of_client_and_worker_encodes_all_that_is
     for text in stored[0]:
         assert not any(word in text for word in ("input", "step", "event"))
         assert any(word[::-1] in text for word in ("input", "step", "event"))
+
+
+class Bound(JsonCodec):
+    """Writes the place beside the value, as a cipher would authenticate it."""
+
+    def __init__(self, place: str = "nowhere") -> None:
+        super().__init__()
+        self._place = place
+
+    def bound_to(self, place: Place) -> Bound:
+        return Bound(str(place))
+
+    def encode(self, value: object, what: str) -> str:
+        return super().encode([self._place, super().encode(value, what)], what)
+
+    def decode(self, text: str, type: Any, what: str) -> Any:
+        place, value = super().decode(text, list[str], what)
+        if place != self._place:
+            raise DeserializationError(what, f"it was written for {place}, and not for {self._place}")
+        return super().decode(value, type, what)
+
+
+async def echo(text: str) -> str:
+    return text
+
+
+@workflow(codec=Bound())
+async def small(ctx: Context, text: str) -> str:
+    return await ctx.execute("echo", echo, text)
+
+
+@workflow(codec=Bound())
+async def large(ctx: Context, text: str) -> str:
+    async def store(tx: Any, text: str) -> str:
+        return text
+
+    drawn = await ctx.random_uint64("number")
+    stored = await ctx.transaction("store", store, text)
+    await ctx.sleep("nap", 0.01)
+    heard = await ctx.wait_for_event("wait", "news", str)
+    child = await ctx.run_child("child", small, heard)
+    await ctx.sleep("another nap", 0.01)
+    return f"{stored} {child} {await ctx.random_uint64('another') != drawn}"
+
+
+async def test_a_codec_is_told_the_place_of_every_value(database: str) -> None:
+    async with AsyncClient(database, codec=Bound()) as client:
+        handle = await client.begin(large, "a")
+        keyed = await client.begin(small, "b", key="k")
+        (several,) = await client.begin_many(small, ["c"])
+        await client.schedule(small, "d", "s", "0 9 1 1 *", run_now=True)
+        triggered = await client.trigger_schedule("s")
+        await handle.publish_event("news", "heard")
+        # A new worker each time, so that everything is read back.
+        async with asyncio.timeout(20):
+            while (await handle.info()).status != "completed":
+                await Worker(database, [large, small]).process_one()
+            while await Worker(database, [large, small]).process_one():
+                pass
+        assert await handle.result(timeout=0) == "a heard True"
+        for run_key, output in ((keyed.run_key, "b"), (several, "c"), (triggered, "d")):
+            assert await client.handle(run_key, small).result(timeout=0) == output
+            assert await client.get_run_output(run_key, str) == output
+    run_id = handle.run_key.run_id
+    stored = await rows(
+        database,
+        "SELECT input->>0 FROM durable.runs UNION SELECT output->>0 FROM durable.runs"
+        " UNION SELECT input->>0 FROM durable.steps WHERE input IS NOT NULL AND run_id = %s"
+        " UNION SELECT output->>0 FROM durable.steps WHERE child_run_id IS NULL AND run_id = %s"
+        " UNION SELECT payload->>0 FROM durable.events WHERE kind = 'event'",
+        *(run_id, run_id),
+    )
+    places = {place for (place,) in stored}
+    assert places >= {
+        f'["input","{run_id}",""]',
+        f'["output","{run_id}",""]',
+        f'["input of a child","{run_id}",""]',
+        '["input of a schedule","small",""]',
+        f'["step","{run_id}","store"]',
+        f'["step","{run_id}","number"]',
+        f'["arguments of a step","{run_id}","store"]',
+        f'["event","{run_id}","news"]',
+        f'["output","{keyed.run_key.run_id}",""]',
+    }
+    assert "nowhere" not in places
+
+
+async def test_what_was_moved_to_another_place_is_refused(database: str) -> None:
+    async with AsyncClient(database) as client:
+        first, second = await client.begin(small, "first"), await client.begin(small, "second")
+        worker = Worker(database, [small])
+        assert await process_all(worker) == 2
+        swap = (
+            "UPDATE durable.runs AS one SET {0} = other.{0} FROM durable.runs AS other"
+            " WHERE one.run_id <> other.run_id AND one.workflow_name_shard = other.workflow_name_shard RETURNING 1"
+        )
+        await rows(database, swap.format("output"))
+        with pytest.raises(DeserializationError, match="it was written for "):
+            await first.result(timeout=0)
+        for handle in (first, second):
+            await rows(database, "DELETE FROM durable.runs WHERE run_id = %s RETURNING 1", handle.run_key.run_id)
+        third, _ = await client.begin(small, "third"), await client.begin(small, "fourth")
+        await rows(database, swap.format("input"))
+        await process_all(worker)
+        info = await third.info()
+    assert info.status != "completed"
+    assert info.error is not None
+    assert "it was written for " in info.error.message

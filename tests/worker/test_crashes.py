@@ -116,7 +116,7 @@ def test_a_run_that_kills_its_workers_ends_failed(database: str) -> None:
         status = handle.info()
 
         assert status.error is not None
-        assert (status.status, status.error.type, status.takeovers) == ("failed", "CrashLoop", 3)
+        assert (status.status, status.error.type, status.takeovers) == ("failed", "CrashLoop", 5)
         try:
             handle.result(timeout=1)
         except RunFailed as error:

@@ -145,7 +145,7 @@ def warnings_are_captured(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_lease_that_ends_by_a_defect_ends_its_worker(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without heartbeats its runs are others' soon; a worker that went on would execute what it may not write."""
 
-    def broken(*_: object) -> Any:
+    def broken(*_: object, **__: object) -> Any:
         raise ZeroDivisionError("a defect")
 
     worker = Worker(database, [echoing])

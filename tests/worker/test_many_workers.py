@@ -104,7 +104,7 @@ async def test_23_eight_workers_execute_thirty_runs_once_each(database: str, dri
 
 async def test_24_runs_that_wake_together_are_each_resumed_once(database: str) -> None:
     calls: Counter[str] = Counter()
-    sleep = napping(calls, 1.5)
+    sleep = napping(calls, 5.0)
     async with AsyncClient(database) as client:
         await client.begin_many(sleep, [None] * 10)
     assert sum(await process_all_with(5, database, sleep)) == 10

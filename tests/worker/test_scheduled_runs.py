@@ -174,7 +174,7 @@ class Custom:
         return "whenever I feel like it"
 
 
-@pytest.mark.parametrize("schedule", [Custom(), "whenever I feel like it", "@hourly"], ids=str)
+@pytest.mark.parametrize("schedule", [Custom(), "whenever I feel like it", "@reboot"], ids=str)
 async def test_45_a_schedule_that_could_not_be_read_back_is_refused(database: str, schedule: Any) -> None:
     async with AsyncClient(database) as client:
         with pytest.raises(InvalidArgument, match="schedule must be"):

@@ -182,6 +182,7 @@ async def test_a_silent_listener_is_replaced_within_its_heartbeat_and_two_second
             Database(proxy.conninfo, "durable"),
             "news",
             caught_up=lambda: caught_up.append(time.monotonic()),
+            gained=lambda _: None,
             notified=heard.append,
         )
         task = asyncio.create_task(listening.run())

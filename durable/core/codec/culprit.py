@@ -3,18 +3,21 @@ might be."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import Enum
 from itertools import count
 from typing import Any, NamedTuple, overload
 
 import msgspec
 
-from durable.core.codec.models import is_model, to_builtin
-from durable.core.errors import SerializationError, shorten
+from durable.core.codec.complaints import described
+from durable.core.codec.differences import members_of
+from durable.core.codec.hooks import Changed, check_back, dump, to_builtin
+from durable.core.codec.models import is_model
+from durable.core.codec.paths import name_of, shorten_path, step_to
+from durable.core.errors import SerializationError
 
 MAX_DEPTH = 200
 
@@ -34,6 +37,13 @@ class _Place(NamedTuple):
     is_key: bool = False
 
 
+class _Dumped(NamedTuple):
+    """A model, to be read back if nothing is wrong with the plain values that were made of it."""
+
+    model: Any
+    plain: Any
+
+
 @overload
 def find_culprit(value: object, what: str, reason: str) -> SerializationError: ...
 @overload
@@ -44,7 +54,7 @@ def find_culprit(value: object, what: str, reason: str | None) -> SerializationE
     try:
         found = _walk(value)
     except Exception as error:  # a hostile object whose properties or __class__ raise
-        found = "$", f"cannot be examined: {type(error).__name__}: {error}"
+        found = "$", f"cannot be examined: {type(error).__name__}"
     if found is not None:
         return SerializationError(what, *found)
     return None if reason is None else SerializationError(what, "$", f"cannot be stored: {reason}")
@@ -55,16 +65,28 @@ def _walk(value: object) -> tuple[str, str] | None:
     stack = [_Place(value)]
     while stack:
         place = stack.pop()
+        if isinstance(place.value, _Dumped):
+            try:
+                check_back(*place.value)
+            except Changed as change:
+                return _place_of(change, place)
+            continue
         if place.is_key:
             complaint = _complaint_about_key(place.value)
         else:
             try:
                 plain = _stand_in(place.value)
+                if is_model(type(place.value)):
+                    stack.append(_Place(_Dumped(place.value, plain), "", place))
+            except Changed as change:
+                return _place_of(change, place)
             except Exception as error:
-                return _path(place), f"is a {name_of(type(place.value))} that pydantic cannot dump: {error}"
+                return _path(place), f"is a {name_of(type(place.value))} that pydantic cannot dump: {_said(error)}"
             members = _members(plain, place)
             if members is not None and place.depth >= MAX_DEPTH:
                 return _too_deep(place)
+            if isinstance(plain, dict) and (complaint := _complaint_about_keys(plain)) is not None:
+                return _path(place), complaint
             if members is not None:
                 stack.extend(reversed(list(members)))
                 continue
@@ -77,7 +99,7 @@ def _walk(value: object) -> tuple[str, str] | None:
 def _stand_in(value: Any) -> Any:
     while isinstance(value, Enum):
         value = value.value
-    return to_builtin(value) if is_model(type(value)) else value
+    return dump(value) if is_model(type(value)) else value
 
 
 def _members(value: Any, place: _Place) -> Iterable[_Place] | None:
@@ -86,7 +108,7 @@ def _members(value: Any, place: _Place) -> Iterable[_Place] | None:
     found = value  # unlike `value`, not narrowed to a container of unknown members
     if isinstance(value, dict):
         return [
-            _Place(inner, _step(key), place, depth, is_key)
+            _Place(inner, step_to(key), place, depth, is_key)
             for key, member in found.items()
             for inner, is_key in ((key, True), (member, False))
         ]
@@ -94,20 +116,10 @@ def _members(value: Any, place: _Place) -> Iterable[_Place] | None:
         names: Any = getattr(found, "_fields", None)
         steps = (f".{name}" for name in names) if names else (f"[{index}]" for index in count())
         return [_Place(member, step, place, depth) for member, step in zip(found, steps, strict=False)]
-    names = _field_names(value)
-    if names is None:
+    fields = members_of(value)
+    if fields is None:
         return None
-    fields = ((name, getattr(value, name, msgspec.UNSET)) for name in names)
     return [_Place(member, f".{name}", place, depth) for name, member in fields if member is not msgspec.UNSET]
-
-
-def _field_names(value: object) -> Iterable[str] | None:
-    if isinstance(value, msgspec.Struct):
-        return value.__struct_fields__
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [field.name for field in dataclasses.fields(value)]
-    attributes: Any = getattr(type(value), "__attrs_attrs__", None)
-    return None if attributes is None else [attribute.name for attribute in attributes]
 
 
 def _complaint(value: Any) -> str | None:
@@ -132,6 +144,15 @@ def _complaint_about_key(key: Any) -> str | None:
         msgspec.json.encode({key: None})
     except Exception:
         return f"has a {name_of(type(key))} as its key; supported key types: {_KEYS}"
+    return None
+
+
+def _complaint_about_keys(value: Any) -> str | None:
+    if set(map(type, value)) == {str}:
+        return None
+    with suppress(Exception):  # a key that cannot be written is named when it is its turn
+        if len({msgspec.json.encode({key: None}, enc_hook=to_builtin) for key in value}) < len(value):
+            return "has two keys that are the same text in JSON, so that one would be lost; use keys of one type"
     return None
 
 
@@ -165,16 +186,14 @@ def _path(place: _Place) -> str:
     while link is not None:
         steps.append(link.step)
         link = link.parent
-    path = "".join(reversed(steps))
-    return path if len(path) <= 200 else f"{path[:120]}…{path[-79:]}"
+    return shorten_path("".join(reversed(steps)))
 
 
-def _step(key: Any) -> str:
-    if not isinstance(key, str):
-        return f"[{shorten(repr(key), 60)}]"
-    return f".{key}" if key.isidentifier() else f"[{shorten(json.dumps(key), 60)}]"
+def _place_of(change: Changed, place: _Place) -> tuple[str, str]:
+    return shorten_path(_path(place) + change.path.removeprefix("$")), change.reason
 
 
-def name_of(type: Any) -> str:
-    """Returns the class with its module, as in ``socket.socket``, or without it for builtins."""
-    return f"{type.__module__}.{type.__qualname__}".removeprefix("builtins.")
+def _said(error: Exception) -> str:
+    # pydantic names the class that it cannot serialize. Any other text is a serializer's and may repeat the value.
+    text = str(error)
+    return text if text.startswith("Unable to serialize unknown type") else described(error)

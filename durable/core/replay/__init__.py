@@ -12,7 +12,10 @@ Replay is the same thing with the answers known in advance. A machine is given t
 memo is in it is answered from there and never performed again. Answers are fed in the order in which the run saw them
 the first time (``seq``), and the code runs until it is blocked between any two of them, so a race in the code
 (``asyncio.wait(FIRST_COMPLETED)``, a queue, a lock) has the same winner on every replay. A cancel and a timeout have
-their places in that order too.
+their places in that order too, and so does a timer of asyncio's that has fired.
+
+What else the code can observe is the same as well: the order of sets of tasks (``numbered``, ``ordering``), the time,
+which passes only with answers, and the callback after which code that turns in circles is left (``loop``).
 
 If a call does not match what is recorded under its key, or if the code does not make every call in the history, the
 code has changed. Then nothing is performed at all: the only command is ``SetAside``.
@@ -27,9 +30,12 @@ Invariants
     Nothing that outlives the run refers to any object of its machine, so a run that ends is freed at once.
 
 Known risk
-    ``loop`` and ``machine`` use three private parts of asyncio (``_set_running_loop``, ``_get_running_loop`` and a
-    task's ``_log_destroy_pending``). Tests pin their behavior for each supported Python version.
+    The modules of the loop use private parts of asyncio: ``_set_running_loop``, ``_get_running_loop``,
+    ``_enter_task``, ``_leave_task``, a task's ``_log_destroy_pending``, ``_GatheringFuture``, the name of the callback
+    that ends a sleep, and that its functions look up ``set`` and ``list`` in their module. Tests pin each of them for
+    each supported Python version, and CPython's own tests run on the loop.
 
-Order of imports, each module using only those before it: ``signatures`` and ``determinism``; ``workflow``, ``history``
-and ``loop``; ``commands``; ``machine``; ``child``; ``context`` and ``endings``; ``decorator``.
+Order of imports, each module using only those before it: ``signatures``, ``determinism``, ``isolation``, ``handles``,
+``numbered``, ``refusals``, ``collection`` and ``generators``; ``unwinding``; ``workflow``, ``history`` and ``loop``;
+``ordering`` and ``commands``; ``calls``; ``machine``; ``child``; ``context`` and ``endings``; ``decorator``.
 """

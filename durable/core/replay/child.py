@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Generic, cast
 
 from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import Place
 from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
 from durable.core.replay.commands import StartChild, WaitChild
@@ -62,6 +63,7 @@ async def start_child(
     if len(key.encode()) > _MAX_BYTES:
         rule = f"at most {_MAX_BYTES} bytes for a child, because the wait for its end has the key '<key>{_RESULT}'"
         raise InvalidArgument("key", key, rule)
-    run_key: RunKey = await machine.call(StartChild(key, wf, wf.encoded_input(input, codec)))
+    encoded = wf.encoded_input(input, codec, Place("input of a child", machine.run_id))
+    run_key: RunKey = await machine.call(StartChild(key, wf, encoded))
     wait = WaitChild(key + _RESULT, run_key, wf.output_type, wf.codec or codec)
     return ChildHandle[OutputT](machine, wait)

@@ -14,9 +14,11 @@ from uuid import UUID
 import msgspec
 
 from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import codec_at
 from durable.core.errors import NondeterminismError, RunCancelled, RunFailed
 from durable.core.failures import ErrorInfo
-from durable.core.replay.history import Cancel, ChildEnd, Kind, describe
+from durable.core.replay.handles import Timer
+from durable.core.replay.history import TIMER_KEYS, Cancel, ChildEnd, Kind, describe
 from durable.core.replay.signatures import Signature
 from durable.core.replay.workflow import Workflow
 from durable.core.retry import RetryPolicy
@@ -39,9 +41,9 @@ class _Call(msgspec.Struct, frozen=True):
         """The declared type of the answer."""
         return None
 
-    def decode(self, text: str, codec: Codec) -> Any:
+    def decode(self, text: str, codec: Codec, run_id: str) -> Any:
         """Returns the answer as the workflow sees it. Raises what the workflow sees instead."""
-        return codec.decode(text, self.type, f"the answer to {self}")
+        return codec_at(codec, "step", run_id, self.key).decode(text, self.type, f"the answer to {self}")
 
     def __str__(self) -> str:
         return describe(self.kind, self.key, self.name)
@@ -106,6 +108,26 @@ class Sleep(_Call, frozen=True):
     def kind(self) -> Kind:
         return "sleep"
 
+    def decode(self, text: str, codec: Codec, run_id: str) -> None:
+        """Returns nothing, because a sleep has no answer that a codec has written."""
+
+
+class ArmTimer(Sleep, frozen=True):
+    """Fire a timer of asyncio's after ``seconds``. ``is_sleep``: it only ends an ``asyncio.sleep``. ``is_open``: it was
+    armed before this replay, and its time is running."""
+
+    is_sleep: bool = True
+    is_open: bool = False
+
+    @classmethod
+    def of(cls, timer: Timer, *, is_open: bool = False) -> ArmTimer:
+        """Returns the command to arm a timer that has its number."""
+        return cls(f"{TIMER_KEYS}{timer.number}", timer.delay, None, timer.is_sleep, is_open)
+
+    @property
+    def kind(self) -> Kind:
+        return "timer"
+
 
 class WaitEvent(_Call, frozen=True):
     """Take the oldest event with that name; give up after ``timeout`` seconds, or never if it is ``None``."""
@@ -126,6 +148,10 @@ class WaitEvent(_Call, frozen=True):
     def type(self) -> Any:
         return self.payload_type
 
+    def decode(self, text: str, codec: Codec, run_id: str) -> Any:
+        codec = codec_at(codec, "event", run_id, self.event_name)
+        return codec.decode(text, self.payload_type, f"the answer to {self}")
+
 
 class StartChild(_Call, frozen=True):
     """Begin a run of ``workflow`` as a child of this one; ``input`` is encoded. The answer is the child's run key."""
@@ -141,7 +167,7 @@ class StartChild(_Call, frozen=True):
     def name(self) -> str:
         return self.workflow.name
 
-    def decode(self, text: str, codec: Codec) -> Any:
+    def decode(self, text: str, codec: Codec, run_id: str) -> Any:
         return self.begun(text)
 
     @staticmethod
@@ -174,13 +200,14 @@ class WaitChild(_Call, frozen=True):
     def type(self) -> Any:
         return self.output_type
 
-    def decode(self, text: str, codec: Codec) -> Any:
+    def decode(self, text: str, codec: Codec, run_id: str) -> Any:
         end = ChildEnd.parse(text, f"the answer to {self}")
         if end.status == "cancelled":
             raise RunCancelled(self.run_key, end.error.message if end.error else "no reason was given")
         if end.error is not None:
             raise RunFailed(self.run_key, end.error)
-        return self.codec.decode(end.output_text, self.type, f"the output of child {self.run_key}")
+        codec = codec_at(self.codec, "output", self.run_key.run_id)
+        return codec.decode(end.output_text, self.type, f"the output of child {self.run_key}")
 
 
 Wait: TypeAlias = Sleep | WaitEvent | WaitChild
@@ -200,9 +227,11 @@ class CancelChild(msgspec.Struct, frozen=True):
 
 
 class Complete(msgspec.Struct, frozen=True):
-    """The workflow returned; ``output`` is encoded."""
+    """The workflow returned; ``output`` is encoded. ``unfinished`` names the calls for which nothing of it waited any
+    longer, and which are dropped."""
 
     output: str
+    unfinished: tuple[str, ...] = ()
 
 
 class Fail(msgspec.Struct, frozen=True):

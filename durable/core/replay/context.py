@@ -14,6 +14,7 @@ from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
 from durable.core.replay.child import ChildHandle, start_child
 from durable.core.replay.commands import Draw, Execute, Sleep, Transact, WaitEvent
+from durable.core.replay.isolation import isolated
 from durable.core.replay.machine import Machine
 from durable.core.replay.signatures import signature_of
 from durable.core.replay.workflow import InputT, OutputT, Workflow
@@ -22,6 +23,7 @@ from durable.core.runs import RunKey
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
+    from typing_extensions import TypeForm  # only for type checkers, which bring it along
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -91,7 +93,7 @@ class Context:
         ``DuplicateKey``, ``InvalidArgument`` or ``SerializationError`` before anything is run.
         """
         signature = signature_of(fn)
-        call = Execute(check_key("key", key), fn, args, retry or _ONCE_RETRIED, signature)
+        call = Execute(check_key("key", key), fn, isolated(args), retry or _ONCE_RETRIED, signature)
         return await self._machine.call(call)
 
     async def transaction(
@@ -112,7 +114,7 @@ class Context:
             raise InvalidArgument(
                 "fn", signature.name, "an `async def` that takes the transaction as its first parameter"
             )
-        call = Transact(check_key("key", key), fn, args, retry or _ONCE_RETRIED, signature)
+        call = Transact(check_key("key", key), fn, isolated(args), retry or _ONCE_RETRIED, signature)
         return cast(T, await self._machine.call(call))
 
     async def sleep(self, key: str, duration: timedelta | float) -> None:
@@ -126,7 +128,7 @@ class Context:
 
     @overload
     async def wait_for_event(
-        self, key: str, event_name: str, type: type[T], *, timeout: timedelta | float | None = None
+        self, key: str, event_name: str, type: TypeForm[T], *, timeout: timedelta | float | None = None
     ) -> T: ...
     @overload
     async def wait_for_event(
@@ -137,12 +139,15 @@ class Context:
     ) -> Any:
         """Takes the oldest event with that name that was published to this run, even before the wait began.
 
-        Raises ``EventTimeout`` after ``timeout`` seconds by the database's clock (``None``: waits indefinitely), and
-        ``DeserializationError`` if the payload does not fit ``type``.
+        Raises ``EventTimeout`` after ``timeout`` seconds by the database's clock (``None``: waits indefinitely),
+        ``DeserializationError`` if the payload does not fit ``type``, and ``SerializationError`` before it waits if no
+        payload could.
         """
+        name = check_key("event_name", event_name)
+        self._machine.check_type(type, f"the payload of event {name!r}")
         call = WaitEvent(
             check_key("key", key),
-            check_key("event_name", event_name),
+            name,
             type,
             None if timeout is None else seconds("timeout", timeout),
         )
@@ -178,19 +183,19 @@ class Context:
     async def random_uuid7(self, key: str) -> UUID:
         """Returns a time-ordered UUID, the same one for the same key. Use it as the idempotency key for external
         effects."""
-        return cast(UUID, await self._machine.call(Draw(check_key("key", key), "random_uuid7")))
+        return cast(UUID, await self._machine.draw(Draw(check_key("key", key), "random_uuid7")))
 
     async def random_uint64(self, key: str) -> int:
         """Returns a random integer in [0, 2**64), the same for the same key, from the system's secure source."""
-        return cast(int, await self._machine.call(Draw(check_key("key", key), "random_uint64")))
+        return cast(int, await self._machine.draw(Draw(check_key("key", key), "random_uint64")))
 
     async def random(self, key: str) -> float:
         """Returns a random float in [0, 1), the same for the same key."""
-        return cast(float, await self._machine.call(Draw(check_key("key", key), "random")))
+        return cast(float, await self._machine.draw(Draw(check_key("key", key), "random")))
 
     async def now(self, key: str) -> datetime:
         """Returns the time by the database's clock, aware and in UTC, the same for the same key."""
-        return cast(datetime, await self._machine.call(Draw(check_key("key", key), "now")))
+        return cast(datetime, await self._machine.draw(Draw(check_key("key", key), "now")))
 
 
 class _ReplayAwareLogger(logging.LoggerAdapter[logging.Logger]):
@@ -199,7 +204,8 @@ class _ReplayAwareLogger(logging.LoggerAdapter[logging.Logger]):
         self._ctx = ctx
 
     def isEnabledFor(self, level: int) -> bool:
-        return not self._ctx.is_replaying and super().isEnabledFor(level)
+        machine = self._ctx._machine
+        return not machine.is_replaying and not machine.is_closed and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}

@@ -29,7 +29,8 @@ class WorkflowOptions(TypedDict, total=False):
     """How long a run may take, in seconds or as a ``timedelta``, counted from when it was due to start and including
     retries and sleeps. After that it is cancelled and ends ``failed`` with ``RunTimeout``. Unlimited by default."""
     codec: Codec | None
-    """Encodes everything that is stored of its runs, in place of the codec of the client and the worker."""
+    """Encodes everything that is stored of its runs, in place of the codec of the client and the worker, and judges its
+    declared types in place of ``JsonCodec``."""
 
 
 @overload
@@ -44,7 +45,8 @@ def workflow(
     """Makes a workflow from an ``async def f(ctx)`` or ``async def f(ctx, input)``, used bare or with
     ``WorkflowOptions``.
 
-    Raises ``InvalidArgument`` for anything that is not such a function.
+    Raises ``InvalidArgument`` for anything that is not such a function, and ``SerializationError`` if its input or
+    output is declared as something that can never be stored. Warns of a type whose values will be refused.
     """
     decorator = WorkflowDecorator(options)
     return decorator if function is None else decorator(function)

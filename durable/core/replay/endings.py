@@ -6,11 +6,11 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from durable.core.errors import WorkflowCodeError
+from durable.core.errors import EventTimeout, WorkflowCodeError
 from durable.core.failures import ErrorInfo, error_info
 from durable.core.replay.commands import Complete, EndCancelled, Fail, SetAside
 from durable.core.replay.history import Cancel
-from durable.core.retry import RunRetryPolicy, exponential
+from durable.core.retry import RunRetryPolicy, exponential, raised_members
 from durable.core.runs import TERMINAL
 
 _SET_ASIDE_BACKOFF = exponential(1, 300)
@@ -78,7 +78,7 @@ def ending_of(
                 set_asides=set_asides + 1,
             )
         case Fail(_, exception):
-            text = decision.error.text
+            text = _failure_text(decision.error, exception)
             delay = None
             if not isinstance(exception, WorkflowCodeError):
                 delay = policy.next_delay(attempts + 1, exception)
@@ -87,6 +87,14 @@ def ending_of(
             if delay <= 0:
                 return Settle(status="queued", error=text, failed_attempts=1, is_retry=True)
             return Settle(status="sleeping", error=text, wake_in=delay, failed_attempts=1, is_retry=True)
+
+
+def _failure_text(error: ErrorInfo, exception: BaseException) -> str:
+    """Returns the encoded error, together with the keys of the waits whose timeout led to it: a retry of the run waits
+    again."""
+    members = raised_members(exception, with_causes=True, with_contexts=True)
+    waits = [member.wait_key for member in members if isinstance(member, EventTimeout)]
+    return msgspec.json.encode({**msgspec.structs.asdict(error), "waits": waits}).decode() if waits else error.text
 
 
 def cancelled(cancel: Cancel, error: ErrorInfo | None = None) -> Settle:

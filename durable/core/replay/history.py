@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from durable.core.codec.complaints import described
 from durable.core.errors import DeserializationError
 from durable.core.failures import ErrorInfo, storable
 
@@ -17,6 +19,7 @@ Kind = Literal[
     "random",
     "now",
     "sleep",
+    "timer",
     "event",
     "cancel",
     "child",
@@ -31,10 +34,9 @@ class Value(msgspec.Struct, frozen=True, gc=False):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """The step failed for good. ``cause`` is the exception itself if it happened in this process."""
+    """The step failed for good."""
 
     error: ErrorInfo
-    cause: BaseException | None = None
 
 
 class TimedOut(msgspec.Struct, frozen=True):
@@ -53,6 +55,9 @@ class Memo(msgspec.Struct, frozen=True, gc=False):
     ``seq`` is the 1-based position in the order in which the run saw the answers. It is ``None`` for a transaction
     whose memo was committed but whose position was not: nothing later can have started, so it comes last. ``carried``
     memos were kept by a retry of the run: they answer whenever they are called and need not be called at all.
+
+    ``at`` is when the run saw the answer, if its code had asked for the time by then; otherwise about when it was
+    written, which no code can have seen.
     """
 
     key: str
@@ -61,6 +66,7 @@ class Memo(msgspec.Struct, frozen=True, gc=False):
     seq: int | None
     carried: bool
     outcome: Outcome
+    at: datetime | None = None
 
     def __str__(self) -> str:
         return describe(self.kind, self.key, self.name)
@@ -122,7 +128,7 @@ class ChildEnd(msgspec.Struct, frozen=True, omit_defaults=True):
         try:
             return msgspec.json.decode(text, type=cls)
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise DeserializationError(what, str(error)) from None
+            raise DeserializationError(what, described(error)) from None
 
 
 class OpenWait(msgspec.Struct, frozen=True, gc=False):
@@ -154,6 +160,10 @@ NO_HISTORY = History()
 """The history of a run that is just beginning, or of one whose memos have all been replayed."""
 
 
+TIMER_KEYS = "asyncio:timer:"
+"""How the keys of asyncio's timers begin; no other key may begin like that. Their number follows."""
+
+
 def describe(kind: Kind, key: str, name: str) -> str:
     """Returns how a call is named in messages, such as ``execute 'charge' of charge_card``."""
     match kind:
@@ -161,6 +171,8 @@ def describe(kind: Kind, key: str, name: str) -> str:
             return f"{kind} {key!r} of {name}"
         case "event":
             return f"wait_for_event {key!r} for {name!r}"
+        case "timer":
+            return f"timer {key.removeprefix(TIMER_KEYS)} of asyncio (asyncio.sleep, timeout, wait_for and the like)"
         case "child":
             return f"child {key!r} of workflow {name!r}"
         case "child_result":

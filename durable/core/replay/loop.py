@@ -1,121 +1,292 @@
 """The private event loop of one run: a queue of callbacks, and nothing that touches the outside world.
 
-``gather``, ``TaskGroup``, ``wait``, ``Queue``, ``Lock`` and ``Event`` need only ``call_soon`` and work as they are.
+``gather``, ``TaskGroup``, ``wait``, ``Queue``, ``Lock`` and ``Event`` need only ``call_soon``. Timers are kept here and
+made durable by the machine, so ``asyncio.sleep``, ``timeout`` and ``wait_for`` work as well.
+
+Everything that code can observe here is the same on every replay: the order in which callbacks are called and sets of
+tasks are iterated, the names of tasks, the time, and the point at which code that only turns in circles is left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextvars import Context, copy_context
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from durable.core.errors import WorkflowCodeError
+from durable.core.replay.collection import is_collecting
+from durable.core.replay.generators import forget_generators, watch_generators
+from durable.core.replay.handles import Handle, Timer
+from durable.core.replay.numbered import MainTask, NumberedFuture, NumberedTask, main_task
+from durable.core.replay.refusals import FOREIGN_TASK_FACTORY, HAND_MADE_FUTURE, HAND_MADE_TASK, refusal
+from durable.core.replay.unwinding import unwind
 
 _logger = logging.getLogger("durable.workflow")
 
-_MAX_AWAITS = 100
-"""How many more times code may await in a ``finally`` while it is being unwound."""
+# The following are counted in workflow code alone, so that a replay stops at the same callback. Changing them changes
+# what recorded histories mean.
+_SLICE = 1000
+"""Callbacks that are called without looking whether they lead anywhere, and without a pause."""
+_MAX_IDLE_SLICES = 20
+"""Slices in a row in which nothing happened except that callbacks asked to be called again."""
+_MAX_SLICES = 300
+"""Slices between two answers."""
+MAX_SLICES_ALONE = 1000
+"""Slices if there is no call whose answer could end the circle."""
 
-
-class _Handle:
-    """The part of ``asyncio.Handle`` that callers of ``call_soon`` use, at a third of its cost."""
-
-    __slots__ = ("arguments", "callback", "context", "is_cancelled")
-
-    def __init__(self, callback: Callable[..., object], arguments: tuple[Any, ...], context: Context) -> None:
-        self.callback = callback
-        self.arguments = arguments
-        self.context = context
-        self.is_cancelled = False
-
-    def cancel(self) -> None:
-        self.is_cancelled = True
-
-    def cancelled(self) -> bool:
-        return self.is_cancelled
-
-
-class _Task(asyncio.Task[Any]):
-    """A task that its loop numbers. Sets of tasks, such as those that ``asyncio.wait`` returns and ``TaskGroup``
-    cancels, are iterated by hash. By the default hash, the address, no replay would see the same order as the run
-    before."""
-
-    def __init__(self, coro: Coroutine[Any, Any, Any], number: int, loop: ReplayLoop, **options: Any) -> None:
-        self._number = number  # before super().__init__, which puts the task into sets
-        super().__init__(coro, loop=loop, **options)
-
-    def __hash__(self) -> int:
-        return self._number
+_FEW_TASKS = 64
+THE_PAST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class ReplayLoop(asyncio.AbstractEventLoop):
-    """Runs what is ready until nothing is, which is exactly when the run is blocked on its calls."""
+    """Runs what is ready until nothing is, which is exactly when the run is blocked on its calls.
 
-    def __init__(self) -> None:
-        self._ready: deque[_Handle] = deque()
-        self._tasks: list[asyncio.Task[Any]] = []
+    ``salt`` is part of the hashes of its tasks and futures. ``clock`` returns the time; it is asked at most once
+    between two answers, and what it said is ``moment``.
+    """
+
+    # The defaults of what most runs never change: setting all of it for each run would take a tenth of its time.
+    tasks_made = 0
+    futures_made = 0
+    has_moved = False
+    """Whether something has happened in this slice; set by the machine too, when a call is made."""
+    has_been_asked = True
+    """Whether the code has asked for the time since the last answer."""
+    is_silent = False
+    """Whether errors in callbacks are not logged, because they have been logged before."""
+    refusal: WorkflowCodeError | None = None
+    """The first thing that was refused. Code may have caught the error."""
+    has_generators = False
+    """Whether an async generator was iterated in the run."""
+    max_tasks = _FEW_TASKS
+    _is_discarded = False
+    _task_factory: Callable[..., asyncio.Task[Any]] | None = None
+    _exception_handler: Callable[[Any, dict[str, Any]], object] | None = None
+
+    def __init__(self, salt: int = 0, clock: Callable[[], datetime] | None = None, began: datetime = THE_PAST) -> None:
+        self.salt = salt
+        self.clock = clock
+        self.changed_timers: list[Timer] = []
+        self._moment = began
+        self._ready: deque[Handle] = deque()
+        self.tasks: list[MainTask] = []
+        """The tasks that have not ended, and some that have."""
+        watch_generators()
+
+    # turns
+
+    @property
+    def is_turning(self) -> bool:
+        """Whether something is still ready although the code has been left: it turns in circles."""
+        return bool(self._ready)
 
     def run_until_quiet(self) -> None:
-        """Runs every ready callback, and every callback that they make ready.
+        """Runs every ready callback, and every callback that they make ready. Code that turns in circles is left after
+        a number of callbacks that is the same on each replay; it continues when this is called again.
 
         Must be called from a callback of the real loop, not from inside one of its tasks: Python 3.14 does not allow a
         task to step inside another.
         """
+        if self.run_slice():
+            for _ in self.slices():
+                pass
+
+    def run_slice(self, *, is_watched: bool = False) -> bool:
+        """Runs the first callbacks. Returns whether more are ready."""
         surrounding = events._get_running_loop()
         events._set_running_loop(self)
-        ready = self._ready
+        ready, left = self._ready, _SLICE
         try:
-            while ready:
+            while ready and left:
+                left -= 1
                 handle = ready.popleft()
-                if not handle.is_cancelled:
+                if handle.is_cancelled:
+                    continue
+                if is_watched and handle.arguments and isinstance(handle.arguments[0], asyncio.Future):
+                    self.has_moved = True  # a future was resolved
+                try:
                     handle.context.run(handle.callback, *handle.arguments)
-        except SystemExit:
-            self.run_until_quiet()  # the task that called sys.exit() has stored it as its exception
+                except KeyboardInterrupt:
+                    raise
+                except SystemExit:
+                    pass  # the task that called sys.exit() has stored it as its exception
+                except BaseException as error:
+                    message = f"Exception in callback {handle.callback!r}"
+                    self.call_exception_handler({"message": message, "exception": error, "handle": handle})
         finally:
             events._set_running_loop(surrounding)
+        return bool(ready)
+
+    def slices(self, max_idle: int = _MAX_IDLE_SLICES, max_slices: int = _MAX_SLICES) -> Iterator[None]:
+        """Runs more callbacks, with a pause after every slice, until nothing is ready or the code turns in circles."""
+        slices = idle = 0
+        while self._ready and idle < max_idle and slices < max_slices:
+            tasks_made, self.has_moved = self.tasks_made, False
+            self.run_slice(is_watched=True)
+            slices += 1
+            idle = 0 if self.has_moved or self.tasks_made > tasks_made else idle + 1
+            yield
+
+    def fire(self, timer: Timer) -> None:
+        """Has the timer's callback called."""
+        timer.fire()
+        self._ready.append(timer)
 
     def discard(self) -> None:
         """Unwinds every unfinished coroutine, so that none is left to the garbage collector."""
-        surrounding = events._get_running_loop()
-        events._set_running_loop(self)
-        try:
-            for task in self._tasks:
-                if not task.done():
-                    _unwind(task.get_coro())
-        finally:
-            events._set_running_loop(surrounding)
-        self._tasks.clear()
+        self._is_discarded = True
+        if self.live_tasks():
+            surrounding = events._get_running_loop()
+            events._set_running_loop(self)
+            try:
+                while self.tasks:  # a `finally` may create more
+                    unfinished, self.tasks = self.tasks, []
+                    for task in unfinished:
+                        if not task.done():
+                            unwind(self, task)
+            finally:
+                events._set_running_loop(surrounding)
+        self.tasks.clear()
         self._ready.clear()
+        self._exception_handler = None
+        if self.has_generators:
+            forget_generators(self)
+
+    def close_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Has an async generator that was left half-way closed by a task, as asyncio does, so that its ``finally`` may
+        await. Called by the hooks of the thread."""
+        if self._is_discarded or events._get_running_loop() is not self:
+            return
+        if is_collecting(self):
+            _logger.warning("%r was left half-way in a reference cycle and is not closed; use aclosing", generator)
+        else:
+            self.create_task(generator.aclose())
+
+    # time, which passes with the answers
+
+    @property
+    def moment(self) -> datetime | None:
+        """When the run saw the last answer; ``None`` if the code has not asked since."""
+        return self._moment if self.has_been_asked else None
+
+    def answered(self, at: datetime | None) -> None:
+        """Called before an answer is given. ``at`` is when the run saw it; if it is ``None``, the clock is asked once
+        the code asks for the time."""
+        self.has_been_asked = at is not None
+        if at is not None:
+            self._moment = at
+
+    def time(self) -> float:
+        return self.now().timestamp()
+
+    def now(self) -> datetime:
+        """Returns the moment of the last answer, which never lies before that of an earlier one."""
+        if not self.has_been_asked:
+            self.has_been_asked = True
+            if self.clock is not None:
+                self._moment = max(self._moment, self.clock())
+        return self._moment
 
     # what asyncio's futures, tasks and synchronization primitives need
 
     def call_soon(  # type: ignore[override]  # a lighter handle
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> _Handle:
-        handle = _Handle(callback, args, context if context is not None else copy_context())
-        self._ready.append(handle)
+    ) -> Handle:
+        if not args and not isinstance(owner := getattr(callback, "__self__", None), MainTask):
+            self.check_task(owner)
+        handle = Handle(callback, args, context if context is not None else copy_context())
+        if not self._is_discarded:
+            self._ready.append(handle)
         return handle
 
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        if delay is None:
+            raise TypeError("delay must not be None")
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        if when is None:
+            raise TypeError("when cannot be None")
+        delay = when - self.time()
+        if math.isnan(delay):
+            raise ValueError("the time of a timer must be a number, got nan")
+        if delay <= 0:
+            return self.call_soon(callback, *args, context=context)
+        self.check_task(asyncio.current_task(self))
+        self.has_moved = True
+        context = context if context is not None else copy_context()
+        return Timer(when, delay, self.changed_timers, callback, args, context)
+
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        return NumberedFuture(loop=self)
 
     def create_task(  # type: ignore[override]  # newer Pythons add keywords
         self, coro: Coroutine[Any, Any, Any], **options: Any
     ) -> asyncio.Task[Any]:
-        # The first task is the workflow itself, which never gets into one of its own sets.
-        task = (
-            _Task(coro, len(self._tasks), self, **options) if self._tasks else asyncio.Task(coro, loop=self, **options)
-        )
-        task._log_destroy_pending = False  # type: ignore[attr-defined]  # as asyncio.gather does: parked runs are dropped
-        self._tasks.append(task)
+        if self._task_factory is not None and not self._is_discarded:
+            return self._task_factory(self, coro, **options)
+        return NumberedTask(coro, loop=self, **options)
+
+    def start_main(self, coro: Coroutine[Any, Any, Any]) -> MainTask:
+        """Creates the task of the workflow itself."""
+        task = main_task(coro, self)
+        self.tasks.append(task)
         return task
 
+    def prune_tasks(self) -> None:
+        """Drops the tasks that have ended, with their results, and waits until there are twice as many again."""
+        self.tasks = self.live_tasks()
+        self.max_tasks = max(_FEW_TASKS, 2 * len(self.tasks))
+
+    def live_tasks(self) -> list[MainTask]:
+        """Returns the tasks that have not ended, in the order of their creation."""
+        return [task for task in self.tasks if not task.done()]
+
+    def get_task_factory(self) -> Any:
+        return self._task_factory
+
+    def set_task_factory(self, factory: Any) -> None:
+        if factory is not None:
+            if factory is not getattr(asyncio, "eager_task_factory", None):
+                raise self.refused(WorkflowCodeError(FOREIGN_TASK_FACTORY))
+            factory = asyncio.create_eager_task_factory(NumberedTask)  # type: ignore[attr-defined]  # Python 3.12
+        self._task_factory = factory
+
+    def get_exception_handler(self) -> Any:
+        return self._exception_handler
+
+    def set_exception_handler(self, handler: Any) -> None:
+        if handler is not None and not callable(handler):
+            raise TypeError(f"A callable object or None is expected, got {handler!r}")
+        self._exception_handler = handler
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self.is_silent:
+            _logger.error("error in workflow code: %s", context.get("message"), exc_info=context.get("exception"))
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        _logger.error("error in workflow code: %s", context.get("message"), exc_info=context.get("exception"))
+        # What the garbage collector finds is reported outside of any turn, where no code of the workflow may run.
+        if self._exception_handler is None or events._get_running_loop() is not self or is_collecting(self):
+            self.default_exception_handler(context)
+            return
+        source: Any = context.get("task") or context.get("future") or context.get("handle")
+        try:
+            if hasattr(source, "get_context"):
+                source.get_context().run(self._exception_handler, self, context)
+            else:
+                self._exception_handler(self, context)
+        except Exception:
+            _logger.exception("error in the exception handler of a workflow, called for: %s", context.get("message"))
 
     def get_debug(self) -> bool:
         return False
@@ -126,51 +297,29 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return False
 
-    def time(self) -> NoReturn:
-        _refuse("time")
+    def check_task(self, task: object) -> None:
+        """Raises ``WorkflowCodeError`` for a task that was made by hand."""
+        if isinstance(task, asyncio.Task) and not isinstance(task, MainTask):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # it has been refused, which says enough
+            raise self.refused(WorkflowCodeError(HAND_MADE_TASK))
+
+    def check_future(self, awaitable: object) -> None:
+        """Raises ``WorkflowCodeError`` for a future that was made by hand: its place in sets is that of its address."""
+        if type(awaitable).__hash__ is object.__hash__ and isinstance(awaitable, asyncio.Future):
+            raise self.refused(WorkflowCodeError(HAND_MADE_FUTURE))
+
+    def refused(self, error: WorkflowCodeError) -> WorkflowCodeError:
+        self.refusal = self.refusal or error
+        return error
 
 
-class _Unwound(BaseException):
-    """Ends the coroutines that a closed machine leaves unfinished. ``close`` is not used: it lets go of an inner
-    coroutine that awaits once more in a ``finally``, and the garbage collector then complains about it."""
-
-
-def _unwind(coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any]) -> None:
-    for _ in range(_MAX_AWAITS):
-        try:
-            coroutine.throw(_Unwound())
-        except _Unwound:
-            return
-        except BaseException as error:  # user code in `finally`; the run continues elsewhere
-            _logger.debug("unwinding a parked workflow raised %r", error)
-            return
-    _logger.warning("workflow code that catches BaseException did not stop when it was unwound: %r", coroutine)
-    coroutine.close()
-
-
-_ADVICE = {
-    "call_later": "use ctx.sleep, or the timeout of ctx.execute and ctx.wait_for_event",
-    "call_at": "use ctx.sleep, or the timeout of ctx.execute and ctx.wait_for_event",
-    "time": "use ctx.now, ctx.sleep, or the timeout of ctx.execute and ctx.wait_for_event",
-    "run_in_executor": "pass the function to ctx.execute, which runs sync functions in a thread",
-    "call_soon_threadsafe": "threads cannot reach into a workflow; publish an event to it instead",
-}
-
-
-def _refuse(name: str) -> NoReturn:
-    raise WorkflowCodeError(
-        f"workflow code called the event loop's {name}(): I/O, timers and threads are not replayed; "
-        + _ADVICE.get(name, "move this into a step with ctx.execute")
-    )
-
-
-def _refusal(name: str) -> Callable[..., NoReturn]:
-    def refuse(*_: object, **__: object) -> NoReturn:
-        _refuse(name)
+def _refused_method(name: str) -> Callable[..., NoReturn]:
+    def refuse(loop: ReplayLoop, *_: object, **__: object) -> NoReturn:
+        raise loop.refused(refusal(name))
 
     return refuse
 
 
 for _name, _member in vars(asyncio.AbstractEventLoop).items():
     if not _name.startswith("_") and callable(_member) and _name not in vars(ReplayLoop):
-        setattr(ReplayLoop, _name, _refusal(_name))
+        setattr(ReplayLoop, _name, _refused_method(_name))

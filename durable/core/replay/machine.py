@@ -8,13 +8,16 @@ which the run first saw them, so that every race in the code has the same winner
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from durable.core.codec.json_codec import Codec
+from durable.core.codec.json_codec import Codec, encode_as
+from durable.core.codec.places import codec_at
 from durable.core.errors import (
-    DuplicateKey,
+    DeserializationError,
     DurableError,
     EventTimeout,
     NondeterminismError,
@@ -23,77 +26,90 @@ from durable.core.errors import (
     unreachable,
 )
 from durable.core.failures import ErrorInfo, error_info
-from durable.core.replay.commands import Abandon, Call, CancelChild, Command, Complete, EndCancelled, Fail, SetAside
+from durable.core.replay.calls import Answer, Calls
+from durable.core.replay.commands import (
+    Abandon,
+    ArmTimer,
+    Call,
+    CancelChild,
+    Command,
+    Complete,
+    EndCancelled,
+    Fail,
+    SetAside,
+)
+from durable.core.replay.handles import Timer
 from durable.core.replay.history import (
     NO_HISTORY,
     Cancel,
     Failure,
     History,
-    Kind,
     Memo,
     OpenWait,
     Outcome,
     TimedOut,
     Value,
-    describe,
 )
-from durable.core.replay.loop import ReplayLoop
-from durable.core.runs import RunKey
+from durable.core.replay.loop import MAX_SLICES_ALONE, THE_PAST, ReplayLoop
+from durable.core.replay.ordering import order_anyio
+
+_CIRCLES = (
+    "the workflow went in circles (asyncio.sleep(0) in a loop?) while there was no call whose answer could end it; "
+    "wait for what it needs with asyncio.Event, a task or a durable call"
+)
+_BLOCKED = (
+    "the workflow is blocked on something other than a durable call and can never resume; what only a thread or "
+    "another event loop can bring about belongs in a step, with ctx.execute"
+)
+_MEMOS_WITHOUT_PAUSE = 250
 
 
-class _Answer(asyncio.Future[Any]):
-    """The future behind a call. Cancelling it is how workflow code abandons the call."""
-
-    def __init__(self, machine: Machine, call: Call) -> None:
-        super().__init__(loop=machine.loop)
-        self.machine = machine
-        self.call = call
-
-    def cancel(self, msg: Any = None) -> bool:
-        cancelled = super().cancel(msg)
-        if cancelled:
-            self.machine.abandoned(self.call)
-        return cancelled
-
-
-class Machine:
+class Machine(Calls):
     """Call ``start``, then ``resolve`` once for each answered call; both return the commands that follow.
 
-    ``output`` names the workflow's result in messages.
+    ``output`` names the workflow's result in messages; ``output_type`` is its declared type. ``run_id`` is passed to a
+    codec that binds values to their place. ``began`` is when the attempt began and ``clock`` returns the time since
+    then; both are by the database's clock. ``salt`` is a number of the run (see ``numbered.salt_of``).
     """
 
     __slots__ = (
         "_cancelled",
         "_codec",
-        "_commands",
         "_history",
-        "_is_closed",
-        "_known",
         "_loose",
         "_main",
-        "_mismatch",
         "_output",
-        "_pending",
+        "_output_type",
         "_replay",
         "_seq",
-        "_used",
-        "loop",
+        "began",
+        "run_id",
     )
 
-    def __init__(self, history: History, codec: Codec, *, output: str) -> None:
-        self.loop = ReplayLoop()  # type: ignore[abstract]  # the methods it lacks raise an error
+    def __init__(
+        self,
+        history: History,
+        codec: Codec,
+        *,
+        output: str,
+        output_type: Any = Any,
+        run_id: str = "",
+        began: datetime = THE_PAST,
+        clock: Callable[[], datetime] | None = None,
+        salt: int = 0,
+    ) -> None:
+        if "anyio" in sys.modules:
+            order_anyio()
+        super().__init__(ReplayLoop(salt, clock, began))  # type: ignore[abstract]  # the methods it lacks raise an error
+        self.began = began
         self._codec = codec
         self._output = output
-        self._commands: list[Command] = []
-        self._pending: dict[str, _Answer] = {}
-        self._used: dict[str, tuple[Kind, str]] = {}
+        self._output_type = output_type
+        self.run_id = run_id
         self._history = history
-        self._known: dict[str, Memo | OpenWait] = {}
         self._replay: deque[Memo] | None = None
         self._seq = 0
-        self._loose: list[str] = []
-        self._mismatch: NondeterminismError | None = None
-        self._is_closed = False
+        self._loose: list[tuple[str, datetime | None]] = []
         self._cancelled: Cancel | None = None
 
     @property
@@ -109,47 +125,76 @@ class Machine:
     @property
     def is_done(self) -> bool:
         """True if the workflow has ended or may not continue."""
-        return self._is_closed or self._mismatch is not None or self._main.done()
+        return self._is_closed or self._mismatch is not None or self._main.done() or self.loop.refusal is not None
+
+    @property
+    def moment(self) -> datetime | None:
+        """When the run saw its last answer; ``None`` if its code has not asked, and then it need not be recorded."""
+        return self.loop.moment
+
+    # answers
 
     def start(self, main: Coroutine[Any, Any, Any]) -> list[Command]:
         """Runs the workflow, whose coroutine is ``main``, up to its first unanswered calls. Whatever the history can
         answer is answered from it."""
-        history = self._history
-        if history is not NO_HISTORY:
-            self._known.update((memo.key, memo) for memo in history.memos)
-            self._known.update((wait.key, wait) for wait in history.open_waits)
-            self._replay = deque(history.in_order()) if history.memos else None
-            self._seq = max((memo.seq or 0 for memo in history.memos), default=0)
-        self._main = self.loop.create_task(main)
-        self.loop.run_until_quiet()
-        self._answer_carried()
-        while self._replay and self._mismatch is None:
+        for _ in self.begin(main) or ():
+            pass
+        return self.take_commands()
+
+    def begin(self, main: Coroutine[Any, Any, Any]) -> Iterator[None] | None:
+        """Does what ``start`` does, in parts of a few milliseconds: one part now, and the others as the returned
+        iterator is advanced; ``None`` if nothing is left to do. Then the commands can be taken."""
+        history, loop = self._history, self.loop
+        if history is NO_HISTORY:
+            self._main = loop.start_main(main)
+            return self._more_turns() if loop.run_slice() or loop.changed_timers else None
+        self._known.update((memo.key, memo) for memo in history.memos)
+        self._known.update((wait.key, wait) for wait in history.open_waits)
+        self._replay = deque(history.in_order()) if history.memos else None
+        self._seq = max((memo.seq or 0 for memo in history.memos), default=0)
+        loop.is_silent = bool(self._replay)
+        self._main = loop.start_main(main)
+        return self._meet_history()
+
+    def _meet_history(self) -> Iterator[None]:
+        if self.loop.run_slice() or self.loop.changed_timers or self._carried:
+            yield from self._more_turns()
+        met = 0
+        while self._replay and not self.is_stopped:
             memo = self._replay[0]
-            if memo.kind == "cancel":
-                self._replay.popleft()
-                self._cancel(Cancel.of(memo))
-                continue
             answer = self._pending.pop(memo.key, None)
-            if answer is None and memo.key not in self._used:
+            if memo.kind != "cancel" and answer is None and memo.key not in self._used:
                 break
             self._replay.popleft()
-            if answer is not None:
+            if memo.kind == "cancel":
+                self._meet(memo)
+                self._cancel(Cancel.of(memo))
+            elif answer is not None:
+                self._meet(memo)
                 self._settle(answer, memo.outcome)
-                self.loop.run_until_quiet()
-                self._answer_carried()
+            is_met = memo.kind == "cancel" or answer is not None  # else the code has dropped the call
+            if is_met and (self.loop.run_slice() or self.loop.changed_timers or self._carried):
+                yield from self._more_turns()
+            if memo.seq is None:
+                self._loose.append((memo.key, self.moment if answer is not None else None))
+            met += 1
+            if met % _MEMOS_WITHOUT_PAUSE == 0:
+                yield
+        self.loop.is_silent = False
         self._check_history_was_met()
-        self._loose = sorted(memo.key for memo in self._history.memos if memo.seq is None and not memo.carried)
         self._history, self._replay = NO_HISTORY, None
         if self._known:
             self._known = {key: memo for key, memo in self._known.items() if isinstance(memo, Memo) and memo.carried}
-        return self._take_commands()
 
-    def unordered(self) -> list[tuple[str, int]]:
+    def _meet(self, memo: Memo) -> None:
+        self.loop.answered(max(self.began, memo.at) if memo.seq is not None and memo.at is not None else None)
+
+    def unordered(self) -> list[tuple[str, int, datetime | None]]:
         """Returns the keys of transactions that were committed without their position in the order, each with the
-        position that the replay has now given it."""
+        position that the replay has now given it and the moment at which the run saw it, if it asked."""
         first = self._seq + 1
         self._seq += len(self._loose)
-        return [(key, first + index) for index, key in enumerate(self._loose)]
+        return [(key, first + index, at) for index, (key, at) in enumerate(self._loose)]
 
     def resolve(self, key: str, outcome: Outcome) -> tuple[int | None, list[Command]]:
         """Answers a call. Returns the answer's position in the run's order (``None`` if nothing waits for it any
@@ -159,11 +204,12 @@ class Machine:
             return None, []
         self._seq += 1
         seq = self._seq
+        self.loop.has_been_asked = False
+        if isinstance(answer, Timer):
+            self.loop.answered(max(self.loop.now(), moment_of(answer.when())))
         self._settle(answer, outcome)
-        self.loop.run_until_quiet()
-        if self._known:
-            self._answer_carried()
-        return seq, self._take_commands()
+        self._run()
+        return seq, self.take_commands()
 
     def cancel(self, cancel: Cancel) -> tuple[int | None, list[Command]]:
         """Raises ``CancelledError`` in the workflow, at its current await. Returns the same as ``resolve``; the
@@ -172,85 +218,75 @@ class Machine:
             return None, []
         self._seq += 1
         seq = self._seq
+        self.loop.has_been_asked = False
         self._cancel(cancel)
-        return seq, self._take_commands()
+        self._run()
+        return seq, self.take_commands()
 
     def _cancel(self, cancel: Cancel) -> None:
         self._cancelled = cancel
         self._main.cancel(cancel.reason)
-        self.loop.run_until_quiet()
-        self._answer_carried()
+
+    def does_not_fit(self, error: DeserializationError) -> None:
+        """Notes that something that is recorded does not fit the type that the code declares."""
+        self._mismatch = self._mismatch or NondeterminismError.of_type(error)
+
+    def check_type(self, type: Any, what: str) -> None:
+        """Raises ``SerializationError`` for a declared type whose values can never be read back."""
+        self._codec.check_type(type, what)
 
     def close(self) -> None:
-        """Ends the machine. Any call that its coroutines still make raises an error."""
+        """Ends the machine. Any call that its coroutines still make unwinds them."""
         self._is_closed = True
         self.loop.discard()
         self._pending.clear()
+        self._draws = self._carried = None
 
-    # called by the Context and by the answers, from workflow code
+    # turns
 
-    def call(self, call: Call) -> asyncio.Future[Any]:
-        """Registers a call under its key and returns the future of its answer."""
-        if asyncio._get_running_loop() is not self.loop:
-            raise WorkflowCodeError(
-                f"{call} was called outside the workflow's own code: there is no Context inside a step; "
-                "return from the step and make the call in the workflow"
-            )
-        if self._is_closed:
-            raise WorkflowCodeError(f"{call} was called after the run had left this worker")
-        earlier = self._used.get(call.key)
-        if earlier is not None:
-            raise DuplicateKey(call.key, describe(earlier[0], call.key, earlier[1]), str(call))
-        self._used[call.key] = (call.kind, call.name)
-        answer = self._pending[call.key] = _Answer(self, call)
-        known = self._known.get(call.key)
-        if known is not None and (known.kind != call.kind or known.name != call.name):
-            self._mismatch = self._mismatch or NondeterminismError(str(known), str(call))
-        elif not isinstance(known, Memo):
-            self._commands.append(call)
-        return answer
+    def _run(self) -> None:
+        loop = self.loop
+        if loop.run_slice() or loop.changed_timers or self._carried:
+            for _ in self._more_turns():
+                pass
 
-    def abandoned(self, call: Call) -> None:
-        """Drops a call because the workflow has cancelled what awaited it."""
-        self._pending.pop(call.key, None)
-        kept = [command for command in self._commands if command is not call]
-        was_begun = len(kept) == len(self._commands) or isinstance(self._known.get(call.key), OpenWait)
-        if was_begun and not self._is_closed:
-            kept.append(Abandon(call))
-        self._commands = kept
+    def _more_turns(self) -> Iterator[None]:
+        """Runs the code until it is blocked, answering calls whose memo no longer has a place in the order, in the
+        order of the calls."""
+        yield from self._until_quiet()
+        while self._carried and not self.is_stopped:
+            answer, outcome = self._carried.popleft()
+            if self._pending.pop(answer.call.key, None) is not None:  # else an earlier answer made the code drop it
+                self._settle(answer, outcome)
+                yield from self._until_quiet()
 
-    def cancel_child(self, run_key: RunKey) -> None:
-        """Asks for a child to be cancelled because the workflow has cancelled what awaited it. A replay asks again,
-        which changes nothing."""
-        self._commands.append(CancelChild(run_key))
+    def _until_quiet(self) -> Iterator[None]:
+        yield from self.loop.slices()
+        self._take_timers()
+        if self.loop.is_turning and not self._pending and not self._main.done():
+            yield from self.loop.slices(MAX_SLICES_ALONE, MAX_SLICES_ALONE)
+            self._take_timers()
 
-    def _answer_carried(self) -> None:
-        """Answers calls whose memo no longer has a place in the order, in the order of the calls."""
-        while True:
-            carried = [
-                (answer, memo.outcome)
-                for key, answer in self._pending.items()
-                if isinstance(memo := self._known.get(key), Memo) and memo.carried
-            ]
-            if not carried or self._mismatch is not None:
-                return
-            for answer, outcome in carried:
-                if self._pending.pop(answer.call.key, None) is not None:  # else an earlier answer made the code drop it
-                    self._settle(answer, outcome)
-                    self.loop.run_until_quiet()
+    @property
+    def is_stopped(self) -> bool:
+        """True if the code may not continue although it has not ended."""
+        return self._mismatch is not None or self.loop.refusal is not None
 
-    def _settle(self, answer: _Answer, outcome: Outcome) -> None:
+    def _settle(self, answer: Answer | Timer, outcome: Outcome) -> None:
+        if isinstance(answer, Timer):
+            self.loop.fire(answer)
+            return
         call = answer.call
         match outcome:
             case Value(text):
                 try:
-                    answer.set_result(call.decode(text, self._codec))
+                    answer.set_result(call.decode(text, self._codec, self.run_id))
+                except DeserializationError as error:
+                    self.does_not_fit(error)
                 except DurableError as error:
                     answer.set_exception(error)
-            case Failure(error, cause):
-                failed = StepFailed(call.key, error)
-                failed.__cause__ = cause
-                answer.set_exception(failed)
+            case Failure(error):
+                answer.set_exception(StepFailed(call.key, error))
             case TimedOut():
                 answer.set_exception(EventTimeout(call.key, call.name))
             case _:
@@ -261,31 +297,55 @@ class Machine:
         is recorded."""
         if self._mismatch is not None:
             return
-        missed: Memo | OpenWait | None = self._replay[0] if self._replay else None
-        if missed is None:
-            missed = next((wait for wait in self._history.open_waits if wait.key not in self._used), None)
-        if missed is not None:
-            called = next((command for command in self._commands if isinstance(command, Call)), None)
-            ending = "nothing more before the workflow ends" if self._main.done() else "nothing more"
-            self._mismatch = NondeterminismError(str(missed), str(called) if called else ending)
+        missed: Memo | OpenWait | None = self._replay[0] if self._replay else self._missed_wait()
+        if missed is not None and self.loop.refusal is None:
+            called = next((str(command) for command in self._commands.values() if isinstance(command, Call)), None)
+            self._mismatch = NondeterminismError(str(missed), called or self._how_it_stands())
 
-    def _take_commands(self) -> list[Command]:
+    def _missed_wait(self) -> OpenWait | None:
+        """Returns the first open wait that the code does not call. A timer that has not fired had no influence yet: if
+        the code no longer arms it, it is dropped."""
+        for wait in self._history.open_waits:
+            if wait.key not in self._used:
+                if wait.kind != "timer":
+                    return wait
+                self._commands[wait.key,] = Abandon(ArmTimer(wait.key, 0.0))
+        return None
+
+    def _how_it_stands(self) -> str:
+        if not self._main.done():
+            return "nothing more"
+        if self._main.cancelled():
+            return "nothing more: the workflow ended with CancelledError"
+        exception = self._main.exception()
+        if exception is None:
+            return "nothing more: the workflow returned"
+        info = error_info(exception)
+        return f"nothing more: the workflow raised {info.type}: {info.message}"
+
+    def take_commands(self) -> list[Command]:
+        """Returns what the code has asked for since the last time, and its ending if it has ended."""
+        if self.is_stopped and self._main.done() and not self._main.cancelled():
+            self._main.exception()  # the run does not end with it, so asyncio need not report it
         if self._mismatch is not None:
             return [SetAside(self._mismatch)]
-        commands, self._commands = self._commands, []
+        commands = list(self._commands.values())
+        self._commands.clear()
+        if self.loop.refusal is not None:
+            return [failure_of(self.loop.refusal)]
         if self._main.done():
-            last: list[Command] = [command for command in commands if isinstance(command, Abandon | CancelChild)]
-            last.extend(Abandon(answer.call) for answer in self._pending.values())
-            return [*last, self._ending()]
+            return [*self._last_of(commands), self._ending()]
         if not self._pending:
-            commands.append(
-                failure_of(
-                    WorkflowCodeError(
-                        "the workflow is blocked on something other than a durable call and can never resume"
-                    )
-                )
-            )
+            commands.append(failure_of(WorkflowCodeError(_CIRCLES if self.loop.is_turning else _BLOCKED)))
         return commands
+
+    def _last_of(self, commands: list[Command]) -> Iterator[Command]:
+        yield from (command for command in commands if isinstance(command, Abandon | CancelChild))
+        for answer in self._pending.values():
+            yield Abandon(ArmTimer.of(answer) if isinstance(answer, Timer) else answer.call)
+
+    def _unfinished(self) -> tuple[str, ...]:
+        return tuple(str(answer.call) for answer in self._pending.values() if isinstance(answer, Answer))
 
     def _ending(self) -> Complete | Fail | EndCancelled:
         if self._cancelled is not None:
@@ -296,7 +356,8 @@ class Machine:
         if exception is not None:
             return failure_of(exception)
         try:
-            return Complete(self._codec.encode(self._main.result(), self._output))
+            codec = codec_at(self._codec, "output", self.run_id)
+            return Complete(encode_as(codec, self._main.result(), self._output_type, self._output), self._unfinished())
         except DurableError as error:
             return failure_of(error)
 
@@ -308,3 +369,12 @@ class Machine:
 def failure_of(exception: BaseException) -> Fail:
     """Returns the decision to fail with that exception."""
     return Fail(error_info(exception), exception)
+
+
+def moment_of(time: float) -> datetime:
+    """Returns the first moment, to the microsecond, that is not earlier than ``time``: code that was woken at the time
+    it asked for finds that the time has come."""
+    moment = datetime.fromtimestamp(time, UTC)
+    while moment.timestamp() < time:
+        moment += timedelta(microseconds=1)
+    return moment

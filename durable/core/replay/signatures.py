@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from durable.core.errors import InvalidArgument
+from durable.core.replay.fakes import is_async_mock, mock_of, returned_by
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -22,25 +23,48 @@ class Signature(msgspec.Struct, frozen=True):
     returns: Any
 
 
-_signatures: WeakKeyDictionary[Callable[..., object], Signature] = WeakKeyDictionary()
+_signatures: WeakKeyDictionary[Any, Signature] = WeakKeyDictionary()
+"""By function; for callable objects, which may be neither hashable nor weakly referenced, by the method of their
+type."""
 
 
 def signature_of(function: Callable[..., object]) -> Signature:
-    """Returns the signature of a function, method, partial or callable object. Raises ``InvalidArgument`` if it has
-    annotations that cannot be resolved."""
+    """Returns the signature of a function, method, partial or callable object. Raises ``InvalidArgument`` if it is not
+    callable, is a generator function, or has annotations that cannot be resolved."""
     plain = function
     while isinstance(plain, functools.partial):
         plain = plain.func
     plain = getattr(plain, "__func__", plain)
-    known = _signatures.get(plain)
+    if not callable(plain):
+        raise InvalidArgument("fn", repr(plain), "a function or another callable object")
+    mock = mock_of(plain)
+    if mock is not None:
+        return _signature_of_mock(plain, mock)  # each time, because a test may give it another value
+    named: Any = plain if hasattr(plain, "__qualname__") else type(plain).__call__
+    try:
+        known = _signatures.get(named)
+    except TypeError:  # neither hashable nor weakly referenced, such as (1).__add__
+        return _read_signature(plain)
     if known is None:
-        known = _signatures[plain] = _read_signature(plain)
+        known = _signatures[named] = _read_signature(plain)
     return known
+
+
+def _signature_of_mock(function: Any, mock: Any) -> Signature:
+    return Signature(
+        name=function.__qualname__ if inspect.isfunction(function) else type(mock).__name__,
+        is_async=is_async_mock(mock),
+        parameters=(),
+        returns=returned_by(function, mock, lambda real: signature_of(real).returns),
+    )
 
 
 def _read_signature(function: Callable[..., object]) -> Signature:
     described = function if hasattr(function, "__qualname__") else type(function).__call__
     name = str(getattr(function, "__qualname__", type(function).__qualname__))
+    if inspect.isgeneratorfunction(described) or inspect.isasyncgenfunction(described):
+        rule = "a function that returns its result, not a generator: return a list, or make each part a step"
+        raise InvalidArgument("fn", name, rule)
     try:
         hints = get_type_hints(described, include_extras=True)
     except NameError as error:

@@ -9,9 +9,17 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from durable.core.arguments import check_codec, instance, whole_number
-from durable.core.codec.json_codec import Codec
+from durable.core.codec.json_codec import Codec, JsonCodec
+from durable.core.codec.paths import name_of
+from durable.core.codec.places import Place, codec_at
 from durable.core.durations import positive
-from durable.core.errors import DeserializationError, InvalidArgument, WorkflowCodeWarning
+from durable.core.errors import (
+    DeserializationError,
+    InvalidArgument,
+    LossyType,
+    SerializationError,
+    WorkflowCodeWarning,
+)
 from durable.core.keys import check_key
 from durable.core.replay.determinism import undetermined_calls
 from durable.core.replay.signatures import signature_of
@@ -26,7 +34,8 @@ class Workflow(Generic[InputT, OutputT]):
 
     Runs find the workflow by its ``name`` forever, so keep it when the function is renamed. ``concurrency`` bounds how
     many runs one worker executes at once; parked runs do not count. ``timeout`` is in seconds; ``None`` means that a
-    run may take forever. ``codec`` is used in place of the client's and the worker's.
+    run may take forever. ``codec`` is used in place of the client's and the worker's, and judges the declared types; if
+    there is none, ``JsonCodec`` does.
     """
 
     def __init__(
@@ -64,19 +73,17 @@ class Workflow(Generic[InputT, OutputT]):
         self.input_type: Any = signature.parameters[1] if self.takes_input else None
         self.output_type: Any = signature.returns
         functools.update_wrapper(self, function)
+        self._check_types(codec or JsonCodec())
         for call, advice in undetermined_calls(function):
-            message = f"workflow {self.name!r} calls {call}(), which is not safe to replay: {advice}"
-            code = function.__code__
-            where = code.co_filename, code.co_firstlineno, function.__module__
-            warnings.warn_explicit(f"{message}, or call it in a step", WorkflowCodeWarning, *where)
+            self._warn(f"calls {call}(), which is not safe to replay: {advice}, or call it in a step")
 
     # ``ctx`` is a Context. This module cannot import it: a Context begins children, so its module imports this one.
     def __call__(self, ctx: Any, *arguments: InputT) -> Coroutine[Any, Any, OutputT]:
         return self.function(ctx, *arguments)
 
-    def encoded_input(self, value: object, codec: Codec, argument: str = "input") -> str:
-        """Returns what is stored of an input: encoded by the workflow's codec, or by ``codec`` if the workflow has
-        none.
+    def encoded_input(self, value: object, codec: Codec, place: Place, argument: str = "input") -> str:
+        """Returns what is stored of an input at that place: encoded by the workflow's codec, or by ``codec`` if the
+        workflow has none.
 
         Raises ``SerializationError``, or ``InvalidArgument``, naming ``argument``, for an input that the workflow could
         not read back.
@@ -84,16 +91,37 @@ class Workflow(Generic[InputT, OutputT]):
         what = f"the input of workflow {self.name!r}"
         if not self.takes_input:
             if value is not None:
-                raise InvalidArgument(argument, value, f"None, because workflow {self.name!r} takes no input")
+                rule = f"None, because workflow {self.name!r} takes no input"
+                raise InvalidArgument(argument, value, rule, got=f"a {name_of(type(value))}")
             return "null"
-        codec = self.codec or codec
+        codec = codec_at(self.codec or codec, place.kind, place.owner)
+        codec.check_type(self.input_type, what)
         text = codec.encode(value, what)
         try:
-            codec.decode(text, self.input_type, what)
+            back = codec.decode(text, self.input_type, what)
         except DeserializationError as error:
             rule = f"{_type_name(self.input_type)}, as workflow {self.name!r} declares ({error.reason})"
-            raise InvalidArgument(argument, value, rule) from None
+            # Without the value: the error ends up in logs and, if workflow code begins a child, in the database.
+            raise InvalidArgument(argument, value, rule, got=f"a {name_of(type(value))} that is not one") from None
+        if isinstance(codec, JsonCodec):
+            codec.check_unchanged(value, back, self.input_type, what)
         return text
+
+    def _check_types(self, codec: Codec) -> None:
+        for type, what in ((self.input_type, "input"), (self.output_type, "output")):
+            try:
+                codec.check_type(type, f"the {what} of workflow {self.name!r}")
+            except LossyType as error:
+                self._warn(f"declares a type whose values will be refused: {what}: {error.path} {error.reason}")
+            except SerializationError as error:
+                # A class that is defined further down in the module is judged when the first run is begun.
+                if not isinstance(error.__cause__, NameError):
+                    raise
+
+    def _warn(self, message: str) -> None:
+        code = getattr(self.function, "__code__", None)  # a callable object has none
+        where = ("", 0, None) if code is None else (code.co_filename, code.co_firstlineno, self.function.__module__)
+        warnings.warn_explicit(f"workflow {self.name!r} {message}", WorkflowCodeWarning, *where)
 
     def __repr__(self) -> str:
         return f"<workflow {self.name!r} version {self.version}>"

@@ -1,7 +1,8 @@
 """When a schedule fires, and what it does then. All of it is arithmetic on the moments that are passed in.
 
-``expressions`` parses ``Cron`` and ``Every``. ``timetable`` computes ticks in a time zone, across changes to and from
-daylight saving time, and from an anchor from which intervals never drift. ``turns`` decides what a due schedule does:
+``expressions`` parses ``Cron``, whose five fields ``fields`` reads, and ``Every``. ``timetable`` bounds the ticks that
+``ticks`` computes in a time zone, across changes to and from daylight saving time, or from an anchor from which
+intervals never drift. ``turns`` decides what a due schedule does:
 which ticks begin a run, what happens to ticks that were missed (``catch_up``), and what happens while the last run is
 still going (``overlap``).
 

@@ -1,46 +1,61 @@
-"""Schedules as text: five cron fields or an interval. Also the names of time zones. ``timetable`` says when they
-fire."""
+"""Schedules as text: cron fields (see ``fields``) or an interval. Also the names of time zones. ``timetable`` says when
+they fire."""
 
 from __future__ import annotations
 
 import re
-from calendar import monthrange
-from collections.abc import Callable, Sequence
-from datetime import date, time, timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from functools import lru_cache
-from importlib import import_module
-from itertools import product
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import TypeAlias, cast
 from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec.structs import force_setattr
 
-from durable.core.durations import seconds
+from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument
+from durable.core.schedules.fields import RULE, fields_of
 
-_LEAP_YEAR = 2024
 _MAX_CHARACTERS = 1000
 _MICROSECOND = timedelta(microseconds=1)
 _EVERY = "@every "
-_RULE = "five cron fields, such as '30 9 * * MON-FRI', or '@every ' followed by a duration, such as '@every 1h30m'"
+_FROM = " from "
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
 
 _UNITS = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000, "us": 1, "µs": 1, "μs": 1}
 _PART = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|us|µs|μs|h|m|s)"
 _DURATION = re.compile(f"(?:{_PART})+")
 
-_ITEM = re.compile(r"(?:\*|([0-9a-z]+)(?:-([0-9a-z]+))?)(?:/([0-9]{1,4}))?", re.IGNORECASE | re.ASCII)
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
 _NO_ZONES = ("localtime", "posixrules", "Factory", "posix", "right")
 
 
 class Every(msgspec.Struct, frozen=True):
-    """Fires every ``interval`` after its anchor, without drift. The interval is a ``timedelta`` or seconds, and is kept
-    as a ``timedelta`` of whole microseconds. Raises ``InvalidArgument`` unless it is between 1 millisecond and 100
-    years."""
+    """Fires every ``interval``, without drift. The interval is a ``timedelta`` or seconds, and is kept as a
+    ``timedelta`` of whole microseconds.
+
+    ``anchor``, an aware datetime in the past or future, is a moment at which it fires; all other ticks are multiples of
+    the interval before and after it. If the interval is in whole days, the ticks keep the time of day that the anchor
+    has in the time zone of the schedule: ``Every(timedelta(weeks=2), anchor=monday_at_nine)`` is every second Monday at
+    nine. ``phase`` means an anchor that long after 1970-01-01 00:00 UTC: ``Every(timedelta(hours=2), phase=3600)``
+    fires at odd hours. Without either, the interval counts from when the schedule was first stored.
+
+    Raises ``InvalidArgument`` unless the interval is between 1 millisecond and 100 years, and if both an anchor and a
+    phase are given.
+    """
 
     interval: timedelta | float
+    phase: timedelta | float | None = None
+    anchor: datetime | None = None
 
     def __post_init__(self) -> None:
         number = seconds("interval", self.interval)
@@ -48,6 +63,14 @@ class Every(msgspec.Struct, frozen=True):
             raise InvalidArgument("interval", self.interval, "at least 1 millisecond")
         if not isinstance(self.interval, timedelta):
             force_setattr(self, "interval", timedelta(seconds=number))
+        if self.phase is not None:
+            if self.anchor is not None:
+                raise InvalidArgument("phase", self.phase, "None if anchor is given")
+            shift = timedelta(seconds=seconds("phase", self.phase))
+            force_setattr(self, "anchor", _EPOCH + (self.phase if isinstance(self.phase, timedelta) else shift))
+            force_setattr(self, "phase", None)
+        elif self.anchor is not None:
+            force_setattr(self, "anchor", aware("anchor", self.anchor).astimezone(UTC))
 
     @property
     def period(self) -> timedelta:
@@ -56,7 +79,8 @@ class Every(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         whole, fraction = divmod(self.period // _MICROSECOND, 1_000_000)
-        return f"{_EVERY}{whole}" + (f".{fraction:06}".rstrip("0") if fraction else "") + "s"
+        text = f"{_EVERY}{whole}" + (f".{fraction:06}".rstrip("0") if fraction else "") + "s"
+        return text if self.anchor is None else f"{text}{_FROM}{self.anchor.isoformat()}"
 
     def __hash__(self) -> int:
         return hash(str(self))
@@ -65,9 +89,13 @@ class Every(msgspec.Struct, frozen=True):
 class Cron(msgspec.Struct, frozen=True):
     """Fires whenever the wall clock matches ``minute hour day-of-month month day-of-week``.
 
-    Each field is ``*`` or a list of numbers, ranges and steps (``*/15``, ``9-17/2``, ``10/5``: from 10 on). Months and
-    weekdays may also be given by name (``JAN``, ``MON``), and both 0 and 7 are Sunday. If neither day field is
-    literally ``*``, a match of either one fires. ``@every`` followed by a duration as Go writes it (``@every 1h30m``)
+    Each field is ``*`` or a list of numbers, ranges and steps (``*/15``, ``9-17/2``, ``10/5``: from 10 on). A range may
+    go beyond the end of its field (``22-2``, ``FRI-MON``). Months and weekdays may also be given by name (``JAN``,
+    ``MON``), and both 0 and 7 are Sunday. ``L`` is the last day of the month, ``FRI#2`` its second Friday, and ``FRIL``
+    or ``L5`` its last one. If neither day field is literally ``*``, a match of either one fires.
+
+    ``@hourly``, ``@daily``, ``@weekly``, ``@monthly`` and ``@yearly`` are kept as their fields. ``@every`` followed by
+    a duration as Go writes it (``@every 1h30m``), and perhaps by ``from`` and a moment (``from 2026-03-02T09:00Z``),
     equals ``Every``.
 
     Whitespace is normalized. Raises ``InvalidArgument`` for any other text, and for days that never occur.
@@ -77,8 +105,9 @@ class Cron(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not isinstance(self.expression, str) or len(self.expression) > _MAX_CHARACTERS:
-            raise InvalidArgument("schedule", self.expression, f"{_RULE}, of at most {_MAX_CHARACTERS} characters")
+            raise InvalidArgument("schedule", self.expression, f"{RULE}, of at most {_MAX_CHARACTERS} characters")
         text = " ".join(self.expression.split())
+        text = _MACROS.get(text.lower(), text)
         if text.startswith(_EVERY):
             text = str(_every(text))
         else:
@@ -116,127 +145,22 @@ def check_timezone(name: str) -> ZoneInfo:
     raise InvalidArgument("timezone", name, "the IANA name of a time zone, such as 'Europe/Berlin' or 'UTC'")
 
 
-class Fields(msgspec.Struct, frozen=True):
-    """What an expression matches; Sunday is 0."""
-
-    times: tuple[time, ...]
-    """The matching times of day, in order."""
-    days: frozenset[int]
-    months: frozenset[int]
-    weekdays: frozenset[int]
-    is_either: bool
-    """Whether a match of one of the day fields is enough."""
-    is_hourly: bool
-    """Whether the hour is literally ``*``."""
-
-    def matches(self, day: date) -> bool:
-        if day.month not in self.months:
-            return False
-        by_date, by_weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
-        return by_date or by_weekday if self.is_either else by_date and by_weekday
-
-
-@lru_cache(256)
-def fields_of(expression: str) -> Fields:
-    """Parses a cron expression whose fields are separated by single spaces. Raises ``InvalidArgument``."""
-    texts = expression.split(" ")
-    if len(texts) != len(_FIELDS):
-        raise InvalidArgument("schedule", expression, _RULE)
-    plain = [_plain(field, text, expression) for field, text in zip(_FIELDS, texts, strict=True)]
-    expanded, _ = _croniter().expand(" ".join(plain))
-    minutes, hours, days, months, weekdays = (
-        range(field.low, field.high + 1) if values == ["*"] else sorted(values)
-        for field, values in zip(_FIELDS, expanded, strict=True)
-    )
-    if texts[4] == "*" and not any(min(days) <= monthrange(_LEAP_YEAR, month)[1] for month in months):
-        raise InvalidArgument("schedule", expression, "an expression whose days exist in one of its months")
-    return Fields(
-        times=tuple(time(hour, minute) for hour, minute in product(hours, minutes)),
-        days=frozenset(days),
-        months=frozenset(months),
-        weekdays=frozenset(weekdays),
-        is_either=texts[2] != "*" and texts[4] != "*",
-        is_hourly=texts[1] == "*",
-    )
-
-
-class _Field(NamedTuple):
-    name: str
-    low: int
-    high: int
-    names: Sequence[str] = ()
-
-    def value(self, text: str) -> int | None:
-        """Returns the number that the text stands for, or ``None`` if there is none."""
-        if text.isdecimal():
-            number = int(text[:5])
-            return number if len(text) < 5 and self.low <= number <= self.most else None
-        return self.names.index(text.lower()) + self.low if text.lower() in self.names else None
-
-    @property
-    def most(self) -> int:
-        return 7 if self.name == "day-of-week" else self.high
-
-
-_FIELDS = (
-    _Field("minute", 0, 59),
-    _Field("hour", 0, 23),
-    _Field("day-of-month", 1, 31),
-    _Field("month", 1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
-    _Field("day-of-week", 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
-)
-
-
-def _plain(field: _Field, text: str, expression: str) -> str:
-    """Returns the field in numbers, for croniter: without anything that cron does not have, and without a range whose
-    end equals its start, which croniter takes for the whole field."""
-    if text == "*":
-        return text
-    items: list[str] = []
-    for item in text.split(","):
-        match = _ITEM.fullmatch(item)
-        if match is None:
-            raise _refused(field, item, expression)
-        first, last, step = match.groups()
-        low = field.low if first is None else field.value(first)
-        if last is None:
-            high = field.high if first is None or step else low
-        else:
-            high = field.most if low and last.lower() == "sun" in field.names else field.value(last)
-        if low is None or high is None or (last and high < low) or (step and not int(step)):
-            raise _refused(field, item, expression)
-        items.append(f"{low}-{high}/{step or 1}" if low < high else f"{low}")
-    return ",".join(items)
-
-
-def _refused(field: _Field, item: str, expression: str) -> InvalidArgument:
-    names = f" or {field.names[0].upper()} to {field.names[-1].upper()}" if field.names else ""
-    return InvalidArgument(
-        "schedule",
-        expression,
-        f"valid in the field {field.name}, which takes '*' or a list of numbers from {field.low} to {field.most}"
-        f"{names}, ascending ranges (low-high) and steps (*/n, n not 0) but not {item!r}",
-    )
-
-
-class _Croniter(NamedTuple):
-    expand: Callable[[str], tuple[list[list[Any]], Any]]
-
-
-@lru_cache(1)
-def _croniter() -> _Croniter:
-    # Imported late, because few programs have schedules. It is untyped, hence the cast.
-    return _Croniter(cast("Any", import_module("croniter")).croniter.expand)
-
-
 def _every(text: str) -> Every:
-    duration = text.removeprefix(_EVERY)
+    duration, _, moment = text.removeprefix(_EVERY).partition(_FROM)
     if _DURATION.fullmatch(duration) is None or len(duration) > 100:
         raise InvalidArgument("schedule", text, "'@every ' and a positive duration such as 1h30m, 5m, 1.5s or 100ms")
     length = sum(Fraction(number) * _UNITS[unit] for number, unit in re.findall(_PART, duration))
     if length.denominator != 1:
         raise InvalidArgument("schedule", text, "a whole number of microseconds")
     try:
-        return Every(timedelta(microseconds=int(length)))
+        anchor = datetime.fromisoformat(moment) if _FROM in text else None
+    except ValueError:
+        anchor = datetime.min
+    if anchor is not None and anchor.tzinfo is None:
+        raise InvalidArgument(
+            "schedule", text, "'@every', a duration, 'from' and a moment such as 2026-03-02T09:00+01:00"
+        )
+    try:
+        return Every(timedelta(microseconds=int(length)), anchor=anchor)
     except (InvalidArgument, OverflowError):
         raise InvalidArgument("schedule", text, "between 1 millisecond and 100 years") from None

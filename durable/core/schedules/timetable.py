@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Literal, TypeAlias
 from uuid import UUID, uuid5
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec.structs import force_setattr
 
 from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument
-from durable.core.schedules.expressions import Cron, Every, Fields, Schedule, check_timezone, fields_of, parse_schedule
+from durable.core.schedules.expressions import Cron, Every, Schedule, check_timezone, parse_schedule
+from durable.core.schedules.fields import fields_of
+from durable.core.schedules.ticks import Counted, Daily, OfTheClock, Ticks
 
 CatchUp: TypeAlias = Literal["one", "all", "skip"]
 """What happens to ticks that were missed: the last one fires, all of them fire, or none fires that is more than a
@@ -26,22 +25,20 @@ Overlap: TypeAlias = Literal["allow", "skip", "cancel_other", "buffer_one"]
 after it."""
 
 _MICROSECOND = timedelta(microseconds=1)
-_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
 _ON_TIME = timedelta(seconds=60)
 _RUN_IDS = UUID("6f0e7b0c-5d1e-4b52-9a37-c2f1d4a8e963")
-
-# The range of moments that every time zone can show; outside of it a schedule never fires.
-_FIRST, _LAST = date(3, 1, 2).toordinal(), date(9997, 12, 30).toordinal()
 
 
 class Timetable(msgspec.Struct, frozen=True, kw_only=True):
     """The ticks of a schedule, none of them before ``start`` or after ``end`` (``None``: no bound). Raises
     ``InvalidArgument``.
 
-    ``Every`` counts from ``anchor``, which is not itself a tick. ``Cron`` reads the wall clock of ``timezone``. A time
-    that the clock skips fires when the gap ends, and all times in one gap fire together; a time that occurs twice fires
-    the first time. If the hour is literally ``*``, real time counts instead: a skipped time does not fire, and a time
-    that occurs twice fires twice.
+    An ``Every`` without an anchor of its own counts from ``anchor``, which is not itself a tick. ``Cron``, and an
+    ``Every`` with an anchor whose interval is in whole days, read the wall clock of ``timezone``. A time that the clock
+    skips fires when the gap ends, and all times in one gap fire together; a time that occurs twice fires the first
+    time. If the hour is literally ``*``, real time counts instead: a skipped time does not fire, and a time that occurs
+    twice fires twice.
     """
 
     schedule: Schedule
@@ -89,111 +86,20 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(reversed(found))
 
     @property
-    def _ticks(self) -> _Steady | _OfTheClock:
+    def _ticks(self) -> Ticks:
         match self.schedule:
-            case Every():
-                return _Steady(self.schedule.period, self.anchor)
+            case Every(anchor=None):
+                return Counted(self.schedule.period, self.anchor, first=1)
+            case Every(anchor=datetime() as anchor):
+                period = self.schedule.period
+                if period % _DAY:
+                    return Counted(period, anchor)
+                zone = check_timezone(self.timezone)
+                return Daily(period, anchor.astimezone(zone).replace(tzinfo=None), zone)
             case Cron(expression):
-                return _OfTheClock(fields_of(expression), check_timezone(self.timezone))
-
-
-class _Steady(msgspec.Struct, frozen=True):
-    """Ticks at ``anchor + k * period``, for k from 1 on."""
-
-    period: timedelta
-    anchor: datetime
-
-    def after(self, moment: datetime) -> datetime | None:
-        return self._tick(max((moment - self.anchor) // self.period + 1, 1))
-
-    def until(self, moment: datetime) -> datetime | None:
-        number = (moment - self.anchor) // self.period
-        return self._tick(number) if number >= 1 else None
-
-    def _tick(self, number: int) -> datetime | None:
-        try:
-            tick = self.anchor + number * self.period
-        except OverflowError:
-            return None
-        return tick if tick.toordinal() <= _LAST else None
-
-
-class _OfTheClock(msgspec.Struct, frozen=True):
-    """The moments at which a wall clock shows a time that the fields match.
-
-    A wall time that occurs twice has two moments, which ``fold`` tells apart. Within one fold, later wall times have
-    later moments, so each search walks the matching wall times in order, starting from where the clock of the other
-    fold may be.
-    """
-
-    fields: Fields
-    zone: ZoneInfo
-
-    def after(self, moment: datetime) -> datetime | None:
-        start = min(self._walls_at(moment))
-        found = (self._first(fold, start, moment) for fold in self._folds)
-        return min((tick for tick in found if tick is not None), default=None)
-
-    def until(self, moment: datetime) -> datetime | None:
-        start = max(self._walls_at(moment))
-        found = (self._last(fold, start, moment) for fold in self._folds)
-        return max((tick for tick in found if tick is not None), default=None)
-
-    @property
-    def _folds(self) -> tuple[int, ...]:
-        return (0, 1) if self.fields.is_hourly else (0,)
-
-    def _first(self, fold: int, start: datetime, moment: datetime) -> datetime | None:
-        ticks = (self._moment(wall, fold) for wall in self._walls_from(start))
-        return next((tick for tick in ticks if tick is not None and tick > moment), None)
-
-    def _last(self, fold: int, start: datetime, moment: datetime) -> datetime | None:
-        ticks = (self._moment(wall, fold) for wall in self._walls_back_from(start))
-        return next((tick for tick in ticks if tick is not None and tick <= moment), None)
-
-    def _walls_from(self, start: datetime) -> Iterator[datetime]:
-        """Yields the matching wall times from ``start`` on. Fields that match no day within eight years have been
-        rejected before."""
-        for ordinal in range(max(start.toordinal(), _FIRST), _LAST + 1):
-            day = date.fromordinal(ordinal)
-            if self.fields.matches(day):
-                times = self.fields.times
-                first = bisect_left(times, start.time()) if day == start.date() else 0
-                yield from (datetime.combine(day, time) for time in times[first:])
-
-    def _walls_back_from(self, start: datetime) -> Iterator[datetime]:
-        """Yields the matching wall times from ``start`` backward."""
-        for ordinal in range(min(start.toordinal(), _LAST), _FIRST - 1, -1):
-            day = date.fromordinal(ordinal)
-            if self.fields.matches(day):
-                times = self.fields.times
-                most = bisect_right(times, start.time()) if day == start.date() else len(times)
-                yield from (datetime.combine(day, time) for time in reversed(times[:most]))
-
-    def _walls_at(self, moment: datetime) -> tuple[datetime, datetime]:
-        """Returns what the clock shows at the moment, by the offset of each fold."""
-        shown = moment.astimezone(self.zone)
-        bare = moment.replace(tzinfo=None)
-        return bare + _offset(shown.replace(fold=0)), bare + _offset(shown.replace(fold=1))
-
-    def _moment(self, wall: datetime, fold: int) -> datetime | None:
-        """Returns the tick of that wall time, in UTC, or ``None`` for a skipped wall time if real time counts."""
-        moment = wall.replace(tzinfo=self.zone, fold=fold).astimezone(UTC)
-        if moment.astimezone(self.zone).replace(tzinfo=None) == wall:
-            return moment
-        return None if self.fields.is_hourly else self._end_of_gap(wall)
-
-    def _end_of_gap(self, wall: datetime) -> datetime:
-        """Returns the first moment after the gap in which the wall time lies."""
-        local = wall.replace(tzinfo=self.zone)
-        before, beyond = _offset(local.replace(fold=0)), _offset(local.replace(fold=1))
-        earlier = (wall - beyond).replace(tzinfo=UTC)
-        index = bisect_left(
-            range((beyond - before) // _SECOND),
-            True,
-            key=lambda passed: _offset((earlier + passed * _SECOND).astimezone(self.zone)) != before,
-        )
-        return earlier + index * _SECOND
+                return OfTheClock(fields_of(expression), check_timezone(self.timezone))
+            case _:
+                raise AssertionError(f"unexpected {self.schedule!r}")
 
 
 def jitter_of(schedule_id: str, tick: datetime, jitter: float) -> float:
@@ -217,7 +123,3 @@ def _name(schedule_id: str, tick: datetime) -> str:
 def _utc(argument: str, moment: datetime) -> datetime:
     # Two datetimes in the same time zone are compared by their wall time; in UTC they are compared as moments.
     return aware(argument, moment).astimezone(UTC)
-
-
-def _offset(local: datetime) -> timedelta:
-    return local.utcoffset() or timedelta()

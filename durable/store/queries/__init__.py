@@ -13,13 +13,13 @@ _VALID_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _QUALIFIER = re.compile(r"\bdurable\.(?=[a-z])")
 
 
-def check_schema_name(schema: str) -> str:
+def check_schema_name(schema: str, argument: str = "schema") -> str:
     """Returns the name itself, as a plain ``str``. Raises ``InvalidArgument`` unless it is a plain identifier of at
     most 63 characters."""
     name = str.__str__(schema) if isinstance(schema, str) else ""  # an enum member may be formatted by its name
     if not _VALID_SCHEMA.fullmatch(name) or name.startswith("pg_"):
         raise InvalidArgument(
-            "schema", schema, "at most 63 letters, digits and underscores, not starting with a digit or pg_"
+            argument, schema, "at most 63 letters, digits and underscores, not starting with a digit or pg_"
         )
     return name
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
 from durable.core.codec.json_codec import Codec
-from durable.core.replay.commands import Command, Complete, EndCancelled, Fail, SetAside
+from durable.core.codec.places import codec_at
+from durable.core.errors import DeserializationError
+from durable.core.replay.commands import Complete, EndCancelled, Fail, SetAside
 from durable.core.replay.context import Context
 from durable.core.replay.endings import Settle, ending_of
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
+from durable.core.replay.numbered import salt_of
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun
 from durable.worker.clock import Clock
 
 _logger = logging.getLogger("durable.worker")
+
+_MAX_NAMED = 10
+"""At most this many dropped calls are named in a log line."""
 
 
 class Attempt:
@@ -51,6 +58,14 @@ class Attempt:
         """Returns how the run ends now that its machine has decided, and logs it if that did not go well."""
         claimed = self.claimed
         ending = ending_of(decision, self.workflow.retry, attempts=claimed.attempts, set_asides=claimed.set_asides)
+        if isinstance(decision, Complete) and decision.unfinished:
+            _logger.warning(
+                "run %s returned although tasks that it had started still waited for %s; these calls are dropped: "
+                "await the tasks before the workflow returns",
+                self.run_key,
+                ", ".join(decision.unfinished[:_MAX_NAMED]) + (", …" if len(decision.unfinished) > _MAX_NAMED else ""),
+                extra={"run_key": str(self.run_key)},
+            )
         if isinstance(decision, Fail | SetAside):
             reason = decision.exception if isinstance(decision, Fail) else decision.error
             level = logging.ERROR if ending.status == "failed" else logging.WARNING
@@ -68,10 +83,20 @@ class Attempt:
 
     def machine(self, history: History) -> Machine:
         """Returns a machine that will execute the workflow from the top."""
-        return Machine(history, self.codec, output=f"the output of run {self.run_key}")
+        claimed = self.claimed
+        return Machine(
+            history,
+            self.codec,
+            output=f"the output of run {self.run_key}",
+            output_type=self.workflow.output_type,
+            run_id=claimed.run_id,
+            began=claimed.began_at or claimed.claimed_at,
+            clock=self.now,
+            salt=salt_of(claimed.run_id),
+        )
 
-    def start(self, machine: Machine) -> list[Command]:
-        """Starts the workflow on its machine. Returns its first commands."""
+    def main(self, machine: Machine) -> Coroutine[Any, Any, object]:
+        """Returns the workflow's coroutine, to be run by that machine."""
         claimed = self.claimed
         ctx = Context(
             machine,
@@ -82,11 +107,26 @@ class Attempt:
             claimed.scheduled_at,
             self._worker_codec,
         )
-        return machine.start(self._main(ctx))
+        return self._main(machine, ctx)
 
-    async def _main(self, ctx: Context) -> object:
+    async def _main(self, machine: Machine, ctx: Context) -> object:
         workflow = self.workflow
         if not workflow.takes_input:
             return await workflow.function(ctx)
-        value = self.codec.decode(self.claimed.input, workflow.input_type, f"the input of run {self.run_key}")
+        codec, what = self._codec_of_input(), f"the input of run {self.run_key}"
+        if self.claimed.input is None:
+            raise DeserializationError(what, "it takes more than 64 MiB, which is too large to be loaded")
+        try:
+            value = codec.decode(self.claimed.input, workflow.input_type, what)
+        except DeserializationError as error:
+            machine.does_not_fit(error)
+            return None
         return await workflow.function(ctx, value)
+
+    def _codec_of_input(self) -> Codec:
+        claimed = self.claimed
+        if claimed.scheduled_at is not None:
+            return codec_at(self.codec, "input of a schedule", self.workflow.name)
+        if claimed.parent_run_id is not None:
+            return codec_at(self.codec, "input of a child", claimed.parent_run_id)
+        return codec_at(self.codec, "input", claimed.run_id)

@@ -13,21 +13,21 @@ from durable.core.replay.commands import Draw, StartChild
 from durable.core.replay.history import Value
 from durable.core.runs import RunKey
 from durable.core.shards import shard_value
-from durable.store.ids import uuid7
+from durable.store.ids import child_run_id, uuid7
 from durable.worker.run.step_calls import Finished
 
 _random = random.SystemRandom()
 
 
 def draw(
-    call: Draw | StartChild, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]
+    call: Draw | StartChild, run_id: str, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]
 ) -> Finished:
-    """Returns a fresh answer. ``now`` returns the time by the database's clock."""
+    """Returns a fresh answer for the run with that id. ``now`` returns the time by the database's clock."""
     if isinstance(call, Draw):
         text = codec.encode(_drawn(call, now), str(call))
     else:
-        run_id = str(uuid7())
-        text = StartChild.answer(RunKey(shard_value(call.name, run_id, shard_count()), run_id))
+        child = child_run_id(run_id)
+        text = StartChild.answer(RunKey(shard_value(call.name, child, shard_count()), child))
     return Finished(Value(text), 1, 0.0, None, is_stored=False)
 
 

@@ -6,6 +6,7 @@ import functools
 import logging
 from collections.abc import Callable
 from enum import Enum
+from types import CodeType
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from durable.core.runs import RunKey
@@ -31,6 +32,7 @@ class Abandonable(Protocol):
 
     run_key: RunKey
     phase: Phase
+    is_to_blame: bool
 
     def abandon(self) -> None:
         """Lets the run go: nothing more of it happens here."""
@@ -57,6 +59,19 @@ def entry(method: Callable[Concatenate[ExecutionT, P], None]) -> Callable[Concat
         except Exception:
             extra = {"run_key": str(self.run_key)}
             _logger.exception("unexpected error while executing run %s; releasing it", self.run_key, extra=extra)
+            self.is_to_blame = True
             self.abandon()
 
     return enter
+
+
+def _entry_code() -> CodeType:
+    @entry
+    def nothing(_: Abandonable) -> None: ...
+
+    return nothing.__code__
+
+
+ENTRY_CODE = _entry_code()
+"""The code of every entry. A frame that executes it has the execution as ``self``: code of that run is being executed
+above it."""

@@ -8,28 +8,16 @@ machine, performs the commands that follow, and settles.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator
 
-from durable.core.errors import unreachable
 from durable.core.replay.commands import (
-    Abandon,
-    CancelChild,
-    Command,
-    Complete,
     Draw,
-    EndCancelled,
     Execute,
-    Fail,
-    SetAside,
-    Sleep,
     StartChild,
-    Wait,
-    WaitChild,
     WaitEvent,
 )
-from durable.core.replay.endings import RELEASE, Ending, Park, Settle, cancelled, ending_when_quiet
-from durable.core.replay.history import ELAPSED, Cancel, History, TimedOut, Value
+from durable.core.replay.endings import RELEASE, Park, Settle, cancelled, ending_when_quiet
+from durable.core.replay.history import Cancel, History
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun, Event, Record, Wake, Written
@@ -37,29 +25,25 @@ from durable.worker.run.attempt import Attempt
 from durable.worker.run.entry import GONE, LEAVING, Phase, entry
 from durable.worker.run.host import Host
 from durable.worker.run.inbox import Inbox
+from durable.worker.run.performing import Performance
 from durable.worker.run.recording import Recording
 from durable.worker.run.step_calls import Fenced, Finished, Interrupted
 from durable.worker.run.step_tasks import StepTasks
 from durable.worker.run.waits import OpenWaits
 
+_NO_MORE = object()
 
-class Execution:
+
+class Execution(Performance):
     """One run from its claim until it parks or ends. It is resumed in place if the same worker claims the parked run
     again."""
 
     __slots__ = (
-        "_ending",
         "_flushes",
         "_host",
-        "_inbox",
-        "_machine",
-        "_recording",
-        "_steps",
-        "_waits",
-        "attempt",
         "is_draining",
+        "is_to_blame",
         "phase",
-        "run_key",
         "workflow",
     )
 
@@ -78,12 +62,15 @@ class Execution:
         self._machine = self.attempt.machine(history)
         self._recording = Recording(claimed)
         self.phase = Phase.CLAIMED
-        self._ending: Ending | None = None
+        self._ending = None
         self._flushes = 0
+        self._timers_fired = 0
         self._steps = StepTasks(host.clock)
         self._waits = OpenWaits(host.clock)
         self._inbox = Inbox()
         self.is_draining = False
+        self.is_to_blame = False
+        """Whether it has let its run go because of what the run did, and not because another worker owns it."""
 
     @property
     def is_parked(self) -> bool:
@@ -98,14 +85,25 @@ class Execution:
     @entry
     def begin(self, wake: Wake | None) -> None:
         """Runs the workflow from the top. ``wake`` is ``None`` on the very first claim."""
+        self._begin_on(self._machine.begin(self.attempt.main(self._machine)), wake)
+
+    @entry
+    def _begin_on(self, rest: Iterator[None] | None, wake: Wake | None) -> None:
+        if self._ending is not None:  # it was interrupted while it paused
+            return
+        if rest is not None and next(rest, _NO_MORE) is not _NO_MORE:
+            self._host.clock.call_later(0.0, self._begin_on, rest, wake)  # other runs have their turn
+            return
         self.phase = Phase.RUNNING
-        commands = self.attempt.start(self._machine)
+        must_reload = self._recording.record.wants_inbox
         if not self._machine.is_mismatched:
             self._recording.ordered(self._machine.unordered())
         if wake is not None:
             self._inbox.load(wake.inbox)
-        self._perform(commands)
+        self._perform(self._machine.take_commands())
         self._go_on(wake)
+        if must_reload:
+            self.reload_inbox()
 
     @entry
     def resume(self, claimed: ClaimedRun, wake: Wake) -> None:
@@ -140,6 +138,7 @@ class Execution:
         """Called when the journal has written, or refused, a record of this run."""
         self._flushes -= 1
         if not written.is_ours:
+            self.is_to_blame = written.is_refused
             self.abandon()
             return
         if self.phase is Phase.LEAVING:
@@ -163,8 +162,10 @@ class Execution:
     @entry
     def interrupt(self) -> None:
         """Called when a stopping worker waits no longer: steps under way are cancelled and will run again elsewhere."""
-        if self._ending is None:
-            self._ending = RELEASE
+        if self.phase is not LEAVING:
+            self._steps.cancel()
+            if self._ending is None:
+                self._ending = RELEASE
             self._settle()
 
     def abandon(self) -> None:
@@ -174,8 +175,10 @@ class Execution:
         self.phase = GONE
         self._steps.cancel()
         self._waits.stop_timers()
-        self.close()
-        self._host.left(self, None)
+        try:
+            self.close()
+        finally:
+            self._host.left(self, None)
 
     def close(self) -> None:
         """Drops the machine."""
@@ -185,76 +188,23 @@ class Execution:
 
     def take_record(self) -> Record:
         """Returns what must be written now."""
-        if self._ending is not None and self.phase is not GONE:
+        if self._is_to_leave and self.phase is not GONE:
             self.phase = Phase.LEAVING
         self._waits.inbox_is_asked_for()
-        return self._recording.take(self._ending)
-
-    # performing
-
-    def _perform(self, commands: Iterable[Command]) -> None:
-        queue = deque(commands)
-        while queue:
-            command = queue.popleft()
-            match command:
-                case Execute():  # includes Transact
-                    self._steps.defer(command)
-                case Draw() | StartChild():
-                    queue.extend(self._draw(command))
-                case Sleep() | WaitEvent() | WaitChild():
-                    self._wait(command)
-                case Abandon():
-                    self._forget(command)
-                case CancelChild():
-                    self._recording.unwanted(command.run_key)
-                case Complete() | Fail() | EndCancelled() | SetAside():
-                    self._ending = self.attempt.ending_of(command)
-                case _:
-                    unreachable(command)
-            if not queue and self._waits and self._ending is None:
-                queue.extend(self._next_answer())  # last, because the code may have abandoned the wait in the same turn
-
-    def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
-        return self._answer_step(call, self._host.draw(self, call))
-
-    def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
-        seq, commands = self._machine.resolve(call.key, finished.outcome)
-        if seq is not None:
-            self._recording.step(call, finished, seq)
-        return commands
-
-    def _wait(self, call: Wait) -> None:
-        self._recording.opened(call)
-        self._waits.open(call)
-        if not isinstance(call, Sleep):
-            self._recording.record.wants_inbox |= not self._inbox.is_known
-
-    def _answer_wait(self, call: Wait, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
-        self._waits.close(call.key)
-        seq, commands = self._machine.resolve(call.key, outcome)
-        if seq is not None:
-            self._recording.answered(call.key, outcome, event_id, seq)
-        return commands
-
-    def _forget(self, command: Abandon) -> None:
-        key = command.call.key
-        self._steps.forget(key, self._let_go)
-        if isinstance(command.call, Wait):
-            self._waits.close(key)
-            self._recording.abandoned(key)
+        return self._recording.take(self._ending if self._is_to_leave else None)
 
     # what comes in
 
     @entry
     def _step_ended(self, call: Execute, task: asyncio.Task[Finished]) -> None:
-        if not self._steps.has_finished(call, task):
+        if not self._steps.has_finished(call, task, self.run_key):
             self._let_go(task)
         else:
             self._answer(call, task)
 
     def _answer(self, call: Execute, task: asyncio.Task[Finished]) -> None:
-        error = task.exception()
-        if isinstance(error, Fenced):
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or isinstance(error, Fenced):
             self.abandon()
             return
         if isinstance(error, Interrupted):
@@ -271,15 +221,9 @@ class Execution:
             cancel = Cancel.requested(request.payload)
             if request.kind == "terminate":
                 self._ending = cancelled(cancel)
+                self._steps.cancel()
             else:
                 self._cancel(cancel)
-
-    def _cancel(self, cancel: Cancel) -> None:
-        seq, commands = self._machine.cancel(cancel)
-        if seq is None:
-            return
-        self._recording.cancelled(cancel, seq)
-        self._perform(commands)
 
     def _watch_deadline(self) -> None:
         remaining = self.attempt.remaining()
@@ -297,7 +241,7 @@ class Execution:
 
     @entry
     def _let_go(self, task: asyncio.Task[Finished]) -> None:
-        if self._steps.let_go(task) and not self.is_parked:
+        if self._steps.let_go(task, self.run_key) and not self.is_parked:
             self._settle()
 
     def _go_on(self, wake: Wake | None) -> None:
@@ -315,34 +259,30 @@ class Execution:
             self._elapse(key)
         for key, remaining in wake.remaining.items():
             if remaining is not None:
-                self._waits.start_timer(key, remaining, self._timer_fired)
-
-    def _elapse(self, key: str) -> None:
-        call = self._waits.get(key)
-        if call is not None and self._ending is None:
-            outcome: Value | TimedOut = ELAPSED if isinstance(call, Sleep) else TimedOut()
-            self._perform(self._answer_wait(call, outcome, None))
-
-    def _next_answer(self) -> list[Command]:
-        """Returns the commands that follow from the first event in the inbox for which a wait is open."""
-        while arrival := self._waits.next_arrival(self._inbox):
-            call, event = arrival
-            commands = self._answer_wait(call, Value(event.payload), event.event_id)
-            if commands:
-                return commands
-        return []
+                self._waits.restart_timer(key, remaining, self._timer_fired)
 
     def _take_inbox(self) -> None:
         self._take_requests()
         if self._ending is None:
             self._perform(self._next_answer())
 
+    @entry
+    def _timers_are_older(self) -> None:
+        self._waits.are_older()
+        if self._ending is None:
+            self._recording.keep_timers()
+            self._settle()
+
     # what follows
+
+    @property
+    def _is_to_leave(self) -> bool:
+        return self._ending is not None and not self._steps.is_unwinding
 
     def _settle(self) -> None:
         """Called after each entry: starts what may start, passes on what must be written, and leaves when nothing is
         left to do."""
-        if self.phase is GONE or self.phase is LEAVING:
+        if self.phase is GONE or self.phase is LEAVING or (self.phase is Phase.CLAIMED and self._ending is None):
             return
         if self._ending is None and not self._steps.is_active:
             self._ending = ending_when_quiet(
@@ -353,17 +293,20 @@ class Execution:
         is_empty = self._recording.record.is_empty
         if self._ending is not None:
             self._waits.stop_timers()
-            self._steps.cancel()
+            self._steps.forget_all(self._let_go)  # what follows the run may be there to undo them, or to try them again
         elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
-            self._steps.start_deferred(self._start, self._step_ended)
+            self._steps.start_deferred(self._start_step, self._step_ended)
         elif not is_empty and self._waits:
             # While steps keep the run here, its waits end by local timers that are started when the waits are opened.
             self._waits.start_timers(self._recording.record.entries, self.attempt.now(), self._timer_fired)
-        if self._flushes == 0 and (self._ending is not None or not is_empty):
+        if self._flushes == 0 and (self._is_to_leave or not is_empty):
             self._flushes = 1
             self._host.mark(self)
 
-    def _start(self, call: Execute) -> asyncio.Task[Finished]:
+    def _drawn(self, call: Draw | StartChild) -> Finished:
+        return self._host.draw(self, call)
+
+    def _start_step(self, call: Execute) -> asyncio.Task[Finished]:
         return self._host.run_step(self, call)
 
     @entry

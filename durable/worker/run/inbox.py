@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from durable.store.records import Event
+
+_Key: TypeAlias = tuple[bool, str]
+"""Whether it is the end of a child, and the id. An end may take the place of something else with its id; see
+``tell_parents``."""
 
 
 class Inbox:
@@ -15,10 +20,10 @@ class Inbox:
     __slots__ = ("_events", "_requests", "_taken", "is_known")
 
     def __init__(self) -> None:
-        self._events: dict[str, Event] = {}
-        """By id; the ends of children are among them."""
+        self._events: dict[_Key, Event] = {}
+        """The ends of children are among them."""
         self._requests: tuple[Event, ...] = ()
-        self._taken: set[str] = set()
+        self._taken: set[_Key] = set()
         self.is_known = False
 
     def load(self, events: Iterable[Event]) -> None:
@@ -26,17 +31,18 @@ class Inbox:
         here, self._events = self._events, {}
         for event in events:
             self.add(event)
-        self._events |= {event_id: event for event_id, event in here.items() if event_id not in self._events}
+        self._events |= {key: event for key, event in here.items() if key not in self._events}
 
     def add(self, event: Event) -> None:
         """Adds an event that was committed after all those here, unless it is already here or was taken."""
-        if event.event_id in self._taken or event.event_id in self._events:
+        key = _key(event)
+        if key in self._taken or key in self._events:
             return
         match event.kind:
             case "event" | "child":
-                self._events[event.event_id] = event
+                self._events[key] = event
             case _:
-                self._taken.add(event.event_id)
+                self._taken.add(key)
                 self._requests += (event,)
 
     def take(self, name: str) -> Event | None:
@@ -49,12 +55,12 @@ class Inbox:
 
     def take_end(self, run_id: str) -> Event | None:
         """Takes the end of that child. Returns ``None`` if the child is not known to have ended."""
-        event = self._events.get(run_id)
-        return self._take(event) if event is not None and event.kind == "child" else None
+        event = self._events.get((True, run_id))
+        return None if event is None else self._take(event)
 
     def _take(self, event: Event) -> Event:
-        del self._events[event.event_id]
-        self._taken.add(event.event_id)
+        del self._events[_key(event)]
+        self._taken.add(_key(event))
         return event
 
     def take_requests(self) -> tuple[Event, ...]:
@@ -67,3 +73,7 @@ class Inbox:
         self._events.clear()
         self._requests = ()
         self._taken.clear()
+
+
+def _key(event: Event) -> _Key:
+    return event.kind == "child", event.event_id

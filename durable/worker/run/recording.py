@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from durable.core.errors import unreachable
 from durable.core.replay.commands import Draw, Execute, Sleep, StartChild, Wait, WaitChild, WaitEvent
-from durable.core.replay.endings import Ending
+from durable.core.replay.endings import Ending, Park
 from durable.core.replay.history import Cancel, TimedOut, Value
 from durable.core.runs import RunKey
 from durable.store.records import (
@@ -26,25 +27,42 @@ from durable.worker.run.step_calls import Finished
 
 
 class Recording:
-    """``record`` is what has gathered; ``take`` hands it over and begins the next one."""
+    """``record`` is what has gathered; ``take`` hands it over and begins the next one.
 
-    __slots__ = ("record",)
+    A timer is not part of it until it has been armed for a while: most are cancelled before that, as the one of
+    ``asyncio.wait_for`` is, and cost nothing. Until then no step waits for it to be written, and a crash has it start
+    again in full.
+    """
+
+    __slots__ = ("_young_timers", "record")
 
     def __init__(self, claimed: ClaimedRun) -> None:
         self.record = Record(claimed.run_id, claimed.epoch, claimed.parent)
+        self._young_timers: dict[str, OpenedWait] = {}
 
     def take(self, ending: Ending | None) -> Record:
         """Returns everything that has gathered, and how the run leaves, if it does."""
+        if isinstance(ending, Park):
+            self.keep_timers()
         record = self.record
         record.ending = ending
         self.record = Record(record.run_id, record.epoch, record.parent)
         return record
 
-    def step(self, call: Execute | Draw | StartChild, finished: Finished, seq: int) -> None:
+    def armed(self, key: str, until: datetime) -> None:
+        """Records that a timer was armed."""
+        self._young_timers[key] = OpenedWait(key, until=until, is_timer=True)
+
+    def keep_timers(self) -> None:
+        """Has the timers written that are still armed."""
+        self.record.entries.extend(self._young_timers.values())
+        self._young_timers.clear()
+
+    def step(self, call: Execute | Draw | StartChild, finished: Finished, seq: int, at: datetime | None) -> None:
         """Records that a step finished. For a transaction, only its place in the order must still be written; a child
-        must still be begun."""
+        must still be begun. ``at`` is when the run saw the answer, ``None`` if it did not ask; so it is below."""
         if finished.is_stored:
-            self.record.entries.append(OrderedStep(call.key, seq))
+            self.record.entries.append(OrderedStep(call.key, seq, at))
         elif isinstance(call, StartChild) and isinstance(finished.outcome, Value):
             self.record.entries.append(
                 ChildMemo(
@@ -55,10 +73,11 @@ class Recording:
                     version=call.workflow.version,
                     timeout=call.workflow.timeout,
                     input=call.input,
+                    at=at,
                 )
             )
         else:
-            self.record.entries.append(finished.memo(call, seq))
+            self.record.entries.append(finished.memo(call, seq, at))
 
     def opened(self, call: Wait) -> None:
         """Records that a wait began."""
@@ -73,28 +92,43 @@ class Recording:
                 unreachable(call)
         self.record.entries.append(wait)
 
-    def answered(self, key: str, outcome: Value | TimedOut, event_id: str | None, seq: int) -> None:
-        """Records that a wait ended. ``event_id`` is the event it took, if it took one."""
+    def answered(
+        self,
+        key: str,
+        outcome: Value | TimedOut,
+        event_id: str | None,
+        seq: int,
+        at: datetime | None,
+        *,
+        is_unfit: bool = False,
+    ) -> None:
+        """Records that a wait ended. ``event_id`` is the event it took, if it took one; ``is_unfit`` if that event has
+        set the run aside."""
+        young = self._young_timers.pop(key, None)
+        if young is not None:
+            self.record.entries.append(young)
         payload = outcome.text if isinstance(outcome, Value) and event_id is not None else None
-        self.record.entries.append(AnsweredWait(key, seq, isinstance(outcome, TimedOut), event_id, payload))
+        answer = AnsweredWait(key, seq, isinstance(outcome, TimedOut), event_id, payload, at, is_unfit)
+        self.record.entries.append(answer)
 
     def abandoned(self, key: str) -> None:
         """Records that the workflow no longer waits for that wait."""
-        self.record.entries.append(AbandonedWait(key))
+        if self._young_timers.pop(key, None) is None:
+            self.record.entries.append(AbandonedWait(key))
 
     def unwanted(self, child: RunKey) -> None:
         """Records that the workflow no longer waits for that child."""
         self.record.entries.append(UnwantedChild(child))
 
-    def ordered(self, places: Iterable[tuple[str, int]]) -> None:
-        """Records the places in the order that transactions were given."""
-        self.record.entries.extend(OrderedStep(key, seq) for key, seq in places)
+    def ordered(self, places: Iterable[tuple[str, int, datetime | None]]) -> None:
+        """Records the places in the order that transactions were given, and when the run saw them."""
+        self.record.entries.extend(OrderedStep(key, seq, at) for key, seq, at in places)
 
     def met(self, request: Event) -> None:
         """Records that a request was met."""
         self.record.entries.append(MetRequest(request.event_id))
 
-    def cancelled(self, cancel: Cancel, seq: int) -> None:
+    def cancelled(self, cancel: Cancel, seq: int, at: datetime | None) -> None:
         """Records that the run was cancelled."""
-        self.record.entries.append(CancelMemo(seq, cancel.cause, cancel.text))
+        self.record.entries.append(CancelMemo(seq, cancel.cause, cancel.text, at))
         self.record.is_cancelled = True

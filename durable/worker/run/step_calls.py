@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import Executor as ThreadPool
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import psycopg
 
-from durable.core.codec.json_codec import Codec
+from durable.core.codec.json_codec import Codec, encode_as
 from durable.core.durations import seconds
 from durable.core.errors import DurableError, SerializationError
 from durable.core.failures import error_info
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.history import Failure, Value
-from durable.postgres.outages import is_outage
+from durable.core.replay.isolation import isolated
+from durable.core.retry import is_hopeless
+from durable.core.runs import RunKey
+from durable.postgres.outages import is_outage, reason_of
 from durable.postgres.pipeline import run
 from durable.store.records import StepMemo
 from durable.store.transaction_steps import Ownership, find_committed, store_transaction_memo
 from durable.worker.clock import Clock
 from durable.worker.database import Database
+from durable.worker.outages import Outages
+from durable.worker.threads import StepThreads, ThreadCall
+
+_logger = logging.getLogger("durable.worker")
 
 _JITTER = 0.25
-_AWAY_SECONDS = 0.5
+_OVERRUN_SECONDS = 5.0
+"""How long a thread is waited for whose step has timed out. If its function has not returned by then, the step is given
+up: a second try beside the first could do the same thing twice."""
+_STILL_RUNS = "and its thread still runs, so that no other try may start"
 _MAX_EXCUSED = 50
 """Conflicts and shortages in a row that do not use up a retry. There is a limit because a transaction that can never
 succeed must end all the same."""
@@ -41,11 +53,11 @@ class Finished(msgspec.Struct, frozen=True):
     input: str | None
     is_stored: bool
 
-    def memo(self, call: Execute | Draw | StartChild, seq: int) -> StepMemo:
+    def memo(self, call: Execute | Draw | StartChild, seq: int, at: datetime | None) -> StepMemo:
         """Returns the memo that the journal writes."""
         output = self.outcome.text if isinstance(self.outcome, Value) else None
         error = self.outcome.error.text if isinstance(self.outcome, Failure) else None
-        return StepMemo(call.key, call.kind, seq, call.name, self.attempts, self.took, self.input, output, error)
+        return StepMemo(call.key, call.kind, seq, call.name, self.attempts, self.took, self.input, output, error, at)
 
 
 class Fenced(DurableError):
@@ -61,41 +73,87 @@ class _DatabaseAway(Exception):
 
 
 def run_step(
-    call: Execute, codec: Codec, threads: ThreadPool, clock: Clock, stopping: asyncio.Event
+    call: Execute,
+    run_key: RunKey,
+    codec: Codec,
+    of_input: Codec,
+    threads: StepThreads,
+    clock: Clock,
+    stopping: asyncio.Event,
 ) -> Coroutine[Any, Any, Finished]:
-    """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up. Raises ``Interrupted``."""
+    """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up. ``codec`` encodes its output and
+    ``of_input`` its arguments. Raises ``Interrupted``."""
+    overrunning: ThreadCall | None = None
 
     async def attempt(_: int, what: str) -> str:
+        nonlocal overrunning
+        overrunning = None
         if call.signature.is_async:
-            body = call.fn(*call.args)
+            body = call.fn(*isolated(call.args))
             value = await (body if call.retry.timeout is None else _within(call, body))
         else:
+            # In the step's own context, as a coroutine would be.
             context = contextvars.copy_context()
-            body = asyncio.get_running_loop().run_in_executor(threads, lambda: context.run(_call, call))
-            value = await _within(call, body)
+            thread = await threads.begin(run_key, call.key, lambda: context.run(_call, call))
+            if thread is None:
+                raise Interrupted("the worker is stopping")
+            if not await thread.ends_within(_limit(call)):
+                thread.is_given_up = True
+                overrunning = thread
+                raise _timed_out(call)
+            value = thread.result()
             if asyncio.iscoroutine(value):
-                value = await _within(call, value)
-        return codec.encode(value, what)
+                value = await _within(call, value, spent=time.monotonic() - thread.started)
+        return encode_as(codec, value, call.type, what)
 
-    return _with_retries(call, codec, attempt, clock, stopping, is_stored=False)
+    async def has_ended(seconds: float) -> bool:
+        return overrunning is None or await overrunning.ends_within(seconds)
+
+    return _with_retries(call, run_key, codec, of_input, attempt, has_ended, clock, stopping, is_stored=False)
 
 
 def _call(call: Execute) -> Any:
     try:
-        return call.fn(*call.args)
+        return call.fn(*isolated(call.args))
     except (StopIteration, GeneratorExit) as error:
         # A coroutine does the same with StopIteration. No future can pass these on: its waiter would wait forever.
         raise RuntimeError(f"the step raised {type(error).__name__}") from error
 
 
 def run_transaction(
-    call: Transact, codec: Codec, database: Database, ownership: Ownership, clock: Clock, stopping: asyncio.Event
+    call: Transact,
+    codec: Codec,
+    of_input: Codec,
+    database: Database,
+    ownership: Ownership,
+    outages: Outages,
+    clock: Clock,
+    stopping: asyncio.Event,
 ) -> Coroutine[Any, Any, Finished]:
     """Calls the function of ``ctx.transaction`` and commits its work with its memo. Raises ``Fenced`` or
     ``Interrupted``."""
+    run_key = RunKey(ownership.shard_value, ownership.run_id)
     in_doubt = False
+    excused = 0
 
     async def attempt(number: int, what: str) -> str:
+        nonlocal excused
+        duty = f"transaction {call.key!r} of run {run_key}"
+        while True:
+            try:
+                text = await once(number, what)
+            except (_DatabaseAway, psycopg.Error) as error:
+                is_away = isinstance(error, _DatabaseAway)
+                if _is_being_cancelled() or not (is_away or (excused < _MAX_EXCUSED and _is_excused(error))):
+                    outages.forget(duty)
+                    raise
+                excused += not is_away
+                await _wait_out(duty, error, outages, stopping)
+            else:
+                outages.succeeded(duty)
+                return text
+
+    async def once(number: int, what: str) -> str:
         connection: psycopg.AsyncConnection[Any] | None = None
         try:
             if in_doubt and (memo := await _committed(call, database, ownership)) is not None:
@@ -109,22 +167,26 @@ def run_transaction(
 
     async def within(connection: psycopg.AsyncConnection[Any], number: int, what: str) -> str:
         nonlocal in_doubt
-        value = await _within(call, call.fn(connection, *call.args))
-        output = codec.encode(value, what)
+        value = await _within(call, call.fn(connection, *isolated(call.args)))
+        output = encode_as(codec, value, call.type, what)
         store = store_transaction_memo(
             ownership,
             step_key=call.key,
             fn=call.name,
             attempts=number,
-            input=_input(call, codec),
+            input=_input(call, of_input),
             output=output,
         )
         in_doubt = True
-        if not await run(connection, database.schema, store):
+        try:
+            is_ours = await run(connection, database.schema, store)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:  # what a codec made of it is no JSON
+            raise SerializationError(what, "$", f"cannot be stored: {reason_of(error)}") from None
+        if not is_ours:
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
-    return _with_retries(call, codec, attempt, clock, stopping, is_stored=True)
+    return _with_retries(call, run_key, codec, of_input, attempt, _at_once, clock, stopping, is_stored=True)
 
 
 async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
@@ -137,48 +199,92 @@ async def _committed(call: Transact, database: Database, ownership: Ownership) -
     return committed.output
 
 
+async def _at_once(_: float) -> bool:
+    """A transaction that was cut off has been rolled back by the time that its try has failed."""
+    return True
+
+
 async def _with_retries(
     call: Execute,
+    run_key: RunKey,
     codec: Codec,
+    of_input: Codec,
     attempt: Callable[[int, str], Awaitable[str]],
+    has_ended: Callable[[float], Awaitable[bool]],
     clock: Clock,
     stopping: asyncio.Event,
     *,
     is_stored: bool,
 ) -> Finished:
+    """``has_ended`` waits, for at most that many seconds, until nothing of the last try is still being executed, and
+    returns whether that is so."""
     started = clock.monotonic()
-    failures = excused = 0
+    failures = 0
     what = f"the output of {call}"
+
+    def failed(error: BaseException) -> Finished:
+        _log_failure(call, run_key, failures, error, None)
+        took = clock.monotonic() - started
+        return Finished(_failure(error), failures, took, _input(call, of_input), is_stored=False)
+
     try:
         codec.check_type(call.signature.returns, what)
     except SerializationError as error:
-        return Finished(Failure(error_info(error), error), 1, 0.0, None, is_stored=False)
+        return Finished(_failure(error), 1, 0.0, None, is_stored=False)
     while True:
         try:
             text = await attempt(failures + 1, what)
             took = clock.monotonic() - started
-            return Finished(Value(text), failures + 1, took, _input(call, codec), is_stored)
-        except Fenced:
+            return Finished(Value(text), failures + 1, took, _input(call, of_input), is_stored)
+        except (Fenced, Interrupted):
             raise
         except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, KeyboardInterrupt) or (task is not None and task.cancelling()):
+            if isinstance(error, KeyboardInterrupt) or _is_being_cancelled():
                 raise
-            if isinstance(error, _DatabaseAway) or (is_stored and excused < _MAX_EXCUSED and _is_excused(error)):
-                excused += not isinstance(error, _DatabaseAway)
-                await _pause(_AWAY_SECONDS * random.random(), clock, stopping)
-                continue
             failures += 1
             # With a GeneratorExit there is no telling whether the step raised it or the loop is being closed.
             delay = None if isinstance(error, GeneratorExit) else call.retry.next_delay(failures, error)
+            failed_at = time.monotonic()
+            if not await has_ended(max(delay or 0.0, _OVERRUN_SECONDS)):
+                return failed(TimeoutError(f"{error}, {_STILL_RUNS}"))
             if delay is None:
-                took = clock.monotonic() - started
-                return Finished(Failure(error_info(error), error), failures, took, _input(call, codec), is_stored=False)
-            await _pause(delay * random.uniform(1 - _JITTER, 1 + _JITTER), clock, stopping)
+                return failed(error)
+            delay *= random.uniform(1 - _JITTER, 1 + _JITTER)
+            _log_failure(call, run_key, failures, error, delay)
+            await _pause(max(delay - (time.monotonic() - failed_at), 0.0), clock, stopping)
+
+
+STEP_CODE = _with_retries.__code__
+"""A frame that executes it has the step as ``call`` and its run as ``run_key``."""
+
+
+def _log_failure(call: Execute, run_key: RunKey, failures: int, error: BaseException, delay: float | None) -> None:
+    # Only the class of the error: its message may repeat what the step was given.
+    next_try = "it is not tried again" if delay is None else f"it is tried again in {delay:.2g} s"
+    extra = {"run_key": str(run_key), "step_key": call.key, "attempt": failures}
+    message = "step %r of run %s failed in try %d with %s; %s"
+    _logger.warning(message, call.key, run_key, failures, type(error).__name__, next_try, extra=extra)
+
+
+def _failure(error: BaseException) -> Failure:
+    return Failure(error_info(error, is_final=is_hopeless(error)))
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _pause(delay: float, clock: Clock, stopping: asyncio.Event) -> None:
     if await clock.wait(stopping, delay):
+        raise Interrupted("the worker is stopping")
+
+
+async def _wait_out(duty: str, error: Exception, outages: Outages, stopping: asyncio.Event) -> None:
+    """Waits until it is this transaction's turn. A worker that begins to stop ends all such waits."""
+    if not stopping.is_set():
+        await outages.pause(duty, error)
+    if stopping.is_set():
         raise Interrupted("the worker is stopping")
 
 
@@ -189,18 +295,27 @@ def _is_excused(error: BaseException) -> bool:
     return state not in (None, "57014") and is_outage(error)
 
 
-async def _within(call: Execute, body: Awaitable[Any]) -> Any:
-    if call.retry.timeout is None:
+async def _within(call: Execute, body: Awaitable[Any], *, spent: float = 0.0) -> Any:
+    """``spent`` is how many seconds of the step's time are over."""
+    limit = _limit(call)
+    if limit is None:
         return await body
-    limit = seconds("timeout", call.retry.timeout)
-    deadline = asyncio.timeout(limit)
+    deadline = asyncio.timeout(limit - spent)
     try:
         async with deadline:
             return await body
     except TimeoutError:
         if deadline.expired():
-            raise TimeoutError(f"step {call.key!r} did not finish within {limit:g} s") from None
+            raise _timed_out(call) from None
         raise
+
+
+def _limit(call: Execute) -> float | None:
+    return None if call.retry.timeout is None else seconds("timeout", call.retry.timeout)
+
+
+def _timed_out(call: Execute) -> TimeoutError:
+    return TimeoutError(f"step {call.key!r} did not finish within {_limit(call):g} s")
 
 
 def _input(call: Execute, codec: Codec) -> str | None:

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from functools import partial
 
 from durable.core.replay.commands import Execute
-from durable.worker.clock import Clock
+from durable.core.runs import RunKey
+from durable.worker.clock import Clock, Timer
 from durable.worker.run.step_calls import Finished
 
 _logger = logging.getLogger("durable.worker")
 
 _UNWIND_SECONDS = 10.0
-"""How long a run waits for a step that it has cancelled before it continues."""
-
-_NONE: frozenset[asyncio.Task[Finished]] = frozenset()
+"""How long a run waits for a step that it has cancelled before it continues. A step in a thread cannot be interrupted,
+and ends when its function returns."""
 
 
 class StepTasks:
@@ -29,12 +29,17 @@ class StepTasks:
         self._clock = clock
         self._deferred: list[Execute] = []
         self._running: dict[str, asyncio.Task[Finished]] = {}
-        self._unwinding: frozenset[asyncio.Task[Finished]] = _NONE
+        self._unwinding: dict[asyncio.Task[Finished], tuple[str, Timer]] = {}
 
     @property
     def is_active(self) -> bool:
         """Returns whether code of a step may be executing."""
         return bool(self._running or self._unwinding)
+
+    @property
+    def is_unwinding(self) -> bool:
+        """Returns whether steps that were cancelled have not ended yet, and are waited for."""
+        return bool(self._unwinding)
 
     @property
     def is_waiting(self) -> bool:
@@ -67,8 +72,12 @@ class StepTasks:
         if task is not None:
             task.cancel()
             task.add_done_callback(_retrieve)
-            self._unwinding |= {task}
-            self._clock.call_later(_UNWIND_SECONDS, let_go, task)
+            self._unwinding[task] = key, self._clock.call_later(_UNWIND_SECONDS, let_go, task)
+
+    def forget_all(self, let_go: Callable[[asyncio.Task[Finished]], None]) -> None:
+        """Does the same with every step."""
+        for key in list(self._running):
+            self.forget(key, let_go)
 
     def cancel(self) -> None:
         """Cancels all steps without waiting for them."""
@@ -76,22 +85,31 @@ class StepTasks:
             task.cancel()
             task.add_done_callback(_retrieve)
         self._running.clear()
-        self._unwinding = _NONE
+        for _, timer in self._unwinding.values():
+            timer.cancel()
+        self._unwinding.clear()
 
-    def has_finished(self, call: Execute, task: asyncio.Task[Finished]) -> bool:
-        """Returns whether the step, which has ended, was not cancelled and is still waited for."""
-        if task.cancelled() or self._running.get(call.key) is not task:
+    def has_finished(self, call: Execute, task: asyncio.Task[Finished], run_key: RunKey) -> bool:
+        """Returns whether the step, which has ended, is still waited for."""
+        if self._running.get(call.key) is not task:
             return False
         del self._running[call.key]
+        if task.cancelled():
+            extra = {"run_key": str(run_key), "step_key": call.key}
+            message = "step %r of run %s was cancelled by something other than its run, which is released"
+            _logger.warning(message, call.key, run_key, extra=extra)
         return True
 
-    def let_go(self, task: asyncio.Task[Finished]) -> bool:
+    def let_go(self, task: asyncio.Task[Finished], run_key: RunKey) -> bool:
         """Stops waiting for a cancelled step. Returns whether it was being waited for."""
         if task not in self._unwinding:
             return False
-        self._unwinding -= {task}
+        key, timer = self._unwinding.pop(task)
+        timer.cancel()
         if not task.done():
-            _logger.warning("%r was cancelled but is still running; its run no longer waits for it", task)
+            extra = {"run_key": str(run_key), "step_key": key}
+            message = "step %r of run %s was cancelled %g s ago and still runs; its run no longer waits for it"
+            _logger.warning(message, key, run_key, _UNWIND_SECONDS, extra=extra)
         return True
 
 

@@ -15,13 +15,14 @@ from durable.worker.run.inbox import Inbox
 class OpenWaits:
     """A parked run has no timers; it is woken instead. As with the steps, nothing here refers back to the run."""
 
-    __slots__ = ("_clock", "_deadline", "_looked_for", "_open", "_overdue", "_timers")
+    __slots__ = ("_age", "_clock", "_deadline", "_looked_for", "_open", "_overdue", "_timers")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._open: dict[str, Wait] = {}
         self._timers: dict[str, Timer] = {}
         self._deadline: Timer | None = None
+        self._age: Timer | None = None
         self._overdue: tuple[str, ...] = ()
         self._looked_for: tuple[str, ...] = ()
 
@@ -58,6 +59,13 @@ class OpenWaits:
         if key in self._open and key not in self._timers:
             self._timers[key] = self._clock.call_later(max(delay, 0.0), fired, key)
 
+    def restart_timer(self, key: str, delay: float, fired: Callable[[str], None]) -> None:
+        """Does the same as ``start_timer``, but in place of the timer that the wait already has."""
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        self.start_timer(key, delay, fired)
+
     def start_timers(self, opened: Iterable[Entry], now: datetime, fired: Callable[[str], None]) -> None:
         """Does the same as ``start_timer`` for the waits among the entries, which have just begun."""
         for wait in opened:
@@ -85,12 +93,24 @@ class OpenWaits:
         """Calls ``passed`` after that many seconds, unless the timers are stopped first."""
         self._deadline = self._clock.call_later(delay, passed)
 
+    def when_older(self, delay: float, older: Callable[[], None]) -> None:
+        """Calls ``older`` after that many seconds, once for all that ask meanwhile."""
+        if self._age is None:
+            self._age = self._clock.call_later(delay, older)
+
+    def are_older(self) -> None:
+        """Notes that ``older`` was called."""
+        self._age = None
+
     def stop_timers(self) -> None:
         """Stops all timers and leaves the waits open."""
         self._overdue = self._looked_for = ()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        if self._age is not None:
+            self._age.cancel()
+            self._age = None
         if self._deadline is not None:
             self._deadline.cancel()
 

@@ -227,7 +227,7 @@ def test_classes_made_without_end_do_not_fill_the_memory() -> None:
         subject.check_type(type, "it")
         subject.decode(str(index), type, "it")
 
-    assert max(len(subject._checked), len(subject._decoders)) <= 4096
+    assert max(len(subject._judgments), len(subject._decoders)) <= 4096
 
 
 def test_one_codec_serves_many_threads() -> None:

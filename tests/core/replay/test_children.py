@@ -118,10 +118,15 @@ def test_a_child_that_ended_badly_raises_what_a_client_would_see(end: ChildEnd, 
 
 
 @pytest.mark.parametrize("text", ["null", "{}", '{"status":"asleep"}', '{"status":"completed"}', "9" * 5000])
-def test_an_end_that_nobody_here_has_written_fails_the_parent(text: str) -> None:
+def test_an_end_that_nobody_here_has_written_sets_the_parent_aside(text: str) -> None:
     (ending,) = begun(run_one).resolve("one:result", Value(text))[1]
-    assert isinstance(ending, Fail)
-    assert ending.error.type == "DeserializationError"
+    assert isinstance(ending, SetAside)
+
+
+def test_an_output_that_does_not_fit_the_declared_type_sets_the_parent_aside() -> None:
+    (ending,) = begun(run_one).resolve("one:result", Value('{"status":"completed","output":"none"}'))[1]
+    assert isinstance(ending, SetAside)
+    assert f"the output of child {CHILD} is recorded, but does not fit" in str(ending.error)
 
 
 def test_a_handle_gives_its_result_any_number_of_times() -> None:

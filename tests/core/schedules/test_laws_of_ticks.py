@@ -68,12 +68,13 @@ def fields(draw: st.DrawFn, low: int, high: int, near: list[int]) -> Field:
         case "star":
             return Field("*", set(range(low, high + 1)))
         case "step":
-            step = draw(st.integers(1, 30))
+            step = draw(st.integers(1, min(30, high - low + 1)))
             return Field(f"*/{step}", set(range(low, high + 1, step)))
         case "range":
-            first, last = sorted([draw(numbers), draw(numbers)])
+            first, last, size = draw(numbers), draw(numbers), high - low + 1
             step = draw(st.integers(1, 7))
-            return Field(f"{first}-{last}/{step}", set(range(first, last + 1, step)))
+            end = last if first <= last else last + size
+            return Field(f"{first}-{last}/{step}", {low + (each - low) % size for each in range(first, end + 1, step)})
         case _:
             values = draw(st.lists(numbers, min_size=1, max_size=4))
             return Field(",".join(map(str, values)), set(values))

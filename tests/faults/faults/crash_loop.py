@@ -14,6 +14,8 @@ from tests.faults.stage import Stage, fault
 from tests.faults.workloads.dooming import EXIT_CODE, Dooming, dooming
 
 _STRIKES = 5
+_SUSPICIONS = 3
+"""So many deaths at most make a run a suspect that is tried alone: only those after them count."""
 _WORKERS = 6
 _BEFORE_PER_CRASH = 16
 """So many neighbours end before the crashes begin, for each crash."""
@@ -56,16 +58,16 @@ async def _only_these_were_struck(stage: Stage) -> None:
     for run_id, workflow, takeovers, error, exits in await stage.observer.rows(_STRUCK):
         if workflow != dooming.name:
             stage.violated("I2", f"run {run_id} of {workflow} killed no worker, and is failed: {error}")
-        elif not takeovers == exits == _STRIKES:
-            what = f"run {run_id} killed {exits} workers and has {takeovers} takeovers; {_STRIKES} are allowed"
+        elif takeovers != exits or not _STRIKES <= exits <= _STRIKES + _SUSPICIONS:
+            what = f"run {run_id} killed {exits} workers and has {takeovers} takeovers; {_STRIKES} in trials are right"
             stage.violated("I10", what)
 
 
 @fault(
     row=17,
-    how=f"a step that calls os._exit(1); {_STRIKES} strikes",
-    target=f"failed with CrashLoop after exactly {_STRIKES} workers; p99 of neighbors on other workers less than twice"
-    " that before",
+    how=f"a step that calls os._exit(1); {_STRIKES} strikes in trials",
+    target=f"failed with CrashLoop after at most {_STRIKES + _SUSPICIONS} workers; p99 of neighbors on other workers"
+    " less than twice that before",
     sizes={"smoke": _STRIKES, "campaign": 20 * _STRIKES, "soak": 200 * _STRIKES},
     workers=_WORKERS,
     is_timed=True,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+import msgspec
 import pytest
 
-from durable import AsyncClient, Context, Worker, workflow
+from durable import AsyncClient, Context, Worker, Workflow, workflow
 from tests.watching import reached
 from tests.worker.flows import process_until_there_is_one, running
 
@@ -106,3 +108,68 @@ async def test_steps_in_changed_order_set_the_run_aside_until_the_old_code_is_ba
         await process_until_there_is_one(worker)
         assert await handle.result(timeout=0) == ["first", "second"]
     assert calls == {"first": 1, "second": 1}
+
+
+class Bought(msgspec.Struct):
+    item: str
+
+
+class Receipt(msgspec.Struct):
+    item: str
+    currency: str
+
+
+@pytest.mark.parametrize("what", ["input", "step", "event", "child"])
+async def test_a_deploy_that_changes_a_type_sets_runs_aside_and_refunds_nothing(database: str, what: str) -> None:
+    calls: Counter[str] = Counter()
+
+    def release(type: Any) -> list[Workflow[Any, Any]]:
+        async def buy(item: str) -> Any:
+            calls["buy"] += 1
+            return Bought(item)
+
+        async def refund() -> None:
+            calls["refund"] += 1
+
+        async def sell(ctx: Context, item: str) -> Any:
+            return Bought(item)
+
+        sell.__annotations__["return"] = type
+        selling = workflow(name="selling")(sell)
+
+        async def trade(ctx: Context, order: Any) -> str:
+            try:
+                if what == "step":
+                    await ctx.execute("buy", buy, "secret tea")
+                elif what == "event":
+                    await ctx.wait_for_event("bought", "bought", type)
+                elif what == "child":
+                    await ctx.run_child("sell", selling, "secret tea")
+                await ctx.wait_for_event("go", "go")
+            except Exception:
+                await ctx.execute("refund", refund)
+                raise
+            return "shipped"
+
+        buy.__annotations__["return"] = type
+        trade.__annotations__["order"] = type if what == "input" else Bought
+        return [workflow(name="shop")(trade), selling]
+
+    old, new = release(Bought), release(Receipt)
+    async with AsyncClient(database) as client:
+        handle = await client.begin(old[0], Bought("secret tea"))
+        if what != "input":
+            await handle.publish_event("bought", Bought("secret tea"))
+            async with running(database, *old):
+                await reached(client, handle.run_key, "waiting_event")
+        await handle.publish_event("go")
+        async with running(database, *new):
+            await reached(client, handle.run_key, "sleeping")
+            status = await handle.info()
+            assert (status.status_reason, status.attempts) == ("set_aside", 0)
+            assert status.error is not None
+            assert "missing required field `currency`" in status.error.message
+            assert "secret" not in status.error.message
+        async with running(database, *old):
+            assert await handle.result(timeout=10) == "shipped"
+    assert calls["refund"] == 0

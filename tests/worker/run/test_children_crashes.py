@@ -49,7 +49,7 @@ def test_a_child_that_kills_its_workers_fails_and_wakes_its_parent(database: str
         def is_over() -> bool:
             return handle.info().status == "completed"
 
-        for _ in range(4):
+        for _ in range(6):
             if not is_over():
                 with WorkerProcess(database) as worker:
                     until(partial(is_dead_or, is_over, worker))

@@ -11,9 +11,9 @@ import msgspec
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunCancelled, Worker, workflow
+from durable import AsyncClient, Context, RetryPolicy, RunCancelled, Worker, Workflow, workflow
 from tests.watching import reached, rows
-from tests.worker.flows import awaiting, process_all, running
+from tests.worker.flows import awaiting, process_all, process_until_there_is_one, running
 
 
 async def test_04_an_event_wakes_the_run_that_waits_for_it(database: str) -> None:
@@ -201,20 +201,75 @@ async def test_an_event_that_arrives_while_a_step_runs_is_not_lost(database: str
 
 
 @pytest.mark.parametrize("payload", ["text", {"amount": "many"}, None, [1]], ids=str)
-async def test_a_payload_that_cannot_be_read_is_an_error_where_it_is_awaited(database: str, payload: Any) -> None:
+async def test_a_payload_that_cannot_be_read_sets_the_run_aside_and_a_retry_waits_for_another(
+    database: str, payload: Any
+) -> None:
     @workflow
-    async def reading(ctx: Context) -> str:
+    async def reading(ctx: Context) -> int:
         try:
-            await ctx.wait_for_event("wait", "news", int)
-        except Exception as error:
-            return type(error).__name__
-        return "read"
+            return await ctx.wait_for_event("wait", "news", int)
+        except Exception:
+            return -1
 
     async with AsyncClient(database) as client:
         handle = await client.begin(reading)
         await handle.publish_event("news", payload)
         await process_all(Worker(database, [reading]))
-        assert await handle.result(timeout=0) == "DeserializationError"
+        status = await handle.info()
+        assert (status.status, status.status_reason) == ("sleeping", "set_aside")
+        assert status.error is not None
+        assert "wait_for_event 'wait' for 'news' is recorded, but does not fit" in status.error.message
+        await handle.retry()
+        await handle.publish_event("news", 7)
+        await process_until_there_is_one(Worker(database, [reading]))
+        assert await handle.result(timeout=0) == 7
+
+
+async def test_a_run_terminated_over_a_payload_that_did_not_fit_waits_for_another_when_it_is_retried(
+    database: str,
+) -> None:
+    @workflow
+    async def reading(ctx: Context) -> list[int]:
+        return [await ctx.wait_for_event(key, "news", int) for key in ("first", "second")]
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(reading)
+        await handle.publish_event("news", 1)
+        await handle.publish_event("news", "two")
+        await process_all(Worker(database, [reading]))
+        await handle.terminate()
+        await handle.publish_event("news", 3)
+        await process_all(Worker(database, [reading]))
+        assert (await handle.info()).status == "cancelled"
+        await handle.retry()
+        await process_until_there_is_one(Worker(database, [reading]))
+        assert await handle.result(timeout=0) == [1, 3]
+
+
+async def test_an_event_that_fits_newer_code_only_is_taken_by_it_and_kept_by_a_retry(database: str) -> None:
+    broken = True
+
+    def reading(payload: type) -> Workflow[None, Any]:
+        @workflow(name="reading")
+        async def read(ctx: Context) -> Any:
+            heard = await ctx.wait_for_event("wait", "news", payload)
+            if broken:
+                raise ValueError("a bug")
+            return heard
+
+        return read
+
+    old, new = reading(int), reading(str)
+    async with AsyncClient(database) as client:
+        handle = await client.begin(new)
+        await handle.publish_event("news", "text")
+        await process_all(Worker(database, [old]))
+        await process_until_there_is_one(Worker(database, [new]))
+        assert (await handle.info()).status == "failed"
+        broken = False
+        await handle.retry()
+        await process_until_there_is_one(Worker(database, [new]))
+        assert await handle.result(timeout=0) == "text"
 
 
 async def test_while_a_step_runs_the_run_is_seen_running_and_takes_events_and_a_cancel(database: str) -> None:

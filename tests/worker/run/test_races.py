@@ -59,7 +59,9 @@ async def replayed(connection: psycopg.AsyncConnection[Any], run_key: RunKey) ->
     done = loop.create_future()
 
     def replay() -> None:  # in a callback, as the engine does: no machine may step inside a task
-        endings = [command for command in attempt.start(machine) if isinstance(command, Complete | EndCancelled)]
+        endings = [
+            command for command in machine.start(attempt.main(machine)) if isinstance(command, Complete | EndCancelled)
+        ]
         ends.extend(ending.output if isinstance(ending, Complete) else "cancelled" for ending in endings)
         machine.close()
         done.set_result(None)

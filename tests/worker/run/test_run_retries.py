@@ -237,7 +237,7 @@ async def test_a_panic_of_the_workflow_is_tried_anew_like_any_error(database: st
         assert (await handle.info()).attempts == 2
 
 
-async def test_an_input_that_cannot_be_read_is_an_error_of_its_run_and_tried_anew(database: str) -> None:
+async def test_an_input_that_cannot_be_read_sets_its_run_aside_and_is_no_failed_attempt(database: str) -> None:
     calls: Counter[str] = Counter()
 
     @workflow(retry=RunRetryPolicy(max_attempts=3, backoff=0))
@@ -248,10 +248,11 @@ async def test_an_input_that_cannot_be_read_is_an_error_of_its_run_and_tried_ane
     async with AsyncClient(database) as client:
         handle = await client.begin(counting, 1)
         await rows(database, "UPDATE durable.runs SET input = '\"text\"'")
-        assert await process_all(Worker(database, [counting])) == 3
+        assert await process_all(Worker(database, [counting])) == 1
         status = await handle.info()
     assert status.error is not None
-    assert (status.status, status.attempts, status.error.type) == ("failed", 3, "DeserializationError")
+    assert (status.status, status.status_reason, status.attempts) == ("sleeping", "set_aside", 0)
+    assert "does not fit" in status.error.message
     assert not calls
 
 

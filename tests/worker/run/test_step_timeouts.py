@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import Counter
 
 from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
-from tests.watching import rows, until
 from tests.worker.flows import running
 
 
@@ -32,32 +30,6 @@ async def test_an_async_step_that_ignores_its_timeout_is_waited_for_and_counts(d
         assert await Worker(database, [hanging]).process_one()
         assert await handle.result(timeout=0) == "late"
     assert calls == {"deaf": 1, "ignored": 1}
-
-
-async def test_a_sync_step_that_takes_too_long_is_given_up_while_its_thread_goes_on(database: str) -> None:
-    calls: Counter[str] = Counter()
-    may_end = threading.Event()
-
-    def hang() -> str:
-        calls["hang"] += 1
-        if calls["hang"] == 1:
-            may_end.wait(30)
-            calls["went on"] += 1
-        return "in time"
-
-    @workflow
-    async def hanging(ctx: Context) -> str:
-        return await ctx.execute("hang", hang, retry=RetryPolicy(max_retries=1, backoff=0, timeout=0.1))
-
-    try:
-        async with AsyncClient(database) as client, Worker(database, [hanging]):
-            handle = await client.begin(hanging)
-            assert await handle.result(timeout=10) == "in time"
-            assert calls == {"hang": 2}
-    finally:
-        may_end.set()
-    await until(lambda: calls["went on"])
-    assert await rows(database, "SELECT attempts FROM durable.steps") == [(2,)]
 
 
 async def test_31_a_step_that_takes_too_long_is_cut_off_and_retried(database: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock, create_autospec
 
 import msgspec
 import psycopg
@@ -249,3 +251,30 @@ def test_each_primitive_has_one_name() -> None:
     primitives = [member for name, member in vars(Context).items() if not name.startswith("_") and callable(member)]
     assert len(primitives) > 5
     assert len(set(primitives)) == len(primitives)
+
+
+@dataclasses.dataclass
+class Priced:
+    total: int
+
+
+async def look_up_price(item: str) -> Priced:
+    raise AssertionError(item)
+
+
+@pytest.mark.parametrize("is_specified", [False, True])
+async def test_a_fake_step_gives_the_workflow_an_object_also_on_a_replay(is_specified: bool, database: str) -> None:  # noqa: FBT001
+    fake: Any = create_autospec(look_up_price) if is_specified else AsyncMock()
+    fake.return_value = Priced(3)
+
+    @workflow
+    async def ordering(ctx: Context, item: str) -> int:
+        priced = await ctx.execute("price", fake, item)
+        await ctx.sleep("nap", 0.01)
+        return int(priced.total)
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(ordering, "book")
+        assert await Worker(database, [ordering]).process_one()
+        await process_until_there_is_one(Worker(database, [ordering]))
+        assert await handle.result(timeout=0) == 3

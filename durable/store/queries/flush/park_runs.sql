@@ -3,7 +3,8 @@
 UPDATE durable.runs AS run
 SET status = CASE WHEN open.names IS NULL AND open.children IS NULL THEN 'sleeping' ELSE 'waiting_event' END,
     awaits = CASE WHEN open.children IS NULL THEN open.names ELSE coalesce(open.names, '{}') END,
-    awaits_runs = open.children, next_wake_at = least(open.wake_at, run.deadline_at), worker_id = NULL, set_asides = 0, updated_at = now()
+    awaits_runs = open.children, next_wake_at = least(open.wake_at, run.deadline_at), worker_id = NULL, set_asides = 0,
+    isolation = NULL, updated_at = now()
 FROM (
     SELECT ours.run_id, ours.epoch, min(wait.wake_at) AS wake_at,
            pg_catalog.array_agg(wait.event_name) FILTER (WHERE wait.wait_type = 'event') AS names,
@@ -17,4 +18,6 @@ FROM (
 ) AS open
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = open.run_id AND run.epoch = open.epoch
   AND run.run_id = ANY (%(run_ids)s::uuid[]) AND coalesce(run.worker_id = %(worker_id)s, false)
-RETURNING run.run_id::text, extract(epoch FROM run.next_wake_at - run.updated_at)::numeric AS wake_in
+RETURNING run.run_id::text,
+          CASE WHEN run.next_wake_at > '-infinity' AND run.next_wake_at < 'infinity'
+               THEN extract(epoch FROM run.next_wake_at - run.updated_at)::numeric END AS wake_in

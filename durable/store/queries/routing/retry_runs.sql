@@ -1,14 +1,18 @@
--- Queues ended runs whose retry was requested, and drops the requests that were made of them before. What failed in
--- them is forgotten in the same transaction. The epoch is raised so that a flush whose answer was lost cannot bring it
--- back, but not that of a run that was never started, which is what an epoch of 0 means.
+-- Queues runs whose retry was requested, ended ones and those that are set aside, and drops the requests that were made
+-- of ended ones before. What failed in them is forgotten in the same transaction. The epoch is raised so that a flush
+-- whose answer was lost cannot bring it back, but not that of a run that was never started, which is what an epoch of 0
+-- means. A run that was set aside and is being executed right now keeps its request until it is known how that ends.
 WITH requests AS MATERIALIZED (
     SELECT event.run_id, event.created_at, run.status
     FROM durable.events AS event
     JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
     WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL AND event.kind = 'retry'
-      AND run.run_id = ANY (ARRAY(SELECT run_id
+      AND run.run_id = ANY (ARRAY(SELECT DISTINCT run_id
                                   FROM durable.events
-                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind = 'retry'))
+                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind = 'retry'
+                                  ORDER BY run_id
+                                  LIMIT %(seen)s))
+      AND NOT (run.status = 'running' AND run.set_asides > 0)
     ORDER BY event.run_id
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF run SKIP LOCKED
@@ -18,11 +22,17 @@ WITH requests AS MATERIALIZED (
     FROM requests
     WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = requests.run_id
       AND event.run_id = ANY (ARRAY(SELECT run_id FROM requests))
-      AND event.kind NOT IN ('event', 'child') AND event.consumed_by IS NULL AND event.created_at <= requests.created_at
+      AND (event.kind = 'retry' OR event.kind IN ('cancel', 'terminate') AND requests.status <> 'sleeping')
+      AND event.consumed_by IS NULL AND event.created_at <= requests.created_at
 )
 UPDATE durable.runs AS run
-SET status = 'queued', epoch = CASE WHEN run.epoch > 0 THEN run.epoch + 1 ELSE 0 END, completed_at = NULL, deadline_at = NULL, strikes = 0,
-    set_asides = 0, updated_at = now()
+SET status = 'queued', epoch = CASE WHEN run.epoch > 0 THEN run.epoch + 1 ELSE 0 END, completed_at = NULL,
+    next_wake_at = NULL, deadline_at = CASE WHEN run.status = 'sleeping' THEN run.deadline_at END,
+    strikes = 0, lone_strikes = 0, memos_at_takeover = 0, isolation = NULL, died_with = NULL, set_asides = 0,
+    started_at = CASE WHEN run.status = 'sleeping' THEN run.started_at END,
+    updated_at = now()
 WHERE run.workflow_name_shard = %(shard_value)s
-  AND run.run_id = ANY (ARRAY(SELECT run_id FROM requests WHERE status IN ('failed', 'cancelled')))
-RETURNING run.run_id::text, run.epoch
+  AND run.run_id = ANY (ARRAY(SELECT run_id FROM requests WHERE status IN ('failed', 'cancelled', 'sleeping')))
+  AND (run.status <> 'sleeping' OR run.set_asides > 0)
+RETURNING run.run_id::text, run.epoch,
+          EXISTS (SELECT FROM requests WHERE requests.run_id = run.run_id AND requests.status = 'sleeping') AS was_set_aside

@@ -5,14 +5,17 @@
 WITH locked AS MATERIALIZED (
     -- One lock per run: if one were tried for each event, it might be free for the second but not for the first. An
     -- array, because a join scans the whole shard value if autovacuum saw the tables before their first rows were
-    -- committed.
+    -- committed. Of a bounded number of runs, because anybody who may publish may also invent runs.
     SELECT run.run_id, run.status, run.awaits, run.awaits_runs, run.epoch
     FROM durable.runs AS run
     WHERE run.workflow_name_shard = %(shard_value)s
-      AND run.run_id = ANY (ARRAY(SELECT run_id
+      AND run.run_id = ANY (ARRAY(SELECT DISTINCT run_id
                                   FROM durable.events
-                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind <> 'retry'))
+                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind <> 'retry'
+                                  ORDER BY run_id
+                                  LIMIT %(seen)s))
       AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
+      AND run.run_id <> ALL (%(left_out)s::uuid[])
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
 ), arrived AS MATERIALIZED (
@@ -66,7 +69,10 @@ WITH locked AS MATERIALIZED (
       AND wait.run_id = ANY (ARRAY(SELECT run_id FROM verdicts))
       AND verdicts.verdict = 'end' AND wait.satisfied_at IS NULL
 )
-SELECT arrived.run_id::text, arrived.event_id::text, arrived.kind, arrived.name, arrived.payload::text,
+SELECT arrived.run_id::text, arrived.event_id::text, arrived.kind, arrived.name,
+       CASE WHEN pg_catalog.pg_column_size(arrived.payload) < 8000
+                 OR pg_catalog.octet_length(arrived.payload::text) <= 67108864
+            THEN arrived.payload::text ELSE '' END AS payload,
        arrived.status = 'running' AS is_live, moved.status AS became,
        CASE WHEN moved.status = 'cancelled' THEN moved.error::text END AS error,
        moved.parent_shard, moved.parent_run_id::text

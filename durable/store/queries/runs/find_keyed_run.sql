@@ -1,5 +1,5 @@
--- Where a run with this id is kept, if it was begun under this shard count or a lower one, and the current shard count.
-SELECT shard_count,
+-- Where a run with this id is kept, if it was begun under one of these shard values, and which shard counts there were.
+SELECT shard_count, shard_counts, raising_to IS NOT NULL AS is_being_raised,
        (SELECT run.workflow_name_shard
         FROM durable.runs AS run
         WHERE run.workflow_name_shard = ANY(%(shard_values)s::text::text[]) AND run.run_id = %(run_id)s::uuid

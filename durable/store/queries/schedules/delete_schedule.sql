@@ -1,3 +1,1 @@
-DELETE FROM durable.schedules
-WHERE schedule_id = %(schedule_id)s
-RETURNING schedule_id
+SELECT durable.delete_schedule(%(schedule_id)s) AS is_deleted

@@ -1,4 +1,4 @@
--- Every session of a worker shares the key as two numbers; before version 7, its lease held the same key as one number.
+-- Every session of a worker shares the key as two numbers; before version 8, its lease held the same key as one number.
 -- Sessions of others that hold the key, which anyone may do, are left alone: one that may not be ended would fail this
 -- statement.
 SELECT pg_catalog.pg_terminate_backend(held.pid) AS is_terminated

@@ -7,4 +7,5 @@ SELECT pg_catalog.pg_backend_pid() AS process_id,
         WHERE pg_catalog.pg_backend_pid() = %(process_id)s::int
           AND pg_catalog.current_setting(wanted.name, true) IS NOT NULL) AS settings_made,
        CASE WHEN pg_catalog.pg_backend_pid() = %(process_id)s::int
-            THEN pg_catalog.pg_try_advisory_lock_shared(%(high)s::int, %(low)s::int) ELSE false END AS is_marked
+            THEN pg_catalog.pg_try_advisory_lock_shared(%(high)s::int, %(low)s::int) ELSE false END AS is_marked,
+       EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus') AS is_distributed

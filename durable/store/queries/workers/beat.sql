@@ -4,7 +4,7 @@
 -- is always at least one row; if is_known is false in it, this worker was declared dead.
 WITH alive AS (
     UPDATE durable.workers
-    SET heartbeat_at = pg_catalog.now(), lock_key = %(lock_key)s::bigint,
+    SET heartbeat_at = pg_catalog.now(), lock_key = %(lock_key)s::bigint, is_listening = %(is_listening)s,
         login = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user)
     WHERE worker_id = %(worker_id)s
     RETURNING worker_id
@@ -22,7 +22,7 @@ LEFT JOIN durable.workers AS suspect
               AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
               AND held.objsubid = 1
               AND ((held.classid::bigint << 32) | held.objid::bigint) = suspect.lock_key
-              -- Whoever may log in can take the lock of a worker that is dead. Its login is unknown before version 7.
+              -- Whoever may log in can take the lock of a worker that is dead. Its login is unknown before version 8.
               AND (suspect.login IS NULL OR EXISTS (
                    SELECT FROM pg_catalog.pg_stat_get_activity(held.pid) AS session
                    WHERE session.usesysid = suspect.login))))

@@ -1,0 +1,149 @@
+"""The calls that workflow code has made: what the Context and asyncio's timers reach from inside a run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from durable.core.errors import DuplicateKey, NondeterminismError, WorkflowCodeError
+from durable.core.replay.commands import Abandon, ArmTimer, Call, CancelChild, Command, Draw
+from durable.core.replay.handles import Timer
+from durable.core.replay.history import Kind, Memo, OpenWait, Outcome, describe
+from durable.core.replay.loop import ReplayLoop
+from durable.core.replay.unwinding import Unwound
+from durable.core.runs import RunKey
+
+_GREATEST_DELAY = 100 * 366 * 86400.0
+"""A timer that is due later than in a hundred years, in seconds, never fires."""
+
+
+class Answer(asyncio.Future[Any]):
+    """The future behind a call. Cancelling it is how workflow code abandons the call."""
+
+    def __init__(self, calls: Calls, call: Call) -> None:
+        super().__init__(loop=calls.loop)
+        self.calls = calls
+        self.call = call
+
+    def cancel(self, msg: Any = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self.calls.abandoned(self.call)
+        return cancelled
+
+
+class Calls:
+    """The calls of one run, by key: those that still wait for their answer, and the commands that follow from those
+    that are new. ``_known`` is what the history says about a key."""
+
+    __slots__ = (
+        "_carried",
+        "_commands",
+        "_draws",
+        "_is_closed",
+        "_known",
+        "_mismatch",
+        "_pending",
+        "_timers_armed",
+        "_used",
+        "loop",
+    )
+
+    def __init__(self, loop: ReplayLoop) -> None:
+        self.loop = loop
+        self._commands: dict[object, Command] = {}
+        """By the key of the call; an ``Abandon`` by its key in a tuple."""
+        self._pending: dict[str, Answer | Timer] = {}
+        self._used: dict[str, tuple[Kind, str]] = {}
+        self._known: dict[str, Memo | OpenWait] = {}
+        self._draws: dict[str, Answer] | None = None
+        self._carried: deque[tuple[Answer, Outcome]] | None = None
+        """Calls whose memo no longer has a place in the order, in the order of the calls."""
+        self._timers_armed = 0
+        self._mismatch: NondeterminismError | None = None
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """True once the run has left this worker."""
+        return self._is_closed
+
+    def call(self, call: Call) -> Answer:
+        """Registers a call under its key and returns the future of its answer."""
+        if asyncio._get_running_loop() is not self.loop:
+            raise WorkflowCodeError(
+                f"{call} was called outside the workflow's own code: there is no Context inside a step; "
+                "return from the step and make the call in the workflow"
+            )
+        if self._is_closed:
+            raise Unwound
+        self.loop.check_task(asyncio.current_task(self.loop))  # an eager one was not seen when it was made
+        earlier = self._used.get(call.key)
+        if earlier is not None:
+            raise DuplicateKey(call.key, describe(earlier[0], call.key, earlier[1]), str(call))
+        self._used[call.key] = (call.kind, call.name)
+        self.loop.has_moved = True
+        answer = self._pending[call.key] = Answer(self, call)
+        known = self._known.get(call.key)
+        if known is not None and (known.kind != call.kind or known.name != call.name):
+            self._mismatch = self._mismatch or NondeterminismError(str(known), str(call))
+        elif not isinstance(known, Memo):
+            self._commands[call.key] = call
+        elif known.carried:
+            if self._carried is None:
+                self._carried = deque()
+            self._carried.append((answer, known.outcome))
+        return answer
+
+    def draw(self, call: Draw) -> asyncio.Future[Any]:
+        """Does what ``call`` does, but the same key may be used again and then gives the same value."""
+        if self._draws is None:
+            self._draws = {}
+        earlier = self._draws.get(call.key)
+        if earlier is None or earlier.call.kind != call.kind:
+            answer = self._draws[call.key] = self.call(call)
+            return answer
+        if earlier.cancelled():  # before anything was drawn
+            del self._draws[call.key], self._used[call.key]
+            return self.draw(call)
+        return asyncio.shield(earlier)
+
+    def abandoned(self, call: Call) -> None:
+        """Drops a call because the workflow has cancelled what awaited it."""
+        self._pending.pop(call.key, None)
+        was_begun = self._commands.pop(call.key, None) is None or isinstance(self._known.get(call.key), OpenWait)
+        if was_begun and not self._is_closed:
+            self._commands[call.key,] = Abandon(call)
+
+    def cancel_child(self, run_key: RunKey) -> None:
+        """Asks for a child to be cancelled because the workflow has cancelled what awaited it. A replay asks again,
+        which changes nothing."""
+        self._commands[run_key] = CancelChild(run_key)
+
+    # timers
+
+    def _take_timers(self) -> None:
+        """Turns the timers that were armed or cancelled into commands. All that are armed are counted, in the order in
+        which that happened: their numbers are their keys."""
+        changed = self.loop.changed_timers
+        for timer in changed:
+            if timer.number is None:
+                self._timers_armed += 1
+                timer.number = self._timers_armed
+                self._arm(timer)
+            else:
+                call = ArmTimer.of(timer)
+                if self._pending.get(call.key) is timer:
+                    self.abandoned(call)
+        changed.clear()
+
+    def _arm(self, timer: Timer) -> None:
+        call = ArmTimer.of(timer)
+        self._used[call.key] = (call.kind, call.name)
+        if not timer.is_armed or timer.delay > _GREATEST_DELAY:
+            return
+        self._pending[call.key] = timer
+        known = self._known.get(call.key)
+        if not isinstance(known, Memo):
+            self._commands[call.key] = ArmTimer.of(timer, is_open=known is not None)

@@ -1,0 +1,186 @@
+"""Performs what the machine of a run commands, and feeds it the answers that are there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable
+from datetime import timedelta
+
+from durable.core.errors import unreachable
+from durable.core.replay.commands import (
+    Abandon,
+    ArmTimer,
+    CancelChild,
+    Command,
+    Complete,
+    Draw,
+    EndCancelled,
+    Execute,
+    Fail,
+    SetAside,
+    Sleep,
+    StartChild,
+    Wait,
+    WaitChild,
+    WaitEvent,
+)
+from durable.core.replay.endings import Ending
+from durable.core.replay.history import ELAPSED, Cancel, TimedOut, Value
+from durable.core.replay.machine import Machine
+from durable.core.runs import RunKey
+from durable.worker.run.attempt import Attempt
+from durable.worker.run.inbox import Inbox
+from durable.worker.run.recording import Recording
+from durable.worker.run.step_calls import Finished
+from durable.worker.run.step_tasks import StepTasks
+from durable.worker.run.waits import OpenWaits
+
+_logger = logging.getLogger("durable.worker")
+
+_YOUNG_SECONDS = 1.0
+"""A timer that is cancelled before it is this old is not written, as long as steps keep its run here."""
+_MANY_TIMERS = 1000
+
+
+class Performance(ABC):
+    """The machine of a run and what it works with. What its code asks for while it is fed is performed at once, except
+    that steps wait for the flush."""
+
+    __slots__ = (
+        "_ending",
+        "_inbox",
+        "_machine",
+        "_recording",
+        "_steps",
+        "_timers_fired",
+        "_waits",
+        "attempt",
+        "run_key",
+    )
+
+    attempt: Attempt
+    run_key: RunKey
+    _machine: Machine
+    _recording: Recording
+    _steps: StepTasks
+    _waits: OpenWaits
+    _inbox: Inbox
+    _ending: Ending | None
+    _timers_fired: int
+
+    # what the execution does
+
+    @abstractmethod
+    def _drawn(self, call: Draw | StartChild) -> Finished: ...
+
+    @abstractmethod
+    def _timer_fired(self, key: str) -> None: ...
+
+    @abstractmethod
+    def _timers_are_older(self) -> None: ...
+
+    @abstractmethod
+    def _let_go(self, task: asyncio.Task[Finished]) -> None: ...
+
+    # what the machine commands
+
+    def _perform(self, commands: Iterable[Command]) -> None:
+        queue = deque(commands)
+        while queue:
+            command = queue.popleft()
+            match command:
+                case Execute():  # includes Transact
+                    self._steps.defer(command)
+                case Draw() | StartChild():
+                    queue.extend(self._draw(command))
+                case Sleep() | WaitEvent() | WaitChild():
+                    self._wait(command)
+                case Abandon():
+                    self._forget(command)
+                case CancelChild():
+                    self._recording.unwanted(command.run_key)
+                case Complete() | Fail() | EndCancelled() | SetAside():
+                    self._ending = self.attempt.ending_of(command)
+                case _:
+                    unreachable(command)
+            if not queue and self._waits and self._ending is None:
+                queue.extend(self._next_answer())  # last, because the code may have abandoned the wait in the same turn
+
+    def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
+        return self._answer_step(call, self._drawn(call))
+
+    def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
+        seq, commands = self._machine.resolve(call.key, finished.outcome)
+        if seq is not None:
+            self._recording.step(call, finished, seq, self._machine.moment)
+        return commands
+
+    def _wait(self, call: Wait) -> None:
+        if isinstance(call, ArmTimer):
+            self._arm(call)
+            return
+        self._recording.opened(call)
+        self._waits.open(call)
+        if not isinstance(call, Sleep):
+            self._recording.record.wants_inbox |= not self._inbox.is_known
+
+    def _arm(self, call: ArmTimer) -> None:
+        self._waits.open(call)
+        self._waits.start_timer(call.key, call.seconds, self._timer_fired)
+        if not call.is_open:
+            # Counted from now, not from when the code armed it by the time of its last answer, which may be days old.
+            self._recording.armed(call.key, self.attempt.now() + timedelta(seconds=call.seconds))
+            self._waits.when_older(_YOUNG_SECONDS, self._timers_are_older)
+
+    def _answer_wait(self, call: Wait, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
+        self._waits.close(call.key)
+        seq, commands = self._machine.resolve(call.key, outcome)
+        if seq is not None:
+            is_unfit = isinstance(call, WaitEvent) and self._machine.is_mismatched
+            self._recording.answered(call.key, outcome, event_id, seq, self._machine.moment, is_unfit=is_unfit)
+        return commands
+
+    def _forget(self, command: Abandon) -> None:
+        key = command.call.key
+        self._steps.forget(key, self._let_go)
+        if isinstance(command.call, Wait):
+            self._waits.close(key)
+            self._recording.abandoned(key)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        seq, commands = self._machine.cancel(cancel)
+        if seq is None:
+            return
+        self._recording.cancelled(cancel, seq, self._machine.moment)
+        self._perform(commands)
+
+    def _elapse(self, key: str) -> None:
+        call = self._waits.get(key)
+        if call is not None and self._ending is None:
+            is_sleep = call.is_sleep if isinstance(call, ArmTimer) else isinstance(call, Sleep)
+            outcome: Value | TimedOut = ELAPSED if is_sleep else TimedOut()
+            if isinstance(call, ArmTimer):
+                self._count_timer()
+            self._perform(self._answer_wait(call, outcome, None))
+
+    def _count_timer(self) -> None:
+        self._timers_fired += 1
+        if self._timers_fired == _MANY_TIMERS:
+            _logger.warning(
+                "run %s has waited for %d timers of asyncio, each of which is stored; wait for events, or sleep longer",
+                self.run_key,
+                _MANY_TIMERS,
+                extra={"run_key": str(self.run_key)},
+            )
+
+    def _next_answer(self) -> list[Command]:
+        """Returns the commands that follow from the first event in the inbox for which a wait is open."""
+        while arrival := self._waits.next_arrival(self._inbox):
+            call, event = arrival
+            commands = self._answer_wait(call, Value(event.payload), event.event_id)
+            if commands:
+                return commands
+        return []
