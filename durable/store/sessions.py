@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from durable.store.columns import column
 from durable.store.operation import operation
 from durable.store.statement import Query, Requests, Statement, first, nothing, one
 
@@ -24,6 +27,16 @@ class _Locked(msgspec.Struct, frozen=True):
     is_locked: bool
 
 
+class Session(msgspec.Struct, frozen=True):
+    """A session as the server sees it. ``is_marked`` is false if the mark could not be had, and behind a pooler.
+    ``is_distributed``: the database is that of a Citus cluster."""
+
+    process_id: int
+    settings_made: int
+    is_marked: bool
+    is_distributed: bool
+
+
 class _Limit(msgspec.Struct, frozen=True):
     lock_timeout: str
 
@@ -35,7 +48,7 @@ class _Terminated(msgspec.Struct, frozen=True):
 _BACKEND_PID = Query("sessions/backend_pid", _ProcessId)
 _HOLD_LOCK = Query("sessions/hold_lock", _Locked)
 _LIMIT_LOCKS = Query("sessions/limit_locks", _Limit)
-_SHARE_LOCK = Query("sessions/share_lock", _Locked)
+_SHARE_LOCK = Query("sessions/share_lock", Session)
 _END_SESSIONS = Query("sessions/end_sessions", _Terminated)
 _END_BACKEND = Query("sessions/end_backend", _Terminated)
 _LOOK_AT_BACKEND = Query("sessions/look_at_backend", Backend)
@@ -55,11 +68,21 @@ def hold_lock(key: int) -> Statement[bool]:
     return _HOLD_LOCK.statement({"key": key}, lambda rows: one(rows).is_locked)
 
 
-def share_lock(key: int) -> Statement[bool]:
-    """Marks a session as belonging to the worker with that key (63 bits), by a lock that its sessions share. Answers
-    whether that was possible."""
+def share_lock(key: int, process_id: int, settings: Mapping[str, str]) -> Statement[Session]:
+    """Marks a session as belonging to the worker with that key (63 bits), by a lock that its sessions share, and makes
+    settings for as long as it lasts. Does nothing behind a transaction pooler, that is, if the session is not the one
+    with that process id, which the connection was told."""
     low = (key & 0xFFFFFFFF) - (1 << 32 if key & 0x80000000 else 0)
-    return _SHARE_LOCK.statement({"high": key >> 32, "low": low}, lambda rows: one(rows).is_locked)
+    return _SHARE_LOCK.statement(
+        {
+            "high": key >> 32,
+            "low": low,
+            "process_id": process_id,
+            "names": column(list(settings)),
+            "values": column(list(settings.values())),
+        },
+        one,
+    )
 
 
 def limit_locks(seconds: float) -> Statement[None]:

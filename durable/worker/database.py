@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
@@ -18,7 +18,7 @@ from durable.postgres.connection import EngineConnection
 from durable.postgres.opening import Opening, Pool
 from durable.postgres.silence import Watch, answering
 from durable.store.operation import Operation
-from durable.store.sessions import is_pooled, share_lock
+from durable.store.sessions import share_lock
 from durable.store.statement import T
 from durable.worker.outages import FailureLog, Outages
 
@@ -35,30 +35,39 @@ _RENEW_SECONDS = 0.5
 _CLOSE_SECONDS = 0.5
 _CONNECT_SECONDS = 3.0
 
-_KEEPALIVES = """
-    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"""
+_KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """The server must also notice that a connection is dead, and release the locks that it holds."""
 
-_LOCK_LIMIT: LiteralString = "lock_timeout = '1s'"
+_STRINGS: LiteralString = "SET standard_conforming_strings = on"
+"""This one a pooler keeps for each of its clients, if it is set after the connection was made."""
+
+_LOCK_LIMIT: LiteralString = "1s"
 """How long a statement of the engine waits for a lock. Whoever may insert a row can keep a transaction open for any
 time, and a few statements that wait for it without a limit would hold all of the engine's connections. Locks of the
 engine itself last for milliseconds."""
-_LIMITS_OF_TRANSACTION: Sequence[LiteralString] = ("SET LOCAL array_nulls = on", f"SET LOCAL {_LOCK_LIMIT}")
+_LIMITS_OF_TRANSACTION: Sequence[LiteralString] = (
+    "SET LOCAL array_nulls = on",
+    f"SET LOCAL lock_timeout = '{_LOCK_LIMIT}'",
+)
 _LIMITS_ON_CITUS: Sequence[LiteralString] = (
     "SET LOCAL citus.propagate_set_commands = 'local'",  # or the nodes, which have the rows, would not know the limit
     *_LIMITS_OF_TRANSACTION,
 )
 
-_SESSION: LiteralString = f"""
-    SET array_nulls = on;
-    SET statement_timeout = 0; SET {_LOCK_LIMIT}; SET idle_in_transaction_session_timeout = '10s';
-    SELECT pg_catalog.set_config(name, '0', false)
-    FROM pg_catalog.unnest('{{idle_session_timeout,transaction_timeout}}'::text[]) AS name
-    WHERE pg_catalog.current_setting(name, true) IS NOT NULL"""  # noqa: S608  # a constant of ours
-"""What the engine's statements rely on, whatever is set for the role or the database. Limits are meant for the role's
-own queries: a flush that is cut off would only be sent again, and a listener is idle for hours. Ours never idle in a
-transaction for as long as ten seconds. Some of these settings are newer than the oldest server. The isolation is not
-among them: under a stricter one, more transactions fail and are repeated."""
+_SESSION = {
+    **_KEEPALIVES,
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "lock_timeout": _LOCK_LIMIT,
+    "statement_timeout": "0",
+    "transaction_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "10s",
+}
+"""What the engine relies on, whatever is set for the role or the database. Limits are meant for the role's own queries:
+a flush that is cut off would only be sent again, and a listener is idle for hours. Ours never idle in a transaction for
+as long as ten seconds. The isolation is not among them: under a stricter one, more transactions fail and are
+repeated."""
 
 PLANS = """
     SELECT pg_catalog.set_config('plan_cache_mode', CASE WHEN EXISTS (
@@ -88,7 +97,7 @@ class Database:
             self._transactions = conninfo_or_pool
             self._own_pools = [self._engine]
         else:
-            self._transactions = self._opening.pool(shared - size, self._meet_pooler, _RECONNECT_SECONDS)
+            self._transactions = self._opening.pool(shared - size, self._prepare_for_users, _RECONNECT_SECONDS)
             self._own_pools = [self._engine, self._transactions]
         self._asking = asyncio.Semaphore(1)
         self.session_key = secrets.randbits(63)
@@ -98,13 +107,15 @@ class Database:
         self._renewals: set[asyncio.Task[None]] = set()
         self._renewed_at = float("-inf")
 
-    async def connect(self) -> EngineConnection:
+    async def connect(self, patience: float = _CONNECT_SECONDS) -> EngineConnection:
         """Opens a connection outside the pools, for the caller to close. It is recognizable as this worker's: a worker
         that takes over from this one ends what it is doing there. It prepares no statements, so that it also works
-        behind a transaction pooler."""
-        connection = await self._opening.open(prepare_threshold=None)
+        behind a transaction pooler. No single answer is waited for longer than ``patience``, in seconds."""
+        # An attempt that began while the network was silent gets no answer afterwards either.
+        async with asyncio.timeout(patience):
+            connection = await self._opening.open(prepare_threshold=None)
         try:
-            await self._prepare(connection)
+            await self._prepare_for_engine(connection, patience)
         except BaseException:
             await connection.close()
             raise
@@ -173,27 +184,32 @@ class Database:
         return _LIMITS_OF_TRANSACTION if self._watch.is_pooled else ()
 
     async def _prepare(self, connection: AsyncConnection[Any]) -> None:
-        await self._meet_pooler(connection)
-        with answering(connection, _CONNECT_SECONDS):
-            # A pooler keeps this one, as long as it is set after the connection was made. The others would leak to its
-            # other clients; without prepared plans none can go stale there, and the rest is set by each transaction.
-            await connection.execute("SET standard_conforming_strings = on")
-            found = await connection.execute("SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'")
-            self._is_distributed = found.rowcount > 0
-            if not self._watch.is_pooled:
-                await connection.execute(_SESSION)
+        await self._prepare_for_engine(connection, _CONNECT_SECONDS)
+        if not self._watch.is_pooled:  # without prepared plans none can go stale
+            with answering(connection, _CONNECT_SECONDS):
                 await connection.execute(PLANS)
 
-    async def _meet_pooler(self, connection: AsyncConnection[Any]) -> None:
-        with answering(connection, _CONNECT_SECONDS):
+    async def _prepare_for_engine(self, connection: AsyncConnection[Any], patience: float) -> None:
+        await self._set_up(connection, _SESSION, patience)
+        if self._watch.is_pooled:
+            # Other settings would leak to the pooler's other clients; each transaction makes those that it needs.
+            with answering(connection, patience):
+                await connection.execute(_STRINGS)
+
+    async def _prepare_for_users(self, connection: AsyncConnection[Any]) -> None:
+        await self._set_up(connection, _KEEPALIVES, _CONNECT_SECONDS)
+
+    async def _set_up(self, connection: AsyncConnection[Any], settings: Mapping[str, str], patience: float) -> None:
+        told = connection.info.backend_pid
+        with answering(connection, patience):
             engine = EngineConnection(connection, self.schema)
-            self._watch.is_pooled = await engine.run(is_pooled(connection.info.backend_pid))
-            if self._watch.is_pooled:
-                connection.prepare_threshold = None  # the next transaction may run in another session
-            else:
-                if not await engine.run(share_lock(self.session_key)):
-                    _logger.warning("a session could not be marked as this worker's: another login is in the way")
-                await connection.execute(_KEEPALIVES)
+            session = await engine.run(share_lock(self.session_key, told, settings))
+        self._is_distributed = session.is_distributed
+        self._watch.is_pooled = session.process_id != told
+        if self._watch.is_pooled:
+            connection.prepare_threshold = None  # the next transaction may run in another session
+        elif not session.is_marked:
+            _logger.warning("a session could not be marked as this worker's: another login is in the way")
 
     def _renew(self) -> None:
         now = time.monotonic()

@@ -185,9 +185,7 @@ class Lease:
                 task.cancel()
 
     async def _connect_and_keep(self) -> None:
-        # An attempt that began while the network was silent gets no answer afterwards either.
-        async with asyncio.timeout(self._patience):
-            connection = await self._database.connect()
+        connection = await self._database.connect(self._patience)
         self._last_answer = time.monotonic()
         try:
             await self._keep(connection)

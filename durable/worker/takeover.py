@@ -101,8 +101,7 @@ class Takeover:
                 await self._outages.pause("takeover", error)
 
     async def _connect_and_look(self) -> None:
-        async with asyncio.timeout(self._patience):
-            connection = await self._database.connect()
+        connection = await self._database.connect(self._patience)
         try:
             while True:
                 await self._has_work.wait()

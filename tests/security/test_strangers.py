@@ -138,7 +138,7 @@ def test_the_sessions_of_a_dead_worker_are_ended_although_strangers_have_its_mar
             closing(psycopg.connect(worker, autocommit=True)) as other,
         ):
             for session in (marked_by_stranger, dead):
-                assert run(session, "durable", share_lock(key))
+                assert run(session, "durable", share_lock(key, session.info.backend_pid, {})).is_marked
             run(other, "durable", end_sessions(key))
             with pytest.raises(psycopg.OperationalError):
                 dead.execute("SELECT 1")
@@ -149,7 +149,7 @@ def test_a_mark_that_a_stranger_holds_is_not_waited_for(database: str) -> None:
     with login(database) as stranger, closing(psycopg.connect(stranger, autocommit=True)) as holder:
         holder.execute("SELECT pg_advisory_lock(0, 7)")
         with closing(psycopg.connect(database, autocommit=True)) as session:
-            assert not run(session, "durable", share_lock(7))
+            assert not run(session, "durable", share_lock(7, session.info.backend_pid, {})).is_marked
 
 
 def test_migrate_waits_for_no_lock_that_a_stranger_can_hold(bare_database: str) -> None:
