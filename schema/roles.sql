@@ -10,7 +10,7 @@
 --   CREATE ROLE deployer LOGIN; GRANT durable_owner TO deployer;     `durable migrate` and `prune` act as the owner
 -- Privileges of workflows on the application's own tables must be granted by the application.
 --
--- Roles belong to the server and not to a database: where another database has a schema of this name too, whoever is
+-- Roles belong to the server and not to a database: if another database has a schema of this name too, a login that is
 -- granted one of these roles has its rights in both. Print this script with a name of its own for each of the two:
 --   durable schema --roles --role-prefix shop                        makes the roles shop_owner, shop_client …
 
@@ -29,7 +29,7 @@ BEGIN
               AND refobjid = pg_catalog.to_regrole(wanted)
               AND dbid NOT IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
         ) THEN
-            RAISE WARNING 'the role % has rights in another database too, and so has whoever is granted it', wanted
+            RAISE WARNING 'the role % has rights in another database too, and so has every login that is granted it', wanted
                 USING HINT = 'Give the roles of this database names of their own: durable schema --roles --role-prefix ...';
         END IF;
     END LOOP;

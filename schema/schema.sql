@@ -573,7 +573,7 @@ COMMENT ON COLUMN durable.workers.lock_key IS
     'session lock and only the heartbeat counts.';
 COMMENT ON COLUMN durable.workers.login IS
     'The role as which it has logged in; a lock that is held by another role does not count. Null: written by version 6, '
-    'where the lock counts whoever holds it.';
+    'where the lock counts even if another role holds it.';
 COMMENT ON COLUMN durable.workers.session_key IS
     'The advisory lock that its sessions share, by which they are found and ended when it is dead.';
 COMMENT ON COLUMN durable.workers.hostname IS

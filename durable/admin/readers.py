@@ -13,7 +13,7 @@ _logger = logging.getLogger("durable.admin")
 _LOOK_SECONDS = 0.05
 _TELL_SECONDS = 10.0
 
-# Whoever has read a table holds this lock until the end of the transaction, also of one that is prepared.
+# A transaction that has read a table holds this lock until it ends, even after it has been prepared.
 _READERS = """
     SELECT virtualtransaction
     FROM pg_catalog.pg_locks

@@ -81,7 +81,7 @@ class AsyncHandle(Generic[OutputT]):
     def __init__(
         self,
         run_key: RunKey,
-        is_new: bool,  # noqa: FBT001 - as above
+        is_new: bool,  # noqa: FBT001 - always passed by name or by the client
         output_type: Any,
         codec: Codec | None,
         results: AsyncResults,

@@ -211,7 +211,13 @@ class ResultTimeout(DurableError, TimeoutError):
     ``is_served`` says whether a living worker has the workflow; it is ``None`` if that is not known.
     """
 
-    def __init__(self, run_key: RunKey, timeout: float, status: str, is_served: bool | None = None) -> None:  # noqa: FBT001 - as the others
+    def __init__(
+        self,
+        run_key: RunKey,
+        timeout: float,
+        status: str,
+        is_served: bool | None = None,  # noqa: FBT001 - positional like the other data of an error, so that it pickles
+    ) -> None:
         what_now = "it continues"
         if is_served is False:
             what_now = f"no living worker has the workflow {run_key.workflow_name!r}; start one, and the run continues"

@@ -108,7 +108,7 @@ def is_trusted(owner: int) -> bool:
 
 
 def _service_accounts() -> set[int]:
-    found = {_NOBODY}  # also whoever has no name in this user namespace
+    found = {_NOBODY}  # every user without a name in this user namespace is shown as this one
     for name in _ACCOUNTS:
         with contextlib.suppress(KeyError):
             found.add(pwd.getpwnam(name).pw_uid)

@@ -217,7 +217,7 @@ class EmbeddedPostgres:
             return self.directory
         name = f"durable-{os.getuid()}-{hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]}"
         for place in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108  # owner checked
-            sockets = Path(place or "/tmp") / name  # noqa: S108  # as above
+            sockets = Path(place or "/tmp") / name  # noqa: S108  # owner checked
             if len(os.fsencode(sockets / _SOCKET_NAME)) > _SOCKET_PATH_LIMIT or not sockets.parent.is_dir():
                 continue
             sockets.mkdir(mode=0o700, exist_ok=True)

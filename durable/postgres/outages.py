@@ -22,6 +22,6 @@ def reason_of(error: BaseException) -> str:
 
 
 def is_blocked(error: BaseException) -> bool:
-    """Returns whether a statement has waited for a lock for as long as it may. Whoever has the lock may keep it for any
-    time; what the statement is about is not at fault."""
+    """Returns whether a statement has waited for a lock for as long as it may. Another transaction holds the lock, for
+    an unknown time; the row that the statement concerns is not at fault."""
     return isinstance(error, psycopg.errors.LockNotAvailable)

@@ -32,12 +32,15 @@ Invariants
     and none of its neighbors.
 
     No duty ends in silence. What it raises is logged, and it is taken up again; without a lease the worker ends.
-    No statement waits for a lock without a limit (``database``): applications may keep transactions open for any time.
-    What they have locked is set apart, by ``blocked``, ``detours`` and the scheduler, and everything else goes on.
-    A run is condemned only for deaths of workers that executed nothing else which could be the cause. A worker that
-    tries a suspect alone claims nothing meanwhile, and says in the row of the run when that is over.
-    A run that one worker does not claim is claimed by another: whoever is first to look is only the first, and a worker
-    without a free place passes on what it hears.
+    No statement waits for a lock without a limit (``database``), because an application may keep a transaction open
+    for any length of time. What it has locked is set apart by ``blocked_records``, ``detours`` and the scheduler, and
+    everything else continues.
+
+    A run is condemned only for deaths of workers that were executing nothing else that could be the cause. While a
+    worker tries a suspect alone, it claims nothing, and it records in the run's row when the trial is over.
+
+    A run that one worker does not claim is claimed by another: the worker that looks first has no exclusive right, and
+    a worker without a free place passes on what it hears.
 
     A hint may be lost at any time. Everything that a notification brings is also found by polling.
 

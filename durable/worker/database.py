@@ -42,8 +42,8 @@ _STRINGS: LiteralString = "SET standard_conforming_strings = on"
 """This one a pooler keeps for each of its clients, if it is set after the connection was made."""
 
 _LOCK_LIMIT: LiteralString = "1s"
-"""How long a statement of the engine waits for a lock. Whoever may insert a row can keep a transaction open for any
-time, and a few statements that wait for it without a limit would hold all of the engine's connections. Locks of the
+"""How long a statement of the engine waits for a lock. An application that inserts a row can keep its transaction
+open for any length of time, and a few statements that wait for it would hold all engine connections. Locks of the
 engine itself last for milliseconds."""
 _LIMITS_OF_TRANSACTION: Sequence[LiteralString] = (
     "SET LOCAL array_nulls = on",

@@ -22,8 +22,8 @@ _POSTPONE_BACKOFF = exponential(5, 60)
 _FORGET_SECONDS = 120.0
 """A schedule that has not failed for this long fails for the first time."""
 _LOCK_SECONDS = 0.1
-"""How long the turn of one schedule waits for a lock: whoever has inserted the run of a tick, and has not committed it,
-must not hold up the other schedules."""
+"""How long the turn of one schedule waits for a lock: a client that has inserted the run of a tick without committing
+it must not hold up the other schedules."""
 _MIN_PAUSE_SECONDS = 0.05
 
 

@@ -81,7 +81,7 @@ class _Handlers:
             return
         self._received.clear()
         for number in _BY_ITSELF:
-            if signal.getsignal(number) == self._handle:  # otherwise, whoever has replaced it will put it back
+            if signal.getsignal(number) == self._handle:  # otherwise, the code that replaced it will restore it
                 signal.signal(number, self._take_former(number))
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

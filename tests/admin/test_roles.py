@@ -326,7 +326,8 @@ def test_the_script_warns_of_roles_that_have_rights_in_another_database(server_d
                     connection.execute("DROP SCHEMA durable CASCADE")
             drop_roles(shop, "test_both")
     assert (
-        warnings[0] == 'the role "test_both_owner" has rights in another database too, and so has whoever is granted it'
+        warnings[0]
+        == 'the role "test_both_owner" has rights in another database too, and so has every login that is granted it'
     )
 
 

@@ -26,8 +26,8 @@ _UUIDS = re.compile(r"(?:[0-9a-fA-F]{4}-?){8}")
 
 
 def is_crowded(text: str) -> bool:
-    """Returns whether JSON text contains so many different numbers, or UUIDs, with the same hash that a set of them
-    would be slow. Raises what msgspec raises for text that is not JSON."""
+    """Returns whether JSON text contains enough different numbers, or UUIDs, with the same hash to make a set of them
+    slow. Raises what msgspec raises for text that is not JSON."""
     if "\\u" in text:
         text = msgspec.json.encode(msgspec.json.decode(text)).decode()  # digits may be written as escapes, too
     hashes: list[int] = []

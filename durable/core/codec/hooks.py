@@ -37,7 +37,7 @@ def to_builtin(value: Any) -> Any:
         plain = dump(value)
         check_back(value, plain)
         return plain
-    raise NotImplementedError
+    raise NotImplementedError  # how msgspec's hook says that the type is not supported
 
 
 def from_builtin(type: Any, value: Any) -> Any:

@@ -30,7 +30,7 @@ class _Call(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> Kind:
-        raise NotImplementedError
+        raise NotImplementedError  # a Struct cannot be abstract; each command has its own kind
 
     @property
     def name(self) -> str:

@@ -205,14 +205,14 @@ class ReplayLoop(asyncio.AbstractEventLoop):
             self._ready.append(handle)
         return handle
 
-    def call_later(  # type: ignore[override]
+    def call_later(  # type: ignore[override]  # a lighter handle
         self, delay: float | None, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         if delay is None:
             raise TypeError("delay must not be None")
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(  # type: ignore[override]
+    def call_at(  # type: ignore[override]  # a lighter handle
         self, when: float | None, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         if when is None:

@@ -56,8 +56,8 @@ def _hash_of_gathering(future: Any) -> int:
 
 
 # Found before the builtins, by the functions of that module only.
-tasks.set = _set  # type: ignore[attr-defined]
-tasks.list = _list  # type: ignore[attr-defined]
+tasks.set = _set  # type: ignore[attr-defined]  # the module has no such global yet
+tasks.list = _list  # type: ignore[attr-defined]  # nor this one
 _Gathering.__hash__ = _hash_of_gathering
 
 

@@ -1,6 +1,6 @@
 -- The first statement of a session: makes settings, those that this server knows, and shares the lock that marks the
 -- session. It does neither if the process id is not the one that the connection was told: a pooler is in between then,
--- and the session will be another client's. Never waits: whoever may log in can hold the lock, or queue for it.
+-- and the session will be another client's. Never waits, because any login can hold the lock or queue for it.
 SELECT pg_catalog.pg_backend_pid() AS process_id,
        (SELECT pg_catalog.count(pg_catalog.set_config(wanted.name, wanted.value, false))
         FROM unnest(%(names)s::text[], %(values)s::text[]) AS wanted (name, value)

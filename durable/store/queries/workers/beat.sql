@@ -22,7 +22,7 @@ LEFT JOIN durable.workers AS suspect
               AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
               AND held.objsubid = 1
               AND ((held.classid::bigint << 32) | held.objid::bigint) = suspect.lock_key
-              -- Whoever may log in can take the lock of a worker that is dead. Its login is unknown before version 8.
+              -- Any login can take the lock of a dead worker. The worker's own login is unknown before version 8.
               AND (suspect.login IS NULL OR EXISTS (
                    SELECT FROM pg_catalog.pg_stat_get_activity(held.pid) AS session
                    WHERE session.usesysid = suspect.login))))
