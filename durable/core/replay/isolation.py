@@ -31,7 +31,7 @@ _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 
 
 def _isolated(value: Any, memo: dict[int, Any]) -> Any:
-    kind: Any = type(value)
+    kind = cast("Any", type(value))
     if kind in _PLAIN:
         return value
     if id(value) in memo:
