@@ -86,6 +86,8 @@ class Executions:
         self._active: dict[str, Execution] = {}
         self._resident: OrderedDict[str, Execution] = OrderedDict()
         self._held: dict[str, Execution] = {}
+        self._following: dict[str, Callable[[], None]] = {}
+        """What is to be executed once the answer has come to the flush that parked the run."""
         self._load: dict[str, int] = {}
         self._is_draining = False
         self._stopping = asyncio.Event()
@@ -120,7 +122,11 @@ class Executions:
         """Keeps the machine of that run until the run is submitted or the machine is dropped. Returns ``False`` if
         there is no such machine, or if another worker has touched the run since it was parked."""
         parked = self._resident.get(claimed.run_id)
-        if parked is None or parked.attempt.claimed.epoch != claimed.epoch - 1:
+        if parked is None:
+            # The claim may have overtaken the answer to the flush that parked the run.
+            leaving = self._active.get(claimed.run_id)
+            return leaving is not None and leaving.is_parked and leaving.precedes(claimed)
+        if not parked.precedes(claimed):
             return False
         self._held[claimed.run_id] = self._resident.pop(claimed.run_id)
         return True
@@ -164,6 +170,11 @@ class Executions:
     ) -> None:
         superseded = self._active.get(claimed.run_id)
         if superseded is not None:
+            if comeback is not None and comeback.history is None and superseded.is_parked:
+                self._following[claimed.run_id] = partial(
+                    self.submit, workflow, shard_value, [(claimed, comeback)], isolation
+                )
+                return
             superseded.abandon()
         parked = self._held.pop(claimed.run_id, None) or self._resident.pop(claimed.run_id, None)
         if parked is None and comeback is not None and comeback.history is None:
@@ -245,6 +256,9 @@ class Executions:
         if written is None:
             culprits = [run_id] if execution.is_to_blame else []
             claimer.run_lost(execution.run_key.workflow_name_shard, culprits=culprits)
+        following = self._following.pop(run_id, None)
+        if following is not None:
+            following()
         if not self._active:
             self._idle.set()
 
@@ -274,6 +288,7 @@ class Executions:
     def abandon_all(self) -> None:
         """Abandons every run, because they belong to other workers now. Must be called from a callback of the event
         loop."""
+        self._following.clear()
         for execution in list(self._active.values()):
             guarded(execution.abandon)
         for execution in (*self._resident.values(), *self._held.values()):

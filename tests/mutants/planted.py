@@ -152,11 +152,11 @@ EXECUTION = (
     ),
     Mutant(
         "events are taken before the inbox is known",
-        CRASHES, Inbox, "take", "if self.is_known:", "if True:",
+        CRASHES, Inbox, "take", "if is_end or self.is_known else None", "if True else None",
     ),
     Mutant(
         "what came live goes before what was there",
-        CRASHES, Inbox, "load", "self._events |= {", "self._events = here | self._events | {",
+        CRASHES, Inbox, "load", "(*events, *here.values())", "(*here.values(), *events)",
     ),
     Mutant(
         "an event is not marked as consumed",
@@ -173,11 +173,11 @@ EXECUTION = (
     ),
     Mutant(
         "a child is not asked to cancel",
-        CRASHES, Execution, "_perform", "self._recording.unwanted(command.run_key)", "pass",
+        CRASHES, Execution, "_perform_one", "self._recording.unwanted(command.run_key)", "pass",
     ),
     Mutant(
         "a step starts beside one that was cancelled and has not ended",
-        CRASHES, StepTasks, "start_deferred", "if self._unwinding:", "if False:",
+        CRASHES, StepTasks, "may_start", "bool(self._startable) and not self._unwinding", "bool(self._startable)",
     ),
     Mutant(
         "a run ends while a step that it cancelled has not ended",

@@ -33,6 +33,7 @@ class Mutant(msgspec.Struct, frozen=True):
     def _changed(self) -> Any:
         original = inspect.getattr_static(self.owner, self.function)
         plain = original.__func__ if isinstance(original, staticmethod | classmethod) else original
+        plain = plain.fget if isinstance(plain, property) else plain
         source = textwrap.dedent(inspect.getsource(plain))
         assert source.count(self.old) == 1, f"{self.name}: {self.old!r} occurs {source.count(self.old)} times"
         code = compile(

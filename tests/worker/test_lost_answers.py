@@ -181,3 +181,32 @@ async def test_a_transaction_step_does_not_begin_again_while_its_commit_is_still
         assert await handle.result(timeout=20) == "booked"
     assert len(sockets) == 1
     assert await rows(database, "SELECT entry FROM ledger") == [("booked",)]
+
+
+async def test_a_run_that_is_claimed_before_its_worker_learns_that_it_is_parked_is_not_replayed(
+    database: str, after_commit: Callable[[Injection], None]
+) -> None:
+    bodies: list[int] = []
+
+    @workflow
+    async def waiting(ctx: Context) -> str:
+        bodies.append(len(bodies))
+        return await ctx.wait_for_event("wait", "news", str)
+
+    async with AsyncClient(database) as client:
+        handle = await client.begin(waiting)
+        overtaken: list[str] = []
+
+        async def publish_before_the_worker_learns_of_its_commit(statements: list[str], _: Any) -> None:
+            async def is_claimed_again() -> bool:
+                return await rows(database, "SELECT epoch FROM durable.runs WHERE status = 'running'") == [(2,)]
+
+            if "flush/park_runs" in statements and not overtaken:
+                overtaken.append("flush")
+                await handle.publish_event("news", "good")
+                await until(is_claimed_again)
+
+        after_commit(publish_before_the_worker_learns_of_its_commit)
+        async with Worker(database, [waiting], max_resident=10):
+            assert await handle.result(timeout=20) == "good"
+    assert (overtaken, bodies) == (["flush"], [0])

@@ -8,7 +8,9 @@ machine, performs the commands that follow, and settles.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from durable.core.replay.commands import (
     Draw,
@@ -41,6 +43,8 @@ class Execution(Performance):
     __slots__ = (
         "_flushes",
         "_host",
+        "_is_starting",
+        "_then",
         "is_draining",
         "is_to_blame",
         "phase",
@@ -65,6 +69,10 @@ class Execution(Performance):
         self._ending = None
         self._flushes = 0
         self._timers_fired = 0
+        self._commands = deque()
+        self._due = deque()
+        self._is_pausing = self._is_starting = False
+        self._then: Callable[[], None] | None = None
         self._steps = StepTasks(host.clock)
         self._waits = OpenWaits(host.clock)
         self._inbox = Inbox()
@@ -76,6 +84,10 @@ class Execution(Performance):
     def is_parked(self) -> bool:
         """Returns whether it left its run to wake later, with the machine intact."""
         return isinstance(self._ending, Park)
+
+    def precedes(self, claimed: ClaimedRun) -> bool:
+        """Returns whether no worker has touched the run between this execution and that claim."""
+        return self.attempt.claimed.epoch == claimed.epoch - 1
 
     @property
     def settled(self) -> Settle | None:
@@ -101,6 +113,12 @@ class Execution(Performance):
         if wake is not None:
             self._inbox.load(wake.inbox)
         self._perform(self._machine.take_commands())
+        if self._is_pausing:  # not all waits are open yet that the wake may end
+            self._then = partial(self._begun, wake, must_reload=must_reload)
+        else:
+            self._begun(wake, must_reload=must_reload)
+
+    def _begun(self, wake: Wake | None, *, must_reload: bool) -> None:
         self._go_on(wake)
         if must_reload:
             self.reload_inbox()
@@ -145,11 +163,10 @@ class Execution(Performance):
             self._leave(written)
             return
         if written.inbox is not None and self._ending is None:
-            self._inbox.is_known = True
             self._inbox.load(written.inbox)
+            self._inbox.all_is_loaded()
             self._take_inbox()
-            for key in self._waits.overdue():
-                self._elapse(key)
+            self._elapse(self._waits.overdue())
         self._settle()
 
     @entry
@@ -252,11 +269,10 @@ class Execution(Performance):
         self._settle()
 
     def _take_wake(self, wake: Wake) -> None:
-        self._inbox.is_known = True
+        self._inbox.all_is_loaded()
         self._recording.record.wants_inbox = False
         self._take_inbox()
-        for key in wake.due:
-            self._elapse(key)
+        self._elapse(wake.due)
         for key, remaining in wake.remaining.items():
             if remaining is not None:
                 self._waits.restart_timer(key, remaining, self._timer_fired)
@@ -264,7 +280,7 @@ class Execution(Performance):
     def _take_inbox(self) -> None:
         self._take_requests()
         if self._ending is None:
-            self._perform(self._next_answer())
+            self._perform(())
 
     @entry
     def _timers_are_older(self) -> None:
@@ -284,7 +300,7 @@ class Execution(Performance):
         left to do."""
         if self.phase is GONE or self.phase is LEAVING or (self.phase is Phase.CLAIMED and self._ending is None):
             return
-        if self._ending is None and not self._steps.is_active:
+        if self._ending is None and not self._is_pausing and not self._steps.is_active:
             self._ending = ending_when_quiet(
                 are_steps_waiting=self._steps.is_waiting,
                 are_waits_open=bool(self._waits),
@@ -295,13 +311,41 @@ class Execution(Performance):
             self._waits.stop_timers()
             self._steps.forget_all(self._let_go)  # what follows the run may be there to undo them, or to try them again
         elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
-            self._steps.start_deferred(self._start_step, self._step_ended)
+            self._steps.all_is_written()
         elif not is_empty and self._waits:
             # While steps keep the run here, its waits end by local timers that are started when the waits are opened.
-            self._waits.start_timers(self._recording.record.entries, self.attempt.now(), self._timer_fired)
+            self._waits.start_timers(self._recording.take_opened(), self.attempt.now(), self._timer_fired)
+        if self._ending is None and self._steps.may_start and not self.is_draining and not self._is_starting:
+            self._start_steps()
         if self._flushes == 0 and (self._is_to_leave or not is_empty):
             self._flushes = 1
             self._host.mark(self)
+
+    def _pause(self) -> None:
+        self._host.clock.call_later(0.0, self._go_on_performing)
+
+    @entry
+    def _go_on_performing(self) -> None:
+        self._is_pausing = False
+        if self._ending is None:
+            self._perform_some()
+            if self._then is not None and not self._is_pausing:
+                then, self._then = self._then, None
+                then()
+            else:
+                self._settle()
+
+    @entry
+    def _start_more(self) -> None:
+        self._is_starting = False
+        if self._ending is None and not self.is_draining:
+            self._start_steps()
+
+    def _start_steps(self) -> None:
+        self._steps.start_some(self._start_step, self._step_ended)
+        if self._steps.may_start:
+            self._is_starting = True
+            self._host.clock.call_later(0.0, self._start_more)
 
     def _drawn(self, call: Draw | StartChild) -> Finished:
         return self._host.draw(self, call)
@@ -315,7 +359,7 @@ class Execution(Performance):
             self._waits.await_inbox(key)
             self._recording.record.wants_inbox = True
         else:
-            self._elapse(key)
+            self._elapse((key,))
         self._settle()
 
     def _leave(self, written: Written) -> None:

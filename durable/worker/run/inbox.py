@@ -10,6 +10,8 @@ from durable.store.records import Event
 _Key: TypeAlias = tuple[bool, str]
 """Whether it is the end of a child, and the id. An end may take the place of something else with its id; see
 ``tell_parents``."""
+Topic: TypeAlias = tuple[bool, str]
+"""What a wait is for: whether it is for the end of a child, and the id of that child or else the name of the event."""
 
 
 class Inbox:
@@ -17,21 +19,23 @@ class Inbox:
     loaded: until then no event may be taken, or a later one could overtake an earlier one. Requests do not wait for
     that."""
 
-    __slots__ = ("_events", "_requests", "_taken", "is_known")
+    __slots__ = ("_arrived", "_by_topic", "_events", "_requests", "_taken", "is_known")
 
     def __init__(self) -> None:
         self._events: dict[_Key, Event] = {}
         """The ends of children are among them."""
+        self._by_topic: dict[Topic, dict[str, Event]] = {}
+        """The same events, by topic and id."""
+        self._arrived: list[Topic] = []
         self._requests: tuple[Event, ...] = ()
         self._taken: set[_Key] = set()
         self.is_known = False
 
     def load(self, events: Iterable[Event]) -> None:
         """Adds all events that the database holds. Events that are here but not among those were committed later."""
-        here, self._events = self._events, {}
-        for event in events:
+        here, self._events, self._by_topic = self._events, {}, {}
+        for event in (*events, *here.values()):
             self.add(event)
-        self._events |= {key: event for key, event in here.items() if key not in self._events}
 
     def add(self, event: Event) -> None:
         """Adds an event that was committed after all those here, unless it is already here or was taken."""
@@ -40,25 +44,34 @@ class Inbox:
             return
         match event.kind:
             case "event" | "child":
+                topic = (True, event.event_id) if event.kind == "child" else (False, event.name)
                 self._events[key] = event
+                self._by_topic.setdefault(topic, {})[event.event_id] = event
+                self._arrived.append(topic)
             case _:
                 self._taken.add(key)
                 self._requests += (event,)
 
-    def take(self, name: str) -> Event | None:
-        """Takes the oldest event with that name. Returns ``None`` if there is none, or if that cannot be known yet."""
-        if self.is_known:
-            for event in self._events.values():
-                if event.name == name and event.kind == "event":
-                    return self._take(event)
-        return None
+    def all_is_loaded(self) -> None:
+        """Lets events be taken."""
+        self.is_known = True
+        self._arrived.extend(self._by_topic)
 
-    def take_end(self, run_id: str) -> Event | None:
-        """Takes the end of that child. Returns ``None`` if the child is not known to have ended."""
-        event = self._events.get((True, run_id))
-        return None if event is None else self._take(event)
+    def take_arrived(self) -> list[Topic]:
+        """Returns the topics of the events that have come since the last time, or that may be taken only now."""
+        arrived, self._arrived = self._arrived, []
+        return arrived
 
-    def _take(self, event: Event) -> Event:
+    def take(self, topic: Topic) -> Event | None:
+        """Takes the end of that child or the oldest event with that name. Returns ``None`` if there is none, or if that
+        cannot be known yet."""
+        is_end, _ = topic
+        events = self._by_topic.get(topic) if is_end or self.is_known else None
+        if events is None:
+            return None
+        event = events.pop(next(iter(events)))
+        if not events:
+            del self._by_topic[topic]
         del self._events[_key(event)]
         self._taken.add(_key(event))
         return event
@@ -71,6 +84,8 @@ class Inbox:
     def clear(self) -> None:
         """Drops everything: the events of a parked run are found in the database again."""
         self._events.clear()
+        self._by_topic.clear()
+        self._arrived.clear()
         self._requests = ()
         self._taken.clear()
 

@@ -43,15 +43,20 @@ _logger = logging.getLogger("durable.worker")
 _YOUNG_SECONDS = 1.0
 """A timer that is cancelled before it is this old is not written, as long as steps keep its run here."""
 _MANY_TIMERS = 1000
+_A_TURN = 200
+"""Commands and answers of one run in one turn of the event loop; they take a few milliseconds."""
 
 
 class Performance(ABC):
     """The machine of a run and what it works with. What its code asks for while it is fed is performed at once, except
-    that steps wait for the flush."""
+    that steps wait for the flush, and that other runs have their turn after some."""
 
     __slots__ = (
+        "_commands",
+        "_due",
         "_ending",
         "_inbox",
+        "_is_pausing",
         "_machine",
         "_recording",
         "_steps",
@@ -70,11 +75,20 @@ class Performance(ABC):
     _inbox: Inbox
     _ending: Ending | None
     _timers_fired: int
+    _commands: deque[Command]
+    """What is still to be performed."""
+    _due: deque[str]
+    """The waits whose time is over."""
+    _is_pausing: bool
+    """Whether it goes on in a later turn of the event loop."""
 
     # what the execution does
 
     @abstractmethod
     def _drawn(self, call: Draw | StartChild) -> Finished: ...
+
+    @abstractmethod
+    def _pause(self) -> None: ...
 
     @abstractmethod
     def _timer_fired(self, key: str) -> None: ...
@@ -88,26 +102,39 @@ class Performance(ABC):
     # what the machine commands
 
     def _perform(self, commands: Iterable[Command]) -> None:
-        queue = deque(commands)
-        while queue:
-            command = queue.popleft()
-            match command:
-                case Execute():  # includes Transact
-                    self._steps.defer(command)
-                case Draw() | StartChild():
-                    queue.extend(self._draw(command))
-                case Sleep() | WaitEvent() | WaitChild():
-                    self._wait(command)
-                case Abandon():
-                    self._forget(command)
-                case CancelChild():
-                    self._recording.unwanted(command.run_key)
-                case Complete() | Fail() | EndCancelled() | SetAside():
-                    self._ending = self.attempt.ending_of(command)
-                case _:
-                    unreachable(command)
-            if not queue and self._waits and self._ending is None:
-                queue.extend(self._next_answer())  # last, because the code may have abandoned the wait in the same turn
+        self._commands.extend(commands)
+        if not self._is_pausing:
+            self._perform_some()
+
+    def _perform_some(self) -> None:
+        queue = self._commands
+        for _ in range(_A_TURN):
+            if queue:
+                self._perform_one(queue.popleft())
+            # Last, because the code may have abandoned the wait in the same turn.
+            elif self._waits and self._ending is None and (commands := self._next_answer()) is not None:
+                queue.extend(commands)
+            else:
+                return
+        self._is_pausing = True
+        self._pause()
+
+    def _perform_one(self, command: Command) -> None:
+        match command:
+            case Execute():  # includes Transact
+                self._steps.defer(command)
+            case Draw() | StartChild():
+                self._commands.extend(self._draw(command))
+            case Sleep() | WaitEvent() | WaitChild():
+                self._wait(command)
+            case Abandon():
+                self._forget(command)
+            case CancelChild():
+                self._recording.unwanted(command.run_key)
+            case Complete() | Fail() | EndCancelled() | SetAside():
+                self._ending = self.attempt.ending_of(command)
+            case _:
+                unreachable(command)
 
     def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
         return self._answer_step(call, self._drawn(call))
@@ -157,14 +184,27 @@ class Performance(ABC):
         self._recording.cancelled(cancel, seq, self._machine.moment)
         self._perform(commands)
 
-    def _elapse(self, key: str) -> None:
+    def _elapse(self, keys: Iterable[str]) -> None:
+        self._due.extend(keys)
+        self._perform(())
+
+    def _next_answer(self) -> Iterable[Command] | None:
+        """Returns the commands that follow from the first event in the inbox for which a wait is open, or else from the
+        first wait whose time is over; ``None`` if there is neither."""
+        arrival = self._waits.next_arrival(self._inbox)
+        if arrival is not None:
+            call, event = arrival
+            return self._answer_wait(call, Value(event.payload), event.event_id)
+        return self._time_is_over(self._due.popleft()) if self._due else None
+
+    def _time_is_over(self, key: str) -> Iterable[Command]:
         call = self._waits.get(key)
-        if call is not None and self._ending is None:
-            is_sleep = call.is_sleep if isinstance(call, ArmTimer) else isinstance(call, Sleep)
-            outcome: Value | TimedOut = ELAPSED if is_sleep else TimedOut()
-            if isinstance(call, ArmTimer):
-                self._count_timer()
-            self._perform(self._answer_wait(call, outcome, None))
+        if call is None:
+            return ()
+        if isinstance(call, ArmTimer):
+            self._count_timer()
+        is_sleep = call.is_sleep if isinstance(call, ArmTimer) else isinstance(call, Sleep)
+        return self._answer_wait(call, ELAPSED if is_sleep else TimedOut(), None)
 
     def _count_timer(self) -> None:
         self._timers_fired += 1
@@ -175,12 +215,3 @@ class Performance(ABC):
                 _MANY_TIMERS,
                 extra={"run_key": str(self.run_key)},
             )
-
-    def _next_answer(self) -> list[Command]:
-        """Returns the commands that follow from the first event in the inbox for which a wait is open."""
-        while arrival := self._waits.next_arrival(self._inbox):
-            call, event = arrival
-            commands = self._answer_wait(call, Value(event.payload), event.event_id)
-            if commands:
-                return commands
-        return []

@@ -34,11 +34,12 @@ class Recording:
     again in full.
     """
 
-    __slots__ = ("_young_timers", "record")
+    __slots__ = ("_opened", "_young_timers", "record")
 
     def __init__(self, claimed: ClaimedRun) -> None:
         self.record = Record(claimed.run_id, claimed.epoch, claimed.parent)
         self._young_timers: dict[str, OpenedWait] = {}
+        self._opened: list[OpenedWait] = []
 
     def take(self, ending: Ending | None) -> Record:
         """Returns everything that has gathered, and how the run leaves, if it does."""
@@ -91,6 +92,12 @@ class Recording:
             case _:
                 unreachable(call)
         self.record.entries.append(wait)
+        self._opened.append(wait)
+
+    def take_opened(self) -> list[OpenedWait]:
+        """Returns the waits that have begun since the last time."""
+        opened, self._opened = self._opened, []
+        return opened
 
     def answered(
         self,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 
 from durable.core.replay.commands import Execute
 from durable.core.runs import RunKey
@@ -17,17 +18,20 @@ _logger = logging.getLogger("durable.worker")
 _UNWIND_SECONDS = 10.0
 """How long a run waits for a step that it has cancelled before it continues. A step in a thread cannot be interrupted,
 and ends when its function returns."""
+_STARTED_AT_ONCE = 100
+"""Steps that a run starts in one turn of the event loop; they take a few milliseconds."""
 
 
 class StepTasks:
     """Has no reference to the run to which the steps belong: that would be a cycle, left to the garbage collector when
     the run ends."""
 
-    __slots__ = ("_clock", "_deferred", "_running", "_unwinding")
+    __slots__ = ("_clock", "_deferred", "_running", "_startable", "_unwinding")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._deferred: list[Execute] = []
+        self._deferred: dict[str, Execute] = {}
+        self._startable: dict[str, Execute] = {}
         self._running: dict[str, asyncio.Task[Finished]] = {}
         self._unwinding: dict[asyncio.Task[Finished], tuple[str, Timer]] = {}
 
@@ -44,30 +48,42 @@ class StepTasks:
     @property
     def is_waiting(self) -> bool:
         """Returns whether steps are waiting to start."""
-        return bool(self._deferred)
+        return bool(self._deferred or self._startable)
+
+    @property
+    def may_start(self) -> bool:
+        """Returns whether steps are waiting for nothing but their turn."""
+        return bool(self._startable) and not self._unwinding
 
     def defer(self, call: Execute) -> None:
-        """Has the step started together with the next ones."""
-        self._deferred.append(call)
+        """Has the step started once everything that led to it is written."""
+        self._deferred[call.key] = call
 
-    def start_deferred(
+    def all_is_written(self) -> None:
+        """Lets the deferred steps start."""
+        if not self._startable:
+            self._startable, self._deferred = self._deferred, self._startable
+        else:
+            self._startable |= self._deferred
+            self._deferred.clear()
+
+    def start_some(
         self,
         start: Callable[[Execute], asyncio.Task[Finished]],
         ended: Callable[[Execute, asyncio.Task[Finished]], None],
     ) -> None:
-        """Starts the deferred steps, but not before the cancelled ones have ended, because the deferred steps may be
-        there to undo them."""
-        if self._unwinding:
-            return
-        for call in self._deferred:
+        """Starts the next steps, but not before the cancelled ones have ended, because the next ones may be there to
+        undo them."""
+        for call in list(islice(self._startable.values(), _STARTED_AT_ONCE if self.may_start else 0)):
+            del self._startable[call.key]
             task = self._running[call.key] = start(call)
             task.add_done_callback(partial(ended, call))
-        self._deferred.clear()
 
     def forget(self, key: str, let_go: Callable[[asyncio.Task[Finished]], None]) -> None:
         """Cancels the step with that key, if there is one, because the workflow no longer waits for it. If it takes too
         long to end, ``let_go`` is called with it."""
-        self._deferred = [call for call in self._deferred if call.key != key]
+        self._deferred.pop(key, None)
+        self._startable.pop(key, None)
         task = self._running.pop(key, None)
         if task is not None:
             task.cancel()

@@ -4,22 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from heapq import heappop, heappush
 
 from durable.core.errors import unreachable
 from durable.core.replay.commands import Sleep, Wait, WaitChild, WaitEvent
-from durable.store.records import Entry, Event, OpenedWait
+from durable.store.records import Event, OpenedWait
 from durable.worker.clock import Clock, Timer
-from durable.worker.run.inbox import Inbox
+from durable.worker.run.inbox import Inbox, Topic
 
 
 class OpenWaits:
     """A parked run has no timers; it is woken instead. As with the steps, nothing here refers back to the run."""
 
-    __slots__ = ("_age", "_clock", "_deadline", "_looked_for", "_open", "_overdue", "_timers")
+    __slots__ = (
+        "_age",
+        "_answerable",
+        "_clock",
+        "_deadline",
+        "_looked_for",
+        "_open",
+        "_opened",
+        "_overdue",
+        "_timers",
+        "_waiting",
+    )
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._open: dict[str, Wait] = {}
+        self._opened = 0
+        self._waiting: dict[Topic, dict[str, int]] = {}
+        """The keys of the open waits for a topic, each with its place in the order in which waits were opened."""
+        self._answerable: list[tuple[int, Topic]] = []
+        """A heap of the places of waits for which something may be in the inbox."""
         self._timers: dict[str, Timer] = {}
         self._deadline: Timer | None = None
         self._age: Timer | None = None
@@ -32,6 +49,11 @@ class OpenWaits:
     def open(self, call: Wait) -> None:
         """Opens a wait: from now on, events and timers may end it."""
         self._open[call.key] = call
+        topic = _topic(call)
+        if topic is not None:
+            self._opened += 1
+            self._waiting.setdefault(topic, {})[call.key] = self._opened
+            heappush(self._answerable, (self._opened, topic))
 
     def get(self, key: str) -> Wait | None:
         """Returns the open wait with that key, ``None`` if there is none."""
@@ -42,16 +64,34 @@ class OpenWaits:
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
-        self._open.pop(key, None)
+        call = self._open.pop(key, None)
+        topic = None if call is None else _topic(call)
+        if topic is not None:
+            waiting = self._waiting[topic]
+            del waiting[key]
+            if not waiting:
+                del self._waiting[topic]
 
     def next_arrival(self, inbox: Inbox) -> tuple[Wait, Event] | None:
         """Returns an open wait whose event is in the inbox, together with that event, which is taken from the inbox. If
-        there are several such waits, it is the one that was opened first."""
-        for call in self._open.values():
-            event = _arrival(call, inbox)
-            if event is not None:
-                return call, event
+        there are several such waits, it is the one that was opened first. The wait must be closed then."""
+        for topic in inbox.take_arrived():
+            self._may_be_answered(topic)
+        while self._answerable:
+            place, topic = heappop(self._answerable)
+            if topic not in self._waiting:
+                continue
+            key, first = next(iter(self._waiting[topic].items()))
+            if place != first:
+                heappush(self._answerable, (first, topic))
+            elif (event := inbox.take(topic)) is not None:
+                heappush(self._answerable, (place, topic))  # there may be more, for the next wait
+                return self._open[key], event
         return None
+
+    def _may_be_answered(self, topic: Topic) -> None:
+        if topic in self._waiting:
+            heappush(self._answerable, (next(iter(self._waiting[topic].values())), topic))
 
     def start_timer(self, key: str, delay: float, fired: Callable[[str], None]) -> None:
         """Calls ``fired`` with the wait's key after that many seconds by the local clock, unless the wait already has a
@@ -66,13 +106,12 @@ class OpenWaits:
             timer.cancel()
         self.start_timer(key, delay, fired)
 
-    def start_timers(self, opened: Iterable[Entry], now: datetime, fired: Callable[[str], None]) -> None:
-        """Does the same as ``start_timer`` for the waits among the entries, which have just begun."""
+    def start_timers(self, opened: Iterable[OpenedWait], now: datetime, fired: Callable[[str], None]) -> None:
+        """Does the same as ``start_timer`` for waits that have just begun."""
         for wait in opened:
-            if isinstance(wait, OpenedWait):
-                delay = wait.wake_in if wait.until is None else (wait.until - now).total_seconds()
-                if delay is not None:
-                    self.start_timer(wait.key, delay, fired)
+            delay = wait.wake_in if wait.until is None else (wait.until - now).total_seconds()
+            if delay is not None:
+                self.start_timer(wait.key, delay, fired)
 
     def await_inbox(self, key: str) -> None:
         """Notes that the wait's time is over. An event that was published before still counts, although this worker may
@@ -115,14 +154,15 @@ class OpenWaits:
             self._deadline.cancel()
 
 
-def _arrival(call: Wait, inbox: Inbox) -> Event | None:
+def _topic(call: Wait) -> Topic | None:
+    topic: Topic | None
     match call:
         case WaitEvent():
-            event = inbox.take(call.event_name)
+            topic = False, call.event_name
         case WaitChild():
-            event = inbox.take_end(call.run_key.run_id)
+            topic = True, call.run_key.run_id
         case Sleep():
-            event = None
+            topic = None
         case _:
             unreachable(call)
-    return event
+    return topic
