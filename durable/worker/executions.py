@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
+from durable.core.replay.generators import watch_generators
 from durable.core.replay.history import NO_HISTORY
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
@@ -77,6 +78,7 @@ class Executions:
         self._callbacks = callbacks
         self._isolation = isolation
         self._loop = asyncio.get_running_loop()
+        watch_generators()
         self._worker_id = worker_id
         self._max_resident = max_resident
         self._outages = database.outages

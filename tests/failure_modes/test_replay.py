@@ -67,7 +67,7 @@ async def work(name: str) -> str:
 
 
 def started(main: Any, history: History) -> tuple[Machine, list[Command]]:
-    machine = Machine(history, JsonCodec(), output="the output")
+    machine = Machine(history, JsonCodec(), output=lambda: "the output")
     ctx = Context(machine, RunKey("main_0", "00000000-0000-7000-8000-000000000000"), "main", 1, 1)
     return machine, machine.start(main(ctx))
 

@@ -278,7 +278,7 @@ class Prepared(Machine):
     """A machine that is given its code before it starts."""
 
     def __init__(self, main: Main, history: History) -> None:
-        super().__init__(history, JsonCodec(), output="the output")
+        super().__init__(history, JsonCodec(), output=lambda: "the output")
         self._code = main
 
     def start(self) -> list[Command]:  # type: ignore[override]  # the code is here already

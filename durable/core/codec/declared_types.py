@@ -49,7 +49,7 @@ class Judgment(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def needs_comparison(self) -> bool:
         """Whether a value may come back different."""
-        return not self.is_certain or any(record.__subclasses__() for record in self.records)
+        return not self.is_certain or (bool(self.records) and any(record.__subclasses__() for record in self.records))
 
 
 def judge(type: Any, *, by_pydantic: bool) -> Judgment:

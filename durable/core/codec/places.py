@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-if TYPE_CHECKING:
-    from durable.core.codec.json_codec import Codec
+from durable.core.codec.json_codec import Codec, JsonCodec
+from durable.core.errors import DeserializationError
 
 PlaceKind: TypeAlias = Literal[
     "input", "input of a child", "input of a schedule", "output", "step", "arguments of a step", "event"
@@ -36,3 +36,17 @@ def codec_at(codec: Codec, kind: PlaceKind, owner: str, name: str = "") -> Codec
     """Returns the codec for values of one place: what its ``bound_to`` returns, if it has that method."""
     bind: Callable[[Place], Codec] | None = getattr(codec, "bound_to", None)
     return codec if bind is None else bind(Place(kind, owner, name))
+
+
+def decode_at(
+    codec: Codec, kind: PlaceKind, owner: str, name: str, text: str, type: Any, what: Callable[[], str]
+) -> Any:
+    """Decodes a value of one place. ``what`` returns its name in messages, and is called only if it is needed: to make
+    the name often takes longer than to decode the value."""
+    codec = codec_at(codec, kind, owner, name)
+    if not isinstance(codec, JsonCodec):
+        return codec.decode(text, type, what())
+    try:
+        return codec.decode(text, type, "")
+    except DeserializationError as error:
+        raise DeserializationError(what(), error.reason) from error.__cause__

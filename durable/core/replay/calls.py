@@ -14,6 +14,7 @@ from durable.core.replay.loop import ReplayLoop
 from durable.core.replay.unwinding import Unwound
 from durable.core.runs import RunKey
 
+_HAS_EAGER_TASKS = hasattr(asyncio, "eager_task_factory")
 _GREATEST_DELAY = 100 * 366 * 86400.0
 """A timer that is due later than in a hundred years, in seconds, never fires."""
 
@@ -37,32 +38,20 @@ class Calls:
     """The calls of one run, by key: those that still wait for their answer, and the commands that follow from those
     that are new. ``_known`` is what the history says about a key."""
 
-    __slots__ = (
-        "_carried",
-        "_commands",
-        "_draws",
-        "_is_closed",
-        "_known",
-        "_mismatch",
-        "_pending",
-        "_timers_armed",
-        "_used",
-        "loop",
-    )
+    loop: ReplayLoop
+    _commands: dict[object, Command]
+    """By the key of the call; an ``Abandon`` by its key in a tuple."""
+    _pending: dict[str, Answer | Timer]
+    _used: dict[str, tuple[Kind, str]]
+    _known: dict[str, Memo | OpenWait]
 
-    def __init__(self, loop: ReplayLoop) -> None:
-        self.loop = loop
-        self._commands: dict[object, Command] = {}
-        """By the key of the call; an ``Abandon`` by its key in a tuple."""
-        self._pending: dict[str, Answer | Timer] = {}
-        self._used: dict[str, tuple[Kind, str]] = {}
-        self._known: dict[str, Memo | OpenWait] = {}
-        self._draws: dict[str, Answer] | None = None
-        self._carried: deque[tuple[Answer, Outcome]] | None = None
-        """Calls whose memo no longer has a place in the order, in the order of the calls."""
-        self._timers_armed = 0
-        self._mismatch: NondeterminismError | None = None
-        self._is_closed = False
+    # The defaults of what most runs never change, as in ReplayLoop.
+    _draws: dict[str, Answer] | None = None
+    _carried: deque[tuple[Answer, Outcome]] | None = None
+    """Calls whose memo no longer has a place in the order, in the order of the calls."""
+    _timers_armed = 0
+    _mismatch: NondeterminismError | None = None
+    _is_closed = False
 
     @property
     def is_closed(self) -> bool:
@@ -78,18 +67,22 @@ class Calls:
             )
         if self._is_closed:
             raise Unwound
-        self.loop.check_task(asyncio.current_task(self.loop))  # an eager one was not seen when it was made
-        earlier = self._used.get(call.key)
-        if earlier is not None:
-            raise DuplicateKey(call.key, describe(earlier[0], call.key, earlier[1]), str(call))
-        self._used[call.key] = (call.kind, call.name)
+        if _HAS_EAGER_TASKS:  # one that was made by hand was not seen then
+            self.loop.check_task(asyncio.current_task(self.loop))
+        key = call.key
+        if key in self._used:
+            kind, name = self._used[key]
+            raise DuplicateKey(key, describe(kind, key, name), str(call))
+        self._used[key] = (call.kind, call.name)
         self.loop.has_moved = True
-        answer = self._pending[call.key] = Answer(self, call)
-        known = self._known.get(call.key)
-        if known is not None and (known.kind != call.kind or known.name != call.name):
+        answer = self._pending[key] = Answer(self, call)
+        known = self._known.get(key)
+        if known is None:
+            self._commands[key] = call
+        elif known.kind != call.kind or known.name != call.name:
             self._mismatch = self._mismatch or NondeterminismError(str(known), str(call))
         elif not isinstance(known, Memo):
-            self._commands[call.key] = call
+            self._commands[key] = call
         elif known.carried:
             if self._carried is None:
                 self._carried = deque()

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from durable.core.codec.json_codec import Codec
-from durable.core.codec.places import codec_at
+from durable.core.codec.places import decode_at
 from durable.core.errors import NondeterminismError, RunCancelled, RunFailed
 from durable.core.failures import ErrorInfo
 from durable.core.replay.handles import Timer
@@ -43,7 +43,10 @@ class _Call(msgspec.Struct, frozen=True):
 
     def decode(self, text: str, codec: Codec, run_id: str) -> Any:
         """Returns the answer as the workflow sees it. Raises what the workflow sees instead."""
-        return codec_at(codec, "step", run_id, self.key).decode(text, self.type, f"the answer to {self}")
+        return decode_at(codec, "step", run_id, self.key, text, self.type, self._answer)
+
+    def _answer(self) -> str:
+        return f"the answer to {self}"
 
     def __str__(self) -> str:
         return describe(self.kind, self.key, self.name)
@@ -149,8 +152,7 @@ class WaitEvent(_Call, frozen=True):
         return self.payload_type
 
     def decode(self, text: str, codec: Codec, run_id: str) -> Any:
-        codec = codec_at(codec, "event", run_id, self.event_name)
-        return codec.decode(text, self.payload_type, f"the answer to {self}")
+        return decode_at(codec, "event", run_id, self.event_name, text, self.payload_type, self._answer)
 
 
 class StartChild(_Call, frozen=True):
@@ -206,8 +208,10 @@ class WaitChild(_Call, frozen=True):
             raise RunCancelled(self.run_key, end.error.message if end.error else "no reason was given")
         if end.error is not None:
             raise RunFailed(self.run_key, end.error)
-        codec = codec_at(self.codec, "output", self.run_key.run_id)
-        return codec.decode(end.output_text, self.type, f"the output of child {self.run_key}")
+        return decode_at(self.codec, "output", self.run_key.run_id, "", end.output_text, self.type, self._output)
+
+    def _output(self) -> str:
+        return f"the output of child {self.run_key}"
 
 
 Wait: TypeAlias = Sleep | WaitEvent | WaitChild

@@ -1,8 +1,8 @@
 """Async generators of workflow code belong to the loop of their run, which closes those that are left half-way.
 
 The interpreter calls the hooks of the thread for every async generator. Setting them for each turn of a run and back
-would cost as much as the turn. So they are set when a run finds them replaced, which a real loop does whenever it
-starts and stops, and pass on to the real loop what belongs to it.
+would cost as much as the turn. So they are set once while a real loop runs that is to execute workflows. A real loop
+has hooks of its own, which it sets when it starts: what belongs to it is passed on to them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def forget_generators(loop: Closer) -> None:
 
 
 def watch_generators() -> None:
-    """Has this thread's hooks call the loops of runs for their generators."""
+    """Has this thread's hooks call the loops of runs for their generators. Called once in every real loop, while it
+    runs, before the first run is executed there."""
     hooks = sys.get_asyncgen_hooks()
     finalizer: object = hooks[1]
     if not isinstance(finalizer, _Hooks):

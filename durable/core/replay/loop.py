@@ -17,11 +17,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextvars import Context, copy_context
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from durable.core.errors import WorkflowCodeError
 from durable.core.replay.collection import is_collecting
-from durable.core.replay.generators import forget_generators, watch_generators
+from durable.core.replay.generators import forget_generators
 from durable.core.replay.handles import Handle, Timer
 from durable.core.replay.numbered import MainTask, NumberedFuture, NumberedTask, main_task
 from durable.core.replay.refusals import FOREIGN_TASK_FACTORY, HAND_MADE_FUTURE, HAND_MADE_TASK, refusal
@@ -31,7 +31,7 @@ _logger = logging.getLogger("durable.workflow")
 
 # The following are counted in workflow code alone, so that a replay stops at the same callback. Changing them changes
 # what recorded histories mean.
-_SLICE = 1000
+_SLICE = range(1000)
 """Callbacks that are called without looking whether they lead anywhere, and without a pause."""
 _MAX_IDLE_SLICES = 20
 """Slices in a row in which nothing happened except that callbacks asked to be called again."""
@@ -77,7 +77,6 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         self._ready: deque[Handle] = deque()
         self.tasks: list[MainTask] = []
         """The tasks that have not ended, and some that have."""
-        watch_generators()
 
     # turns
 
@@ -101,10 +100,11 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         """Runs the first callbacks. Returns whether more are ready."""
         surrounding = events._get_running_loop()
         events._set_running_loop(self)
-        ready, left = self._ready, _SLICE
+        ready = self._ready
         try:
-            while ready and left:
-                left -= 1
+            for _ in _SLICE:
+                if not ready:
+                    break
                 handle = ready.popleft()
                 if handle.is_cancelled:
                     continue
@@ -141,7 +141,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def discard(self) -> None:
         """Unwinds every unfinished coroutine, so that none is left to the garbage collector."""
         self._is_discarded = True
-        if self.live_tasks():
+        if not all(map(_is_done, self.tasks)):
             surrounding = events._get_running_loop()
             events._set_running_loop(self)
             try:
@@ -311,6 +311,9 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def refused(self, error: WorkflowCodeError) -> WorkflowCodeError:
         self.refusal = self.refusal or error
         return error
+
+
+_is_done: Callable[[Any], bool] = cast(Any, asyncio.Task).done
 
 
 def _refused_method(name: str) -> Callable[..., NoReturn]:

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from durable.core.codec.json_codec import Codec, encode_as
 from durable.core.codec.places import codec_at
@@ -67,31 +67,22 @@ _MEMOS_WITHOUT_PAUSE = 250
 class Machine(Calls):
     """Call ``start``, then ``resolve`` once for each answered call; both return the commands that follow.
 
-    ``output`` names the workflow's result in messages; ``output_type`` is its declared type. ``run_id`` is passed to a
-    codec that binds values to their place. ``began`` is when the attempt began and ``clock`` returns the time since
-    then; both are by the database's clock. ``salt`` is a number of the run (see ``numbered.salt_of``).
+    ``output`` returns the name of the workflow's result in messages; ``output_type`` is its declared type. ``run_id``
+    is passed to a codec that binds values to their place. ``began`` is when the attempt began and ``clock`` returns the
+    time since then; both are by the database's clock. ``salt`` is a number of the run (see ``numbered.salt_of``).
     """
 
-    __slots__ = (
-        "_cancelled",
-        "_codec",
-        "_history",
-        "_loose",
-        "_main",
-        "_output",
-        "_output_type",
-        "_replay",
-        "_seq",
-        "began",
-        "run_id",
-    )
+    _main: asyncio.Task[Any]
+    _replay: deque[Memo] | None = None
+    _seq = 0
+    _cancelled: Cancel | None = None
 
     def __init__(
         self,
         history: History,
         codec: Codec,
         *,
-        output: str,
+        output: Callable[[], str],
         output_type: Any = Any,
         run_id: str = "",
         began: datetime = THE_PAST,
@@ -100,17 +91,18 @@ class Machine(Calls):
     ) -> None:
         if "anyio" in sys.modules:
             order_anyio()
-        super().__init__(ReplayLoop(salt, clock, began))  # type: ignore[abstract]  # the methods it lacks raise an error
+        self.loop = ReplayLoop(salt, clock, began)  # type: ignore[abstract]  # the methods it lacks raise an error
+        self._commands = {}
+        self._pending = {}
+        self._used = {}
+        self._known = {}
         self.began = began
         self._codec = codec
         self._output = output
         self._output_type = output_type
         self.run_id = run_id
         self._history = history
-        self._replay: deque[Memo] | None = None
-        self._seq = 0
         self._loose: list[tuple[str, datetime | None]] = []
-        self._cancelled: Cancel | None = None
 
     @property
     def is_replaying(self) -> bool:
@@ -200,10 +192,9 @@ class Machine(Calls):
         """Answers a call. Returns the answer's position in the run's order (``None`` if nothing waits for it any
         longer), and the commands that follow."""
         answer = self._pending.pop(key, None)
-        if answer is None or self.is_done:
+        if answer is None:
             return None, []
-        self._seq += 1
-        seq = self._seq
+        seq = self._seq = self._seq + 1
         self.loop.has_been_asked = False
         if isinstance(answer, Timer):
             self.loop.answered(max(self.loop.now(), moment_of(answer.when())))
@@ -325,29 +316,30 @@ class Machine(Calls):
 
     def take_commands(self) -> list[Command]:
         """Returns what the code has asked for since the last time, and its ending if it has ended."""
-        if self.is_stopped and self._main.done() and not self._main.cancelled():
-            self._main.exception()  # the run does not end with it, so asyncio need not report it
-        if self._mismatch is not None:
-            return [SetAside(self._mismatch)]
+        refusal = self.loop.refusal
+        if self._mismatch is not None or refusal is not None:
+            self._pending.clear()
+            if self._main.done() and not self._main.cancelled():
+                self._main.exception()  # the run does not end with it, so asyncio need not report it
+            return [SetAside(self._mismatch) if self._mismatch is not None else failure_of(cast(Exception, refusal))]
         commands = list(self._commands.values())
         self._commands.clear()
-        if self.loop.refusal is not None:
-            return [failure_of(self.loop.refusal)]
         if self._main.done():
-            return [*self._last_of(commands), self._ending()]
-        if not self._pending:
+            unfinished: tuple[str, ...] = ()
+            if commands or self._pending:
+                unfinished = tuple(str(answer.call) for answer in self._pending.values() if isinstance(answer, Answer))
+                commands = self._last_of(commands)
+                self._pending.clear()
+            commands.append(self._ending(unfinished))
+        elif not self._pending:
             commands.append(failure_of(WorkflowCodeError(_CIRCLES if self.loop.is_turning else _BLOCKED)))
         return commands
 
-    def _last_of(self, commands: list[Command]) -> Iterator[Command]:
-        yield from (command for command in commands if isinstance(command, Abandon | CancelChild))
-        for answer in self._pending.values():
-            yield Abandon(ArmTimer.of(answer) if isinstance(answer, Timer) else answer.call)
+    def _last_of(self, commands: list[Command]) -> list[Command]:
+        calls = [ArmTimer.of(one) if isinstance(one, Timer) else one.call for one in self._pending.values()]
+        return [*(one for one in commands if isinstance(one, Abandon | CancelChild)), *map(Abandon, calls)]
 
-    def _unfinished(self) -> tuple[str, ...]:
-        return tuple(str(answer.call) for answer in self._pending.values() if isinstance(answer, Answer))
-
-    def _ending(self) -> Complete | Fail | EndCancelled:
+    def _ending(self, unfinished: tuple[str, ...]) -> Complete | Fail | EndCancelled:
         if self._cancelled is not None:
             return EndCancelled(self._cancelled, self._raised_instead())
         if self._main.cancelled():
@@ -357,7 +349,7 @@ class Machine(Calls):
             return failure_of(exception)
         try:
             codec = codec_at(self._codec, "output", self.run_id)
-            return Complete(encode_as(codec, self._main.result(), self._output_type, self._output), self._unfinished())
+            return Complete(encode_as(codec, self._main.result(), self._output_type, self._output()), unfinished)
         except DurableError as error:
             return failure_of(error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, get_type_hints
 from weakref import WeakKeyDictionary
 
@@ -31,6 +32,8 @@ type."""
 def signature_of(function: Callable[..., object]) -> Signature:
     """Returns the signature of a function, method, partial or callable object. Raises ``InvalidArgument`` if it is not
     callable, is a generator function, or has annotations that cannot be resolved."""
+    if type(function) is FunctionType and (known := _signatures.get(function)) is not None:
+        return known
     plain = function
     while isinstance(plain, functools.partial):
         plain = plain.func

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from durable.core.codec.json_codec import Codec
-from durable.core.codec.places import codec_at
+from durable.core.codec.places import PlaceKind, decode_at
 from durable.core.errors import DeserializationError
 from durable.core.replay.commands import Complete, EndCancelled, Fail, SetAside
 from durable.core.replay.context import Context
@@ -87,7 +87,7 @@ class Attempt:
         return Machine(
             history,
             self.codec,
-            output=f"the output of run {self.run_key}",
+            output=self._output,
             output_type=self.workflow.output_type,
             run_id=claimed.run_id,
             began=claimed.began_at or claimed.claimed_at,
@@ -113,20 +113,26 @@ class Attempt:
         workflow = self.workflow
         if not workflow.takes_input:
             return await workflow.function(ctx)
-        codec, what = self._codec_of_input(), f"the input of run {self.run_key}"
         if self.claimed.input is None:
-            raise DeserializationError(what, "it takes more than 64 MiB, which is too large to be loaded")
+            raise DeserializationError(self._input(), "it takes more than 64 MiB, which is too large to be loaded")
         try:
-            value = codec.decode(self.claimed.input, workflow.input_type, what)
+            kind, owner = self._place_of_input()
+            value = decode_at(self.codec, kind, owner, "", self.claimed.input, workflow.input_type, self._input)
         except DeserializationError as error:
             machine.does_not_fit(error)
             return None
         return await workflow.function(ctx, value)
 
-    def _codec_of_input(self) -> Codec:
+    def _input(self) -> str:
+        return f"the input of run {self.run_key}"
+
+    def _output(self) -> str:
+        return f"the output of run {self.run_key}"
+
+    def _place_of_input(self) -> tuple[PlaceKind, str]:
         claimed = self.claimed
         if claimed.scheduled_at is not None:
-            return codec_at(self.codec, "input of a schedule", self.workflow.name)
+            return "input of a schedule", self.workflow.name
         if claimed.parent_run_id is not None:
-            return codec_at(self.codec, "input of a child", claimed.parent_run_id)
-        return codec_at(self.codec, "input", claimed.run_id)
+            return "input of a child", claimed.parent_run_id
+        return "input", claimed.run_id

@@ -23,6 +23,7 @@ from durable.core.replay.commands import (
     SetAside,
     Sleep,
 )
+from durable.core.replay.generators import watch_generators
 from durable.core.replay.history import ELAPSED, Cancel, History, Memo, OpenWait, Outcome, TimedOut, Value
 from durable.core.replay.machine import Machine
 
@@ -51,7 +52,8 @@ class Play:
     def _machine(self, history: History) -> Machine:
         # The clock of a replay is another one: nothing that it says may be seen.
         clock = (lambda: self.now) if not history.memos else (lambda: self.now + timedelta(days=3))
-        return Machine(history, JsonCodec(), output="the output", began=BEGAN, clock=clock, salt=self.salt)
+        watch_generators()
+        return Machine(history, JsonCodec(), output=lambda: "the output", began=BEGAN, clock=clock, salt=self.salt)
 
     def start(self) -> Play:
         self._take(self.machine.start(self.main(_context(self.machine))))
