@@ -25,8 +25,8 @@ from tests.worker.run.scenarios.stage import RACES, SCENARIOS, WORKFLOWS, Played
 
 SEEDS = range(int(os.environ.get("DURABLE_SCENARIO_SEEDS", "2")))
 """How many schedules each scenario is played with, in each of the ways."""
-MEMOS = 300
-"""A worker is killed once up to this many steps are recorded; all scenarios with one seed record some more."""
+STEPS = 240
+"""A worker is killed when at most this many are recorded. All scenarios with one seed record about 270."""
 
 
 async def play(
@@ -78,7 +78,7 @@ async def test_a_run_that_is_evicted_while_it_waits_ends_as_each_replay_of_it_do
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_what_a_killed_worker_has_recorded_is_where_the_run_goes_on(database: str, seed: int) -> None:
-    moment = random.Random(f"kill {seed}").randrange(10, MEMOS)
+    moment = random.Random(f"kill {seed}").randrange(10, STEPS)
     processes = [worker_process(database)]
     try:
         async with AsyncClient(database) as client:
