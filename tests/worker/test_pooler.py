@@ -17,8 +17,9 @@ from durable import AsyncClient, Client, Context, DurableError, Every, RunCancel
 from durable.admin.migration import migrate
 from tests.conftest import new_database
 from tests.pooler import find_pgbouncer, pooled_server
+from tests.worker import unfit
 from tests.worker.processes import LEASE, WorkerProcess, entries, limited, prepare, three_steps, until
-from tests.worker.run.timed import CHECKS
+from tests.worker.run import timed
 
 pytestmark = pytest.mark.skipif(find_pgbouncer() is None, reason="there is no pgbouncer here")
 
@@ -106,15 +107,16 @@ async def test_what_is_set_for_the_database_changes_nothing(pooled: str, direct:
 
 
 async def test_cancels_and_schedules_work(pooled: str) -> None:
-    async with AsyncClient(pooled) as client, Worker(pooled, [waiting, ticking], poll_interval=0.05):
-        handle = await client.begin(waiting)
-        await handle.cancel("enough")
-        with pytest.raises(RunCancelled, match="enough"):
-            await handle.result(timeout=30)
+    async with AsyncClient(pooled) as client:
         await client.schedule(ticking, None, "often", Every(timedelta(seconds=0.2)))
-        async with asyncio.timeout(30):
-            while len(await client.list_runs(workflow="ticking")) < 3:
-                await asyncio.sleep(0.02)
+        async with Worker(pooled, [waiting, ticking], poll_interval=0.05):
+            handle = await client.begin(waiting)
+            await handle.cancel("enough")
+            with pytest.raises(RunCancelled, match="enough"):
+                await handle.result(timeout=30)
+            async with asyncio.timeout(30):
+                while len(await client.list_runs(workflow="ticking")) < 3:
+                    await asyncio.sleep(0.02)
 
 
 async def test_nothing_of_the_worker_is_left_in_the_sessions_of_others(pooled: str, direct: str) -> None:
@@ -158,7 +160,14 @@ def test_a_timer_ends_a_step_after_its_worker_was_killed(pooled: str, direct: st
             assert handle.result(timeout=LEASE + 30) == "too late"
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", unfit.CHECKS, ids=lambda check: check.__name__)
+async def test_scheduled_runs_that_do_not_fit_the_code_are_the_same(
+    pooled: str, check: Callable[[str], Awaitable[None]]
+) -> None:
+    await check(pooled)
+
+
+@pytest.mark.parametrize("check", timed.CHECKS, ids=lambda check: check.__name__)
 async def test_timers_of_asyncio_are_the_same(pooled: str, check: Callable[[str], Awaitable[None]]) -> None:
     await check(pooled)
 
