@@ -107,16 +107,15 @@ async def test_what_is_set_for_the_database_changes_nothing(pooled: str, direct:
 
 
 async def test_cancels_and_schedules_work(pooled: str) -> None:
-    async with AsyncClient(pooled) as client:
+    async with AsyncClient(pooled) as client, Worker(pooled, [waiting, ticking], poll_interval=0.05):
+        handle = await client.begin(waiting)
+        await handle.cancel("enough")
+        with pytest.raises(RunCancelled, match="enough"):
+            await handle.result(timeout=30)
         await client.schedule(ticking, None, "often", Every(timedelta(seconds=0.2)))
-        async with Worker(pooled, [waiting, ticking], poll_interval=0.05):
-            handle = await client.begin(waiting)
-            await handle.cancel("enough")
-            with pytest.raises(RunCancelled, match="enough"):
-                await handle.result(timeout=30)
-            async with asyncio.timeout(30):
-                while len(await client.list_runs(workflow="ticking")) < 3:
-                    await asyncio.sleep(0.02)
+        async with asyncio.timeout(30):
+            while len(await client.list_runs(workflow="ticking")) < 3:
+                await asyncio.sleep(0.02)
 
 
 async def test_nothing_of_the_worker_is_left_in_the_sessions_of_others(pooled: str, direct: str) -> None:
