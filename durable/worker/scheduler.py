@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 
@@ -17,7 +17,7 @@ from durable.worker.due_schedules import TurnsFailed, take_turns
 
 _MAX_DUE = 500
 _MAX_PAUSE_SECONDS = 15.0
-"""A schedule that was written by hand, or while no worker was listening, is found at most this late."""
+"""A schedule that was written by hand is found at most this late."""
 _POSTPONE_BACKOFF = exponential(5, 60)
 _FORGET_SECONDS = 120.0
 """A schedule that has not failed for this long fails for the first time."""
@@ -28,12 +28,16 @@ _MIN_PAUSE_SECONDS = 0.05
 
 
 class Scheduler:
-    """Each worker has one, for the schedules of its workflows; any number of them share the work."""
+    """Each worker has one, for the schedules of its workflows; any number of them share the work. ``poll_interval``
+    returns how many seconds may pass until the next look: fewer if nothing tells the worker of new schedules."""
 
-    def __init__(self, database: Database, workflows: Sequence[str], clock: Clock) -> None:
+    def __init__(
+        self, database: Database, workflows: Sequence[str], clock: Clock, poll_interval: Callable[[], float]
+    ) -> None:
         self._database = database
         self._workflows = list(workflows)
         self._clock = clock
+        self._poll_interval = poll_interval
         self._awake = asyncio.Event()
         self._failing: dict[str, tuple[int, float]] = {}
         """The schedules that failed by themselves: how often in a row, and when for the last time."""
@@ -60,7 +64,8 @@ class Scheduler:
             while True:
                 due_in = await connection.run(next_due(self._workflows))
                 if due_in is None or due_in > 0:
-                    return _MAX_PAUSE_SECONDS if due_in is None else min(due_in, _MAX_PAUSE_SECONDS)
+                    pause = min(self._poll_interval(), _MAX_PAUSE_SECONDS)
+                    return pause if due_in is None else min(due_in, pause)
                 if await self._take_all(connection) == 0:
                     return _MIN_PAUSE_SECONDS  # another worker holds what is due
 

@@ -299,7 +299,7 @@ class Worker:
             )
             duties.append(asyncio.create_task(self._listener.run()))
         names = list(self._dispatchers)
-        scheduler = self._scheduler = Scheduler(parts.database, names, self._clock)
+        scheduler = self._scheduler = Scheduler(parts.database, names, self._clock, self._current_max_poll_interval)
         duties.append(asyncio.create_task(scheduler.run()))
         self._state = "running"
         self._ready.set()

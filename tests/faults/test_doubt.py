@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, LiteralString
 
 import psycopg
@@ -18,6 +17,7 @@ from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests
 from tests.faults.doubt import STATEMENTS, Doubt, doubting
 from tests.faults.stage import load_faults
 from tests.faults.workload import WORKFLOWS
+from tests.watching import until
 
 
 class Written(Query[NoRow]):
@@ -104,8 +104,7 @@ async def test_a_worker_starts_whatever_answer_it_misses(database: str, statemen
     migrate(database)
     lost: list[str] = []
     with doubting(Doubt({statement: 1}, seed=1), lost.append):
-        async with asyncio.timeout(10), Worker(database, WORKFLOWS) as worker:
+        async with Worker(database, WORKFLOWS) as worker:
             assert worker.ready()
-            while not lost:
-                await asyncio.sleep(0.01)
+            await until(lambda: lost and worker.healthy(), 60)
     assert lost == [statement]

@@ -114,6 +114,15 @@ async def napping(ctx: Context, seconds: float) -> None:
     await ctx.sleep("nap", seconds)
 
 
+@workflow
+async def limited(ctx: Context, seconds: float) -> str:
+    try:
+        async with asyncio.timeout(seconds):
+            return await ctx.execute("hang", hang, "hang")
+    except TimeoutError:
+        return await ctx.execute("too late", quick, "too late")
+
+
 WORKFLOWS: list[Workflow[Any, Any]] = [
     three_steps,
     booking,
@@ -124,6 +133,7 @@ WORKFLOWS: list[Workflow[Any, Any]] = [
     one_child,
     crashing_child,
     napping,
+    limited,
 ]
 
 

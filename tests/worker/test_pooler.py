@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,9 @@ from durable import AsyncClient, Client, Context, DurableError, Every, RunCancel
 from durable.admin.migration import migrate
 from tests.conftest import new_database
 from tests.pooler import find_pgbouncer, pooled_server
-from tests.worker.processes import LEASE, WorkerProcess, entries, prepare, three_steps, until
+from tests.worker import unfit
+from tests.worker.processes import LEASE, WorkerProcess, entries, limited, prepare, three_steps, until
+from tests.worker.run import timed
 
 pytestmark = pytest.mark.skipif(find_pgbouncer() is None, reason="there is no pgbouncer here")
 
@@ -145,6 +147,28 @@ def test_a_killed_workers_runs_move_after_its_lease(pooled: str, direct: str) ->
             assert handle.result(timeout=LEASE + 30) == ["first", "second", "third"]
         assert handle.info().takeovers == 1
     assert entries(direct) == ["first", "second", "second", "third"]
+
+
+def test_a_timer_ends_a_step_after_its_worker_was_killed(pooled: str, direct: str) -> None:
+    prepare(direct)
+    with Client(pooled) as client, WorkerProcess(pooled, hangs=True, lease=LEASE) as victim:
+        handle = client.begin(limited, 1.0)
+        until(lambda: entries(direct))
+        victim.signal(signal.SIGKILL)
+        with WorkerProcess(pooled, hangs=True, lease=LEASE):
+            assert handle.result(timeout=LEASE + 30) == "too late"
+
+
+@pytest.mark.parametrize("check", unfit.CHECKS, ids=lambda check: check.__name__)
+async def test_scheduled_runs_that_do_not_fit_the_code_are_the_same(
+    pooled: str, check: Callable[[str], Awaitable[None]]
+) -> None:
+    await check(pooled)
+
+
+@pytest.mark.parametrize("check", timed.CHECKS, ids=lambda check: check.__name__)
+async def test_timers_of_asyncio_are_the_same(pooled: str, check: Callable[[str], Awaitable[None]]) -> None:
+    await check(pooled)
 
 
 def test_a_pooler_of_statements_is_recognized_and_named() -> None:

@@ -67,6 +67,16 @@ async def test_34_a_schedule_begins_runs_by_the_poll_alone(database: str) -> Non
     assert schedule.next_tick_at is not None
 
 
+async def test_a_worker_that_is_told_nothing_finds_a_new_schedule_by_its_poll(database: str) -> None:
+    async with AsyncClient(database) as client, Worker(database, [report], poll_interval=0.05, notify=False) as worker:
+        await until(worker.healthy)
+        await (await client.begin(report)).result(timeout=20)  # it has looked at what is due, and found nothing
+        before = time.monotonic()
+        await client.schedule(report, None, "new", Every(0.06))
+        await until_ticks(database, "new", 1)
+        assert time.monotonic() - before < 10
+
+
 async def test_35_an_overdue_cron_schedule_begins_one_run_for_its_tick(database: str) -> None:
     async with AsyncClient(database) as client, Worker(database, [report], poll_interval=0.05):
         now = datetime.now(UTC)

@@ -59,7 +59,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     has_been_asked = True
     """Whether the code has asked for the time since the last answer."""
     is_silent = False
-    """Whether errors in callbacks are not logged, because they have been logged before."""
+    """Whether errors in callbacks are not logged, because they have been logged before, or are none yet."""
     refusal: WorkflowCodeError | None = None
     """The first thing that was refused. Code may have caught the error."""
     has_generators = False
@@ -142,6 +142,9 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         """Unwinds every unfinished coroutine, so that none is left to the garbage collector."""
         self._is_discarded = True
         if not all(map(_is_done, self.tasks)):
+            if any(not isinstance(task, NumberedTask) for task in self.live_tasks()):
+                # The workflow itself will go on elsewhere, and retrieve there the exceptions that it has not retrieved.
+                self.is_silent, self._exception_handler = True, None
             surrounding = events._get_running_loop()
             events._set_running_loop(self)
             try:

@@ -92,8 +92,9 @@ class StepTasks:
 
     def forget_all(self, let_go: Callable[[asyncio.Task[Finished]], None]) -> None:
         """Does the same with every step."""
-        for key in list(self._running):
-            self.forget(key, let_go)
+        if self._running:  # going through a dict that has been emptied takes as long as when it was full
+            for key in list(self._running):
+                self.forget(key, let_go)
 
     def cancel(self) -> None:
         """Cancels all steps without waiting for them."""

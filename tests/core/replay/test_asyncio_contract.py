@@ -181,6 +181,51 @@ def test_a_run_that_leaves_its_worker_tells_no_handler_and_no_logger(caplog: pyt
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("handler", ["the default", "of the code"])
+def test_a_run_that_leaves_its_worker_has_not_failed_to_retrieve_an_exception(
+    handler: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It will, once it has been replayed elsewhere."""
+    told: list[str] = []
+
+    async def main(ctx: Context) -> Any:
+        if handler == "of the code":
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+
+        async def fails() -> None:
+            raise ValueError("to be retrieved later")
+
+        task = asyncio.create_task(fails())
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(ValueError("as well"))
+        await execute(ctx, "call")
+        return [str(error) for error in await asyncio.gather(task, future, return_exceptions=True)]
+
+    play = Play(main).start()
+    play.machine.close()
+    del play
+    gc.collect()
+    assert told == []
+    assert caplog.records == []
+    assert Play(main).to_the_end().result == ["to be retrieved later", "as well"]
+
+
+def test_an_exception_that_a_run_has_not_retrieved_when_it_returns_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def main(ctx: Context) -> str:
+        async def fails() -> None:
+            raise ValueError("lost")
+
+        asyncio.create_task(fails())  # noqa: RUF006  # it is lost, as this one shows
+        await execute(ctx, "call")
+        return "done"
+
+    play = Play(main).to_the_end()
+    assert play.result == "done"
+    del play
+    gc.collect()
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["lost"]
+
+
 # factories
 
 

@@ -76,7 +76,6 @@ async def test_workers_of_another_release_leave_a_run_they_set_aside_to_those_wh
                 await client.publish_event(handle.run_key, "go")
             assert [await handle.result(timeout=60) for handle in handles] == [1] * 20
     asides = Counter(record.run_key for record in caplog.records if "NondeterminismError" in record.getMessage())
-    print(asides.values(), sum(asides.values()))
     assert max(asides.values()) <= 2, "each of the two workers meets a run once"
 
 
