@@ -110,6 +110,7 @@ class Execution(Performance):
         """Continues in place after a park."""
         self.phase = Phase.RUNNING
         self.attempt = Attempt(self.workflow, self.run_key, claimed, self._host.codec, self._host.clock)
+        self._machine.loop.clock = self.attempt.now  # the database's clock may have run differently from ours
         self._recording = Recording(claimed)
         self._ending = None
         self._inbox.load(wake.inbox)
