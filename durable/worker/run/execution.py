@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterator
 
 from durable.core.replay.commands import (
+    Abandon,
     Draw,
     Execute,
     StartChild,
@@ -100,7 +101,11 @@ class Execution(Performance):
             self._recording.ordered(self._machine.unordered())
         if wake is not None:
             self._inbox.load(wake.inbox)
-        self._perform(self._machine.take_commands())
+        commands = self._machine.take_commands()
+        given_up = {command.call.key for command in commands if isinstance(command, Abandon)}
+        if wake is not None and given_up:  # what has the same key from now on is another timer
+            wake = wake.without(given_up)
+        self._perform(commands)
         self._go_on(wake)
         if must_reload:
             self.reload_inbox()
