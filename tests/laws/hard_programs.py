@@ -61,8 +61,7 @@ HARD_PROGRAMS: dict[str, Node] = {
         (
             Leaf("execute"),
             Leaf("time"),
-            Leaf("execute"),
-            Block("loop", (Leaf("execute"), Leaf("event"), Leaf("time"), Leaf("sleep"))),
+            Block("loop", (Leaf("execute"), Leaf("execute"), Leaf("event"), Leaf("execute"), Leaf("time"))),
         ),
     ),
     "limits around steps that hold the run": Block(
@@ -86,6 +85,7 @@ HARD_PROGRAMS: dict[str, Node] = {
         (
             Leaf("glance"),
             Leaf("nap"),
+            Leaf("time"),
             Block("settled", (Leaf("execute", 1), Leaf("nap"), Block("timeout", (Leaf("shared_event"),)))),
             Block("strict", (Leaf("execute"), Leaf("shared_event"), Leaf("execute", 2))),
             Leaf("time"),
@@ -128,7 +128,7 @@ def hard_cases(program: Node, count: int) -> Iterator[Case]:
             program=program,
             seed=seed,
             crashes=frozenset(chosen.sample(range(1, 40), k=2 if seed % 2 else 0)),
-            jumps=frozenset(chosen.sample(range(1, 40), k=2 if seed % 6 == 3 else 0)),
+            jumps=frozenset(chosen.sample(range(1, 40), k=3 if seed % 3 == 0 else 0)),
             stops=frozenset(chosen.sample(range(1, 40), k=2 if seed % 5 == 4 else 0)),
             request_at=chosen.randrange(1, 40) if seed % 4 == 2 else None,
             deadline=0.5 if seed % 8 in (2, 5) else None,
