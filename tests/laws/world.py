@@ -338,6 +338,8 @@ class World:
             self._resident = execution
         else:
             execution.close()
+        if self._is_stopping:
+            self._unwinding.clear()  # of the worker that has stopped, which waits for them no longer
         self._is_stopping = False
 
     # the steps
