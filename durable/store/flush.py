@@ -33,6 +33,7 @@ from durable.store.records import (
     AnsweredWait,
     CancelMemo,
     ChildMemo,
+    DroppedTimer,
     Entry,
     Event,
     MetRequest,
@@ -59,6 +60,7 @@ _DROP_DEADLINES = Query("flush/drop_deadlines", NoRow)
 _FORGET_OPEN_WAITS = Query("flush/forget_open_waits", NoRow)
 _PARK_RUNS = Query("flush/park_runs", _Parked)
 _REQUEUE_PARKED_RUNS = Query("flush/requeue_parked_runs", RunId)
+_ABANDON_WAITS = Query("flush/abandon_waits", NoRow)
 _CONSUME_EVENTS = Query("flush/consume_events", NoRow)
 
 _ByKind: TypeAlias = Mapping[type[Any], tuple[list[Record], list[Any]]]
@@ -97,6 +99,7 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
         },
     ),
     OrderedStep: (Query("flush/order_steps", NoRow), {"step_keys": "key", "seqs": "seq", "ats": "at"}),
+    DroppedTimer: (_ABANDON_WAITS, {"wait_keys": "key"}),
     OpenedWait: (
         Query("flush/open_waits", NoRow),
         {
@@ -120,7 +123,7 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "unfits": "unfit",
         },
     ),
-    AbandonedWait: (Query("flush/abandon_waits", NoRow), {"wait_keys": "key"}),
+    AbandonedWait: (_ABANDON_WAITS, {"wait_keys": "key"}),
 }
 """For each kind of entry, in the order in which they are written: the statement, and which field goes into which
 parameter."""

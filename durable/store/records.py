@@ -6,6 +6,7 @@ garbage collector need not look at them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -144,6 +145,13 @@ class AbandonedWait(msgspec.Struct, frozen=True, gc=False):
     key: str
 
 
+class DroppedTimer(msgspec.Struct, frozen=True, gc=False):
+    """An open timer that changed code no longer arms. Another one may get its number, and so its key, before this is
+    written."""
+
+    key: str
+
+
 class MetRequest(msgspec.Struct, frozen=True, gc=False):
     """A request to the engine that has been met."""
 
@@ -164,6 +172,7 @@ Entry: TypeAlias = (
     | OpenedWait
     | AnsweredWait
     | AbandonedWait
+    | DroppedTimer
     | MetRequest
     | UnwantedChild
 )
@@ -207,6 +216,12 @@ class Wake(msgspec.Struct, frozen=True, gc=False):
     due: tuple[str, ...] = ()
     remaining: dict[str, float | None] = {}
     inbox: tuple[Event, ...] = ()
+
+    def without(self, keys: Collection[str]) -> Wake:
+        """Returns the same without the waits that have these keys."""
+        due = tuple(key for key in self.due if key not in keys)
+        remaining = {key: seconds for key, seconds in self.remaining.items() if key not in keys}
+        return Wake(due, remaining, self.inbox)
 
 
 class Written(msgspec.Struct, frozen=True, gc=False):

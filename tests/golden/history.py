@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def replay(feature: str, run: Row, run_key: RunKey, history: History) -> list[st
             "claimed_at": "2026-01-01T00:00:00Z",
             "deadline_in": None,
             "scheduled_at": None,
+            "began_at": datetime.fromisoformat(run["started_at"]) if run["started_at"] else None,
         },
         ClaimedRun,
     )

@@ -343,3 +343,127 @@ async def golden_payloads(ctx: Context, order: Order) -> tuple[str, str]:
 async def golden_keys(ctx: Context) -> list[str]:
     keys = ("ü 💶", "a/b:c%d", "x" * 200, "' OR 1=1 --", "{}")
     return [await ctx.execute(key, greet, key) for key in keys]
+
+
+async def rest() -> str:
+    await asyncio.sleep(3600)
+    return "rested"
+
+
+@workflow
+async def golden_asyncio_sleep(ctx: Context) -> str:
+    await asyncio.sleep(0.01)
+    return await ctx.execute("greet", greet, "World")
+
+
+@workflow
+async def golden_limits(ctx: Context) -> list[Any]:
+    """Over a step, a wait and a child that take too long, and over one that does not."""
+    found: list[Any] = []
+    try:
+        async with asyncio.timeout(0.05):
+            await ctx.execute("rest", rest)
+    except TimeoutError:
+        found.append("timeout")
+    try:
+        await asyncio.wait_for(ctx.wait_for_event("wait", "order"), 0.05)
+    except TimeoutError:
+        found.append("wait_for")
+    child = asyncio.create_task(ctx.run_child("leaf", golden_leaf, Order(0, ())))
+    done, _ = await asyncio.wait([child], timeout=0.05)
+    child.cancel()
+    found += [len(done), *await asyncio.gather(child, return_exceptions=True)]
+    found[-1] = type(found[-1]).__name__
+    return [*found, await asyncio.wait_for(ctx.execute("greet", greet, "World"), 60)]
+
+
+@workflow
+async def golden_young_timers(ctx: Context) -> list[str]:
+    """They leave no row, and count."""
+    found = [await asyncio.wait_for(ctx.execute(f"greet {index}", greet, str(index)), 60) for index in range(3)]
+    await asyncio.wait_for(asyncio.sleep(0), 60)
+    await asyncio.sleep(0.01)
+    return found
+
+
+@workflow
+async def golden_call_later(ctx: Context) -> list[str]:
+    loop = asyncio.get_running_loop()
+    order: list[str] = []
+    done = loop.create_future()
+    loop.call_later(0.06, order.append, "third")
+    dropped = loop.call_later(0.04, order.append, "dropped")
+    loop.call_later(0.02, order.append, "first")
+    loop.call_later(0.02, order.append, "second")
+    loop.call_later(0.03, dropped.cancel)
+    loop.call_later(0.08, done.set_result, None)
+    await done
+    return order
+
+
+@workflow
+async def golden_time(ctx: Context) -> list[float]:
+    loop = asyncio.get_running_loop()
+    times = [loop.time()]
+    await ctx.execute("first", greet, "World")
+    await ctx.execute("second", greet, "World")
+    times.append(loop.time())
+    await asyncio.sleep(0.05)
+    times.append(loop.time())
+    await ctx.transaction("third", count_runs, 1)
+    return [*times, loop.time()]
+
+
+@workflow
+async def golden_open_timers(ctx: Context) -> list[Any]:
+    await asyncio.wait_for(ctx.execute("before", greet, "World"), 60)
+
+    async def limited() -> Any:
+        async with asyncio.timeout(86400):
+            return await ctx.wait_for_event("first", "order")
+
+    second = asyncio.wait_for(ctx.wait_for_event("second", "order"), 3600)
+    return await asyncio.gather(asyncio.sleep(86400 * 30), limited(), second)
+
+
+@workflow
+async def golden_cancelled_timers(ctx: Context) -> None:
+    try:
+        async with asyncio.timeout(3600):
+            await ctx.wait_for_event("wait", "payment")
+    finally:
+        await asyncio.sleep(0.01)
+        await ctx.execute("release", greet, "World")
+
+
+@workflow(retry=RunRetryPolicy(max_attempts=2, backoff=0))
+async def golden_retry_after_a_limit(ctx: Context) -> list[str]:
+    await asyncio.sleep(0.01)
+    found = [await ctx.execute("kept", greet, "kept")]
+    beside = asyncio.create_task(ctx.execute("beside", greet, "beside"))
+    if ctx.attempt == 1:
+        await asyncio.sleep(0.02)
+        async with asyncio.timeout(0.05):
+            await ctx.execute("rest", rest)
+    await asyncio.sleep(0.03)
+    return [*found, await beside]
+
+
+@workflow
+async def golden_circles(ctx: Context) -> int:
+    """How often it turns until it is left belongs to its history."""
+    polled = asyncio.create_task(ctx.execute("add", add, 1, 1))
+    turns = 0
+    while not polled.done():
+        turns += 1
+        await asyncio.sleep(0)
+    return turns
+
+
+@workflow
+async def golden_order_of_tasks(ctx: Context) -> list[str]:
+    """The larger the set, the more does its order depend on the run."""
+    tasks = {asyncio.create_task(asyncio.sleep(0, str(index)), name=str(index)) for index in range(300)}
+    done, _ = await asyncio.wait(list(tasks)[::7])
+    order = [task.get_name() for task in done]
+    return [await ctx.execute(name, greet, name) for name in order[:5]]

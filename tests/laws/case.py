@@ -8,12 +8,14 @@ from tests.laws.programs import Node
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """A program and all that happens to it. Moments are counted from 1; at each the worker may crash or be stopped."""
+    """A program and all that happens to it. Moments are counted from 1; at each the worker may crash or be
+    stopped, or the clock of the database jump."""
 
     program: Node
     seed: int
     crashes: frozenset[int] = frozenset()
     stops: frozenset[int] = frozenset()
+    jumps: frozenset[int] = frozenset()
     request_at: int | None = None
     request: str = "cancel"
     deadline: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -19,7 +19,10 @@ from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import EventTimeout
 from durable.core.replay.commands import Command
 from durable.core.replay.history import History
+from durable.core.replay.loop import THE_PAST
 from durable.core.replay.machine import Machine
+from tests.laws import timers
+from tests.laws.timers import LIMITS, TIMERS, seconds_of
 
 Main = Callable[[Context], Coroutine[Any, Any, Any]]
 Begin = Callable[[], Coroutine[Any, Any, Any]]
@@ -86,14 +89,20 @@ async def child(ctx: Context, x: str) -> str:
 def programs() -> st.SearchStrategy[Node]:
     leaves = st.one_of(
         st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN)), st.sampled_from((0, 0, 0, 1, 9))),
-        st.builds(Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise"))),
+        st.builds(Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise", *TIMERS, *TIMERS))),
     )
-    return trees(leaves, (*TOGETHER, *IN_TURN))
+    return trees(leaves, (*TOGETHER, *IN_TURN, *LIMITS))
+
+
+def timed_programs() -> st.SearchStrategy[Node]:
+    """Programs with little but timers, and calls that keep the run on its worker or have it park."""
+    leaves = st.builds(Leaf, st.sampled_from((*TIMERS, "nap", "later", "execute", "event", "shared_event", "child")))
+    return trees(leaves, ("seq", "gather", "settled", "race", "loop", *LIMITS))
 
 
 def confluent_programs() -> st.SearchStrategy[Node]:
     """Programs whose result does not depend on the order of answers."""
-    leaves = st.builds(Leaf, st.sampled_from((*STEPS, *DRAWS, *CHILDREN, "sleep", "event")))
+    leaves = st.builds(Leaf, st.sampled_from((*STEPS, *DRAWS, *CHILDREN, "sleep", "event", "nap", "later", "glance")))
     return trees(leaves, ("seq", "gather", "settled", "group", "lock", "guard", "finally", "branch", "loop"))
 
 
@@ -114,9 +123,9 @@ def leaves_of(node: Node, path: str = "p") -> Iterator[tuple[str, Leaf]]:
             yield from leaves_of(part, f"{path}.{index}")
 
 
-def leaf_at(program: Node, key: str) -> Leaf:
-    """The leaf that makes the call of that key."""
-    return dict(leaves_of(program))[re.sub("@[01]", "", key)]
+def leaf_at(leaves: Mapping[str, Leaf], key: str) -> Leaf:
+    """The leaf, of those by their paths, that makes the call of that key."""
+    return leaves[re.sub("@[01]", "", key)]
 
 
 class Interpreter:
@@ -130,10 +139,14 @@ class Interpreter:
         if isinstance(node, Leaf):
             if node.kind == "raise":
                 raise Boom(path)
+            if node.kind in TIMERS:
+                return await self._seen(f"{node.kind} {path}", timers.begin(node.kind, path))
             return await self._seen(path, self._call(node.kind, path))
         if node.how in TOGETHER:
             begins = [partial(self.run, part, f"{path}.{index}") for index, part in enumerate(node.parts)]
             return await self._together(node.how, begins)
+        if node.how in LIMITS:
+            return await self._in_time(node.how, node.parts, path)
         return await self._in_turn(node.how, node.parts, path)
 
     async def _seen(self, key: str, answer: Awaitable[Any]) -> Any:
@@ -216,6 +229,41 @@ class Interpreter:
             case _:
                 return await _through_a_queue(begins)
 
+    async def _in_time(self, how: str, parts: tuple[Node, ...], path: str) -> Any:
+        seconds = seconds_of(path)
+        if how == "wait":
+            return await self._while_time_lasts(seconds, parts, path)
+        in_turn = self._in_turn("seq", parts, path)
+        if how == "wait_for":
+            try:
+                return await asyncio.wait_for(in_turn, seconds)
+            except TimeoutError:  # of its own timer, or of a part that is strict
+                self._trace.append((f"wait_for {path}", "too late"))
+                return "too late"
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                return await in_turn
+        except TimeoutError:
+            if limit.expired():
+                self._trace.append((f"limit {path}", "too late"))
+            if how == "strict" or not limit.expired():
+                raise
+            return "too late"
+
+    async def _while_time_lasts(self, seconds: float, parts: tuple[Node, ...], path: str) -> list[int]:
+        tasks = [asyncio.ensure_future(self.run(part, f"{path}.{index}")) for index, part in enumerate(parts)]
+        pending = set(tasks)
+        try:
+            _, pending = await asyncio.wait(tasks, timeout=seconds)
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if pending:
+            self._trace.append((f"limit {path}", "too late"))
+        return [index for index, task in enumerate(tasks) if task not in pending]
+
     async def _in_turn(self, how: str, parts: tuple[Node, ...], path: str) -> Any:
         results: list[Any] = []
         match how:
@@ -277,13 +325,13 @@ def _shown(result: Any) -> Any:
 class Prepared(Machine):
     """A machine that is given its code before it starts."""
 
-    def __init__(self, main: Main, history: History) -> None:
-        super().__init__(history, JsonCodec(), output=lambda: "the output")
+    def __init__(self, main: Main, history: History, began: datetime = THE_PAST, salt: int = 0) -> None:
+        super().__init__(history, JsonCodec(), output=lambda: "the output", began=began, salt=salt)
         self._code = main
 
     def start(self) -> list[Command]:  # type: ignore[override]  # the code is here already
         return super().start(self._code(Context(self, RunKey("program_0", str(UUID(int=0))), "program", 1, 1)))
 
 
-def machine_of(main: Main, history: History) -> Prepared:
-    return Prepared(main, history)
+def machine_of(main: Main, history: History, began: datetime = THE_PAST, salt: int = 0) -> Prepared:
+    return Prepared(main, history, began, salt)

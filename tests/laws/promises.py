@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from tests.laws.programs import Node, Trace, leaf_at
+from collections.abc import Callable
+from typing import TypeAlias
+
+from tests.laws.programs import Leaf, Trace
 from tests.laws.tables import Tables
+from tests.laws.timers import FIRED
+
+LeafAt: TypeAlias = Callable[[str], Leaf]
 
 
-def check_the_end(tables: Tables, trace: Trace, program: Node, *, is_retried: bool) -> None:
-    """``trace`` is that of the last attempt. ``is_retried``: there may have been others."""
+def check_the_end(tables: Tables, trace: Trace, leaf_at: LeafAt, *, may_differ: bool) -> None:
+    """``trace`` is that of the last attempt. ``may_differ``: there may have been others, or other code."""
     assert not tables.waits, f"waits are open after the end: {tables.waits}"
     check_events(tables)
+    check_timers(tables)
     if not was_terminated(tables):
-        check_children(tables, trace, program, is_retried=is_retried)
+        check_children(tables, trace, leaf_at, may_differ=may_differ)
 
 
 def check_events(tables: Tables) -> None:
@@ -24,16 +31,38 @@ def check_events(tables: Tables) -> None:
             taken[event.name] = event_id
 
 
-def check_children(tables: Tables, trace: Trace, program: Node, *, is_retried: bool) -> None:
+def check_timers(tables: Tables) -> None:
+    """They have fired in the order of their times, whichever worker was there for them."""
+    fired = [tables.fired[memo.key] for memo in tables.history().in_order() if memo.kind == "timer"]
+    assert tables.has_jumped or fired == sorted(fired), f"the timers that have fired were due at {fired}"
+
+
+def check_times(trace: Trace) -> None:
+    """Time never goes back."""
+    times = [float(shown) for key, shown in trace if key.startswith("time ")]
+    assert times == sorted(times), f"the code was told the times {times}"
+
+
+def is_of_timer(key: str) -> bool:
+    """Whether that line of a trace is about a timer."""
+    return " " in key
+
+
+def times_fired(trace: Trace) -> int:
+    """How many timers have fired at least. One of which nothing was seen is not counted."""
+    return sum(key.startswith(FIRED) and shown != "cancelled" for key, shown in trace)
+
+
+def check_children(tables: Tables, trace: Trace, leaf_at: LeafAt, *, may_differ: bool) -> None:
     """Each was begun with its memo. Those of ``run_child`` are cancelled with the await, others are not."""
     shown = dict(trace)
     for key, memo in tables.memos.items():
         if memo.kind == "child":
             begun = tables.children.get(Tables.child_of(memo))
             assert begun is not None, f"{memo} was never begun"
-            is_to_be = shown.get(key) == "cancelled" and leaf_at(program, key).kind == "child"
+            is_to_be = shown.get(key) == "cancelled" and leaf_at(key).kind == "child"
             assert not is_to_be or begun.is_unwanted, f"{key} is given up, its child {begun} is not"
-            if not is_retried:
+            if not may_differ:
                 assert is_to_be or not begun.is_unwanted, f"{key} is {shown.get(key)}, its child {begun}"
 
 

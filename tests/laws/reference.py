@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 from durable import RunCancelled, RunFailed, RunKey, StepFailed, Workflow
 from durable.core.errors import EventTimeout
 from durable.core.failures import ErrorInfo, error_info
-from durable.core.replay.history import Failure, History, Memo, OpenWait, Outcome, Value
+from durable.core.replay.history import TIMER_KEYS, Failure, History, Memo, OpenWait, Outcome, Value
 from tests.laws.programs import Interpreter, Node, Receipt, Trace
 
 _TYPES: dict[str, Any] = {"random_uuid7": UUID, "random_uint64": int, "random": float, "now": datetime}
@@ -32,11 +33,12 @@ class Verdict(msgspec.Struct, frozen=True):
     trace: Trace
 
 
-def judge(program: Node, history: History, *, may_differ: bool = False) -> Verdict | None:
-    """What the program does with that history; ``None`` where it does not match, which only changed code may do."""
-    loop = asyncio.new_event_loop()
+def judge(program: Node, history: History, began: datetime, salt: int, *, may_differ: bool = False) -> Verdict | None:
+    """What the program does with that history; ``None`` where it does not match, which only changed code may do.
+    ``began`` is when the attempt began."""
+    loop = _Loop(began)
     loop.set_exception_handler(lambda *_: None)  # what nobody awaits any more may raise
-    numbers = count()
+    numbers = count(salt)
     loop.set_task_factory(lambda loop, coro, **options: _Counted(coro, next(numbers), loop, **options))
     reference = _Reference(loop, program, history)
     try:
@@ -61,6 +63,40 @@ class _Counted(asyncio.Task[Any]):
         return self._number
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """Its time passes with the answers, and its timers wait for theirs."""
+
+    def __init__(self, began: datetime) -> None:
+        super().__init__()
+        self.began = self.moment = began
+        self.armed: Callable[[asyncio.TimerHandle], object] = id
+
+    def time(self) -> float:
+        return self.moment.timestamp()
+
+    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
+        if when <= self.time():
+            return self.call_soon(callback, *args, context=context)
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self.armed(timer)
+        return timer
+
+
+class _Timer:
+    """A timer in place of the future of a call."""
+
+    def __init__(self, handle: asyncio.TimerHandle) -> None:
+        self._handle = handle
+        self._has_fired = False
+
+    def done(self) -> bool:
+        return self._has_fired or self._handle.cancelled()
+
+    def fire(self, loop: _Loop) -> None:
+        self._has_fired = True
+        loop._ready.append(self._handle)  # type: ignore[attr-defined]  # as when a stock loop finds it due
+
+
 class _Child:
     def __init__(self, end: Callable[[], asyncio.Future[Any]]) -> None:
         self.end = end
@@ -72,12 +108,14 @@ class _Child:
 class _Reference:
     """Has the methods of ``Context`` that programs call."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, program: Node, history: History) -> None:
+    def __init__(self, loop: _Loop, program: Node, history: History) -> None:
         self._loop = loop
         self._history = history
         self._known: dict[str, Memo | OpenWait] = {memo.key: memo for memo in history.memos}
         self._known.update((wait.key, wait) for wait in history.open_waits)
-        self._calls: dict[str, tuple[asyncio.Future[Any], Any]] = {}
+        self._calls: dict[str, tuple[asyncio.Future[Any] | _Timer, Any]] = {}
+        self._timers_armed = 0
+        loop.armed = self._arm
         self._mismatch: str | None = None
         self._cancel: Memo | None = None
         self._trace: Trace = []
@@ -120,6 +158,12 @@ class _Reference:
         self._asked.append(key)
         return future
 
+    def _arm(self, handle: asyncio.TimerHandle) -> None:
+        self._timers_armed += 1
+        key = f"{TIMER_KEYS}{self._timers_armed}"
+        self._calls[key] = _Timer(handle), None
+        self._asked.append(key)
+
     # the judgement
 
     def judge(self) -> Verdict:
@@ -131,6 +175,7 @@ class _Reference:
         for memo in replayed:
             if memo.kind == "cancel":
                 self._cancel = memo
+                self._pass_time(memo)
                 self._main.cancel(_reason(memo))
             elif memo.key not in self._calls:
                 raise Mismatch(f"{memo} is not called")
@@ -138,7 +183,7 @@ class _Reference:
                 self._answer(memo)
             self._run()
         for wait in self._history.open_waits:
-            if wait.key not in self._calls:
+            if wait.key not in self._calls and wait.kind != "timer":  # which has had no influence yet
                 raise Mismatch(f"{wait} is not called")
         ending = self._ending() if self._main.done() else None
         asked = tuple(key for key in self._asked if not self._calls[key][0].done())
@@ -168,8 +213,18 @@ class _Reference:
 
     def _answer(self, memo: Memo) -> None:
         future, type = self._calls[memo.key]
-        if not future.done():
+        if future.done():
+            return
+        self._pass_time(memo)
+        if isinstance(future, _Timer):
+            future.fire(self._loop)
+        else:
             _settle(future, memo, memo.outcome, type)
+
+    def _pass_time(self, memo: Memo) -> None:
+        """What a retry has kept has no moment of its own, nor has a transaction without its order."""
+        if memo.seq is not None and memo.at is not None:
+            self._loop.moment = max(self._loop.began, memo.at)
 
     def _ending(self) -> tuple[str, str]:
         error: BaseException | None = None

@@ -12,13 +12,16 @@ from typing import Any
 from hypothesis import HealthCheck, Verbosity, given, seed, settings
 
 from tests.laws import laws
-from tests.laws.laws import cases, confluent_cases, edits
+from tests.laws.laws import cases, confluent_cases, edits, edits_of_timers
+from tests.laws.programs import timed_programs
 
 LAWS: dict[str, tuple[Any, Callable[[Any], object], float]] = {
-    "random crashes": (cases(), laws.a_run_is_what_its_history_says, 0.7),
+    "random crashes": (cases(), laws.a_run_is_what_its_history_says, 0.5),
     "every single crash": (cases(), laws.every_single_crash_changes_nothing, 0.02),
     "no races": (confluent_cases(), lambda drawn: laws.crashes_and_order_change_no_result(*drawn), 0.1),
-    "changed code": (edits(), lambda drawn: laws.changed_code_goes_on_or_is_set_aside(*drawn), 0.18),
+    "timers": (cases(timed_programs()), laws.a_run_is_what_its_history_says, 0.2),
+    "changed code": (edits(), lambda drawn: laws.changed_code_goes_on_or_is_set_aside(*drawn), 0.1),
+    "changed timers": (edits_of_timers(), lambda drawn: laws.changed_code_goes_on_or_is_set_aside(*drawn), 0.08),
 }
 """What is drawn, the law, and its share of the examples. ``every single crash`` runs each program about 15 times."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -30,6 +30,7 @@ from durable.store.records import (
     CancelMemo,
     ChildMemo,
     ClaimedRun,
+    DroppedTimer,
     Entry,
     Event,
     EventKind,
@@ -49,6 +50,7 @@ _WRITTEN: list[type[Entry]] = [
     CancelMemo,
     ChildMemo,
     OrderedStep,
+    DroppedTimer,
     OpenedWait,
     AnsweredWait,
     MetRequest,
@@ -57,12 +59,21 @@ _WRITTEN: list[type[Entry]] = [
 ]
 """In this order the statements of a flush write."""
 
-RUN_ID = "00000000-0000-7000-8000-000000000000"
+RUN_ID = "01940000-0000-7000-8000-0123456789ab"
+
+ROUNDING = 1e-5
+"""Moments are stored to the microsecond."""
 
 
 class Wait(msgspec.Struct, frozen=True):
     open: OpenWait
     wake_at: float | None
+    created_at: float
+
+    @property
+    def place(self) -> tuple[float, float, int, str]:
+        """Waits are loaded in this order."""
+        return _none_last(self.wake_at), self.created_at, len(self.open.key), self.open.key
 
 
 class Arrival(msgspec.Struct):
@@ -78,7 +89,7 @@ class Child(msgspec.Struct):
 
 
 class Tables:
-    """``now`` and all that follows from it are in seconds."""
+    """``now`` and all that follows from it are in seconds by the clock of the database, which counts from ``EPOCH``."""
 
     def __init__(self, deadline: float | None) -> None:
         self.status = "queued"
@@ -94,13 +105,26 @@ class Tables:
         self.consumed: list[tuple[str, str]] = []
         """Waits and the events they took, as they were committed."""
         self.forgotten: list[str] = []
+        self.claimed_at = 0.0
+        self._due: list[Wait] = []
+        self.began_at: float | None = None
+        """When this attempt was claimed first."""
+        self.fired: dict[str, float] = {}
+        """Timers that have fired, and when they were due."""
+        self.has_jumped = False
+        """Whether the clock has not always run evenly."""
+        self.is_edited = False
+        """Whether the code has changed, so that a timer may have the number, and the time, of another."""
 
     @property
     def is_ended(self) -> bool:
         return self.status in TERMINAL
 
     def history(self) -> History:
-        return History(tuple(self.memos.values()), tuple(wait.open for wait in self.waits.values()))
+        return History(tuple(self.memos.values()), tuple(wait.open for wait in self._waits_in_order()))
+
+    def _waits_in_order(self) -> list[Wait]:
+        return sorted(self.waits.values(), key=lambda wait: wait.place)
 
     def unconsumed(self) -> list[Event]:
         return [arrival.event for arrival in self.events.values() if arrival.consumed_by is None]
@@ -125,18 +149,33 @@ class Tables:
         )
 
     def claim(self, now: float) -> ClaimedRun:
-        self.status, self.wake_at = "running", None
+        self.status, self.wake_at, self.claimed_at = "running", None, now
         self.epoch += 1
+        began_at = None if self.began_at is None else moment_at(self.began_at)
+        if self.began_at is None:
+            self.began_at = now
         deadline_in = None if self.deadline is None else self.deadline - now
-        claimed_at = EPOCH + timedelta(seconds=now)
-        return ClaimedRun(RUN_ID, self.epoch, 1, self.attempts, self.set_asides, "null", claimed_at, deadline_in, None)
+        return ClaimedRun(
+            run_id=RUN_ID,
+            epoch=self.epoch,
+            version=1,
+            attempts=self.attempts,
+            set_asides=self.set_asides,
+            input="null",
+            claimed_at=moment_at(now),
+            deadline_in=deadline_in,
+            scheduled_at=None,
+            began_at=began_at,
+        )
 
     def wake(self, now: float) -> Wake:
-        due = tuple(key for key, wait in self.waits.items() if wait.wake_at is not None and wait.wake_at <= now)
+        waits = self._waits_in_order()
+        self._due = [wait for wait in waits if wait.wake_at is not None and wait.wake_at <= now]
+        due = tuple(wait.open.key for wait in self._due)
         remaining = {
-            key: None if wait.wake_at is None else wait.wake_at - now
-            for key, wait in self.waits.items()
-            if key not in due
+            wait.open.key: None if wait.wake_at is None else wait.wake_at - now
+            for wait in waits
+            if wait.open.key not in due
         }
         return Wake(due, remaining, tuple(self.unconsumed()))
 
@@ -171,13 +210,14 @@ class Tables:
 
     # what the worker that owns the run does
 
-    def store_transaction(self, key: str, fn: str, text: str, epoch: int) -> None:
+    def store_transaction(self, key: str, fn: str, text: str, epoch: int, now: float) -> None:
         assert (self.status, self.epoch) == ("running", epoch)
-        self._remember(key, "transaction", fn, None, Value(text))
+        self._remember(key, "transaction", fn, None, Value(text), moment_at(now))
 
     def commit(self, record: Record, now: float) -> Written:
         if (self.status, self.epoch) != ("running", record.epoch):
             return Written(is_ours=False)
+        self._check_moments(record)
         self._record(record, now)
         if isinstance(record.ending, Settle):
             self._settle(record.ending, now)
@@ -187,6 +227,16 @@ class Tables:
         inbox = tuple(self.unconsumed()) if record.wants_inbox and record.ending is None else None
         return Written(True, wake_in, requeued, inbox)
 
+    def _check_moments(self, record: Record) -> None:
+        """What was seen or armed since the claim was so by the database's clock, and not before the claim."""
+        claimed_at = moment_at(self.claimed_at)
+        for entry in record.entries:
+            if isinstance(entry, OpenedWait):
+                assert not entry.is_timer or entry.until is not None
+                assert not entry.is_timer or entry.until > claimed_at, f"{entry} was due before the claim"
+            elif isinstance(entry, StepMemo | CancelMemo | ChildMemo | OrderedStep | AnsweredWait):
+                assert entry.at is None or entry.at >= claimed_at, f"{entry} was seen before the claim"
+
     def _record(self, record: Record, now: float) -> None:
         for entry in sorted(record.entries, key=lambda entry: _WRITTEN.index(type(entry))):
             self._enter(entry, now)
@@ -194,44 +244,59 @@ class Tables:
             self.deadline = None
 
     def _enter(self, entry: Entry, now: float) -> None:
+        at = getattr(entry, "at", None) or moment_at(now)
         match entry:
             case StepMemo():
                 outcome: Outcome = Value(entry.output or "")
                 if entry.error is not None:
                     outcome = Failure(msgspec.json.decode(entry.error, type=ErrorInfo))
-                self._remember(entry.key, entry.kind, entry.fn, entry.seq, outcome)
+                self._remember(entry.key, entry.kind, entry.fn, entry.seq, outcome, at)
             case CancelMemo():
-                self._remember(Cancel.key, "cancel", entry.cause, entry.seq, Value(entry.reason))
+                self._remember(Cancel.key, "cancel", entry.cause, entry.seq, Value(entry.reason), at)
             case ChildMemo():
-                self._remember(entry.key, "child", entry.workflow_name, entry.seq, Value(entry.output))
+                self._remember(entry.key, "child", entry.workflow_name, entry.seq, Value(entry.output), at)
                 assert entry.child_run_id not in self.children
                 self.children[entry.child_run_id] = Child(entry)
-            case OrderedStep(key, seq):
-                assert self.memos[key].kind == "transaction"
-                self.memos[key] = msgspec.structs.replace(self.memos[key], seq=seq)
+            case OrderedStep(key, seq, seen_at):
+                memo = self.memos[key]
+                assert memo.kind == "transaction"
+                self.memos[key] = msgspec.structs.replace(memo, seq=seq, at=seen_at or memo.at)
             case OpenedWait():
                 self._open(entry, now)
             case AnsweredWait():
-                self._answer(entry)
+                self._answer(entry, at, now)
             case MetRequest(event_id):
                 self._consume(event_id, "")
-            case AbandonedWait(key):
+            case AbandonedWait(key) | DroppedTimer(key):
                 self.waits.pop(key, None)
             case UnwantedChild(run_key):
                 self.children[run_key.run_id].is_unwanted = True
 
-    def _answer(self, answer: AnsweredWait) -> None:
-        wait = self.waits.pop(answer.key).open
+    def _answer(self, answer: AnsweredWait, at: datetime, now: float) -> None:
+        answered = self.waits.pop(answer.key)
+        wait = answered.open
         value = ELAPSED if answer.payload is None else Value(answer.payload)
-        self._remember(wait.key, wait.kind, wait.name, answer.seq, TimedOut() if answer.timed_out else value)
-        assert wait.kind == "sleep" or answer.timed_out != (answer.event_id is not None), f"{answer} breaks a CHECK"
+        self._remember(wait.key, wait.kind, wait.name, answer.seq, TimedOut() if answer.timed_out else value, at)
+        is_by_time = wait.kind in ("sleep", "timer")
+        assert is_by_time or answer.timed_out != (answer.event_id is not None), f"{answer} breaks a CHECK"
+        if wait.kind == "timer":
+            self._fire(answered, answer, now)
         if answer.event_id is not None:
             self._consume(answer.event_id, answer.key)
             self.consumed.append((answer.key, answer.event_id))
 
-    def _remember(self, key: str, kind: Kind, name: str, seq: int | None, outcome: Outcome) -> None:
+    def _fire(self, timer: Wait, answer: AnsweredWait, now: float) -> None:
+        assert timer.wake_at is not None
+        assert answer.at is not None, f"{answer} has no moment, although its code is woken at one"
+        self.fired[answer.key] = timer.wake_at
+        assert self.has_jumped or now > timer.wake_at - ROUNDING, f"{timer} has fired early, by {now}"
+        if not self.has_jumped and not self.is_edited:
+            late = (answer.at - EPOCH).total_seconds() - max(timer.wake_at, self.claimed_at)
+            assert late < ROUNDING, f"{timer} fired {late} s late"
+
+    def _remember(self, key: str, kind: Kind, name: str, seq: int | None, outcome: Outcome, at: datetime) -> None:
         assert key not in self.memos, f"{key} was recorded twice"
-        self.memos[key] = Memo(key, kind, name, seq, False, outcome)
+        self.memos[key] = Memo(key, kind, name, seq, False, outcome, at)
 
     def _open(self, opened: OpenedWait, now: float) -> None:
         assert opened.key not in self.memos, f"{opened.key} has its answer and is opened again"
@@ -239,7 +304,7 @@ class Tables:
         if opened.until is not None:
             at = (opened.until - EPOCH).total_seconds()
         name = opened.event_name or opened.child_run_id or ""
-        self.waits.setdefault(opened.key, Wait(OpenWait(opened.key, opened.wait_type, name), at))
+        self.waits.setdefault(opened.key, Wait(OpenWait(opened.key, opened.wait_type, name), at, now))
 
     def _consume(self, event_id: str, key: str) -> None:
         arrival = self.events[event_id]
@@ -248,6 +313,8 @@ class Tables:
 
     def _park(self) -> bool:
         assert self.waits, "the run parks and waits for nothing"
+        for wait in self.waits.values():
+            assert wait not in self._due, f"{wait} was due when the run was claimed, and would wake it for ever"
         names = any(wait.open.name for wait in self.waits.values())
         self.status, self.set_asides = "waiting_event" if names else "sleeping", 0
         moments = [wait.wake_at for wait in self.waits.values()] + [self.deadline]
@@ -261,6 +328,8 @@ class Tables:
         self.status, self.output = ending.status, ending.output
         self.error = None if ending.error is None else msgspec.json.decode(ending.error, type=ErrorInfo)
         self.attempts += ending.failed_attempts
+        if ending.failed_attempts and not ending.is_terminal:
+            self.began_at = None
         self.set_asides = ending.set_asides
         if ending.status == "sleeping":
             assert ending.wake_in is not None
@@ -275,13 +344,16 @@ class Tables:
         last = max((memo.seq or 0 for memo in self.memos.values()), default=0)
         timed_out = [memo for memo in self.memos.values() if isinstance(memo.outcome, TimedOut)]
         failed = [memo for memo in self.memos.values() if self._is_failed(memo)]
-        failed += [memo for memo in timed_out if memo.key in named or memo.seq == last]
+        failed += [memo for memo in timed_out if memo.kind == "timer" or memo.key in named or memo.seq == last]
         if not failed:
             return
         first = min(memo.seq or 0 for memo in failed)
         failed += [memo for memo in timed_out if 0 < first < (memo.seq or 0) and memo not in failed]
+        timers = [memo for memo in self.memos.values() if memo.kind == "timer" and memo not in failed]
+        failed += [memo for memo in timers if (memo.seq or 0) > first]
         for memo in failed:
             self.forgotten.append(memo.key)
+            self.fired.pop(memo.key, None)
             del self.memos[memo.key]
             if memo.kind == "child":
                 self.memos.pop(f"{memo.key}:result", None)
@@ -302,3 +374,11 @@ class Tables:
         """The run id of the child that it began."""
         assert isinstance(memo.outcome, Value)
         return str(RunKey.parse(msgspec.json.decode(memo.outcome.text)).run_id)
+
+
+def moment_at(now: float) -> datetime:
+    return EPOCH + timedelta(seconds=now)
+
+
+def _none_last(number: float | None) -> float:
+    return float("inf") if number is None else number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +12,9 @@ from hypothesis import HealthCheck, event, given, settings
 
 from tests.laws import laws
 from tests.laws.case import Case
-from tests.laws.hard_programs import HARD_PROGRAMS, hard_cases
-from tests.laws.laws import cases, confluent_cases, edits
-from tests.laws.programs import Node
+from tests.laws.hard_programs import HARD_EDITS, HARD_PROGRAMS, hard_cases, hard_edits
+from tests.laws.laws import cases, confluent_cases, edits, edits_of_timers
+from tests.laws.programs import Node, timed_programs
 from tests.laws.world import quiet
 
 FEW: dict[str, Any] = {
@@ -45,6 +46,13 @@ def test_what_once_went_wrong_goes_well_under_every_schedule(name: str) -> None:
         laws.a_run_is_what_its_history_says(case)
 
 
+@settings(max_examples=1000, **FEW)
+@given(cases(timed_programs()))
+def test_whatever_crashes_when_timers_fire_in_their_order_and_at_their_times(case: Case) -> None:
+    world = laws.a_run_is_what_its_history_says(case)
+    event(f"{len(world.tables.fired)} timers fired")
+
+
 @settings(max_examples=150, **FEW)
 @given(cases())
 def test_a_crash_before_or_after_any_single_write_changes_nothing(case: Case) -> None:
@@ -60,6 +68,14 @@ def test_neither_crashes_nor_the_order_of_answers_change_the_result_of_a_program
 
 
 @settings(max_examples=800, **FEW)
-@given(edits())
+@given(edits() | edits_of_timers())
 def test_changed_code_goes_on_in_step_with_the_history_or_executes_nothing(drawn: tuple[Case, int, Node]) -> None:
     event("set aside" if laws.changed_code_goes_on_or_is_set_aside(*drawn) else "goes on")
+
+
+@pytest.mark.parametrize("name", HARD_EDITS)
+def test_timers_whose_numbers_move_in_changed_code_fire_at_the_time_of_one_of_them(name: str) -> None:
+    outcomes = Counter(
+        laws.changed_code_goes_on_or_is_set_aside(*drawn) for drawn in hard_edits(*HARD_EDITS[name], 400)
+    )
+    assert outcomes[False] > 100

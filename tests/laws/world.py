@@ -25,20 +25,26 @@ from durable import Context, RunKey, RunRetryPolicy, Workflow, workflow
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.failures import ErrorInfo
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
+from durable.core.replay.endings import Park
 from durable.core.replay.history import ChildEnd, Failure, History, Value
 from durable.core.replay.loop import ReplayLoop
-from durable.store.records import Record, Written
+from durable.store.records import AnsweredWait, OpenedWait, Record, Written
 from durable.worker.clock import Clock
 from durable.worker.run.execution import Execution
+from durable.worker.run.performing import _YOUNG_SECONDS
 from durable.worker.run.step_calls import Finished, Interrupted
 from durable.worker.run.step_tasks import _UNWIND_SECONDS
 from tests.laws.case import Case
-from tests.laws.programs import EPOCH, SHARED, Interpreter, Trace, leaf_at, leaves_of
-from tests.laws.promises import check_the_end
-from tests.laws.tables import Tables
+from tests.laws.programs import EPOCH, SHARED, Interpreter, Leaf, Node, Trace, leaf_at, leaves_of
+from tests.laws.promises import check_the_end, check_times, is_of_timer, times_fired
+from tests.laws.tables import ROUNDING, Tables
 from tests.laws.virtual_clock import VirtualClock
 
 _MOST_MOVES = 3000
+_JUMPS = (-1.7, 2.3)
+"""In seconds: another server takes over, whose clock is another one."""
+_OUTAGES = (0.3, 0.9, 1.6, 4.0)
+"""How many seconds it may take until some worker claims what is due."""
 
 
 @workflow(name="program")
@@ -63,18 +69,22 @@ class World:
         self.committed: Counter[str] = Counter()
         self.clock: Clock
         self._time = VirtualClock(0.0)
+        self._jumped = 0.0
+        """By how many seconds the database's clock is ahead of that of the workers."""
         self._names = [f"to {path}" for path, _ in leaves_of(case.program)]
         self._random = random.Random(case.seed)
         self._excused: Counter[str] = Counter()
         self._told: dict[str, str] = {}
         self._events_left = self._random.randrange(5) if case.events is None else case.events
+        self._program = case.program
+        self._leaves = dict(leaves_of(case.program))
         self._workflow = self._make_workflow()
         self._restart()
 
     def _make_workflow(self) -> Workflow[Any, Any]:
         async def program(ctx: Context) -> Any:
             self.trace = []
-            return await Interpreter(ctx, self.trace).run(self.case.program)
+            return await Interpreter(ctx, self.trace).run(self._program)
 
         made = copy(_program)  # to read a signature thousands of times is slow
         made.function, made.retry = program, RunRetryPolicy(max_attempts=self.case.max_attempts, backoff=1)
@@ -93,6 +103,10 @@ class World:
         self._is_stopping = False
         self._broken: BaseException | None = None
 
+    @property
+    def _now(self) -> float:
+        return self._time.now + self._jumped
+
     # the course of things
 
     def run(self) -> Tables:
@@ -101,7 +115,10 @@ class World:
                 for _ in range(_MOST_MOVES):
                     if self.tables.is_ended:
                         self._check_counts()
-                        check_the_end(self.tables, self.trace, self.case.program, is_retried=self.case.max_attempts > 1)
+                        may_differ = self.tables.is_edited or self.case.max_attempts > 1
+                        check_the_end(self.tables, self.trace, self._leaf_at, may_differ=may_differ)
+                        return self.tables
+                    if self.tables.set_asides:
                         return self.tables
                     self._move()
             finally:
@@ -123,6 +140,20 @@ class World:
                 self._drop()
         return self.tables.history()
 
+    def change_code(self, program: Node) -> None:
+        """The worker is gone, and the next one has another program."""
+        self._program = program
+        self._leaves |= dict(leaves_of(program))
+        self._told.clear()
+        self._excuse()
+        self._restart()
+        self.tables.is_edited = True
+        self.tables.take_over()
+
+    def _leaf_at(self, key: str) -> Leaf:
+        """The leaf that makes, or made, the call of that key."""
+        return leaf_at(self._leaves, key)
+
     def _move(self) -> None:
         try:
             self._pass_moment()
@@ -134,12 +165,15 @@ class World:
             self.tables.take_over()
         if self._broken is not None:
             raise AssertionError("the engine broke") from self._broken
-        assert not self.tables.set_asides, f"set aside: {self.tables.error}"
+        assert not self.tables.set_asides or self.tables.is_edited, f"set aside: {self.tables.error}"
 
     def _pass_moment(self) -> None:
         self.moments += 1
         if self.moments == self.case.request_at:
             self.tables.publish("", "terminate" if self.case.request == "terminate" else "cancel", '"enough"')
+        if self.moments in self.case.jumps:
+            self._jumped += self._random.choice(_JUMPS)
+            self.tables.has_jumped = True
         if self.moments in self.case.crashes:
             raise Crash
         if self.moments in self.case.stops and self._execution is not None:
@@ -161,7 +195,7 @@ class World:
     def _inner_moves(self) -> Iterator[Callable[[], None]]:
         if any(not arrival.is_routed for arrival in self.tables.events.values()):
             yield self._route
-        if self._execution is None and self.tables.is_claimable(self._time.now):
+        if self._execution is None and self.tables.is_claimable(self._now):
             yield self._claim
         if self._is_marked:
             yield self._write
@@ -194,10 +228,11 @@ class World:
                 self._excused[key] = self.started[key]
 
     def _let_time_pass(self) -> None:
-        moments = [self._time.next_timer(), self.tables.wake_at if self._execution is None else None]
-        later = [moment for moment in moments if moment is not None]
+        later = [moment for moment in (self._time.next_timer(), self._next_wake()) if moment is not None]
         if later:
             self._time.now = max(self._time.now, min(later))
+            if self._execution is None and self._random.random() < 0.3:
+                self._time.now += self._random.choice(_OUTAGES)
             for timer in self._time.take_due():
                 self._do(timer.fire)
         elif self.tables.status == "waiting_event" and all(
@@ -209,6 +244,11 @@ class World:
             names = {wait.open.name for wait in self.tables.waits.values() if wait.open.kind == "event"}
             if names:
                 self.tables.publish(self._random.choice(sorted(names)))
+
+    def _next_wake(self) -> float | None:
+        if self._execution is not None or self.tables.wake_at is None:
+            return None
+        return self.tables.wake_at - self._jumped
 
     # what comes from outside
 
@@ -228,7 +268,7 @@ class World:
         self.tables.end_child(run_id, end)
 
     def _is_to_fail(self, key: str) -> bool:
-        return self.tables.attempts < leaf_at(self.case.program, key).fails
+        return self.tables.attempts < self._leaf_at(key).fails
 
     def _route(self) -> None:
         for event in self.tables.route():
@@ -237,17 +277,18 @@ class World:
 
     def _claim(self) -> None:
         resident, self._resident = self._resident, None
-        claimed = self.tables.claim(self._time.now)
+        claimed = self.tables.claim(self._now)
+        self._claimed_at = self._time.now
         is_first = claimed.epoch == 1
         if resident is not None and resident.attempt.claimed.epoch == claimed.epoch - 1 and self._random.random() < 0.7:
             self._execution = resident
-            self._do(resident.resume, claimed, self.tables.wake(self._time.now))
+            self._do(resident.resume, claimed, self.tables.wake(self._now))
             return
         if resident is not None:
             resident.close()
         self._excuse()
         self._execution = Execution(self, self._workflow, "program_0", claimed, self.tables.history())
-        self._do(self._execution.begin, None if is_first else self.tables.wake(self._time.now))
+        self._do(self._execution.begin, None if is_first else self.tables.wake(self._now))
 
     # the journal
 
@@ -258,12 +299,13 @@ class World:
         assert self._execution is not None
         self._is_marked = False
         self._in_flight = self._execution.take_record()
+        self._check_young(self._in_flight)
         if self._in_flight.ending is not None and not self._is_stopping and self.case.request != "terminate":
             assert not self._waits_for_unwinding(), "the run leaves while steps that it has cancelled are unwinding"
 
     def _commit(self) -> None:
         assert self._in_flight is not None
-        self._reply = self.tables.commit(self._in_flight, self._time.now)
+        self._reply = self.tables.commit(self._in_flight, self._now)
 
     def _answer(self) -> None:
         written, self._in_flight, self._reply = self._reply, None, None
@@ -272,6 +314,15 @@ class World:
         if not self._is_marked and not self.tables.is_ended:
             for key, shown in self.trace:
                 assert shown != "cancelled" or key not in self.tables.waits, f"{key} was given up and is still open"
+
+    def _check_young(self, record: Record) -> None:
+        """A timer is not written before it is old, unless the run parks or the timer has fired."""
+        is_young = self._time.now - self._claimed_at < _YOUNG_SECONDS - ROUNDING
+        if is_young and not isinstance(record.ending, Park):
+            fired = {entry.key for entry in record.entries if isinstance(entry, AnsweredWait)}
+            for entry in record.entries:
+                early = isinstance(entry, OpenedWait) and entry.is_timer and entry.key not in fired
+                assert not early, f"{entry} was written young"
 
     def _waits_for_unwinding(self) -> bool:
         """Whether cancelled steps have not ended, and not for as long that nobody waits for them any more."""
@@ -287,6 +338,8 @@ class World:
             self._resident = execution
         else:
             execution.close()
+        if self._is_stopping:
+            self._unwinding.clear()  # of the worker that has stopped, which waits for them no longer
         self._is_stopping = False
 
     # the steps
@@ -295,7 +348,8 @@ class World:
         assert not self._is_stopping, f"{call} was started while the worker stops"
         assert call.key not in self.tables.memos, f"{call} has its memo and was started again"
         for key, _ in self.trace:
-            assert self._is_durable(key), f"{call} was started before the memo of {key} was durable"
+            assert is_of_timer(key) or self._is_durable(key), f"{call} was started before {key} was durable"
+        assert times_fired(self.trace) <= len(self.tables.fired), f"{call} was started before a timer was durable"
         assert not self._waits_for_unwinding(), f"{call} was started beside steps that were cancelled"
         self.started[call.key] += 1
         return self._loop.create_task(self._step(call))
@@ -344,7 +398,9 @@ class World:
     def _store(self, call: Transact) -> None:
         """The transaction commits, with its memo."""
         assert self._execution is not None
-        self.tables.store_transaction(call.key, call.name, f'"{call.key}"', self._execution.attempt.claimed.epoch)
+        self.tables.store_transaction(
+            call.key, call.name, f'"{call.key}"', self._execution.attempt.claimed.epoch, self._now
+        )
         self.committed[call.key] += 1
 
     def draw(self, execution: Execution, call: Draw | StartChild) -> Finished:
@@ -374,6 +430,7 @@ class World:
             self._told.pop(key, None)
             self._excused[key] = self.started[key]
         self.tables.forgotten.clear()
+        check_times(self.trace)
         for key, shown in self.trace:
             if key in self.tables.memos and shown != "cancelled":
                 told = self._told.setdefault(key, shown)

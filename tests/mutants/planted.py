@@ -6,6 +6,7 @@ from durable.core import retry, shards, suspicion
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay import endings, loop
 from durable.core.replay import isolation as isolation_of_arguments
+from durable.core.replay.calls import Calls
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
 from durable.core.replay.numbered import NumberedTask
@@ -14,16 +15,20 @@ from durable.store import ids
 from durable.worker import isolation, precedence
 from durable.worker.blocked_records import Blocked
 from durable.worker.isolation import Isolation
+from durable.worker.run import attempt
+from durable.worker.run.attempt import Attempt
 from durable.worker.run.execution import Execution
 from durable.worker.run.inbox import Inbox
+from durable.worker.run.performing import Performance
 from durable.worker.run.recording import Recording
 from durable.worker.run.step_tasks import StepTasks
-from tests.mutants.planting import Mutant
+from tests.mutants.planting import Mutant, QueryMutant
 
 CRASHES, CODE, TYPES, KEYS, CLOSING = "random crashes", "changed code", "changed types", "keys", "closing"
 GUILT, ASYNCIO, ARGUMENTS = "guilt", "asyncio", "arguments"
 RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
 RESERVED, BLOCKED, PRECEDENCE = "reserved ids", "blocked records", "precedence"
+TIMERS, CHANGED_TIMERS, SALT, LOADS, FORGETS = "timers", "changed timers", "salt", "loads", "forgets"
 
 REPLAY = (
     Mutant(
@@ -117,7 +122,7 @@ REPLAY = (
     Mutant("a step gets the list itself", ARGUMENTS, isolation_of_arguments, "_container", "copy.copy(value)", "value"),
     Mutant("sets of tasks are ordered by address", CLOSING, NumberedTask, "__hash__", "self._hash", "id(self) >> 4"),
     Mutant("a closed machine goes on", CLOSING, Machine, "close", "self._is_closed = True", "pass"),
-    Mutant("a key may be used twice", KEYS, Machine, "call", "if earlier is not None:", "if False:"),
+    Mutant("a key may be used twice", KEYS, Machine, "call", "if key in self._used:", "if False:"),
     Mutant(
         "what the code does not call any more is not missed",
         CODE, Machine, "_check_history_was_met", "if missed is not None and self.loop.refusal is None:", "if False:",
@@ -128,11 +133,11 @@ REPLAY = (
     ),
     Mutant(
         "the name of a call is not compared",
-        CODE, Machine, "call", "(known.kind != call.kind or known.name != call.name)", "known.kind != call.kind",
+        CODE, Machine, "call", "known.kind != call.kind or known.name != call.name", "known.kind != call.kind",
     ),
     Mutant(
         "the kind of a call is not compared",
-        CODE, Machine, "call", "(known.kind != call.kind or known.name != call.name)", "known.name != call.name",
+        CODE, Machine, "call", "known.kind != call.kind or known.name != call.name", "known.name != call.name",
     ),
 )  # fmt: skip
 
@@ -143,8 +148,8 @@ EXECUTION = (
     ),
     Mutant(
         "a step starts while the worker stops",
-        CRASHES, Execution, "_settle", "self._steps.is_waiting and not self.is_draining and",
-        "self._steps.is_waiting and",
+        CRASHES, Execution, "_settle", "self._steps.may_start and not self.is_draining and",
+        "self._steps.may_start and",
     ),
     Mutant(
         "draws are not recorded",
@@ -312,4 +317,109 @@ SUSPICION = (
     ),
 )  # fmt: skip
 
-MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION)
+_ARMED = "self._young_timers[key] = OpenedWait(key, until=until, is_timer=True)"
+
+TIMERS_OF_ASYNCIO = (
+    Mutant(
+        "a timer is due by the time of the last answer",
+        TIMERS, Performance, "_arm", "self.attempt.now() + timedelta", "self._machine.loop.now() + timedelta",
+    ),
+    Mutant(
+        "a replay has a timer start over",
+        TIMERS, Execution, "_take_wake", "self._waits.restart_timer(", "self._waits.start_timer(",
+    ),
+    Mutant(
+        "overdue timers fire in the wrong order",
+        TIMERS, Execution, "_take_wake", "self._elapse(wake.due)", "self._elapse(reversed(wake.due))",
+    ),
+    Mutant(
+        "young timers are written at once",
+        TIMERS, Recording, "armed", _ARMED, "self.record.entries.append(OpenedWait(key, until=until, is_timer=True))",
+    ),
+    Mutant("a park forgets young timers", TIMERS, Recording, "take", "if isinstance(ending, Park):", "if False:"),
+    Mutant("a timer that fires young is lost", TIMERS, Recording, "answered", "if young is not None:", "if False:"),
+    Mutant(
+        "a timer that is cancelled young is written all the same",
+        TIMERS, Recording, "abandoned", "self._young_timers.pop(key, None)", "self._young_timers.get(key)",
+    ),
+    Mutant(
+        "timers that are cancelled at once are not counted",
+        TIMERS, Calls, "_take_timers", "self._timers_armed += 1", "self._timers_armed += timer.is_armed",
+    ),
+    Mutant(
+        "time goes back with the clock of the database",
+        TIMERS, loop.ReplayLoop, "now", "max(self._told, self.clock())", "self.clock()",
+    ),
+    Mutant(
+        "a replay forgets what time the code was told",
+        TIMERS, loop.ReplayLoop, "now", "max(self._told, self.clock())", "max(self._moment, self.clock())",
+    ),
+    Mutant(
+        "a resumed run goes by the clock of its first claim",
+        TIMERS, Execution, "resume", "self._machine.loop.clock = self.attempt.now  #", "pass  #",
+    ),
+    Mutant(
+        "a retry goes by the moments of the attempt before",
+        TIMERS, Machine, "_meet", "max(self.began, memo.at)", "memo.at",
+    ),
+    Mutant(
+        "code that turns in circles is left after a time",
+        ASYNCIO, loop.ReplayLoop, "slices",
+        "slices = idle = 0\n    while self._ready and idle < max_idle and",
+        "slices = idle = 0\n    started = datetime.now(UTC)\n"
+        "    while self._ready and (datetime.now(UTC) - started).total_seconds() < 0.01 and",
+    ),
+    Mutant(
+        "an open timer stays if changed code no longer arms it",
+        CHANGED_TIMERS, Machine, "_missed_wait",
+        "self._commands[wait.key,] = Abandon(ArmTimer(wait.key, 0.0, is_open=True))", "continue",
+    ),
+    Mutant(
+        "an open timer stays if changed code cancels it at once",
+        CHANGED_TIMERS, Machine, "_missed_wait", "if wait.key not in self._pending:", "if wait.key not in self._used:",
+    ),
+    Mutant(
+        "a timer is given up together with the one that had its number",
+        CHANGED_TIMERS, Performance, "_forget", "self._recording.dropped(key)", "self._recording.abandoned(key)",
+    ),
+    Mutant(
+        "a timer fires when the one that had its number is due",
+        CHANGED_TIMERS, Execution, "_begin_on", "wake = wake.without(given_up)", "pass",
+    ),
+    Mutant("all runs number their tasks alike", SALT, Attempt, "machine", "salt=salt_of(claimed.run_id)", "salt=0"),
+    Mutant(
+        "each process numbers the tasks of a run in its own way",
+        SALT, Attempt, "machine", "salt=salt_of(claimed.run_id)", "salt=id(claimed) << 16",
+    ),
+    Mutant("the salt rotates the order of sets", SALT, attempt, "salt_of", "<< _BITS_OF_NUMBER", "<< 1"),
+)  # fmt: skip
+
+QUERIES = (
+    QueryMutant(
+        "overdue timers are loaded in no order", LOADS, "claims/load_waits", "ORDER BY wake_at, created_at,", "ORDER BY"
+    ),
+    QueryMutant(
+        "overdue timers of a resident run are loaded in no order",
+        LOADS, "claims/load_open_waits", "ORDER BY wake_at, created_at, length(wait_key), wait_key", "",
+    ),
+    QueryMutant(
+        "timers of the same time are loaded as their texts sort",
+        LOADS, "claims/load_waits", "created_at, length(wait_key), wait_key", "wait_key",
+    ),
+    QueryMutant(
+        "timers are carried over a retry",
+        FORGETS, "routing/forget_failed_steps",
+        "OR answered.wait_type = 'timer' AND answered.seq > ours.first_failed", "",
+    ),
+    QueryMutant(
+        "a timer that has ended something is no failure",
+        FORGETS, "routing/forget_failed_steps", "wait.wait_type = 'timer' OR wait.wait_key = ANY", "wait.wait_key = ANY"
+    ),
+    QueryMutant(
+        "a sleep of asyncio counts as a failure",
+        FORGETS, "routing/forget_failed_steps",
+        "wait.timed_out AND NOT mine.was_set_aside\n", "(wait.timed_out OR wait.wait_type = 'timer')\n",
+    ),
+)  # fmt: skip
+
+MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION, *TIMERS_OF_ASYNCIO)

@@ -8,10 +8,33 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 from unittest.mock import patch
 
 import msgspec
+
+from durable.store.queries import query_text
+from durable.store.statement import QUERIES
+
+
+class QueryMutant(msgspec.Struct, frozen=True):
+    """The same for a statement, which is known by its name."""
+
+    name: str
+    law: str
+    query: str
+    old: str
+    new: str
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        with patch.dict(QUERIES[self.query]._texts, {"durable": self._changed()}):
+            yield
+
+    def _changed(self) -> LiteralString:
+        text = query_text(self.query, "durable")
+        assert text.count(self.old) == 1, f"{self.name}: {self.old!r} occurs {text.count(self.old)} times"
+        return text.replace(self.old, self.new)  # type: ignore[arg-type]
 
 
 class Mutant(msgspec.Struct, frozen=True):

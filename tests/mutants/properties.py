@@ -17,11 +17,13 @@ from durable import (
     DuplicateKey,
     Every,
     RetryPolicy,
+    RunKey,
     RunRetryPolicy,
     SerializationError,
     StepFailed,
     Terminal,
     exponential,
+    workflow,
 )
 from durable.core import shards
 from durable.core.codec.json_codec import JsonCodec, encode_as
@@ -36,8 +38,11 @@ from durable.core.schedules import turns
 from durable.core.schedules.timetable import Timetable, run_id_of
 from durable.store import ids
 from durable.store.channels import number_of
+from durable.store.records import ClaimedRun
 from durable.worker.blocked_records import Blocked
+from durable.worker.clock import Clock
 from durable.worker.precedence import STAND_IN_SECONDS, Precedence
+from durable.worker.run.attempt import Attempt
 from tests.core.replay.playing import Play, execute
 from tests.laws.programs import do, machine_of
 
@@ -320,3 +325,35 @@ def a_step_changes_none_of_its_arguments(argument: list[list[int]]) -> None:
     for inner in copied:
         inner.append(1)
     assert repr(argument) == shown
+
+
+def tasks_have_hashes_of_their_run(size: int, salt: int) -> None:
+    """The same in every process. asyncio keeps the tasks of all runs in one set."""
+
+    @workflow
+    async def made(ctx: Context) -> list[list[int]]:
+        tasks = [asyncio.ensure_future(asyncio.Event().wait()) for _ in range(size)]
+        places = {task: place for place, task in enumerate(tasks)}
+        order = [places[task] for task in set(tasks)]
+        hashes = [hash(task) for task in tasks]
+        for task in tasks:
+            task.cancel()
+        return [hashes, order]
+
+    kept: list[ClaimedRun] = []
+
+    def hashes(run_id: str) -> list[int]:
+        claimed = ClaimedRun(run_id, 1, 1, 0, 0, "null", START, None, None)
+        kept.append(claimed)  # so that the next one has another address, as in another process
+        attempt = Attempt(made, RunKey("made_0", run_id), claimed, JsonCodec(), Clock())
+        machine = attempt.machine(History())
+        ending = machine.start(attempt.main(machine))[-1]
+        machine.close()
+        assert isinstance(ending, Complete)
+        found, order = msgspec.json.decode(ending.output)
+        assert order == sorted(order), "a small set has another order than that of creation"
+        return list(found)
+
+    one, other = (f"01940000-0000-7000-8000-{number:012x}" for number in (salt, salt + 1))
+    assert hashes(one) == hashes(one)
+    assert not set(hashes(one)) & set(hashes(other))

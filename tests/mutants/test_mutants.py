@@ -12,30 +12,37 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
-from tests.laws import fleet, laws
-from tests.laws.hard_programs import HARD_PROGRAMS, hard_cases
+from tests.laws import fleet, laws, statements
+from tests.laws.hard_programs import HARD_EDITS, HARD_PROGRAMS, hard_cases, hard_edits
+from tests.laws.programs import timed_programs
 from tests.laws.world import quiet
 from tests.mutants import properties
 from tests.mutants.planted import (
     ARGUMENTS,
     ASYNCIO,
     BLOCKED,
+    CHANGED_TIMERS,
     CLOSING,
     CODE,
     CODEC,
     CRASHES,
     ENDINGS,
+    FORGETS,
     GUILT,
     KEYS,
+    LOADS,
     MUTANTS,
     PRECEDENCE,
+    QUERIES,
     RESERVED,
     RETRIES,
+    SALT,
     SHARDS,
     TICKS,
+    TIMERS,
     TYPES,
 )
-from tests.mutants.planting import Mutant
+from tests.mutants.planting import Mutant, QueryMutant
 
 small = st.integers(0, 5)
 
@@ -66,6 +73,17 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
         100,
     ),
     ASYNCIO: (small, properties.asyncio_is_the_same_on_every_replay, 6),
+    TIMERS: (laws.cases(timed_programs()), laws.a_run_is_what_its_history_says, 1000),
+    CHANGED_TIMERS: (
+        laws.edits_of_timers(),
+        lambda drawn: laws.changed_code_goes_on_or_is_set_aside(*drawn),
+        800,
+    ),
+    SALT: (
+        st.tuples(st.integers(2, 30), st.integers(0, 2**40)),
+        lambda drawn: properties.tasks_have_hashes_of_their_run(*drawn),
+        20,
+    ),
     ARGUMENTS: (st.lists(st.lists(st.integers())), properties.a_step_changes_none_of_its_arguments, 20),
     GUILT: (fleet.fleets(), fleet.only_what_kills_its_workers_is_condemned, 300),
     PRECEDENCE: (
@@ -100,7 +118,11 @@ def hold(law: str) -> None:
     def keeps(example: Any) -> None:
         check(example)
 
-    if law == CRASHES:
+    if law == CHANGED_TIMERS:
+        for changed in zip(*(hard_edits(*edit, 200) for edit in HARD_EDITS.values()), strict=True):
+            for edit in changed:
+                laws.changed_code_goes_on_or_is_set_aside(*edit)
+    if law in (CRASHES, TIMERS):
         for several in zip(*(hard_cases(program, 150) for program in HARD_PROGRAMS.values()), strict=True):
             for case in several:
                 check(case)
@@ -123,7 +145,33 @@ def test_a_planted_bug_is_found(mutant: Mutant) -> None:
         assert not isinstance(error, AttributeError | NameError | TypeError), "the mutant does not run"
 
 
-@pytest.mark.parametrize("law", [law for law in LAWS if law not in (CRASHES, CODE)])
+LAWS_OF_STATEMENTS: dict[str, tuple[Any, Callable[[str, Any], object]]] = {
+    LOADS: (statements.timers(), statements.waits_come_back_in_the_order_of_their_times),
+    FORGETS: (statements.kinds(), statements.a_retry_keeps_and_forgets_the_same),
+}
+
+
+@pytest.mark.parametrize("mutant", QUERIES, ids=lambda mutant: mutant.name)
+def test_a_bug_planted_in_a_statement_is_found(mutant: QueryMutant, database: str) -> None:
+    drawn, check = LAWS_OF_STATEMENTS[mutant.law]
+
+    @settings(
+        max_examples=150,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=(Phase.generate,),
+        report_multiple_bugs=False,
+    )
+    @given(drawn)
+    def keeps(example: Any) -> None:
+        check(database, example)
+
+    with mutant.planted(), pytest.raises(AssertionError):
+        keeps()
+
+
+@pytest.mark.parametrize("law", [law for law in LAWS if law not in (CRASHES, CODE, TIMERS, CHANGED_TIMERS)])
 def test_without_a_bug_nothing_is_found(law: str) -> None:
     hold(law)
 
@@ -131,3 +179,4 @@ def test_without_a_bug_nothing_is_found(law: str) -> None:
 def test_there_are_mutants_of_every_law() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 20
     assert set(Counter(mutant.law for mutant in MUTANTS)) == set(LAWS)
+    assert {mutant.law for mutant in QUERIES} == set(LAWS_OF_STATEMENTS)

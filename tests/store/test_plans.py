@@ -21,6 +21,7 @@ from durable.store.records import (
     AnsweredWait,
     CancelMemo,
     ChildMemo,
+    DroppedTimer,
     Entry,
     MetRequest,
     OpenedWait,
@@ -61,6 +62,7 @@ def _flush() -> list[Statement[Any]]:
         OpenedWait("wait", event_name="news"),
         AnsweredWait("open", 3, False, str(uuid.UUID(int=1)), "1"),
         AbandonedWait("left"),
+        DroppedTimer("asyncio:timer:1"),
         MetRequest(str(uuid.UUID(int=2))),
         UnwantedChild(RunKey("s_0", RUN_IDS[0])),
     ]

@@ -73,7 +73,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         self.salt = salt
         self.clock = clock
         self.changed_timers: list[Timer] = []
-        self._moment = began
+        self._moment = self._told = began
         self._ready: deque[Handle] = deque()
         self.tasks: list[MainTask] = []
         """The tasks that have not ended, and some that have."""
@@ -189,11 +189,14 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         return self.now().timestamp()
 
     def now(self) -> datetime:
-        """Returns the moment of the last answer, which never lies before that of an earlier one."""
+        """Returns the moment of the last answer, which never lies before what was returned for an earlier one."""
         if not self.has_been_asked:
             self.has_been_asked = True
             if self.clock is not None:
-                self._moment = max(self._moment, self.clock())
+                # Not the moment of the last answer: if it was recorded for an answer after which the code did not ask,
+                # it is the time of the flush, which may lie before what the code was told earlier.
+                self._moment = max(self._told, self.clock())
+        self._told = self._moment
         return self._moment
 
     # what asyncio's futures, tasks and synchronization primitives need

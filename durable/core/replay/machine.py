@@ -295,12 +295,13 @@ class Machine(Calls):
 
     def _missed_wait(self) -> OpenWait | None:
         """Returns the first open wait that the code does not call. A timer that has not fired had no influence yet: if
-        the code no longer arms it, it is dropped."""
+        the code no longer arms it, or cancels it as soon as it is armed, it is dropped."""
         for wait in self._history.open_waits:
-            if wait.key not in self._used:
-                if wait.kind != "timer":
-                    return wait
-                self._commands[wait.key,] = Abandon(ArmTimer(wait.key, 0.0))
+            if wait.kind == "timer":
+                if wait.key not in self._pending:
+                    self._commands[wait.key,] = Abandon(ArmTimer(wait.key, 0.0, is_open=True))
+            elif wait.key not in self._used:
+                return wait
         return None
 
     def _how_it_stands(self) -> str:

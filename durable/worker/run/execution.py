@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from durable.core.replay.commands import (
+    Abandon,
     Draw,
     Execute,
     StartChild,
@@ -112,7 +113,11 @@ class Execution(Performance):
             self._recording.ordered(self._machine.unordered())
         if wake is not None:
             self._inbox.load(wake.inbox)
-        self._perform(self._machine.take_commands())
+        commands = self._machine.take_commands()
+        given_up = {command.call.key for command in commands if isinstance(command, Abandon)}
+        if wake is not None and given_up:  # what has the same key from now on is another timer
+            wake = wake.without(given_up)
+        self._perform(commands)
         if self._is_pausing:  # not all waits are open yet that the wake may end
             self._then = partial(self._begun, wake, must_reload=must_reload)
         else:
@@ -128,6 +133,7 @@ class Execution(Performance):
         """Continues in place after a park."""
         self.phase = Phase.RUNNING
         self.attempt = Attempt(self.workflow, self.run_key, claimed, self._host.codec, self._host.clock)
+        self._machine.loop.clock = self.attempt.now  # the database's clock may have run differently from ours
         self._recording = Recording(claimed)
         self._ending = None
         self._inbox.load(wake.inbox)
@@ -310,7 +316,7 @@ class Execution(Performance):
         if self._ending is not None:
             self._waits.stop_timers()
             self._steps.forget_all(self._let_go)  # what follows the run may be there to undo them, or to try them again
-        elif self._steps.is_waiting and not self.is_draining and self._flushes == 0 and is_empty:
+        elif self._steps.is_waiting and self._flushes == 0 and is_empty:
             self._steps.all_is_written()
         elif not is_empty and self._waits:
             # While steps keep the run here, its waits end by local timers that are started when the waits are opened.

@@ -175,7 +175,10 @@ class Performance(ABC):
         self._steps.forget(key, self._let_go)
         if isinstance(command.call, Wait):
             self._waits.close(key)
-            self._recording.abandoned(key)
+            if isinstance(command.call, ArmTimer) and command.call.is_open:
+                self._recording.dropped(key)
+            else:
+                self._recording.abandoned(key)
 
     def _cancel(self, cancel: Cancel) -> None:
         seq, commands = self._machine.cancel(cancel)

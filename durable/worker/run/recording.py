@@ -16,6 +16,7 @@ from durable.store.records import (
     CancelMemo,
     ChildMemo,
     ClaimedRun,
+    DroppedTimer,
     Event,
     MetRequest,
     OpenedWait,
@@ -122,6 +123,10 @@ class Recording:
         """Records that the workflow no longer waits for that wait."""
         if self._young_timers.pop(key, None) is None:
             self.record.entries.append(AbandonedWait(key))
+
+    def dropped(self, key: str) -> None:
+        """Records that changed code no longer arms a timer that is open."""
+        self.record.entries.append(DroppedTimer(key))
 
     def unwanted(self, child: RunKey) -> None:
         """Records that the workflow no longer waits for that child."""

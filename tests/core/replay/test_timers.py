@@ -7,11 +7,12 @@ import math
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from durable import Context, InvalidArgument
 from durable.core.replay.commands import Abandon, ArmTimer, Complete, Fail, SetAside
-from durable.core.replay.history import ELAPSED, History, Memo, OpenWait, TimedOut
+from durable.core.replay.history import ELAPSED, History, Memo, OpenWait, TimedOut, Value
 from tests.core.replay.playing import BEGAN, Play, execute
 from tests.laws.programs import Main, machine_of
 
@@ -239,6 +240,31 @@ def test_the_clock_never_goes_back() -> None:
     play.check_replays()
 
 
+def test_the_clock_does_not_go_back_after_a_replay_in_which_the_code_did_not_always_ask() -> None:
+    """Of an answer after which it did not ask, the time of the flush is recorded, by the database's clock, which may
+    have been set back."""
+
+    async def main(ctx: Context) -> list[float]:
+        times = []
+        for index in range(3):
+            await execute(ctx, f"call {index}")
+            if index != 1:
+                times.append(asyncio.get_running_loop().time())
+        return times
+
+    play = Play(main).start()
+    play.answer("call 0")
+    play.now -= timedelta(hours=1)
+    play.answer("call 1")
+    replay = machine_of(main, History(tuple(play.memos)), BEGAN)
+    replay.loop.clock = lambda: play.now
+    replay.start()
+    _, (ending,) = replay.resolve("call 2", Value("2"))
+    assert isinstance(ending, Complete)
+    times = msgspec.json.decode(ending.output)
+    assert times == sorted(times)
+
+
 def test_code_that_a_timer_wakes_finds_that_its_time_has_come() -> None:
     """anyio arms the timer again otherwise. ``when`` is a float, and a moment has microseconds."""
 
@@ -276,6 +302,19 @@ def test_a_timer_that_had_not_fired_and_is_no_longer_armed_is_dropped() -> None:
     commands = machine_of(main, History((), (open_timer,))).start()
     assert [command.call.key for command in commands if isinstance(command, Abandon)] == ["asyncio:timer:1"]
     assert not any(isinstance(command, SetAside) for command in commands)
+
+
+@pytest.mark.parametrize("delay", [5, 1e12])
+def test_an_open_timer_that_changed_code_cancels_at_once_or_never_lets_fire_is_dropped(delay: float) -> None:
+    async def main(ctx: Context) -> Any:
+        timer = asyncio.get_running_loop().call_later(delay, list)
+        if delay == 5:
+            timer.cancel()
+        return await execute(ctx, "call")
+
+    open_timer = OpenWait("asyncio:timer:1", "timer", "")
+    commands = machine_of(main, History((), (open_timer,))).start()
+    assert [command.call.key for command in commands if isinstance(command, Abandon)] == ["asyncio:timer:1"]
 
 
 def test_a_timer_that_is_open_already_says_so() -> None:

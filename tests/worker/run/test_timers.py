@@ -10,7 +10,7 @@ import anyio
 import psycopg
 
 from durable import AsyncClient, Context, RetryPolicy, RunFailed, RunRetryPolicy, Worker, workflow
-from tests.watching import reached
+from tests.watching import reached, rows, until
 
 
 async def work(what: str) -> str:
@@ -192,3 +192,72 @@ async def test_a_run_that_failed_by_a_timer_can_be_retried(database: str) -> Non
         await handle.retry()
         await handle.publish_event("approve", "yes")
         assert await handle.result(timeout=20) == "yes"
+
+
+async def test_a_timer_that_gets_the_number_of_one_that_changed_code_no_longer_arms_is_a_timer_of_its_own(
+    database: str,
+) -> None:
+    """In the flush that gives up the old one, the new one opens."""
+
+    async def soon_after_news(ctx: Context) -> str:
+        await ctx.wait_for_event("news", "news")
+        await asyncio.sleep(0.6)
+        return "in time"
+
+    @workflow(name="naps")
+    async def old(ctx: Context) -> Any:
+        async def long() -> None:
+            await asyncio.wait_for(asyncio.sleep(0), 60)
+            await asyncio.sleep(600)
+
+        return await first_of(long(), soon_after_news(ctx))
+
+    @workflow(name="naps")
+    async def new(ctx: Context) -> Any:
+        return await first_of(asyncio.sleep(600), soon_after_news(ctx))
+
+    async with AsyncClient(database) as client:
+        async with Worker(database, [old]):
+            handle = await client.begin(old)
+            await reached(client, handle.run_key, "waiting_event")
+        await handle.publish_event("news")
+        async with Worker(database, [new]):
+            began = asyncio.get_running_loop().time()
+            assert await handle.result(timeout=20) == ["in time"]
+            assert asyncio.get_running_loop().time() - began > 0.5
+
+
+_PARKED_AGAIN = "SELECT 1 FROM durable.runs WHERE epoch > 1 AND status = 'waiting_event'"
+
+
+async def test_an_open_timer_that_changed_code_cancels_as_soon_as_it_is_armed_wakes_the_run_no_more(
+    database: str,
+) -> None:
+    @workflow(name="naps")
+    async def old(ctx: Context) -> Any:
+        return await first_of(asyncio.sleep(600), ctx.wait_for_event("news", "news", str))
+
+    @workflow(name="naps")
+    async def new(ctx: Context) -> Any:
+        await asyncio.wait_for(asyncio.sleep(0), 60)
+        return await ctx.wait_for_event("news", "news", str)
+
+    async with AsyncClient(database) as client:
+        async with Worker(database, [old]):
+            handle = await client.begin(old)
+            await reached(client, handle.run_key, "waiting_event")
+        await rows(database, "UPDATE durable.waits SET wake_at = now() WHERE wait_type = 'timer'")
+        await rows(database, "UPDATE durable.runs SET next_wake_at = now()")
+        async with Worker(database, [new]):
+            await until(lambda: rows(database, _PARKED_AGAIN))
+            assert await timers(database) == []
+            await handle.publish_event("news", "good")
+            assert await handle.result(timeout=20) == "good"
+
+
+async def first_of(*awaitables: Any) -> list[Any]:
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    return [task.result() for task in tasks if task in done]

@@ -1,0 +1,134 @@
+"""That statements do what is written of them in ``tables``: both are given the same rows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import psycopg
+from hypothesis import strategies as st
+
+from durable.core.failures import ErrorInfo
+from durable.core.replay.history import ELAPSED, Failure, Kind, Memo, Outcome, TimedOut, Value
+from durable.postgres.drive import run
+from durable.store import claims
+from durable.store.records import Comeback, OpenedWait
+from durable.store.routing import RetriedRun, forget_failed_steps
+from durable.store.statement import Batch
+from tests.laws.programs import EPOCH
+from tests.laws.tables import RUN_ID, Tables, moment_at
+
+_SHARD = "program_0"
+_STEPS = ("execute", "failed")
+_WAITS = ("sleep", "timer", "timeout", "event", "late")
+
+Kinds = list[tuple[str, bool]]
+"""What a run has seen, in order, and whether its error names it."""
+
+
+def timers() -> st.SearchStrategy[list[tuple[int, int]]]:
+    """Timers in the order of their numbers: when each was due, and when it was written, in seconds before now."""
+    return st.lists(st.tuples(st.integers(1, 3), st.integers(4, 6)), min_size=2, max_size=12)
+
+
+def kinds() -> st.SearchStrategy[Kinds]:
+    return st.lists(st.tuples(st.sampled_from((*_STEPS, *_WAITS)), st.booleans()), min_size=1, max_size=8)
+
+
+def waits_come_back_in_the_order_of_their_times(dsn: str, timers: list[tuple[int, int]]) -> None:
+    """For a run that is replayed, and for one whose machine is resident."""
+    tables = Tables(None)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        _insert_run(connection, error=None)
+        numbered = list(enumerate(timers, 1))
+        for number, (due, written) in sorted(numbered, key=lambda one: (one[1], -one[0])):
+            key = f"asyncio:timer:{number}"
+            connection.execute(
+                "INSERT INTO durable.waits (workflow_name_shard, run_id, wait_key, wait_type, wake_at, created_at)"
+                " VALUES (%s, %s, %s, 'timer', %s, %s)",
+                (_SHARD, RUN_ID, key, EPOCH - timedelta(seconds=due), EPOCH - timedelta(seconds=written)),
+            )
+            tables._open(OpenedWait(key, until=EPOCH - timedelta(seconds=due), is_timer=True), -float(written))
+        replayed, resident = _comeback(connection), _comeback(connection, is_resident=True)
+        _empty(connection)
+    assert replayed.wake.due == resident.wake.due == tables.wake(0.0).due
+    assert replayed.history is not None
+    assert replayed.history.open_waits == tables.history().open_waits
+
+
+def a_retry_keeps_and_forgets_the_same(dsn: str, kinds: Kinds) -> None:
+    tables = Tables(None)
+    named = [f"call {seq}" for seq, (_, is_named) in enumerate(kinds, 1) if is_named]
+    for seq, (kind, _) in enumerate(kinds, 1):
+        memo = _memo(f"call {seq}", kind, seq)
+        tables.memos[memo.key] = memo
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        _insert_run(connection, error={"type": "ValueError", "message": "no", "waits": named})
+        for memo in tables.memos.values():
+            _insert(connection, memo)
+        run(connection, "durable", forget_failed_steps(_SHARD, [RetriedRun(RUN_ID, 1, was_set_aside=False)]))
+        history = _comeback(connection).history
+        _empty(connection)
+    tables._forget_failed(named)
+    assert history is not None
+    kept = {memo.key: (memo.seq, memo.carried) for memo in history.memos}
+    assert kept == {memo.key: (memo.seq, memo.carried) for memo in tables.memos.values()}
+
+
+def _memo(key: str, kind: str, seq: int) -> Memo:
+    outcomes: dict[str, tuple[Kind, Outcome]] = {
+        "execute": ("execute", Value("1")),
+        "failed": ("execute", Failure(ErrorInfo("ValueError", "no"))),
+        "sleep": ("sleep", ELAPSED),
+        "timer": ("timer", ELAPSED),
+        "timeout": ("timer", TimedOut()),
+        "event": ("event", Value("1")),
+        "late": ("event", TimedOut()),
+    }
+    recorded, outcome = outcomes[kind]
+    name = {"event": "news", "execute": "do"}.get(recorded, "")
+    return Memo(key, recorded, name, seq, False, outcome, moment_at(seq))
+
+
+def _insert_run(connection: psycopg.Connection[Any], error: dict[str, Any] | None) -> None:
+    connection.execute(
+        "INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, input, status, epoch, error)"
+        " VALUES (%s, %s, 'program', 'null', 'queued', 1, %s)",
+        (_SHARD, RUN_ID, error and msgspec.json.encode(error).decode()),
+    )
+
+
+def _insert(connection: psycopg.Connection[Any], memo: Memo) -> None:
+    place = (_SHARD, RUN_ID, memo.key, memo.kind, memo.seq)
+    if memo.kind == "execute":
+        is_failed = isinstance(memo.outcome, Failure)
+        connection.execute(
+            "INSERT INTO durable.steps (workflow_name_shard, run_id, step_key, kind, seq, status, fn, started_at,"
+            " output, error) VALUES (%s, %s, %s, %s, %s, %s, 'do', now(), %s, %s)",
+            (
+                *place,
+                "failed" if is_failed else "completed",
+                None if is_failed else "1",
+                '{"type": "ValueError", "message": "no"}' if is_failed else None,
+            ),
+        )
+        return
+    is_late = isinstance(memo.outcome, TimedOut)
+    has_event = memo.kind == "event" and not is_late
+    connection.execute(
+        "INSERT INTO durable.waits (workflow_name_shard, run_id, wait_key, wait_type, seq, timed_out, satisfied_at,"
+        " wake_at, event_name, event_id, payload) VALUES (%s, %s, %s, %s, %s, %s, now(), now(), %s, %s, %s)",
+        (*place, is_late, memo.name or None, RUN_ID if has_event else None, "1" if has_event else None),
+    )
+
+
+def _comeback(connection: psycopg.Connection[Any], *, is_resident: bool = False) -> Comeback:
+    replayed, resident = ([], [RUN_ID]) if is_resident else ([RUN_ID], [])
+    found = run(connection, "durable", Batch(claims.load(_SHARD, replayed, resident)))
+    return claims.comebacks(replayed, resident, found)[RUN_ID]
+
+
+def _empty(connection: psycopg.Connection[Any]) -> None:
+    for table in ("steps", "waits", "runs"):
+        connection.execute(f"DELETE FROM durable.{table}".encode())

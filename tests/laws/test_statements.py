@@ -1,0 +1,22 @@
+"""The tables of the simulated world hold what the statements would have left in the database."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+
+from tests.laws import statements
+from tests.laws.statements import Kinds
+
+_ONE_DATABASE = (HealthCheck.function_scoped_fixture,)  # each example leaves it empty
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=_ONE_DATABASE)
+@given(waits=statements.timers())
+def test_waits_come_back_in_the_order_of_their_times(database: str, waits: list[tuple[int, int]]) -> None:
+    statements.waits_come_back_in_the_order_of_their_times(database, waits)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=_ONE_DATABASE)
+@given(seen=statements.kinds())
+def test_a_retry_keeps_and_forgets_the_same(database: str, seen: Kinds) -> None:
+    statements.a_retry_keeps_and_forgets_the_same(database, seen)
