@@ -18,9 +18,8 @@ from tests.faults.stage import Size, Violation, load_faults
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "docs" / "faults.json"
 PAGE = ROOT / "docs" / "faults.md"
-ROWS = 27
+ROWS = 33
 ABSENT = {
-    23: ("Retention race", "covered by the tests of D14, which prune runs while they are claimed and retried"),
     24: ("Citus: coordinator crash", "needs a cluster of several Citus nodes, which is not supported yet"),
     25: ("Citus: data node crash, partition", "needs a cluster of several Citus nodes, which is not supported yet"),
     26: ("Citus: visibility", "needs a cluster of several Citus nodes, which is not supported yet"),
