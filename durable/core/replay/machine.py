@@ -74,8 +74,10 @@ class Machine(Calls):
 
     __slots__ = (
         "_cancelled",
+        "_circles",
         "_codec",
         "_history",
+        "_is_circling",
         "_loose",
         "_main",
         "_output",
@@ -83,6 +85,7 @@ class Machine(Calls):
         "_replay",
         "_seq",
         "began",
+        "may_pause",
         "run_id",
     )
 
@@ -111,6 +114,10 @@ class Machine(Calls):
         self._seq = 0
         self._loose: list[tuple[str, datetime | None]] = []
         self._cancelled: Cancel | None = None
+        self._is_circling = False
+        self._circles: Iterator[None] | None = None
+        self.may_pause = False
+        """Whether answers may leave code that turns in circles to ``turn_on``."""
 
     @property
     def is_replaying(self) -> bool:
@@ -126,6 +133,11 @@ class Machine(Calls):
     def is_done(self) -> bool:
         """True if the workflow has ended or may not continue."""
         return self._is_closed or self._mismatch is not None or self._main.done() or self.loop.refusal is not None
+
+    @property
+    def is_paused(self) -> bool:
+        """True if the code turns in circles that no answer can end, and has more turns before the run fails for it."""
+        return self._circles is not None
 
     @property
     def moment(self) -> datetime | None:
@@ -199,6 +211,7 @@ class Machine(Calls):
     def resolve(self, key: str, outcome: Outcome) -> tuple[int | None, list[Command]]:
         """Answers a call. Returns the answer's position in the run's order (``None`` if nothing waits for it any
         longer), and the commands that follow."""
+        self._end_pause()
         answer = self._pending.pop(key, None)
         if answer is None or self.is_done:
             return None, []
@@ -214,6 +227,7 @@ class Machine(Calls):
     def cancel(self, cancel: Cancel) -> tuple[int | None, list[Command]]:
         """Raises ``CancelledError`` in the workflow, at its current await. Returns the same as ``resolve``; the
         position is ``None`` if the workflow has ended or was cancelled before."""
+        self._end_pause()
         if self.is_done or self._cancelled is not None:
             return None, []
         self._seq += 1
@@ -240,15 +254,32 @@ class Machine(Calls):
         self._is_closed = True
         self.loop.discard()
         self._pending.clear()
-        self._draws = self._carried = None
+        self._draws = self._carried = self._circles = None
 
     # turns
+
+    def turn_on(self) -> list[Command]:
+        """Continues, for a few milliseconds, the code of a paused run; returns the commands that follow if it is not
+        paused any longer."""
+        for _ in self._circles or ():
+            return []
+        self._circles = None
+        return self.take_commands()
+
+    def _end_pause(self) -> None:
+        """A replay meets the next answer after all turns as well."""
+        for _ in self._circles or ():
+            pass
+        self._circles = None
 
     def _run(self) -> None:
         loop = self.loop
         if loop.run_slice() or loop.changed_timers or self._carried:
-            for _ in self._more_turns():
-                pass
+            turns = self._more_turns()
+            for _ in turns:
+                if self._is_circling and self.may_pause:
+                    self._circles = turns
+                    break
 
     def _more_turns(self) -> Iterator[None]:
         """Runs the code until it is blocked, answering calls whose memo no longer has a place in the order, in the
@@ -264,7 +295,9 @@ class Machine(Calls):
         yield from self.loop.slices()
         self._take_timers()
         if self.loop.is_turning and not self._pending and not self._main.done():
+            self._is_circling = True
             yield from self.loop.slices(MAX_SLICES_ALONE, MAX_SLICES_ALONE)
+            self._is_circling = False
             self._take_timers()
 
     @property
@@ -335,7 +368,7 @@ class Machine(Calls):
             return [failure_of(self.loop.refusal)]
         if self._main.done():
             return [*self._last_of(commands), self._ending()]
-        if not self._pending:
+        if not self._pending and self._circles is None:
             commands.append(failure_of(WorkflowCodeError(_CIRCLES if self.loop.is_turning else _BLOCKED)))
         return commands
 

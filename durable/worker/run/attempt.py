@@ -84,7 +84,7 @@ class Attempt:
     def machine(self, history: History) -> Machine:
         """Returns a machine that will execute the workflow from the top."""
         claimed = self.claimed
-        return Machine(
+        machine = Machine(
             history,
             self.codec,
             output=f"the output of run {self.run_key}",
@@ -94,6 +94,8 @@ class Attempt:
             clock=self.now,
             salt=salt_of(claimed.run_id),
         )
+        machine.may_pause = True
+        return machine
 
     def main(self, machine: Machine) -> Coroutine[Any, Any, object]:
         """Returns the workflow's coroutine, to be run by that machine."""

@@ -41,6 +41,7 @@ class Execution(Performance):
     __slots__ = (
         "_flushes",
         "_host",
+        "_turns_on",
         "is_draining",
         "is_to_blame",
         "phase",
@@ -64,6 +65,7 @@ class Execution(Performance):
         self.phase = Phase.CLAIMED
         self._ending = None
         self._flushes = 0
+        self._turns_on = False
         self._timers_fired = 0
         self._steps = StepTasks(host.clock)
         self._waits = OpenWaits(host.clock)
@@ -284,6 +286,9 @@ class Execution(Performance):
         left to do."""
         if self.phase is GONE or self.phase is LEAVING or (self.phase is Phase.CLAIMED and self._ending is None):
             return
+        if self._ending is None and self._machine.is_paused:
+            self._turn_on_later()
+            return
         if self._ending is None and not self._steps.is_active:
             self._ending = ending_when_quiet(
                 are_steps_waiting=self._steps.is_waiting,
@@ -302,6 +307,18 @@ class Execution(Performance):
         if self._flushes == 0 and (self._is_to_leave or not is_empty):
             self._flushes = 1
             self._host.mark(self)
+
+    def _turn_on_later(self) -> None:
+        if not self._turns_on:
+            self._turns_on = True
+            self._host.clock.call_later(0.0, self._turn_on)  # other runs have their turn
+
+    @entry
+    def _turn_on(self) -> None:
+        self._turns_on = False
+        if self._ending is None and self._machine.is_paused:
+            self._perform(self._machine.turn_on())
+            self._settle()
 
     def _drawn(self, call: Draw | StartChild) -> Finished:
         return self._host.draw(self, call)
