@@ -125,8 +125,8 @@ def _running(change: Callable[[Operation[Any]], Operation[Any]]) -> tuple[Any, C
     """What runs the operations of a worker, to be given others in their place."""
 
     def make(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def run(connection: Any, schema: str, asked: Operation[Any]) -> Any:
-            return await original(connection, schema, change(asked))
+        async def run(connection: Any, schema: str, asked: Operation[Any], *limits: Any) -> Any:
+            return await original(connection, schema, change(asked), *limits)
 
         return run
 

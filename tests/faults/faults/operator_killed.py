@@ -52,7 +52,7 @@ async def _none_was_condemned_for_it(stage: Stage) -> None:
     how=f"SIGKILL by an operator, {_KILLS} times in a row, of whatever worker executes the same slow runs; in one of"
     f" {_SERIES_A_POISON} series beside a run that kills its worker itself; {_STRIKES} strikes",
     target="0 innocent runs failed as crash loops; every run that kills its workers is",
-    sizes={"smoke": _KILLS, "campaign": 20 * _KILLS, "soak": 400 * _KILLS},
+    sizes={"smoke": _KILLS, "campaign": 10 * _KILLS, "soak": 400 * _KILLS},
     workers=_WORKERS,
     options={"max_strikes": _STRIKES, "workflows": "tests.faults.workloads.dooming:DOOMING_WORKFLOWS"},
     # A run that has lost many workers waits for its trial, longer after each death.

@@ -37,7 +37,7 @@ _LINE = re.compile(r"^(\S+ \S+?):\d+,\d+ (\d+) \w+ durable.*read-only transactio
     " ended when it begins",
     target="0 lost; at most 4 statements in vain per worker and second, and 6 lines in its log per minute; everything"
     " continues within 5 s",
-    sizes={"smoke": 2, "campaign": 40, "soak": 500},
+    sizes={"smoke": 2, "campaign": 15, "soak": 500},
     workers=_WORKERS,
     recovery=_RESUME_SECONDS,
 )

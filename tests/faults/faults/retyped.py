@@ -69,7 +69,7 @@ async def _nothing_was_refunded(stage: Stage) -> None:
     " outputs of children have changed",
     target="0 runs failed, 0 compensations; runs that do not fit are set aside with the path and the type, and finished"
     " by fitting code",
-    sizes={"smoke": 1, "campaign": 30, "soak": 600},
+    sizes={"smoke": 1, "campaign": 8, "soak": 600},
     workers=_WORKERS,
     options={"workflows": _RELEASES[0], "graceful_shutdown_timeout": 2.0},
     families=(*FAMILIES, Family("trading", 8, _trade)),

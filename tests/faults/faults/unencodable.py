@@ -56,7 +56,7 @@ async def _no_mate_lost_anything(stage: Stage) -> None:
     row=30,
     how="outputs of runs and of steps that cannot be encoded, written in one flush with what others return",
     target="their runs fail with the reason; no step of another run is called again, 0 worker exits",
-    sizes={"smoke": 10, "campaign": 300, "soak": 5000},
+    sizes={"smoke": 10, "campaign": 150, "soak": 5000},
     workers=2,
     options={
         "workflows": "tests.faults.workloads.garbling:GARBLING_WORKFLOWS",

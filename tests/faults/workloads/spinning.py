@@ -13,10 +13,12 @@ from durable import Context, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect, journal
 from tests.faults.workload import WORKFLOWS
 
+How = Literal["until answered", "for ever", "computing"]
+
 
 class Spinning(msgspec.Struct, frozen=True):
     number: int
-    how: Literal["until answered", "for ever", "computing"]
+    how: How
 
 
 def compute(number: int) -> None:
