@@ -25,6 +25,8 @@ from tests.faults.worker import WorkerOptions
 _WORKER_CONNECTIONS = 24
 """At most so many has one worker: its pools full, its lease, its listener, and a few that it is giving up."""
 _OLDEST_SECONDS = 2.0
+_LATE_SECONDS = 0.3
+"""Of a machine on which the harness itself is woken later than that, a short play tells nothing about times."""
 _STOP_SECONDS = 10.0
 LONGEST_SECONDS: dict[Size, float] = {"smoke": 300.0, "campaign": 1800.0, "soak": 86400.0}
 """A play that is not over by then hangs: each takes less than a third of it."""
@@ -205,7 +207,11 @@ async def _judge(stage: Stage, size: Size) -> None:
         stage.violated("I11", f"run {run_id} is still owned after all workers stopped: {status}")
     age, what = stage.observer.oldest
     if age > _OLDEST_SECONDS:
-        stage.violated("I12", f"a transaction was {age:.1f} s old: {what}")
+        old = f"a transaction was {age:.1f} s old: {what}"
+        if size == "smoke" and stage.observer.lateness > _LATE_SECONDS:
+            stage.noted(f"the harness itself was late by {stage.observer.lateness:.1f} s; {old}")
+        else:
+            stage.violated("I12", old)
     if fault.verify is not None:
         await fault.verify(stage)
     await _measure(stage)
