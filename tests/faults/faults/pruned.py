@@ -123,7 +123,7 @@ async def _long_family(life: Life) -> None:
     how=f"{_PRUNERS} threads prune every {_PAUSE_SECONDS * 1000:g} ms what ended {_AGE_SECONDS:g} s ago, while runs of"
     " that age are retried and told something, and children wait for their parents",
     target="0 live rows lost, 0 retries lost; families go as a whole, with all that is theirs",
-    sizes={"smoke": 20, "campaign": 200, "soak": 20_000},
+    sizes={"smoke": 10, "campaign": 200, "soak": 20_000},
     workers=3,
     families=(
         *FAMILIES,

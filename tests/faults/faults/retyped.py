@@ -22,7 +22,10 @@ _RELEASES = (
 _TRADING, _TYPED, _ = EARLIER
 _UNDER_WAY = "SELECT count(*) FROM durable.runs WHERE workflow_name IN ('trading', 'typed') AND completed_at IS NULL"
 _SET_ASIDE = "SELECT count(*) FROM durable.runs WHERE workflow_name IN ('trading', 'typed') AND set_asides > 0"
-_REFUNDED = "SELECT run_id::text, count(*) FROM journal WHERE step_key = 'refund' AND what = 'start' GROUP BY 1"
+_REFUNDED = """
+    SELECT run_id::text, count(*) FROM journal JOIN durable.runs USING (run_id)
+    WHERE step_key = 'refund' AND what = 'start' AND workflow_name IN ('trading', 'typed') GROUP BY 1
+"""
 _REASONS = """
     SELECT run_id::text, error ->> 'message' FROM durable.runs
     WHERE workflow_name IN ('trading', 'typed') AND status = 'sleeping' AND set_asides > 0
