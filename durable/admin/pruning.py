@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -64,9 +65,11 @@ def prune(
     if name is not None:
         name = check_key("workflow", name)
     deleted = 0
+    began = time.monotonic()
     with connect(conninfo) as connection:
         while True:
-            pages = list(_pages(connection, schema, age, name))
+            # What comes of age meanwhile is left for the next call: on a busy database there would be no end.
+            pages = list(_pages(connection, schema, age + time.monotonic() - began, name))
             gone = sum(page.deleted for page in pages)
             deleted += gone
             if not gone or not any(page.spared for page in pages):  # otherwise parents have gone, so their children may

@@ -176,6 +176,24 @@ def test_a_page_after_the_other_until_all_are_gone(database: str, connection: ps
     assert prune(database, older_than=timedelta(hours=12)) == 0
 
 
+def test_it_returns_although_runs_come_of_age_all_the_time(database: str, connection: psycopg.Connection[Any]) -> None:
+    plant(connection, [Planted("greet", 5, None), Planted("checkout ✓", None, None), Planted("greet", 5, 1)])
+    connection.execute("""
+        CREATE FUNCTION come_of_age() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, status, input, output, completed_at)
+            VALUES ('greet_0', gen_random_uuid(), 'greet', 'completed', '1', '1', now() - interval '2 hours');
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER come_of_age AFTER DELETE ON durable.runs FOR EACH ROW EXECUTE FUNCTION come_of_age()
+    """)
+    with ThreadPoolExecutor(1) as executor:
+        pruning = executor.submit(prune, database, older_than=2 * HOUR)
+        try:
+            assert pruning.result(timeout=20) < 5
+        finally:
+            connection.execute("DROP TRIGGER come_of_age ON durable.runs")
+
+
 def test_who_asks_for_a_pruned_run_is_told_and_its_key_begins_a_new_one(
     database: str, connection: psycopg.Connection[Any]
 ) -> None:

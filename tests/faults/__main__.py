@@ -1,8 +1,8 @@
 """``python -m tests.faults --smoke | --campaign | --soak [--only NAME,…] [--seed N] [--times N] [--lanes N] [--publish]
 [--list]``.
 
-A whole campaign writes docs/faults.json; of one with ``--only``, ``--publish`` puts the figures in the place of those
-before. With ``--times`` nothing is written.
+A whole campaign writes docs/faults.json; of one with ``--only`` or ``--times``, ``--publish`` puts the figures in the
+place of those before.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def main() -> int:
     for result in play_all([faults[name] for name in names], order, arguments.lanes or LANES[size]):
         results.append(result)
         _print(result)
-        if size == "campaign" and arguments.times is None and (arguments.publish or not arguments.only):
+        is_whole = arguments.times is None and not arguments.only
+        if size == "campaign" and (arguments.publish or is_whole):
             publish([result])  # at once: what comes after may be interrupted
     failed = [result.name for result in results if result.violations]
     not_run = [result.name for result in results if result.not_run is not None]

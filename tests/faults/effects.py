@@ -10,6 +10,8 @@ import time
 import psycopg
 from psycopg import AsyncConnection
 
+from durable import RetryPolicy, exponential
+
 _Connection = AsyncConnection[tuple[object, ...]]
 
 
@@ -53,6 +55,8 @@ class Journal:
 
 journal = Journal()
 STEP = " in a step"
+STEADFAST = RetryPolicy(max_retries=100_000, backoff=exponential(0.02, 0.3))
+"""The journal is away as long as the server is."""
 
 
 async def effect(run_id: str, key: str, seconds: float = 0.0) -> str:

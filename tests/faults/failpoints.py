@@ -75,6 +75,19 @@ def install(failpoint: Failpoint, conninfo: str) -> None:
     _wrap(*wrapped[failpoint.point])
 
 
+def set_everywhere(name: str, value: object) -> None:
+    """Gives a constant of the engine another value in this process. Raises ``LookupError`` if there is none."""
+    places = [
+        module
+        for module_name, module in list(sys.modules.items())
+        if module_name.startswith("durable") and hasattr(module, name)
+    ]
+    if not places:
+        raise LookupError(f"{name} is nowhere to be set")
+    for module in places:
+        setattr(module, name, value)
+
+
 def _wrap(original: Any, make: Callable[[Any], Any]) -> None:
     """Puts the wrapper wherever a module of the engine has imported the original."""
     wrapper = make(original)
@@ -112,8 +125,8 @@ def _running(change: Callable[[Operation[Any]], Operation[Any]]) -> tuple[Any, C
     """What runs the operations of a worker, to be given others in their place."""
 
     def make(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def run(connection: Any, schema: str, asked: Operation[Any]) -> Any:
-            return await original(connection, schema, change(asked))
+        async def run(connection: Any, schema: str, asked: Operation[Any], *limits: Any) -> Any:
+            return await original(connection, schema, change(asked), *limits)
 
         return run
 

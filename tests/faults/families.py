@@ -6,6 +6,7 @@ import contextlib
 
 from durable import RunNotCancellable, RunNotRetryable, RunTerminal
 from tests.faults.load import Family, Life
+from tests.faults.timing import Race, Timing, timing
 from tests.faults.workload import (
     Bearing,
     Branches,
@@ -86,6 +87,27 @@ async def _deciding(life: Life) -> None:
     await life.load.ended(run_key)
 
 
+async def _timing(life: Life) -> None:
+    def race() -> Race:
+        patience = life.random.uniform(0.02, life.random.choice((0.2, 1.2)))
+        return Race(life.random.choice(("step", "event")), life.random.uniform(0.0, 0.3), patience)
+
+    order = Timing(
+        life.number(),
+        life.random.uniform(0.01, 0.8),
+        life.random.uniform(0.01, 1.0),
+        [race() for _ in range(life.random.randint(1, 3))],
+    )
+    run_key = await life.begin(timing, order, is_plain=True)
+    assert run_key is not None
+    for index, each in enumerate(order.races):
+        await life.pause(order.nap + each.patience)
+        if each.of == "event":
+            with contextlib.suppress(RunTerminal):  # all of its races had timed out
+                await life.publish_event(run_key, "news", f"news {index}")
+    await life.load.ended(run_key)
+
+
 async def _branches(life: Life) -> None:
     order = Branches(life.number(), life.random.randint(1, 4), life.random.random() < 0.5)
     run_key = await life.begin(parallel, order)
@@ -116,7 +138,7 @@ async def _failing(life: Life) -> None:
     is_remedied = False
     while await life.load.ended(run_key) == "failed" and life.random.random() < 0.7:
         if not is_remedied:
-            await life.load.surely(lambda: _remedy(life, order.number))
+            await life.load.surely(lambda: remedy(life, order.number))
             is_remedied = True
         try:
             await life.load.surely(lambda: life.client.retry_run(run_key))
@@ -124,7 +146,8 @@ async def _failing(life: Life) -> None:
             pass  # it has been queued by a request whose confirmation was lost
 
 
-async def _remedy(life: Life, number: int) -> None:
+async def remedy(life: Life, number: int) -> None:
+    """Mends what makes that run fail."""
     async with life.load.connection() as connection:
         await connection.execute("INSERT INTO remedies (number) VALUES (%s) ON CONFLICT DO NOTHING", (number,))
 
@@ -156,6 +179,7 @@ FAMILIES = [
     Family("sleepy", 2, _nap),
     Family("listening", 2, _listening),
     Family("deciding", 2, _deciding),
+    Family("timing", 2, _timing),
     Family("parallel", 2, _branches),
     Family("compensating", 2, _compensating),
     Family("failing", 1, _failing),

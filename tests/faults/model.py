@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from durable.core.replay.history import ChildEnd
+from tests.faults.timing import ALARM_TIMER, SLEEP_TIMER, Race, Timed, Timing
 from tests.faults.workload import (
     Bearing,
     Branches,
@@ -43,6 +44,9 @@ class Memo(msgspec.Struct, frozen=True):
 
 
 class Wait(msgspec.Struct, frozen=True):
+    """``seq``: its place among the answers, ``None`` if there was none."""
+
+    seq: int | None
     timed_out: bool
     payload: str | None
 
@@ -85,7 +89,7 @@ def _judge(workflow: str, facts: Facts) -> list[str]:
     wrong = [
         f"the memo of {key!r} holds what no call returned"
         for key, memo in facts.memos.items()
-        if memo.kind == "execute" and memo.output is not None and memo.value() not in facts.done.get(key, ())
+        if memo.kind == "execute" and memo.output is not None and _journalled(memo) not in facts.done.get(key, ())
     ]
     judge = JUDGES.get(workflow)
     if judge is None:
@@ -95,6 +99,12 @@ def _judge(workflow: str, facts: Facts) -> list[str]:
     except (Missing, msgspec.MsgspecError) as error:
         complaint = str(error)
     return [*wrong, complaint] if complaint else wrong
+
+
+def _journalled(memo: Memo) -> str:
+    """As steps journal what they return: a text as it is, anything else as JSON."""
+    value = memo.value()
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def completed(expected: Callable[[Facts], Any], type: Any) -> Callable[[Facts], str | None]:
@@ -137,6 +147,39 @@ def _deciding(facts: Facts) -> str:
     if wait.timed_out:
         return str(facts.memo("undecided"))
     return f"decided {_decode(facts.input, type=Deciding).number}"
+
+
+def _timing(facts: Facts) -> Timed:
+    order = _decode(facts.input, type=Timing)
+    given = _decode(facts.output or "", type=Timed)
+    before, after = facts.memo("before", datetime), facts.memo("after", datetime)
+    if _place(facts, SLEEP_TIMER) is None:
+        raise Missing("it slept, and its timer is not recorded")
+    if min((after - before).total_seconds(), given.slept) < order.nap - 0.001:
+        raise Missing(f"it slept too short: {given}")
+    outcomes = [_outcome(facts, number, race) for number, race in enumerate(order.races)]
+    alarms = 0 if _place(facts, ALARM_TIMER) is None else 1
+    return Timed(before, after, given.slept, alarms, outcomes)
+
+
+def _outcome(facts: Facts, number: int, race: Race) -> str:
+    """What was recorded first decides the race."""
+    key = f"race {number}"
+    answered, timed_out = _place(facts, key), _place(facts, race.timer(number))
+    if answered is None and timed_out is None:
+        raise Missing(f"{key!r} has no winner")
+    is_late = answered is None or (timed_out is not None and timed_out < answered)
+    if is_late != (f"late {number}" in facts.memos):
+        raise Missing(f"{key!r} is recorded as {'late' if is_late else 'in time'}, and the run went the other way")
+    if is_late or race.of == "step":
+        return str(facts.memo(f"late {number}" if is_late else key))
+    return str(_decode(facts.waits[key].payload or ""))
+
+
+def _place(facts: Facts, key: str) -> int | None:
+    """The place of what was answered, among all answers of the run; ``None`` if it was not."""
+    recorded = facts.memos.get(key) or facts.waits.get(key)
+    return None if recorded is None else recorded.seq
 
 
 def _parallel(facts: Facts) -> Raced:
@@ -204,6 +247,7 @@ JUDGES: dict[str, Callable[[Facts], str | None]] = {
     "sleepy": completed(_slept, Slept),
     "listening": completed(_listening, list[Told]),
     "deciding": completed(_deciding, str),
+    "timing": completed(_timing, Timed),
     "parallel": completed(_parallel, Raced),
     "compensating": _compensating,
     "failing": _failing,
@@ -228,7 +272,7 @@ async def _collect(rows: Rows) -> dict[str, tuple[str, Facts]]:
     ):
         facts[run_id][1].memos[key] = Memo(*columns)
     for run_id, key, *columns in await rows(
-        "SELECT run_id::text, wait_key, timed_out, payload::text"
+        "SELECT run_id::text, wait_key, seq, timed_out, payload::text"
         " FROM durable.waits JOIN durable.runs USING (workflow_name_shard, run_id)"
     ):
         facts[run_id][1].waits[key] = Wait(*columns)

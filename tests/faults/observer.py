@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -25,7 +26,8 @@ _OLDEST = f"""
 class Observer:
     """``oldest``: the greatest age of a transaction of a worker that was seen, in seconds, and what it was.
 
-    ``excused``: process ids that are not looked at now.
+    ``excused``: process ids that are not looked at now. ``lateness``: by how many seconds the harness itself was woken
+    too late at worst: how little of the machine was left for everybody.
     """
 
     def __init__(self, conninfo: str, excused: Callable[[], Collection[int]]) -> None:
@@ -34,6 +36,7 @@ class Observer:
         self._lock = asyncio.Lock()
         self._excused = excused
         self.oldest = (0.0, "")
+        self.lateness = 0.0
 
     async def rows(self, statement: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Asks until it is answered; statements must bear being repeated."""
@@ -50,7 +53,9 @@ class Observer:
     async def sample(self) -> None:
         """Looks until cancelled."""
         while True:
+            asleep = time.monotonic()
             await asyncio.sleep(_SAMPLE_SECONDS)
+            self.lateness = max(self.lateness, time.monotonic() - asleep - _SAMPLE_SECONDS)
             for process_id, age, state, query in await self.rows(_OLDEST):
                 if age > self.oldest[0] and process_id not in self._excused():
                     self.oldest = (age, f"worker {process_id}, {state}: {query}")

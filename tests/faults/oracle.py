@@ -37,6 +37,7 @@ async def check_tables(rows: Rows, known: Known) -> list[Violation]:
         for found in (
             await _finished_steps_started_again(rows, known),
             await _memos_without_calls(rows),
+            await _rewritten(rows),
             await _begins(rows, known),
             await _ends(rows),
             await _events(rows),
@@ -96,6 +97,16 @@ async def _memos_without_calls(rows: Rows) -> list[Violation]:
             LEFT JOIN (SELECT run_id, step_key, count(*) AS times FROM journal WHERE what = 'start' GROUP BY 1, 2)
               AS called ON called.run_id = step.run_id AND called.step_key = step.step_key
             WHERE step.kind IN ('execute', 'transaction') AND wrote.times > coalesce(called.times, 0)""",
+    )
+
+
+async def _rewritten(rows: Rows) -> list[Violation]:
+    return await _each(
+        rows,
+        "I9",
+        "the answer to {1!r} of run {0} was recorded, and then another by worker {2}",
+        """
+        SELECT run_id, key, writer FROM rewrites""",
     )
 
 
@@ -231,8 +242,9 @@ async def _events(rows: Rows) -> list[Violation]:
             """
             SELECT run_id, wait_key, extract(epoch FROM wake_at - satisfied_at)
             FROM durable.waits JOIN durable.runs USING (workflow_name_shard, run_id)
-            WHERE (wait_type = 'sleep' OR timed_out) AND satisfied_at < wake_at - interval '1 millisecond'
-              AND workflow_name IN ('sleepy', 'deciding')""",
+            WHERE (wait_type IN ('sleep', 'timer') OR timed_out) AND satisfied_at < wake_at - interval '1 millisecond'
+              AND (workflow_name IN ('sleepy', 'deciding')
+                   OR workflow_name = 'timing' AND wait_key = 'asyncio:timer:1')""",
         ),
     ]
 

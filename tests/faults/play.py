@@ -25,10 +25,18 @@ from tests.faults.worker import WorkerOptions
 _WORKER_CONNECTIONS = 24
 """At most so many has one worker: its pools full, its lease, its listener, and a few that it is giving up."""
 _OLDEST_SECONDS = 2.0
+_LATE_SECONDS = 0.3
+"""Of a machine on which the harness itself is woken later than that, a short play tells nothing about times."""
 _STOP_SECONDS = 10.0
 LONGEST_SECONDS: dict[Size, float] = {"smoke": 300.0, "campaign": 1800.0, "soak": 86400.0}
 """A play that is not over by then hangs: each takes less than a third of it."""
 _LATE = "SELECT schedule_id FROM durable.schedules WHERE due_at < now() AND NOT paused AND problem IS NULL"
+_HOW_IT_IS = """
+    SELECT json_build_object('status', status, 'epoch', epoch, 'takeovers', takeovers, 'strikes', strikes,
+                             'isolation', isolation, 'set_asides', set_asides, 'wakes in', next_wake_at - now(),
+                             'is executed by', (SELECT process_id FROM identities WHERE worker_id = runs.worker_id))
+    FROM durable.runs WHERE run_id = %s
+"""
 _MOST_NOTED = 20
 _EXPECTED = ("step 'break' failed", "Terminal('withered')")
 """What workflows of the load fail of."""
@@ -158,7 +166,9 @@ async def _come_to_rest(stage: Stage) -> None:
     load, patience = stage.load, stage.fault.patience
     stage.fleet.keep(len(stage.fleet.members))
     for run_key in await load.finish(patience):
-        stage.violated("I2", f"run {run_key} has not ended within {patience:g} s after the faults")
+        how = await stage.observer.rows(_HOW_IT_IS, (run_key.run_id,))
+        what = ", ".join(f"{name} {value}" for name, value in (how[0][0] if how else {}).items() if value is not None)
+        stage.violated("I2", f"run {run_key} has not ended within {patience:g} s after the faults: {what or 'gone'}")
     if stage.fault.schedules:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
@@ -197,7 +207,11 @@ async def _judge(stage: Stage, size: Size) -> None:
         stage.violated("I11", f"run {run_id} is still owned after all workers stopped: {status}")
     age, what = stage.observer.oldest
     if age > _OLDEST_SECONDS:
-        stage.violated("I12", f"a transaction was {age:.1f} s old: {what}")
+        old = f"a transaction was {age:.1f} s old: {what}"
+        if size == "smoke" and stage.observer.lateness > _LATE_SECONDS:
+            stage.noted(f"the harness itself was late by {stage.observer.lateness:.1f} s; {old}")
+        else:
+            stage.violated("I12", old)
     if fault.verify is not None:
         await fault.verify(stage)
     await _measure(stage)
@@ -214,7 +228,8 @@ async def _judge(stage: Stage, size: Size) -> None:
 
 
 async def _measure(stage: Stage) -> None:
-    """How long each run that died with its worker was without an owner, from the history of the tables."""
+    """How long each run that died with its worker was without an owner, from the history of the tables. A run that has
+    lost several workers in a row waits for its trial on purpose; that is told apart."""
     found = await stage.observer.rows(
         """
         WITH moves AS MATERIALIZED (
@@ -227,18 +242,28 @@ async def _measure(stage: Stage) -> None:
         )
         SELECT death.at, (SELECT min(next.at) FROM moves AS next
                           WHERE next.run_id = spans.run_id AND next.id > spans.id
-                            AND next.new_status IN ('running', 'completed', 'failed', 'cancelled'))
+                            AND next.new_status IN ('running', 'completed', 'failed', 'cancelled')),
+               (SELECT next.new_status FROM moves AS next
+                WHERE next.run_id = spans.run_id AND next.id > spans.id ORDER BY next.id LIMIT 1) = 'sleeping'
         FROM unnest(%s::int[], %s::float8[]) AS death (process_id, at)
         JOIN spans ON spans.owner = death.process_id AND spans.at <= death.at
          AND (spans.until IS NULL OR spans.until > death.at AND spans.ended_by <> death.process_id)
         """,
         ([process_id for process_id, _ in stage.deaths], [at for _, at in stage.deaths]),
     )
-    for died_at, again_at in found:
+    tried: list[float] = []
+    for died_at, again_at, is_suspect in found:
         if again_at is None:
             stage.violated("I10", "a run that died with its worker was never executed again")
+        elif is_suspect:
+            tried.append(again_at - died_at)
         else:
             stage.recovered(again_at - died_at)
+    if tried:
+        stage.noted(
+            f"{len(tried)} times a run that had lost several workers in a row was tried apart, after"
+            f" {quantile(sorted(tried), 0.5):.1f} s (p99 {quantile(sorted(tried), 0.99):.1f} s)"
+        )
 
 
 def _errors(log: Path) -> list[str]:

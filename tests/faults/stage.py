@@ -84,7 +84,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     options: Mapping[str, Any] = {}
     recovery: float | None = None
     is_timed: bool = False
-    patience: float = 30.0
+    patience: float = 90.0
     excuses: frozenset[str] = frozenset()
     in_flight: int = 40
     families: Sequence[Family] = tuple(FAMILIES)

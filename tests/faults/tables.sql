@@ -129,3 +129,33 @@ END $$;
 CREATE TRIGGER written AFTER INSERT OR UPDATE ON durable.steps FOR EACH ROW EXECUTE FUNCTION note_write();
 CREATE TRIGGER written AFTER INSERT OR UPDATE ON durable.waits FOR EACH ROW EXECUTE FUNCTION note_write();
 CREATE TRIGGER written AFTER INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION note_write();
+
+-- Answers that were recorded, and then recorded otherwise. One that is written once more, as it was, is none.
+CREATE TABLE rewrites (
+    id       bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id   uuid    NOT NULL,
+    key      text    NOT NULL,
+    writer   integer
+);
+
+CREATE FUNCTION note_rewrite() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    key text;
+BEGIN
+    IF TG_TABLE_NAME = 'steps' THEN
+        key := NEW.step_key;
+    ELSE
+        key := NEW.wait_key;
+    END IF;
+    INSERT INTO public.rewrites (run_id, key, writer) VALUES (NEW.run_id, key, public.writer());
+    RETURN NULL;
+END $$;
+CREATE TRIGGER rewritten AFTER UPDATE ON durable.steps FOR EACH ROW
+    WHEN (public.writer() IS NOT NULL AND OLD.seq IS NOT NULL
+          AND (OLD.seq, OLD.output::text, OLD.error::text) IS DISTINCT FROM (NEW.seq, NEW.output::text, NEW.error::text))
+    EXECUTE FUNCTION note_rewrite();
+CREATE TRIGGER rewritten AFTER UPDATE ON durable.waits FOR EACH ROW
+    WHEN (public.writer() IS NOT NULL AND OLD.seq IS NOT NULL
+          AND (OLD.seq, OLD.timed_out, OLD.event_id, OLD.payload::text)
+              IS DISTINCT FROM (NEW.seq, NEW.timed_out, NEW.event_id, NEW.payload::text))
+    EXECUTE FUNCTION note_rewrite();

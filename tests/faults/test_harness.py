@@ -141,10 +141,14 @@ _ANY_RUN = "(SELECT run_id FROM durable.runs WHERE workflow_name = 'transfer' OR
         ),
         (
             "I4",
+            "UPDATE durable.waits SET satisfied_at = wake_at - interval '5 ms' WHERE wait_key = 'asyncio:timer:1'",
+        ),
+        (
+            "I4",
             (
                 "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, name, payload, created_at)"
                 " SELECT workflow_name_shard, run_id, gen_random_uuid(), 'decide', '1', wake_at - interval '1 minute'"
-                " FROM durable.waits WHERE timed_out LIMIT 1"
+                " FROM durable.waits WHERE timed_out AND wait_type = 'event' LIMIT 1"
             ),
         ),
         (
@@ -198,6 +202,20 @@ _ANY_RUN = "(SELECT run_id FROM durable.runs WHERE workflow_name = 'transfer' OR
         ("I9", "UPDATE durable.runs SET output = '[]' WHERE workflow_name = 'effects'"),
         ("I9", "UPDATE durable.steps SET output = '\"invented\"' WHERE kind = 'execute' AND error IS NULL"),
         ("I9", "UPDATE durable.runs SET output = '[]' WHERE workflow_name = 'parent' AND status = 'completed'"),
+        ("I9", "DELETE FROM durable.waits WHERE wait_key LIKE 'asyncio:timer:%' AND wait_key > 'asyncio:timer:2'"),
+        (
+            "I9",
+            (
+                "INSERT INTO durable.waits"
+                " (workflow_name_shard, run_id, wait_key, wait_type, wake_at, satisfied_at, seq)"
+                " SELECT shard, run, 'asyncio:timer:3', 'timer', now(), now(), 1"
+                " FROM (SELECT workflow_name_shard, run_id, step_key, seq FROM durable.steps UNION ALL"
+                "       SELECT workflow_name_shard, run_id, wait_key, seq FROM durable.waits)"
+                " AS answer (shard, run, key, seq)"
+                " WHERE key = 'race 0' AND seq IS NOT NULL ON CONFLICT DO NOTHING"
+            ),
+        ),
+        ("I9", "UPDATE durable.waits SET seq = seq + 1000 WHERE wait_type = 'timer' AND seq IS NOT NULL"),
         ("I9", "DELETE FROM durable.events WHERE kind = 'cancel'"),
         ("I9", "UPDATE durable.runs SET status = 'failed', output = NULL, error = '{}' WHERE workflow_name = 'sleepy'"),
         (

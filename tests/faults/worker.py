@@ -28,7 +28,8 @@ from tests.faults.server import die_with_parent
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """``conninfo`` may lead through a proxy or a pooler; ``direct`` leads straight to the server, for the journal.
     ``workflows`` is ``module:name`` of a list. ``pool_size``: of a pool that the worker is given instead of a
-    conninfo. ``concurrency``: of every workflow. The others are those of ``Worker``."""
+    conninfo. ``concurrency``: of every workflow. ``codec`` is ``module:name``. ``trial_seconds``: how long a suspect is
+    on trial; ``None``: as long as anywhere. The others are those of ``Worker``."""
 
     conninfo: str
     direct: str
@@ -41,6 +42,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     graceful_shutdown_timeout: float = 5.0
     max_strikes: int = 1000
     max_resident: int = 10_000
+    max_threads: int = 64
+    codec: str | None = None
+    trial_seconds: float | None = None
     failpoint: Failpoint | None = None
     doubt: Doubt | None = None
     pool_size: int | None = None
@@ -58,6 +62,8 @@ def main(options: WorkerOptions) -> None:
     journal.conninfo = options.direct
     if options.failpoint is not None:
         failpoints.install(options.failpoint, options.direct)
+    if options.trial_seconds is not None:
+        failpoints.set_everywhere("TRIAL_SECONDS", options.trial_seconds)
     with ExitStack() as faults:
         if options.doubt is not None:
             faults.enter_context(doubting(options.doubt, lambda name: evidence(options.direct, f"lost {name}")))
@@ -65,8 +71,7 @@ def main(options: WorkerOptions) -> None:
 
 
 def _worker(options: WorkerOptions) -> Worker:
-    module, _, name = options.workflows.partition(":")
-    workflows: list[Workflow[Any, Any]] = getattr(importlib.import_module(module), name)
+    workflows: list[Workflow[Any, Any]] = _named(options.workflows)
     if options.concurrency is not None:
         for each in workflows:
             each.concurrency = options.concurrency
@@ -81,7 +86,14 @@ def _worker(options: WorkerOptions) -> Worker:
         graceful_shutdown_timeout=options.graceful_shutdown_timeout,
         max_strikes=options.max_strikes,
         max_resident=options.max_resident,
+        max_threads=options.max_threads,
+        codec=_named(options.codec) if options.codec else None,
     )
+
+
+def _named(what: str) -> Any:
+    module, _, name = what.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _pool(conninfo: str, size: int) -> AsyncConnectionPool[AsyncConnection[Any]]:

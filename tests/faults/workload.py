@@ -9,10 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 from durable import Context, EventTimeout, RetryPolicy, RunFailed, StepFailed, Terminal, Workflow, exponential, workflow
-from tests.faults.effects import BrokenPart, book, effect, failing_effect, refund
+from tests.faults.effects import STEADFAST, BrokenPart, book, effect, failing_effect, refund
+from tests.faults.timing import timing
 
-STEADFAST = RetryPolicy(max_retries=100_000, backoff=exponential(0.02, 0.3))
-"""The journal is away as long as the server is."""
 _UNLESS_BROKEN = RetryPolicy(max_retries=100_000, backoff=exponential(0.02, 0.3), give_up_on=(BrokenPart,))
 
 
@@ -229,4 +228,5 @@ WORKFLOWS: list[Workflow[Any, Any]] = [
     leaf,
     parent,
     ticking,
+    timing,
 ]

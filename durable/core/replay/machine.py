@@ -11,7 +11,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, cast
 
 from durable.core.codec.json_codec import Codec, encode_as
@@ -50,7 +50,7 @@ from durable.core.replay.history import (
     TimedOut,
     Value,
 )
-from durable.core.replay.loop import MAX_SLICES_ALONE, THE_PAST, ReplayLoop
+from durable.core.replay.loop import MAX_SLICES_ALONE, THE_PAST, ReplayLoop, moment_of
 from durable.core.replay.ordering import order_anyio
 
 _CIRCLES = (
@@ -69,13 +69,16 @@ class Machine(Calls):
 
     ``output`` returns the name of the workflow's result in messages; ``output_type`` is its declared type. ``run_id``
     is passed to a codec that binds values to their place. ``began`` is when the attempt began and ``clock`` returns the
-    time since then; both are by the database's clock. ``salt`` is a number of the run (see ``numbered.salt_of``).
+    time since then; both are by the database's clock. ``salt`` is a number of the run (see ``numbered.salt_of``). With
+    ``may_pause``, answers leave code that turns in circles to ``turn_on``.
     """
 
     _main: asyncio.Task[Any]
     _replay: deque[Memo] | None = None
     _seq = 0
     _cancelled: Cancel | None = None
+    _is_circling = False
+    _circles: Iterator[None] | None = None
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class Machine(Calls):
         began: datetime = THE_PAST,
         clock: Callable[[], datetime] | None = None,
         salt: int = 0,
+        may_pause: bool = False,
     ) -> None:
         if "anyio" in sys.modules:
             order_anyio()
@@ -103,6 +107,7 @@ class Machine(Calls):
         self.run_id = run_id
         self._history = history
         self._loose: list[tuple[str, datetime | None]] = []
+        self._may_pause = may_pause
 
     @property
     def is_replaying(self) -> bool:
@@ -118,6 +123,11 @@ class Machine(Calls):
     def is_done(self) -> bool:
         """True if the workflow has ended or may not continue."""
         return self._is_closed or self._mismatch is not None or self._main.done() or self.loop.refusal is not None
+
+    @property
+    def is_paused(self) -> bool:
+        """True if the code turns in circles that no answer can end, and has more turns before the run fails for it."""
+        return self._circles is not None
 
     @property
     def moment(self) -> datetime | None:
@@ -191,6 +201,8 @@ class Machine(Calls):
     def resolve(self, key: str, outcome: Outcome) -> tuple[int | None, list[Command]]:
         """Answers a call. Returns the answer's position in the run's order (``None`` if nothing waits for it any
         longer), and the commands that follow."""
+        if self._circles is not None:
+            self._end_pause()
         answer = self._pending.pop(key, None)
         if answer is None:
             return None, []
@@ -205,6 +217,7 @@ class Machine(Calls):
     def cancel(self, cancel: Cancel) -> tuple[int | None, list[Command]]:
         """Raises ``CancelledError`` in the workflow, at its current await. Returns the same as ``resolve``; the
         position is ``None`` if the workflow has ended or was cancelled before."""
+        self._end_pause()
         if self.is_done or self._cancelled is not None:
             return None, []
         self._seq += 1
@@ -231,15 +244,32 @@ class Machine(Calls):
         self._is_closed = True
         self.loop.discard()
         self._pending.clear()
-        self._draws = self._carried = None
+        self._draws = self._carried = self._circles = None
 
     # turns
+
+    def turn_on(self) -> list[Command]:
+        """Continues, for a few milliseconds, the code of a paused run; returns the commands that follow if it is not
+        paused any longer."""
+        for _ in self._circles or ():
+            return []
+        self._circles = None
+        return self.take_commands()
+
+    def _end_pause(self) -> None:
+        """A replay meets the next answer after all turns as well."""
+        for _ in self._circles or ():
+            pass
+        self._circles = None
 
     def _run(self) -> None:
         loop = self.loop
         if loop.run_slice() or loop.changed_timers or self._carried:
-            for _ in self._more_turns():
-                pass
+            turns = self._more_turns()
+            for _ in turns:
+                if self._is_circling and self._may_pause:
+                    self._circles = turns
+                    break
 
     def _more_turns(self) -> Iterator[None]:
         """Runs the code until it is blocked, answering calls whose memo no longer has a place in the order, in the
@@ -255,7 +285,9 @@ class Machine(Calls):
         yield from self.loop.slices()
         self._take_timers()
         if self.loop.is_turning and not self._pending and not self._main.done():
+            self._is_circling = True
             yield from self.loop.slices(MAX_SLICES_ALONE, MAX_SLICES_ALONE)
+            self._is_circling = False
             self._take_timers()
 
     @property
@@ -332,7 +364,7 @@ class Machine(Calls):
                 commands = self._last_of(commands)
                 self._pending.clear()
             commands.append(self._ending(unfinished))
-        elif not self._pending:
+        elif not self._pending and self._circles is None:
             commands.append(failure_of(WorkflowCodeError(_CIRCLES if self.loop.is_turning else _BLOCKED)))
         return commands
 
@@ -362,12 +394,3 @@ class Machine(Calls):
 def failure_of(exception: BaseException) -> Fail:
     """Returns the decision to fail with that exception."""
     return Fail(error_info(exception), exception)
-
-
-def moment_of(time: float) -> datetime:
-    """Returns the first moment, to the microsecond, that is not earlier than ``time``: code that was woken at the time
-    it asked for finds that the time has come."""
-    moment = datetime.fromtimestamp(time, UTC)
-    while moment.timestamp() < time:
-        moment += timedelta(microseconds=1)
-    return moment

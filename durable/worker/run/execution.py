@@ -44,7 +44,7 @@ class Execution(Performance):
     __slots__ = (
         "_flushes",
         "_host",
-        "_is_starting",
+        "_is_continuing",
         "_then",
         "is_draining",
         "is_to_blame",
@@ -72,7 +72,7 @@ class Execution(Performance):
         self._timers_fired = 0
         self._commands = deque()
         self._due = deque()
-        self._is_pausing = self._is_starting = False
+        self._is_pausing = self._is_continuing = False
         self._then: Callable[[], None] | None = None
         self._steps = StepTasks(host.clock)
         self._waits = OpenWaits(host.clock)
@@ -306,6 +306,9 @@ class Execution(Performance):
         left to do."""
         if self.phase is GONE or self.phase is LEAVING or (self.phase is Phase.CLAIMED and self._ending is None):
             return
+        if self._ending is None and self._machine.is_paused:
+            self._continue_later()
+            return
         if self._ending is None and not self._is_pausing and not self._steps.is_active:
             self._ending = ending_when_quiet(
                 are_steps_waiting=self._steps.is_waiting,
@@ -321,37 +324,35 @@ class Execution(Performance):
         elif not is_empty and self._waits:
             # While steps keep the run here, its waits end by local timers that are started when the waits are opened.
             self._waits.start_timers(self._recording.take_opened(), self.attempt.now(), self._timer_fired)
-        if self._ending is None and self._steps.may_start and not self.is_draining and not self._is_starting:
-            self._start_steps()
+        if self._ending is None and self._steps.may_start and not self.is_draining and not self._is_continuing:
+            self._steps.start_some(self._start_step, self._step_ended)
+            if self._steps.may_start:
+                self._continue_later()
         if self._flushes == 0 and (self._is_to_leave or not is_empty):
             self._flushes = 1
             self._host.mark(self)
 
-    def _pause(self) -> None:
-        self._host.clock.call_later(0.0, self._go_on_performing)
+    def _continue_later(self) -> None:
+        if not self._is_continuing:
+            self._is_continuing = True
+            self._host.clock.call_later(0.0, self._continue)
 
     @entry
-    def _go_on_performing(self) -> None:
-        self._is_pausing = False
-        if self._ending is None:
+    def _continue(self) -> None:
+        """Does more of what would keep other runs from their turn if it were done at once."""
+        self._is_continuing = False
+        if self._ending is not None:
+            return
+        if self._machine.is_paused:
+            self._perform(self._machine.turn_on())
+        if self._is_pausing:
+            self._is_pausing = False
             self._perform_some()
-            if self._then is not None and not self._is_pausing:
-                then, self._then = self._then, None
-                then()
-            else:
-                self._settle()
-
-    @entry
-    def _start_more(self) -> None:
-        self._is_starting = False
-        if self._ending is None and not self.is_draining:
-            self._start_steps()
-
-    def _start_steps(self) -> None:
-        self._steps.start_some(self._start_step, self._step_ended)
-        if self._steps.may_start:
-            self._is_starting = True
-            self._host.clock.call_later(0.0, self._start_more)
+        if self._then is not None and not self._is_pausing:
+            then, self._then = self._then, None
+            then()
+        else:
+            self._settle()
 
     def _drawn(self, call: Draw | StartChild) -> Finished:
         return self._host.draw(self, call)

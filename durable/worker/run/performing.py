@@ -88,7 +88,7 @@ class Performance(ABC):
     def _drawn(self, call: Draw | StartChild) -> Finished: ...
 
     @abstractmethod
-    def _pause(self) -> None: ...
+    def _continue_later(self) -> None: ...
 
     @abstractmethod
     def _timer_fired(self, key: str) -> None: ...
@@ -117,7 +117,7 @@ class Performance(ABC):
             else:
                 return
         self._is_pausing = True
-        self._pause()
+        self._continue_later()
 
     def _perform_one(self, command: Command) -> None:
         match command:

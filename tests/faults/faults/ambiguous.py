@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from durable import AsyncClient, Cron, ResultTimeout, ScheduleNotFound
+from durable.store.routing import MAX_SEEN
 from tests.faults.doubt import STATEMENTS, Doubt, doubting
 from tests.faults.failpoints import evidence
 from tests.faults.families import FAMILIES
@@ -19,7 +20,7 @@ from tests.faults.load import Family, Life
 from tests.faults.model import JUDGES, completed
 from tests.faults.stage import Stage, fault
 from tests.faults.workload import ticking
-from tests.faults.workloads.lingering import Lingering, lingering
+from tests.faults.workloads.lingering import Lingering, lingering, suspected
 from tests.proxy import Proxy
 
 _DOUBTFUL = 4
@@ -34,6 +35,9 @@ _REPLACE_SECONDS = (0.5, 1.5)
 _SELDOM_SECONDS = (3.0, 6.0)
 _LIMIT_SECONDS = 60.0
 _LIMIT_SECONDS_EACH = 0.3
+_TRIAL_SECONDS = 0.4
+_OUTLIVE_SECONDS = 0.8
+_CAUSE_SECONDS = (0.3, 0.8)
 _SELDOM = Cron("0 0 29 2 *")
 _LEAP_YEARS = (datetime(2015, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC))
 
@@ -69,13 +73,36 @@ _MAKE = """
     VALUES ('unreadable', 'ticking', 'whenever', now()), ('unwritable', 'ticking', '@every 1000h', now())
     ON CONFLICT (schedule_id) DO UPDATE SET problem = NULL, due_at = now(), next_tick_at = now()
 """
-_REMOVE = "DELETE FROM durable.schedules WHERE schedule_id IN ('unreadable', 'unwritable')"
+_REMOVE = (
+    "DELETE FROM durable.schedules WHERE schedule_id IN ('unreadable', 'unwritable')",
+    "DELETE FROM durable.events WHERE name = 'for nobody'",
+    "UPDATE durable.settings SET raising_to = NULL",
+)
+_SUSPECT = """
+    UPDATE durable.runs SET isolation = 'alone', strikes = 3
+    WHERE workflow_name = 'suspected' AND status = 'sleeping' AND isolation IS NULL
+"""
+_ORPHANS = f"""
+    INSERT INTO durable.events (workflow_name_shard, run_id, event_id, name, payload)
+    SELECT 'listening_0', gen_random_uuid(), gen_random_uuid(), 'for nobody', '1' FROM generate_series(1, {MAX_SEEN})
+"""
+"""Only so many keep routing from others."""
+_RAISE = "UPDATE durable.settings SET raising_to = shard_count"
+_CAUSES = {"settings/lock_names": _RAISE, "routing/dismiss_orphans": _ORPHANS}
+"""What makes the engine ask statements for which there is no cause otherwise."""
 
 JUDGES["lingering"] = completed(lambda facts: facts.memo("linger"), float)
+JUDGES["suspected"] = completed(lambda facts: facts.memo("outlive"), str)
 
 
 async def _linger(life: Life) -> None:
     run_key = await life.begin(lingering, Lingering(life.number(), _LINGER_SECONDS), is_plain=True)
+    assert run_key is not None
+    await life.load.ended(run_key)
+
+
+async def _outlive(life: Life) -> None:
+    run_key = await life.begin(suspected, Lingering(life.number(), _OUTLIVE_SECONDS), is_plain=True)
     assert run_key is not None
     await life.load.ended(run_key)
 
@@ -88,7 +115,11 @@ async def _linger(life: Life) -> None:
     sizes={"smoke": len(STATEMENTS), "campaign": 50 * len(STATEMENTS), "soak": 500 * len(STATEMENTS)},
     workers=1,
     families=(*FAMILIES, *(msgspec.structs.replace(each, weight=3) for each in FAMILIES if each.name in _RARE)),
-    options={"workflows": "tests.faults.workloads.lingering:LINGERING_WORKFLOWS", "max_resident": 8},
+    options={
+        "workflows": "tests.faults.workloads.lingering:LINGERING_WORKFLOWS",
+        "max_resident": 8,
+        "trial_seconds": _TRIAL_SECONDS,
+    },
     patience=60.0,
     # What lingers is a transaction of the workload.
     excuses=frozenset({"I12"}),
@@ -101,7 +132,9 @@ async def ambiguous(stage: Stage) -> None:
     with doubting(desk, lambda name: evidence(stage.options.direct, f"lost {name}")):
         is_over = asyncio.Event()
         desks = [asyncio.create_task(_operate(stage, number, is_over)) for number in range(_DESKS)]
-        others = [asyncio.create_task(each(stage)) for each in (_make_bad_schedules, _let_linger)]
+        others = [asyncio.create_task(each(stage)) for each in (_make_bad_schedules, _let_linger, _suspect)]
+        missing = dict.fromkeys(STATEMENTS, times)
+        others += [asyncio.create_task(_cause(stage, name, lambda: missing)) for name in _CAUSES]
         others += [asyncio.create_task(_silence(stage, times)) for _ in range(_WIRED)]
         try:
             async with asyncio.timeout(_LIMIT_SECONDS + _LIMIT_SECONDS_EACH * stage.size):
@@ -119,7 +152,8 @@ async def ambiguous(stage: Stage) -> None:
             await asyncio.gather(*desks)
     for broken in (end for end in ends if isinstance(end, Exception)):
         raise broken
-    await stage.observer.rows(_REMOVE)
+    for statement in _REMOVE:
+        await stage.observer.rows(statement)
     lost = dict(await stage.observer.rows(_LOST))
     for name in STATEMENTS:
         if lost.get(name, 0) < times:
@@ -178,9 +212,30 @@ async def _silence(stage: Stage, times: int) -> None:
 
 
 async def _let_linger(stage: Stage) -> None:
+    await _keep_going(stage, Family("lingering", 1, _linger))
+
+
+async def _suspect(stage: Stage) -> None:
+    """Runs are put on trial as if they had lost some workers."""
+    running = asyncio.create_task(_keep_going(stage, Family("suspected", 1, _outlive)))
+    try:
+        while True:
+            await stage.observer.rows(_SUSPECT)
+            await asyncio.sleep(0.05)
+    finally:
+        running.cancel()
+
+
+async def _cause(stage: Stage, name: str, missing: Callable[[], dict[str, int]]) -> None:
+    while name in missing():
+        await stage.observer.rows(_CAUSES[name])
+        await asyncio.sleep(stage.random.uniform(*_CAUSE_SECONDS))
+
+
+async def _keep_going(stage: Stage, family: Family) -> None:
     running: set[asyncio.Task[None]] = set()
     while True:
-        running.add(stage.load.start(Family("lingering", 1, _linger)))
+        running.add(stage.load.start(family))
         if len(running) == _AT_ONCE:
             _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
 

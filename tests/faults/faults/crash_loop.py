@@ -43,7 +43,8 @@ def _crash_looped(facts: Facts) -> str | None:
 JUDGES["dooming"] = _crash_looped
 
 
-async def _doom(life: Life) -> None:
+async def doom(life: Life) -> None:
+    """A run that is condemned in the end."""
     run_key = await life.begin(dooming, Dooming(life.number()), is_plain=True)
     assert run_key is not None
     await life.load.ended(run_key)
@@ -92,7 +93,7 @@ async def crash_loop(stage: Stage) -> None:
     replacing = asyncio.create_task(replace_the_dead())
     try:
         for _ in range(stage.size // _STRIKES):
-            await stage.load.start(Family("dooming", 1, _doom))
+            await stage.load.start(Family("dooming", 1, doom))
     finally:
         replacing.cancel()
     ended = await now()

@@ -64,19 +64,19 @@ async def rolled(stage: Stage) -> None:
 
     for number in range(stage.size):
         await stage.until(are_midway, 30, "runs are under way when a release is deployed")
-        await _deploy(stage, "old" if number % 2 else "new", _WORKERS)
+        await deploy(stage, _RELEASES["old" if number % 2 else "new"], _WORKERS)
         stage.injected()
         await stage.settle(30)
-    await _deploy(stage, "new" if stage.size % 2 == 0 else "old", _WORKERS // 2)
+    await deploy(stage, _RELEASES["new" if stage.size % 2 == 0 else "old"], _WORKERS // 2)
     set_aside = Path(stage.options.log).read_text(errors="replace").count(_SET_ASIDE)
     stage.noted(f"{set_aside} times a run was set aside")
     if not set_aside:
         stage.violated("I13", "no run was set aside: the releases never met each other's runs")
 
 
-async def _deploy(stage: Stage, release: str, workers: int) -> None:
-    """Puts that release in place of so many workers, one after the other."""
-    options = msgspec.structs.replace(stage.options, workflows=_RELEASES[release])
+async def deploy(stage: Stage, workflows: str, workers: int) -> None:
+    """Puts a release with those workflows in place of so many workers, one after the other."""
+    options = msgspec.structs.replace(stage.options, workflows=workflows)
     for member in stage.fleet.alive[:workers]:
         stage.fleet.spawn(options)
         member.terminate()

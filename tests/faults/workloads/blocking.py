@@ -10,8 +10,8 @@ import msgspec
 import psycopg
 
 from durable import Context, Workflow, workflow
-from tests.faults.effects import effect, journal
-from tests.faults.workload import STEADFAST, WORKFLOWS
+from tests.faults.effects import STEADFAST, effect, journal
+from tests.faults.workload import WORKFLOWS
 
 
 class Blocking(msgspec.Struct, frozen=True):

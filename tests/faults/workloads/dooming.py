@@ -1,4 +1,4 @@
-"""A workflow that takes its worker with it."""
+"""A workflow that takes its worker with it, and one that is merely slow."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from durable import Context, Workflow, workflow
-from tests.faults.effects import effect, journal
+from tests.faults.effects import STEADFAST, effect, journal
 from tests.faults.failpoints import evidence
-from tests.faults.workload import STEADFAST, WORKFLOWS
+from tests.faults.workload import WORKFLOWS
 
 EXIT_CODE = 1
 
@@ -31,4 +31,14 @@ async def dooming(ctx: Context, order: Dooming) -> None:
     await ctx.execute("doom", _exit, ctx.run_id, retry=STEADFAST)
 
 
-DOOMING_WORKFLOWS: list[Workflow[Any, Any]] = [*WORKFLOWS, dooming]
+class Dawdling(msgspec.Struct, frozen=True):
+    number: int
+    seconds: float
+
+
+@workflow
+async def dawdling(ctx: Context, order: Dawdling) -> str:
+    return await ctx.execute("dawdle", effect, ctx.run_id, "dawdle", order.seconds, retry=STEADFAST)
+
+
+DOOMING_WORKFLOWS: list[Workflow[Any, Any]] = [*WORKFLOWS, dooming, dawdling]

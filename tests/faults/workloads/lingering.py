@@ -1,4 +1,5 @@
-"""A workflow whose transaction keeps its connection busy for so long that the worker asks what has become of it."""
+"""A workflow whose transaction keeps its connection busy for so long that the worker asks what has become of it; and
+one that somebody suspects while it sleeps."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import msgspec
 from psycopg import AsyncConnection
 
 from durable import Context, Workflow, workflow
-from tests.faults.effects import journal
-from tests.faults.workload import STEADFAST, WORKFLOWS
+from tests.faults.effects import STEADFAST, effect, journal
+from tests.faults.workload import WORKFLOWS
 
 
 class Lingering(msgspec.Struct, frozen=True):
@@ -28,4 +29,11 @@ async def lingering(ctx: Context, order: Lingering) -> float:
     return await ctx.transaction("linger", _linger, ctx.run_id, order.seconds, retry=STEADFAST)
 
 
-LINGERING_WORKFLOWS: list[Workflow[Any, Any]] = [*WORKFLOWS, lingering]
+@workflow
+async def suspected(ctx: Context, order: Lingering) -> str:
+    """Then outlives a trial of fewer seconds."""
+    await ctx.sleep("nap", 0.3)
+    return await ctx.execute("outlive", effect, ctx.run_id, "outlive", order.seconds, retry=STEADFAST)
+
+
+LINGERING_WORKFLOWS: list[Workflow[Any, Any]] = [*WORKFLOWS, lingering, suspected]

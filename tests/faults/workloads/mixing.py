@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from durable import Context, EventTimeout, Workflow, workflow
-from tests.faults.effects import effect
-from tests.faults.workload import STEADFAST, WORKFLOWS
+from tests.faults.effects import STEADFAST, effect
+from tests.faults.workload import WORKFLOWS
 
 TIMED_OUT = "timed out"
 

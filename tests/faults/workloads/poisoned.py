@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import msgspec
 
 from durable import Context, Workflow, workflow
-from tests.faults.effects import journal
-from tests.faults.workload import STEADFAST, WORKFLOWS
+from tests.faults.effects import STEADFAST, journal
+from tests.faults.workload import WORKFLOWS
 
 POISONS = {
     "E1 an escaped NUL": r'"\u0000"',

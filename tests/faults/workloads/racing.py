@@ -8,8 +8,8 @@ from typing import Any, Literal
 import msgspec
 
 from durable import AsyncClient, Context, EventTimeout, RunKey, RunTerminal, Workflow, workflow
-from tests.faults.effects import effect, journal
-from tests.faults.workload import STEADFAST, WORKFLOWS
+from tests.faults.effects import STEADFAST, effect, journal
+from tests.faults.workload import WORKFLOWS
 
 TIMED_OUT = "timed out"
 

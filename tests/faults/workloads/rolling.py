@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from durable import Context, Workflow, workflow
-from tests.faults.effects import effect
-from tests.faults.workload import STEADFAST, WORKFLOWS
+from tests.faults.effects import STEADFAST, effect
+from tests.faults.workload import WORKFLOWS
 
 OLD_KEYS = ("reserve", "charge", "ship")
 NEW_KEYS = ("charge", "reserve", "inform", "ship")

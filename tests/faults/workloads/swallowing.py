@@ -8,8 +8,8 @@ from typing import Any, Literal
 import msgspec
 
 from durable import Context, RetryPolicy, Workflow, workflow
-from tests.faults.effects import effect, journal
-from tests.faults.workload import STEADFAST, WORKFLOWS
+from tests.faults.effects import STEADFAST, effect, journal
+from tests.faults.workload import WORKFLOWS
 
 ROUNDS = 3
 _NEVER_AGAIN = RetryPolicy(max_retries=0)
