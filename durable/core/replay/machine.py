@@ -11,7 +11,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from durable.core.codec.json_codec import Codec, encode_as
@@ -37,8 +37,9 @@ from durable.core.replay.commands import (
     EndCancelled,
     Fail,
     SetAside,
+    failure_of,
 )
-from durable.core.replay.handles import Timer
+from durable.core.replay.handles import Timer, moment_of
 from durable.core.replay.history import (
     NO_HISTORY,
     Cancel,
@@ -397,17 +398,3 @@ class Machine(Calls):
     def _raised_instead(self) -> ErrorInfo | None:
         exception = None if self._main.cancelled() else self._main.exception()
         return None if exception is None else error_info(exception)
-
-
-def failure_of(exception: BaseException) -> Fail:
-    """Returns the decision to fail with that exception."""
-    return Fail(error_info(exception), exception)
-
-
-def moment_of(time: float) -> datetime:
-    """Returns the first moment, to the microsecond, that is not earlier than ``time``: code that was woken at the time
-    it asked for finds that the time has come."""
-    moment = datetime.fromtimestamp(time, UTC)
-    while moment.timestamp() < time:
-        moment += timedelta(microseconds=1)
-    return moment
