@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from durable.core.replay.generators import watch_generators
-from durable.core.replay.handles import Handle, Timer
-from durable.core.replay.loop import ReplayLoop, moment_of
+from durable.core.replay.handles import Handle, Timer, moment_of
+from durable.core.replay.loop import ReplayLoop
 from durable.core.replay.numbered import MainTask
 
 _THE_BEGINNING = datetime.fromtimestamp(0, UTC)

@@ -141,7 +141,7 @@ _ANY_RUN = "(SELECT run_id FROM durable.runs WHERE workflow_name = 'transfer' OR
         ),
         (
             "I4",
-            "UPDATE durable.waits SET satisfied_at = wake_at - interval '5 ms' WHERE wait_key = 'asyncio:timer:1'",
+            "UPDATE durable.waits SET wake_at = wake_at + interval '1 hour' WHERE wait_key = 'asyncio:timer:1'",
         ),
         (
             "I4",

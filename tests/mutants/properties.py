@@ -30,10 +30,9 @@ from durable.core.codec.json_codec import JsonCodec, encode_as
 from durable.core.errors import EventTimeout, NondeterminismError
 from durable.core.failures import ErrorInfo
 from durable.core.replay import endings
-from durable.core.replay.commands import Complete, Execute, Fail, SetAside, WaitEvent
+from durable.core.replay.commands import Complete, Execute, Fail, SetAside, WaitEvent, failure_of
 from durable.core.replay.history import History, Memo, Value
 from durable.core.replay.isolation import isolated
-from durable.core.replay.machine import failure_of
 from durable.core.schedules import turns
 from durable.core.schedules.timetable import Timetable, run_id_of
 from durable.store import ids

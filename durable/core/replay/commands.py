@@ -16,7 +16,7 @@ import msgspec
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import decode_at
 from durable.core.errors import NondeterminismError, RunCancelled, RunFailed
-from durable.core.failures import ErrorInfo
+from durable.core.failures import ErrorInfo, error_info
 from durable.core.replay.handles import Timer
 from durable.core.replay.history import TIMER_KEYS, Cancel, ChildEnd, Kind, describe
 from durable.core.replay.signatures import Signature
@@ -243,6 +243,11 @@ class Fail(msgspec.Struct, frozen=True):
 
     error: ErrorInfo
     exception: BaseException
+
+
+def failure_of(exception: BaseException) -> Fail:
+    """Returns the decision to fail with that exception."""
+    return Fail(error_info(exception), exception)
 
 
 class EndCancelled(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import futures
 from collections.abc import Callable
 from contextvars import Context
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 
@@ -84,3 +85,12 @@ class Timer(Handle):
         if self._changed is not None:
             self._changed.append(self)
             self._changed = None
+
+
+def moment_of(time: float) -> datetime:
+    """Returns the first moment, to the microsecond, that is not earlier than ``time``: code that was woken at the time
+    it asked for finds that the time has come."""
+    moment = datetime.fromtimestamp(time, UTC)
+    while moment.timestamp() < time:
+        moment += timedelta(microseconds=1)
+    return moment

@@ -16,7 +16,7 @@ from asyncio import events
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextvars import Context, copy_context
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NoReturn, cast
 
 from durable.core.errors import WorkflowCodeError
@@ -317,15 +317,6 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def refused(self, error: WorkflowCodeError) -> WorkflowCodeError:
         self.refusal = self.refusal or error
         return error
-
-
-def moment_of(time: float) -> datetime:
-    """Returns the first moment, to the microsecond, that is not earlier than ``time``: code that was woken at the time
-    it asked for finds that the time has come."""
-    moment = datetime.fromtimestamp(time, UTC)
-    while moment.timestamp() < time:
-        moment += timedelta(microseconds=1)
-    return moment
 
 
 _is_done: Callable[[Any], bool] = cast(Any, asyncio.Task).done

@@ -37,8 +37,9 @@ from durable.core.replay.commands import (
     EndCancelled,
     Fail,
     SetAside,
+    failure_of,
 )
-from durable.core.replay.handles import Timer
+from durable.core.replay.handles import Timer, moment_of
 from durable.core.replay.history import (
     NO_HISTORY,
     Cancel,
@@ -50,7 +51,7 @@ from durable.core.replay.history import (
     TimedOut,
     Value,
 )
-from durable.core.replay.loop import MAX_SLICES_ALONE, THE_PAST, ReplayLoop, moment_of
+from durable.core.replay.loop import MAX_SLICES_ALONE, THE_PAST, ReplayLoop
 from durable.core.replay.ordering import order_anyio
 
 _CIRCLES = (
@@ -389,8 +390,3 @@ class Machine(Calls):
     def _raised_instead(self) -> ErrorInfo | None:
         exception = None if self._main.cancelled() else self._main.exception()
         return None if exception is None else error_info(exception)
-
-
-def failure_of(exception: BaseException) -> Fail:
-    """Returns the decision to fail with that exception."""
-    return Fail(error_info(exception), exception)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -29,6 +30,8 @@ _LINGER_SECONDS = 2.4
 _DESKS = 3
 _WIRED = 2
 _SILENT_SECONDS = 0.3
+_NOTICED_SECONDS = 2.0
+"""Until it is answered again on new connections."""
 _HEARD_SECONDS = 4.5
 """In which a worker finds that a connection is silent for good."""
 _REPLACE_SECONDS = (0.5, 1.5)
@@ -207,6 +210,8 @@ async def _silence(stage: Stage, times: int) -> None:
                 proxy.silence()
                 await asyncio.sleep(_SILENT_SECONDS)
                 proxy.speak()
+                # It was cut off, and its connections are gone with that: others may have taken it for dead.
+                stage.stalled(member.process_id, time.time() + _NOTICED_SECONDS)
         finally:
             member.kill()
 

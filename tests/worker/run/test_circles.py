@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -20,7 +20,7 @@ class Passes:
         self.count = 0
 
     @asynccontextmanager
-    async def counted(self) -> AsyncIterator[None]:
+    async def counted(self) -> AsyncGenerator[None]:
         counting = asyncio.create_task(self._count())
         try:
             yield
