@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from unittest.mock import patch
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from durable.core.replay.commands import Abandon, Call, SetAside
 from durable.core.replay.history import History
 from durable.core.replay.numbered import salt_of
+from durable.worker.run import performing, step_tasks
 from tests.laws.case import Case
 from tests.laws.programs import Block, Interpreter, Leaf, Node, Trace, confluent_programs, machine_of, timed_programs
 from tests.laws.programs import programs as all_programs
@@ -42,6 +44,12 @@ def a_run_is_what_its_history_says(case: Case) -> World:
     world.run()
     _the_end_is_that_of_a_stock_loop(world, case.program)
     return world
+
+
+def a_run_that_pauses_is_what_its_history_says(case: Case) -> World:
+    """The same if the run lets others have their turn after every command, every answer and every step it starts."""
+    with patch.object(performing, "_A_TURN", 1), patch.object(step_tasks, "_STARTED_AT_ONCE", 1):
+        return a_run_is_what_its_history_says(case)
 
 
 def _the_end_is_that_of_a_stock_loop(world: World, program: Node) -> None:

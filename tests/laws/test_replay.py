@@ -53,6 +53,12 @@ def test_whatever_crashes_when_timers_fire_in_their_order_and_at_their_times(cas
     event(f"{len(world.tables.fired)} timers fired")
 
 
+@settings(max_examples=1000, **FEW)
+@given(cases() | cases(timed_programs()))
+def test_a_run_that_pauses_after_every_command_and_every_step_is_what_its_history_says(case: Case) -> None:
+    laws.a_run_that_pauses_is_what_its_history_says(case)
+
+
 @settings(max_examples=150, **FEW)
 @given(cases())
 def test_a_crash_before_or_after_any_single_write_changes_nothing(case: Case) -> None:

@@ -100,6 +100,8 @@ class World:
         self._reply: Written | None = None
         self._gates: dict[str, tuple[Execute, asyncio.Future[Finished]]] = {}
         self._unwinding: dict[asyncio.Future[None], float] = {}
+        self._let: set[str] = set()
+        """The steps that may start and have not had their turn."""
         self._is_stopping = False
         self._broken: BaseException | None = None
 
@@ -214,6 +216,7 @@ class World:
         self._loop.run_until_quiet()
         self._unwinding = {gate: since for gate, since in self._unwinding.items() if not gate.done()}
         self._check_trace()
+        self._check_what_may_start()
 
     def _drop(self) -> None:
         for execution in (self._execution, self._resident):
@@ -309,9 +312,10 @@ class World:
 
     def _answer(self) -> None:
         written, self._in_flight, self._reply = self._reply, None, None
-        assert self._execution is not None
-        self._do(self._execution.flushed, written)
-        if not self._is_marked and not self.tables.is_ended:
+        execution = self._execution
+        assert execution is not None
+        self._do(execution.flushed, written)
+        if not self._is_marked and not self.tables.is_ended and not execution.is_pausing:
             for key, shown in self.trace:
                 assert shown != "cancelled" or key not in self.tables.waits, f"{key} was given up and is still open"
 
@@ -347,12 +351,24 @@ class World:
     def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
         assert not self._is_stopping, f"{call} was started while the worker stops"
         assert call.key not in self.tables.memos, f"{call} has its memo and was started again"
-        for key, _ in self.trace:
-            assert is_of_timer(key) or self._is_durable(key), f"{call} was started before {key} was durable"
-        assert times_fired(self.trace) <= len(self.tables.fired), f"{call} was started before a timer was durable"
+        assert dict(self.trace).get(call.key) != "cancelled", f"{call} was started after it was given up"
+        if call.key not in self._let:
+            self._check_seen_is_durable(call)
         assert not self._waits_for_unwinding(), f"{call} was started beside steps that were cancelled"
         self.started[call.key] += 1
         return self._loop.create_task(self._step(call))
+
+    def _check_seen_is_durable(self, call: Execute) -> None:
+        for key, _ in self.trace:
+            assert is_of_timer(key) or self._is_durable(key), f"{call} was started before {key} was durable"
+        assert times_fired(self.trace) <= len(self.tables.fired), f"{call} was started before a timer was durable"
+
+    def _check_what_may_start(self) -> None:
+        """What may start and is not started at once may be overtaken by the answers to what was."""
+        startable = {} if self._execution is None else self._execution.startable
+        for key in startable.keys() - self._let:
+            self._check_seen_is_durable(startable[key])
+        self._let = set(startable)
 
     def _is_durable(self, key: str) -> bool:
         if dict(self.trace)[key] == "cancelled":

@@ -28,6 +28,7 @@ CRASHES, CODE, TYPES, KEYS, CLOSING = "random crashes", "changed code", "changed
 GUILT, ASYNCIO, ARGUMENTS = "guilt", "asyncio", "arguments"
 RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
 RESERVED, BLOCKED, PRECEDENCE = "reserved ids", "blocked records", "precedence"
+PAUSES = "pauses"
 TIMERS, CHANGED_TIMERS, SALT, LOADS, FORGETS = "timers", "changed timers", "salt", "loads", "forgets"
 
 REPLAY = (
@@ -182,7 +183,7 @@ EXECUTION = (
     ),
     Mutant(
         "a step starts beside one that was cancelled and has not ended",
-        CRASHES, StepTasks, "may_start", "bool(self._startable) and not self._unwinding", "bool(self._startable)",
+        CRASHES, StepTasks, "may_start", "bool(self.startable) and not self._unwinding", "bool(self.startable)",
     ),
     Mutant(
         "a run ends while a step that it cancelled has not ended",
@@ -394,6 +395,34 @@ TIMERS_OF_ASYNCIO = (
     Mutant("the salt rotates the order of sets", SALT, attempt, "salt_of", "<< _BITS_OF_NUMBER", "<< 1"),
 )  # fmt: skip
 
+PAUSING = (
+    Mutant(
+        "what has woken a run is met before all its waits are open",
+        PAUSES, Execution, "_begin_on", "if self.is_pausing:", "if False:",
+    ),
+    Mutant(
+        "a run parks while it pauses",
+        PAUSES, Execution, "_settle", "and not self.is_pausing and", "and",
+    ),
+    Mutant(
+        "a run that has ended while it paused stays",
+        PAUSES, Execution, "_continue",
+        "if self._then is not None", "if self._ending is not None:\n        pass\n    elif self._then is not None",
+    ),
+    Mutant(
+        "what is left when a run pauses is dropped",
+        PAUSES, Execution, "_continue", "self._perform_some()", "self._commands.clear()",
+    ),
+    Mutant(
+        "an answer is given while the run pauses",
+        PAUSES, Performance, "_perform", "if not self.is_pausing:", "if True:",
+    ),
+    Mutant(
+        "a step that was cancelled before its turn starts",
+        PAUSES, StepTasks, "forget", "self.startable.pop(key, None)", "pass",
+    ),
+)  # fmt: skip
+
 QUERIES = (
     QueryMutant(
         "overdue timers are loaded in no order", LOADS, "claims/load_waits", "ORDER BY wake_at, created_at,", "ORDER BY"
@@ -422,4 +451,4 @@ QUERIES = (
     ),
 )  # fmt: skip
 
-MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION, *TIMERS_OF_ASYNCIO)
+MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION, *TIMERS_OF_ASYNCIO, *PAUSING)

@@ -32,6 +32,7 @@ from tests.mutants.planted import (
     KEYS,
     LOADS,
     MUTANTS,
+    PAUSES,
     PRECEDENCE,
     QUERIES,
     RESERVED,
@@ -73,6 +74,11 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
         100,
     ),
     ASYNCIO: (small, properties.asyncio_is_the_same_on_every_replay, 6),
+    PAUSES: (
+        laws.cases() | laws.cases(timed_programs()),
+        laws.a_run_that_pauses_is_what_its_history_says,
+        2000,
+    ),
     TIMERS: (laws.cases(timed_programs()), laws.a_run_is_what_its_history_says, 1000),
     CHANGED_TIMERS: (
         laws.edits_of_timers(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from durable.core.replay.commands import (
@@ -72,7 +72,7 @@ class Execution(Performance):
         self._timers_fired = 0
         self._commands = deque()
         self._due = deque()
-        self._is_pausing = self._is_continuing = False
+        self.is_pausing = self._is_continuing = False
         self._then: Callable[[], None] | None = None
         self._steps = StepTasks(host.clock)
         self._waits = OpenWaits(host.clock)
@@ -85,6 +85,11 @@ class Execution(Performance):
     def is_parked(self) -> bool:
         """Returns whether it left its run to wake later, with the machine intact."""
         return isinstance(self._ending, Park)
+
+    @property
+    def startable(self) -> Mapping[str, Execute]:
+        """The steps that wait for nothing but their turn, by key."""
+        return self._steps.startable
 
     def precedes(self, claimed: ClaimedRun) -> bool:
         """Returns whether no worker has touched the run between this execution and that claim."""
@@ -118,7 +123,7 @@ class Execution(Performance):
         if wake is not None and given_up:  # what has the same key from now on is another timer
             wake = wake.without(given_up)
         self._perform(commands)
-        if self._is_pausing:  # not all waits are open yet that the wake may end
+        if self.is_pausing:  # not all waits are open yet that the wake may end
             self._then = partial(self._begun, wake, must_reload=must_reload)
         else:
             self._begun(wake, must_reload=must_reload)
@@ -309,7 +314,7 @@ class Execution(Performance):
         if self._ending is None and self._machine.is_paused:
             self._continue_later()
             return
-        if self._ending is None and not self._is_pausing and not self._steps.is_active:
+        if self._ending is None and not self.is_pausing and not self._steps.is_active:
             self._ending = ending_when_quiet(
                 are_steps_waiting=self._steps.is_waiting,
                 are_waits_open=bool(self._waits),
@@ -341,14 +346,13 @@ class Execution(Performance):
     def _continue(self) -> None:
         """Does more of what would keep other runs from their turn if it were done at once."""
         self._is_continuing = False
-        if self._ending is not None:
-            return
-        if self._machine.is_paused:
+        if self._ending is None and self._machine.is_paused:
             self._perform(self._machine.turn_on())
-        if self._is_pausing:
-            self._is_pausing = False
-            self._perform_some()
-        if self._then is not None and not self._is_pausing:
+        if self.is_pausing:
+            self.is_pausing = False
+            if self._ending is None:
+                self._perform_some()
+        if self._then is not None and not self.is_pausing:
             then, self._then = self._then, None
             then()
         else:

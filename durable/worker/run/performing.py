@@ -56,13 +56,13 @@ class Performance(ABC):
         "_due",
         "_ending",
         "_inbox",
-        "_is_pausing",
         "_machine",
         "_recording",
         "_steps",
         "_timers_fired",
         "_waits",
         "attempt",
+        "is_pausing",
         "run_key",
     )
 
@@ -79,7 +79,7 @@ class Performance(ABC):
     """What is still to be performed."""
     _due: deque[str]
     """The waits whose time is over."""
-    _is_pausing: bool
+    is_pausing: bool
     """Whether it goes on in a later turn of the event loop."""
 
     # what the execution does
@@ -103,7 +103,7 @@ class Performance(ABC):
 
     def _perform(self, commands: Iterable[Command]) -> None:
         self._commands.extend(commands)
-        if not self._is_pausing:
+        if not self.is_pausing:
             self._perform_some()
 
     def _perform_some(self) -> None:
@@ -116,8 +116,9 @@ class Performance(ABC):
                 queue.extend(commands)
             else:
                 return
-        self._is_pausing = True
-        self._continue_later()
+        if queue or self._ending is None:
+            self.is_pausing = True
+            self._continue_later()
 
     def _perform_one(self, command: Command) -> None:
         match command:

@@ -26,12 +26,13 @@ class StepTasks:
     """Has no reference to the run to which the steps belong: that would be a cycle, left to the garbage collector when
     the run ends."""
 
-    __slots__ = ("_clock", "_deferred", "_running", "_startable", "_unwinding")
+    __slots__ = ("_clock", "_deferred", "_running", "_unwinding", "startable")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._deferred: dict[str, Execute] = {}
-        self._startable: dict[str, Execute] = {}
+        self.startable: dict[str, Execute] = {}
+        """The steps that wait for nothing but their turn, and for what is unwinding."""
         self._running: dict[str, asyncio.Task[Finished]] = {}
         self._unwinding: dict[asyncio.Task[Finished], tuple[str, Timer]] = {}
 
@@ -48,12 +49,12 @@ class StepTasks:
     @property
     def is_waiting(self) -> bool:
         """Returns whether steps are waiting to start."""
-        return bool(self._deferred or self._startable)
+        return bool(self._deferred or self.startable)
 
     @property
     def may_start(self) -> bool:
         """Returns whether steps are waiting for nothing but their turn."""
-        return bool(self._startable) and not self._unwinding
+        return bool(self.startable) and not self._unwinding
 
     def defer(self, call: Execute) -> None:
         """Has the step started once everything that led to it is written."""
@@ -61,10 +62,10 @@ class StepTasks:
 
     def all_is_written(self) -> None:
         """Lets the deferred steps start."""
-        if not self._startable:
-            self._startable, self._deferred = self._deferred, self._startable
+        if not self.startable:
+            self.startable, self._deferred = self._deferred, self.startable
         else:
-            self._startable |= self._deferred
+            self.startable |= self._deferred
             self._deferred.clear()
 
     def start_some(
@@ -74,8 +75,8 @@ class StepTasks:
     ) -> None:
         """Starts the next steps, but not before the cancelled ones have ended, because the next ones may be there to
         undo them."""
-        for call in list(islice(self._startable.values(), _STARTED_AT_ONCE if self.may_start else 0)):
-            del self._startable[call.key]
+        for call in list(islice(self.startable.values(), _STARTED_AT_ONCE if self.may_start else 0)):
+            del self.startable[call.key]
             task = self._running[call.key] = start(call)
             task.add_done_callback(partial(ended, call))
 
@@ -83,7 +84,7 @@ class StepTasks:
         """Cancels the step with that key, if there is one, because the workflow no longer waits for it. If it takes too
         long to end, ``let_go`` is called with it."""
         self._deferred.pop(key, None)
-        self._startable.pop(key, None)
+        self.startable.pop(key, None)
         task = self._running.pop(key, None)
         if task is not None:
             task.cancel()
