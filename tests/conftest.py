@@ -103,7 +103,8 @@ class _Reused:
     def _read_catalog(self, connection: psycopg.Connection[Any]) -> Any:
         return connection.execute(
             "SELECT nspname, relname, relkind, relnatts FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
-            " WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' ORDER BY 1, 2"
+            " WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'"
+            " UNION ALL SELECT '', extname, '', 0 FROM pg_extension ORDER BY 1, 2"
         ).fetchall()
 
 

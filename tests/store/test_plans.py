@@ -167,8 +167,8 @@ def test_every_statement_of_a_worker_goes_by_its_index(database: str, write_hist
         assert met >= _OF_CLAIMS
 
 
-def test_citus_plans_anew_since_it_has_to_know_the_shard_value(database: str) -> None:
-    with psycopg.connect(database, autocommit=True) as connection:
+def test_citus_plans_anew_since_it_has_to_know_the_shard_value(bare_database: str) -> None:
+    with psycopg.connect(bare_database, autocommit=True) as connection:
         connection.execute(PLANS)
         assert connection.execute("SHOW plan_cache_mode").fetchone() == ("force_generic_plan",)
         connection.execute("SET allow_system_table_mods = on")
