@@ -13,6 +13,7 @@ from durable.core.errors import (
     InvalidArgument,
     NondeterminismError,
     NotInTransaction,
+    OutsideOfRun,
     ResultTimeout,
     RunCancelled,
     RunFailed,
@@ -32,6 +33,7 @@ from durable.core.errors import (
 from durable.core.failures import ErrorInfo
 from durable.core.replay.child import ChildHandle
 from durable.core.replay.context import Context
+from durable.core.replay.current import RunLogFilter, Step, current_context, current_step
 from durable.core.replay.decorator import WorkflowOptions, workflow
 from durable.core.replay.workflow import Workflow
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
@@ -44,6 +46,10 @@ __all__ = [
     "WorkflowOptions",
     "Workflow",
     "Context",
+    "current_context",
+    "current_step",
+    "Step",
+    "RunLogFilter",
     "ChildHandle",
     "Client",
     "AsyncClient",
@@ -77,6 +83,7 @@ __all__ = [
     "DuplicateKey",
     "NondeterminismError",
     "NotInTransaction",
+    "OutsideOfRun",
     "StepFailed",
     "Terminal",
     "EventTimeout",

@@ -124,6 +124,10 @@ class EventTimeout(DurableError):
         self.event_name = event_name
 
 
+class OutsideOfRun(DurableError):
+    """Something was asked for that only the code of a run has, or only a step."""
+
+
 class NotInTransaction(DurableError):
     """A method that ends in ``_tx`` was given a connection on which no transaction is open: what it stores would stay,
     even if the caller believes that it was rolled back. Nothing was stored."""

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import TypeAlias, TypeVarTuple
 
 Ts = TypeVarTuple("Ts")
@@ -31,12 +32,14 @@ def guarded(call: Callable[[*Ts], None], *arguments: *Ts) -> None:
 
 
 class Callbacks:
-    """Makes calls in the order in which they were requested."""
+    """Makes calls in the order in which they were requested. Each finds the context variables of the code that started
+    the worker, whatever requested it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._calls: deque[_Call] = deque()
         self._is_on = False
+        self._context = copy_context()
 
     def soon(self, call: Callable[[*Ts], None], *arguments: *Ts) -> None:
         """Makes the call in one of the next turns of the event loop."""
@@ -46,7 +49,7 @@ class Callbacks:
     def _go_on(self) -> None:
         if not self._is_on:
             self._is_on = True
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._turn, context=self._context)
 
     def _turn(self) -> None:
         try:

@@ -225,7 +225,7 @@ class Executions:
             )
         else:
             step = run_step(call, key, codec, of_input, self.threads, self.clock, self._stopping)
-        task = self._loop.create_task(step)
+        task = self._loop.create_task(step, context=call.context.copy())
         self._steps[task] = key, call.key
         task.add_done_callback(self._steps.__delitem__)
         return task

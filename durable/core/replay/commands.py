@@ -6,6 +6,7 @@ what a memo is compared with on replay.
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -59,6 +60,8 @@ class Execute(_Call, frozen=True):
     args: tuple[Any, ...]
     retry: RetryPolicy
     signature: Signature
+    context: contextvars.Context
+    """The context variables as they were at the call."""
 
     @property
     def kind(self) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import copy_context
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast, overload
 from uuid import UUID
@@ -89,11 +90,12 @@ class Context:
         """Runs ``fn(*args)`` at least once and, once it has returned, never again. Sync functions run in a thread.
 
         Returns what a replay would return: the value after a round trip through the codec, as the function's return
-        annotation declares it. Raises ``StepFailed`` when the retries are used up (the same error on every replay), and
+        annotation declares it. Context variables have the values in ``fn`` that they have at the call; what ``fn`` sets
+        is not seen outside. Raises ``StepFailed`` when the retries are used up (the same error on every replay), and
         ``DuplicateKey``, ``InvalidArgument`` or ``SerializationError`` before anything is run.
         """
         signature = signature_of(fn)
-        call = Execute(check_key("key", key), fn, isolated(args), retry or _ONCE_RETRIED, signature)
+        call = Execute(check_key("key", key), fn, isolated(args), retry or _ONCE_RETRIED, signature, copy_context())
         return await self._machine.call(call)
 
     async def transaction(
@@ -114,7 +116,7 @@ class Context:
             raise InvalidArgument(
                 "fn", signature.name, "an `async def` that takes the transaction as its first parameter"
             )
-        call = Transact(check_key("key", key), fn, isolated(args), retry or _ONCE_RETRIED, signature)
+        call = Transact(check_key("key", key), fn, isolated(args), retry or _ONCE_RETRIED, signature, copy_context())
         return cast(T, await self._machine.call(call))
 
     async def sleep(self, key: str, duration: timedelta | float) -> None:

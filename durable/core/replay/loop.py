@@ -64,6 +64,8 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     """The first thing that was refused. Code may have caught the error."""
     has_generators = False
     """Whether an async generator was iterated in the run."""
+    run_context: object = None
+    """The Context of the run while its code may be executed."""
     max_tasks = _FEW_TASKS
     _is_discarded = False
     _task_factory: Callable[..., asyncio.Task[Any]] | None = None
@@ -157,7 +159,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
                 events._set_running_loop(surrounding)
         self.tasks.clear()
         self._ready.clear()
-        self._exception_handler = None
+        self._exception_handler = self.run_context = None
         if self.has_generators:
             forget_generators(self)
 

@@ -108,6 +108,7 @@ class Attempt:
             claimed.scheduled_at,
             self._worker_codec,
         )
+        machine.loop.run_context = ctx
         return self._main(machine, ctx)
 
     async def _main(self, machine: Machine, ctx: Context) -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import random
 import time
@@ -19,6 +18,7 @@ from durable.core.durations import seconds
 from durable.core.errors import DurableError, SerializationError
 from durable.core.failures import error_info
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
+from durable.core.replay.current import Step, current_step, enter_step
 from durable.core.replay.history import Failure, Value
 from durable.core.replay.isolation import isolated
 from durable.core.retry import is_hopeless
@@ -30,6 +30,7 @@ from durable.store.transaction_steps import Ownership, find_committed, store_tra
 from durable.worker.clock import Clock
 from durable.worker.database import Database
 from durable.worker.outages import Outages
+from durable.worker.run.fresh_context import body_of_try
 from durable.worker.threads import StepThreads, ThreadCall
 
 _logger = logging.getLogger("durable.worker")
@@ -85,15 +86,15 @@ def run_step(
     ``of_input`` its arguments. Raises ``Interrupted``."""
     overrunning: ThreadCall | None = None
 
-    async def attempt(_: int, what: str) -> str:
+    async def attempt(number: int, what: str) -> str:
         nonlocal overrunning
         overrunning = None
         if call.signature.is_async:
-            body = call.fn(*isolated(call.args))
+            body = body_of_try(call, number, call.fn(*isolated(call.args)))
             value = await (body if call.retry.timeout is None else _within(call, body))
         else:
-            # In the step's own context, as a coroutine would be.
-            context = contextvars.copy_context()
+            context = call.context.copy()
+            context.run(enter_step, current_step())
             thread = await threads.begin(run_key, call.key, lambda: context.run(_call, call))
             if thread is None:
                 raise Interrupted("the worker is stopping")
@@ -103,7 +104,7 @@ def run_step(
                 raise _timed_out(call)
             value = thread.result()
             if asyncio.iscoroutine(value):
-                value = await _within(call, value, spent=time.monotonic() - thread.started)
+                value = await _within(call, body_of_try(call, number, value), spent=time.monotonic() - thread.started)
         return encode_as(codec, value, call.type, what)
 
     async def has_ended(seconds: float) -> bool:
@@ -167,7 +168,8 @@ def run_transaction(
 
     async def within(connection: psycopg.AsyncConnection[Any], number: int, what: str) -> str:
         nonlocal in_doubt
-        value = await _within(call, call.fn(connection, *isolated(call.args)))
+        body = body_of_try(call, number, call.fn(connection, *isolated(call.args)))
+        value = await _within(call, body)
         output = encode_as(codec, value, call.type, what)
         store = store_transaction_memo(
             ownership,
@@ -233,6 +235,7 @@ async def _with_retries(
         return Finished(_failure(error), 1, 0.0, None, is_stored=False)
     while True:
         try:
+            enter_step(Step(run_key, call.key, failures + 1))
             text = await attempt(failures + 1, what)
             took = clock.monotonic() - started
             return Finished(Value(text), failures + 1, took, _input(call, of_input), is_stored)
