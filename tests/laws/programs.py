@@ -240,7 +240,7 @@ class Interpreter:
             except TimeoutError:  # of its own timer, or of a part that is strict
                 self._trace.append((f"wait_for {path}", "too late"))
                 return "too late"
-        limit = asyncio.timeout(seconds)
+        limit = self._ctx.timeout(path, seconds) if how == "named" else asyncio.timeout(seconds)
         try:
             async with limit:
                 return await in_turn

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextvars import Context
 from datetime import datetime
 from itertools import count
+from types import TracebackType
 from typing import Any
 from uuid import UUID
 
@@ -105,6 +106,25 @@ class _Child:
         return await asyncio.shield(self.end())
 
 
+class _Timeout:
+    """asyncio's own, whose timer has a name."""
+
+    def __init__(self, reference: _Reference, key: str, seconds: float) -> None:
+        self._reference = reference
+        self._key = key
+        self._limit = asyncio.timeout(seconds)
+        self.expired = self._limit.expired
+
+    async def __aenter__(self) -> None:
+        self._reference.naming = self._key
+        await self._limit.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._limit.__aexit__(kind, error, traceback)
+
+
 class _Reference:
     """Has the methods of ``Context`` that programs call."""
 
@@ -115,6 +135,8 @@ class _Reference:
         self._known.update((wait.key, wait) for wait in history.open_waits)
         self._calls: dict[str, tuple[asyncio.Future[Any] | _Timer, Any]] = {}
         self._timers_armed = 0
+        self.naming: str | None = None
+        """The key of the next timer, if it is not to be its number."""
         loop.armed = self._arm
         self._mismatch: str | None = None
         self._cancel: Memo | None = None
@@ -139,6 +161,9 @@ class _Reference:
     def wait_for_event(self, key: str, name: str, **_: Any) -> asyncio.Future[Any]:
         return self._call("event", key, name, Any)
 
+    def timeout(self, key: str, seconds: float) -> _Timeout:
+        return _Timeout(self, key, seconds)
+
     async def run_child(self, key: str, wf: Workflow[Any, Any], _: object) -> Any:
         return await (await self.start_child(key, wf, _)).end()
 
@@ -159,8 +184,12 @@ class _Reference:
         return future
 
     def _arm(self, handle: asyncio.TimerHandle) -> None:
-        self._timers_armed += 1
-        key = f"{TIMER_KEYS}{self._timers_armed}"
+        key, self.naming = self.naming, None
+        if key is None:
+            self._timers_armed += 1
+            key = f"{TIMER_KEYS}{self._timers_armed}"
+        elif (known := self._known.get(key)) is not None and known.kind != "timer":
+            self._mismatch = self._mismatch or f"{known} is called as a timeout"
         self._calls[key] = _Timer(handle), None
         self._asked.append(key)
 

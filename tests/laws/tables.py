@@ -12,6 +12,7 @@ from durable.core.failures import ErrorInfo
 from durable.core.replay.endings import Park, Settle
 from durable.core.replay.history import (
     ELAPSED,
+    TIMER_KEYS,
     Cancel,
     ChildEnd,
     Failure,
@@ -287,10 +288,12 @@ class Tables:
 
     def _fire(self, timer: Wait, answer: AnsweredWait, now: float) -> None:
         assert timer.wake_at is not None
-        assert answer.at is not None, f"{answer} has no moment, although its code is woken at one"
+        # The code of a limit that has a name need not have asked for the time.
+        is_told = answer.at is not None or not answer.key.startswith(TIMER_KEYS)
+        assert is_told, f"{answer} has no moment, although its code is woken at one"
         self.fired[answer.key] = timer.wake_at
         assert self.has_jumped or now > timer.wake_at - ROUNDING, f"{timer} has fired early, by {now}"
-        if not self.has_jumped and not self.is_edited:
+        if answer.at is not None and not self.has_jumped and not self.is_edited:
             late = (answer.at - EPOCH).total_seconds() - max(timer.wake_at, self.claimed_at)
             assert late < ROUNDING, f"{timer} fired {late} s late"
 

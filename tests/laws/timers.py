@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 TIMERS = ("nap", "later", "glance", "time")
-LIMITS = ("timeout", "strict", "wait_for", "wait")
+LIMITS = ("timeout", "named", "strict", "wait_for", "wait")
 
 FIRED = ("nap ", "later ", "limit ")
 """How the lines of a trace begin that tell of a timer that has fired, unless they tell of a cancel."""

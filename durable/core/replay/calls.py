@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import Any
 
+import msgspec
+
 from durable.core.errors import DuplicateKey, NondeterminismError, WorkflowCodeError
 from durable.core.replay.commands import Abandon, ArmTimer, Call, CancelChild, Command, Draw
 from durable.core.replay.handles import Timer
@@ -82,7 +84,7 @@ class Calls:
         elif known.kind != call.kind or known.name != call.name:
             self._mismatch = self._mismatch or NondeterminismError(str(known), str(call))
         elif not isinstance(known, Memo):
-            self._commands[key] = call
+            self._commands[key] = msgspec.structs.replace(call, is_open=True) if isinstance(call, ArmTimer) else call
         elif known.carried:
             if self._carried is None:
                 self._carried = deque()

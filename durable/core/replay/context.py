@@ -18,6 +18,7 @@ from durable.core.replay.commands import Draw, Execute, Sleep, Transact, WaitEve
 from durable.core.replay.isolation import isolated
 from durable.core.replay.machine import Machine
 from durable.core.replay.signatures import signature_of
+from durable.core.replay.timeout import Timeout
 from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.retry import RetryPolicy
 from durable.core.runs import RunKey
@@ -127,6 +128,18 @@ class Context:
     async def sleep_until(self, key: str, moment: datetime) -> None:
         """Sleeps until an aware datetime by the database's clock, or not at all if it has passed."""
         await self._machine.call(Sleep(check_key("key", key), 0.0, aware("moment", moment)))
+
+    def timeout(self, key: str, duration: timedelta | float) -> Timeout:
+        """Limits the time that a block takes: ``async with ctx.timeout("payment", 3600):``. ``duration`` is a
+        ``timedelta`` or seconds, counted by the database's clock from when the block is entered, across crashes and
+        deployments.
+
+        When the time is over, whatever the block awaits is canceled, steps and children too, and the block raises
+        ``TimeoutError``; on every replay it does so at the same place. It works like ``asyncio.timeout``, which is
+        durable too, but whose key is its number among all timers of the run. A retry of the run gives the block its
+        time again.
+        """
+        return Timeout(self._machine, check_key("key", key), seconds("duration", duration))
 
     @overload
     async def wait_for_event(

@@ -171,6 +171,8 @@ def describe(kind: Kind, key: str, name: str) -> str:
             return f"{kind} {key!r} of {name}"
         case "event":
             return f"wait_for_event {key!r} for {name!r}"
+        case "timer" if not key.startswith(TIMER_KEYS):
+            return f"timeout {key!r}"
         case "timer":
             return f"timer {key.removeprefix(TIMER_KEYS)} of asyncio (asyncio.sleep, timeout, wait_for and the like)"
         case "child":

@@ -311,6 +311,8 @@ class Machine(Calls):
                     answer.set_exception(error)
             case Failure(error):
                 answer.set_exception(StepFailed(call.key, error))
+            case TimedOut() if isinstance(call, ArmTimer):
+                answer.set_result(None)
             case TimedOut():
                 answer.set_exception(EventTimeout(call.key, call.name))
             case _:
