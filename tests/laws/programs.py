@@ -100,6 +100,12 @@ def timed_programs() -> st.SearchStrategy[Node]:
     return trees(leaves, ("seq", "gather", "settled", "race", "loop", *LIMITS))
 
 
+def wide_programs() -> st.SearchStrategy[Node]:
+    """Programs that make many calls at once, steps and timers."""
+    leaves = st.builds(Leaf, st.sampled_from(("execute", "nap", "nap", "later")))
+    return st.builds(Block, st.just("gather"), st.lists(leaves, min_size=3, max_size=8).map(tuple))
+
+
 def confluent_programs() -> st.SearchStrategy[Node]:
     """Programs whose result does not depend on the order of answers."""
     leaves = st.builds(Leaf, st.sampled_from((*STEPS, *DRAWS, *CHILDREN, "sleep", "event", "nap", "later", "glance")))

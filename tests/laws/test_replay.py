@@ -14,7 +14,7 @@ from tests.laws import laws
 from tests.laws.case import Case
 from tests.laws.hard_programs import HARD_EDITS, HARD_PROGRAMS, hard_cases, hard_edits
 from tests.laws.laws import cases, confluent_cases, edits, edits_of_timers
-from tests.laws.programs import Node, timed_programs
+from tests.laws.programs import Node, programs, timed_programs, wide_programs
 from tests.laws.world import quiet
 
 FEW: dict[str, Any] = {
@@ -54,7 +54,7 @@ def test_whatever_crashes_when_timers_fire_in_their_order_and_at_their_times(cas
 
 
 @settings(max_examples=1000, **FEW)
-@given(cases() | cases(timed_programs()))
+@given(cases(programs() | timed_programs() | wide_programs()))
 def test_a_run_that_pauses_after_every_command_and_every_step_is_what_its_history_says(case: Case) -> None:
     laws.a_run_that_pauses_is_what_its_history_says(case)
 

@@ -397,10 +397,6 @@ TIMERS_OF_ASYNCIO = (
 
 PAUSING = (
     Mutant(
-        "what has woken a run is met before all its waits are open",
-        PAUSES, Execution, "_begin_on", "if self.is_pausing:", "if False:",
-    ),
-    Mutant(
         "a run parks while it pauses",
         PAUSES, Execution, "_settle", "and not self.is_pausing and", "and",
     ),
@@ -412,10 +408,6 @@ PAUSING = (
     Mutant(
         "what is left when a run pauses is dropped",
         PAUSES, Execution, "_continue", "self._perform_some()", "self._commands.clear()",
-    ),
-    Mutant(
-        "an answer is given while the run pauses",
-        PAUSES, Performance, "_perform", "if not self.is_pausing:", "if True:",
     ),
     Mutant(
         "a step that was cancelled before its turn starts",

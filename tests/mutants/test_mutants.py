@@ -14,7 +14,7 @@ from hypothesis.errors import HypothesisException
 
 from tests.laws import fleet, laws, statements
 from tests.laws.hard_programs import HARD_EDITS, HARD_PROGRAMS, hard_cases, hard_edits
-from tests.laws.programs import timed_programs
+from tests.laws.programs import programs, timed_programs, wide_programs
 from tests.laws.world import quiet
 from tests.mutants import properties
 from tests.mutants.planted import (
@@ -75,9 +75,9 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
     ),
     ASYNCIO: (small, properties.asyncio_is_the_same_on_every_replay, 6),
     PAUSES: (
-        laws.cases() | laws.cases(timed_programs()),
+        laws.cases(programs() | timed_programs() | wide_programs()),
         laws.a_run_that_pauses_is_what_its_history_says,
-        2000,
+        3000,
     ),
     TIMERS: (laws.cases(timed_programs()), laws.a_run_is_what_its_history_says, 1000),
     CHANGED_TIMERS: (

@@ -348,10 +348,9 @@ class Execution(Performance):
         self._is_continuing = False
         if self._ending is None and self._machine.is_paused:
             self._perform(self._machine.turn_on())
-        if self.is_pausing:
+        if self.is_pausing and self._ending is None:
             self.is_pausing = False
-            if self._ending is None:
-                self._perform_some()
+            self._perform_some()
         if self._then is not None and not self.is_pausing:
             then, self._then = self._then, None
             then()

@@ -80,7 +80,8 @@ class Performance(ABC):
     _due: deque[str]
     """The waits whose time is over."""
     is_pausing: bool
-    """Whether it goes on in a later turn of the event loop."""
+    """Whether it goes on in a later turn of the event loop; or would, if the run were not leaving. What is left then is
+    asked for again by the next replay."""
 
     # what the execution does
 

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from durable import AsyncClient, Context, RunCancelled, Worker, workflow
+from tests.watching import until
 from tests.worker.run.notes import until_status
 
 WIDTH = 1_500
@@ -95,3 +96,30 @@ async def test_a_parent_hears_of_very_many_children(database: str) -> None:
     async with AsyncClient(database) as client, Worker(database, [parent, child]):
         run = await client.begin(parent, 400)
         assert await run.result(timeout=60) == sum(range(400))
+
+
+async def test_very_many_sleeps_last_no_longer_because_the_run_moved_to_another_worker(database: str) -> None:
+    async def hang() -> None:
+        await asyncio.sleep(3600)
+
+    @workflow
+    async def wide(ctx: Context) -> int:
+        hanging = asyncio.ensure_future(ctx.execute("hang", hang))  # with it, local timers end the sleeps
+        await asyncio.gather(*(ctx.sleep(f"sleep {n}", 3600) for n in range(WIDTH)))
+        hanging.cancel()
+        return WIDTH
+
+    async with AsyncClient(database) as client, await psycopg.AsyncConnection.connect(database) as connection:
+
+        async def are_open() -> bool:
+            cursor = await connection.execute("SELECT count(*) FROM durable.waits")
+            await connection.commit()
+            return await cursor.fetchone() == (WIDTH,)
+
+        async with Worker(database, [wide], graceful_shutdown_timeout=0.1):
+            run = await client.begin(wide)
+            await until(are_open)
+        await connection.execute("UPDATE durable.waits SET wake_at = now() + interval '1 s'")
+        await connection.commit()
+        async with Worker(database, [wide], graceful_shutdown_timeout=0.1):
+            assert await run.result(timeout=30) == WIDTH
