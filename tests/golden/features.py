@@ -120,6 +120,7 @@ FEATURES: dict[str, Feature] = {
     "keys": Feature(workflows.golden_keys),
     "asyncio_sleep": Feature(workflows.golden_asyncio_sleep),
     "limits": Feature(workflows.golden_limits),
+    "named_limits": Feature(workflows.golden_named_limits),
     "young_timers": Feature(workflows.golden_young_timers),
     "call_later": Feature(workflows.golden_call_later),
     "time": Feature(workflows.golden_time),

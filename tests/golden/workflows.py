@@ -378,6 +378,20 @@ async def golden_limits(ctx: Context) -> list[Any]:
 
 
 @workflow
+async def golden_named_limits(ctx: Context) -> list[Any]:
+    """One that is over, one inside another, one that is left in time."""
+    found: list[Any] = []
+    try:
+        async with ctx.timeout("outer", 60), ctx.timeout("inner", 0.05):
+            await ctx.execute("rest", rest)
+    except TimeoutError as error:
+        found.append(str(error))
+    async with ctx.timeout("enough", 60):
+        found.append(await ctx.execute("greet", greet, "World"))
+    return found
+
+
+@workflow
 async def golden_young_timers(ctx: Context) -> list[str]:
     """They leave no row, and count."""
     found = [await asyncio.wait_for(ctx.execute(f"greet {index}", greet, str(index)), 60) for index in range(3)]

@@ -22,6 +22,8 @@ from durable import (
     RunKey,
     Worker,
     Workflow,
+    current_context,
+    current_step,
     workflow,
 )
 
@@ -57,6 +59,10 @@ async def checkout(ctx: Context, order: Order) -> Receipt:
     assert_type(await ctx.wait_for_event("list", "paid", list[Receipt]), list[Receipt])
     assert_type(await ctx.wait_for_event("literal", "paid", Literal["yes", "no"]), Literal["yes", "no"])
     assert_type(await ctx.wait_for_event("anything", "paid"), Any)
+    async with ctx.timeout("limit", 3600) as limit:
+        assert_type(limit.expired(), bool)
+    assert_type(current_step().attempt, int)
+    assert_type(current_context(), Context)
     assert_type(await ctx.random_uuid7("id"), UUID)
     assert_type(await ctx.now("now"), datetime)
     first, second = await asyncio.gather(ctx.execute("a", price, order), ctx.execute("b", tax, 1, 2.0))
