@@ -53,7 +53,7 @@ async def waits(ctx: Context, seconds: float) -> str:
         return await ctx.execute("instead", work, "nothing came")
 
 
-@pytest.mark.parametrize("max_resident", [0, 10])
+@pytest.mark.parametrize("max_resident", [1, 10])
 async def test_steps_waits_and_children_are_given_up_when_the_time_is_over(database: str, max_resident: int) -> None:
     async with AsyncClient(database) as client, Worker(database, [limits, never], max_resident=max_resident):
         run = await client.begin(limits, 0.2)
