@@ -22,7 +22,8 @@ is_asked_for = bool(os.environ.get("DURABLE_TEST_ROLES"))
 
 NAMES = ("owner", "worker", "client", "viewer")
 
-_limited: set[Any] = set()
+_limited: dict[Any, Any] = {}
+"""The databases whose clients and workers are limited, each with the user whom its fixture names."""
 
 
 def make_roles(conninfo: str, schema: str = "durable", prefix: str | None = None) -> None:
@@ -51,7 +52,8 @@ def limit(conninfo: str) -> None:
             "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO durable_worker;"
             "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON SEQUENCES TO durable_worker"
         )
-    _limited.add(conninfo_to_dict(conninfo)["dbname"])
+    named = conninfo_to_dict(conninfo)
+    _limited[named["dbname"]] = named.get("user")
 
 
 def take_roles() -> None:
@@ -72,9 +74,11 @@ def _with_role(init: Callable[..., None], role: str) -> Callable[..., None]:
 
 
 def limited_to(role: str, conninfo_or_pool: Any) -> Any:
-    """The same for that role, where it leads to a database whose clients and workers are limited."""
+    """The same for that role, where it leads to a database whose clients and workers are limited, unless the test has
+    chosen another user."""
     try:
-        is_limited = conninfo_to_dict(conninfo_or_pool).get("dbname") in _limited
+        named = conninfo_to_dict(conninfo_or_pool)
+        is_limited = named.get("dbname") in _limited and named.get("user") == _limited[named["dbname"]]
     except (psycopg.Error, TypeError, UnicodeError, ValueError, AttributeError):
         return conninfo_or_pool  # a pool; or what the test knows to be refused
     return as_role(conninfo_or_pool, role) if is_limited else conninfo_or_pool

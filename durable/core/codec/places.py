@@ -39,14 +39,13 @@ def codec_at(codec: Codec, kind: PlaceKind, owner: str, name: str = "") -> Codec
 
 
 def decode_at(
-    codec: Codec, kind: PlaceKind, owner: str, name: str, text: str, type: Any, what: Callable[[], str]
+    codec: Codec, kind: PlaceKind, owner: str, name: str, text: str, declared: Any, what: Callable[[], str]
 ) -> Any:
-    """Decodes a value of one place. ``what`` returns its name in messages, and is called only if it is needed: to make
-    the name often takes longer than to decode the value."""
-    codec = codec_at(codec, kind, owner, name)
-    if not isinstance(codec, JsonCodec):
-        return codec.decode(text, type, what())
+    """Decodes a value of one place as its declared type. ``what`` returns its name in messages, and is called only if
+    it is needed: to make the name often takes longer than to decode the value."""
+    if type(codec) is not JsonCodec:
+        return codec_at(codec, kind, owner, name).decode(text, declared, what())
     try:
-        return codec.decode(text, type, "")
+        return codec.decode(text, declared, "")
     except DeserializationError as error:
         raise DeserializationError(what(), error.reason) from error.__cause__
