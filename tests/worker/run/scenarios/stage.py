@@ -14,7 +14,7 @@ from durable import Context, RetryPolicy, StepFailed, Workflow, workflow
 LONGEST = 0.12
 """How many seconds a step takes at most, and about when the timers of the scenarios are due."""
 GATE = "go"
-"""The event that whoever plays a scenario publishes each time the run is parked for it."""
+"""The event that is published to a run of a scenario each time it is parked for it."""
 EARLY = "early"
 """The event that is published soon after the run has begun, at a moment that is drawn."""
 
