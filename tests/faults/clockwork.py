@@ -67,7 +67,7 @@ def _field(random: Random, low: int, high: int, *, last: int | None = None) -> F
     """Values from ``low`` to ``high``; a step goes on to the ``last`` there is, which not every month may have."""
     match random.choice(("step", "range", "list")):
         case "step":
-            step = random.randint(1, 12)
+            step = random.randint(1, min(12, high - low))  # a longer one is refused where there are so few values
             return Field(f"*/{step}", frozenset(range(low, (last or high) + 1, step)))
         case "range":
             first, last = sorted((random.randint(low, high), random.randint(low, high)))

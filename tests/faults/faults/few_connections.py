@@ -59,7 +59,13 @@ async def exhausted(stage: Stage) -> None:
                 stage.stalled(member.process_id, time.time())
                 member.send(signal.SIGCONT)
             await asyncio.sleep(stage.random.uniform(0.5, 3.0))
-            stage.injected(all(_refusals(stage)[member.process_id] > refused[member.process_id] for member in members))
+
+            def are_refused(refused: Counter[int] = refused, members: list[Member] = members) -> bool:
+                found = _refusals(stage)
+                return all(found[member.process_id] > refused[member.process_id] for member in members)
+
+            # The pauses between a worker's tries grow to longer than that.
+            stage.injected(await stage.until(are_refused, _BACK_SECONDS, "every worker is refused a connection"))
         finally:
             for connection in held:
                 await connection.close()
