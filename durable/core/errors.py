@@ -3,14 +3,25 @@ do."""
 
 from __future__ import annotations
 
-from typing import Never, NoReturn
+from typing import Any, Never, NoReturn
 
 from durable.core.failures import ErrorInfo
 from durable.core.runs import RunKey
 
 
 class DurableError(Exception):
-    """Base class of every error that this library raises on purpose."""
+    """Base class of every error that this library raises on purpose. All can be pickled and copied."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is made again by calling its class with its message, which those of ours do not take.
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(kind: type[DurableError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> DurableError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class InvalidArgument(DurableError, ValueError):
