@@ -47,14 +47,14 @@ async def main() -> None:
     with database() as dsn:
         migrate(dsn)
         async with AsyncClient(dsn) as client, Worker(dsn, [debt]):
-            print("the run's output:", await (await client.begin(debt, "Ada")).result())
+            print("the run's output:", await (await client.begin(debt, "Lovelace")).result())
         with psycopg.connect(dsn) as db:
             ((stored,),) = db.execute("SELECT input::text || output::text FROM durable.runs").fetchall()
-        print("the tables reveal:", "something" if "Ada" in stored or "250" in stored else "nothing")
+        print("the tables reveal:", "something" if "Lovelace" in stored else "nothing")
 
 
 asyncio.run(main())
 
 # Output:
-# the run's output: Ada owes 250
+# the run's output: Lovelace owes 250
 # the tables reveal: nothing

@@ -16,6 +16,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from durable import Worker
+from tests.faults import play as play_module
 from tests.faults.effects import journal
 from tests.faults.families import FAMILIES
 from tests.faults.load import Load
@@ -284,7 +285,10 @@ async def test_a_late_recovery_a_death_and_an_old_transaction_are_found(server: 
     assert {violation.invariant for violation in result.violations} == {"I10", "I11", "I12", "I13"}
 
 
-async def test_in_smoke_a_late_recovery_is_told_and_all_else_fails(server: Server, tmp_path: Path) -> None:
+async def test_in_smoke_a_late_recovery_is_told_and_all_else_fails(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(play_module, "_SHORT_PLAY_SECONDS", 2.0)
     result = await play(_fault(_much, workers=2, recovery=1.0), "smoke", 1, server, tmp_path)
 
     assert {violation.invariant for violation in result.violations} == {"I11", "I12", "I13"}

@@ -49,7 +49,7 @@ small = st.integers(0, 5)
 
 LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
     CRASHES: (laws.cases(), laws.a_run_is_what_its_history_says, 2500),
-    CODE: (laws.edits(), lambda drawn: laws.changed_code_goes_on_or_is_set_aside(*drawn), 800),
+    CODE: (laws.edits(), lambda drawn: laws.changed_code_goes_on_or_is_set_aside(*drawn), 3000),
     TYPES: (
         st.tuples(st.sampled_from(("execute", "event")), st.booleans()),
         lambda drawn: properties.what_does_not_fit_its_type_sets_the_run_aside(*drawn),
