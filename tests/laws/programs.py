@@ -239,17 +239,16 @@ class Interpreter:
         seconds = seconds_of(path)
         if how == "wait":
             return await self._while_time_lasts(seconds, parts, path)
-        in_turn = self._in_turn("seq", parts, path)
         if how == "wait_for":
             try:
-                return await asyncio.wait_for(in_turn, seconds)
+                return await asyncio.wait_for(self._in_turn("seq", parts, path), seconds)
             except TimeoutError:  # of its own timer, or of a part that is strict
                 self._trace.append((f"wait_for {path}", "too late"))
                 return "too late"
         limit = self._ctx.timeout(path, seconds) if how == "named" else asyncio.timeout(seconds)
         try:
             async with limit:
-                return await in_turn
+                return await self._in_turn("seq", parts, path)
         except TimeoutError:
             if limit.expired():
                 self._trace.append((f"limit {path}", "too late"))
