@@ -50,7 +50,7 @@ class Results:
             try:
                 return self._wait(run_key, timeout, deadline, pauses)
             except ResultTimeout as late:
-                raise ResultTimeout(run_key, late.timeout, late.status, self._is_served(run_key)) from None
+                raise ResultTimeout(run_key, late.timeout, late.status, is_served=self._is_served(run_key)) from None
             except psycopg.OperationalError as error:
                 remaining = _remaining(deadline)
                 if isinstance(error, PoolTimeout) or remaining <= 0:
@@ -158,7 +158,9 @@ class AsyncResults:
             outcome = await self.connections.run(self.operations.outcome(run_key))
             if outcome.status in TERMINAL:
                 return outcome
-            raise ResultTimeout(run_key, timeout or 0.0, outcome.status, await self._is_served(run_key)) from None
+            raise ResultTimeout(
+                run_key, timeout or 0.0, outcome.status, is_served=await self._is_served(run_key)
+            ) from None
         finally:
             self._forget(waiter)
 

@@ -231,7 +231,8 @@ class ResultTimeout(DurableError, TimeoutError):
         run_key: RunKey,
         timeout: float,
         status: str,
-        is_served: bool | None = None,  # noqa: FBT001 - positional like the other data of an error, so that it pickles
+        *,
+        is_served: bool | None = None,
     ) -> None:
         what_now = "it continues"
         if is_served is False:

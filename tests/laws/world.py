@@ -365,7 +365,7 @@ class World:
 
     def _check_what_may_start(self) -> None:
         """What may start and is not started at once may be overtaken by the answers to what was."""
-        startable = {} if self._execution is None else self._execution.startable
+        startable = {} if self._execution is None else self._execution._steps.startable
         for key in startable.keys() - self._let:
             self._check_seen_is_durable(startable[key])
         self._let = set(startable)

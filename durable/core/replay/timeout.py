@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from durable.core.errors import WorkflowCodeError
 from durable.core.replay.calls import Answer, Calls
@@ -38,8 +38,7 @@ class Timeout:
             raise WorkflowCodeError(f"the timeout {self._key!r} has been entered before; make another with another key")
         # Written as asyncio's timers are: not at all if the block is left within a second, while steps run.
         self._answer = self._calls.call(ArmTimer(self._key, self._seconds, is_sleep=False))
-        self._task = asyncio.current_task()
-        assert self._task is not None  # noqa: S101  # nothing else awaits
+        self._task = cast("asyncio.Task[Any]", asyncio.current_task())  # nothing else awaits
         self._cancelling = self._task.cancelling()
         self._answer.add_done_callback(self._fired)
         return self
@@ -53,7 +52,8 @@ class Timeout:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
-        assert task is not None and self._answer is not None  # noqa: S101, PT018  # it was entered
+        if task is None or self._answer is None:
+            raise WorkflowCodeError(f"the timeout {self._key!r} is left but was not entered; use it with async with")
         if not self._has_fired:
             self._answer.cancel()
         elif task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):

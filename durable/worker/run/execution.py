@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from durable.core.replay.commands import (
@@ -85,11 +85,6 @@ class Execution(Performance):
     def is_parked(self) -> bool:
         """Returns whether it left its run to wake later, with the machine intact."""
         return isinstance(self._ending, Park)
-
-    @property
-    def startable(self) -> Mapping[str, Execute]:
-        """The steps that wait for nothing but their turn, by key."""
-        return self._steps.startable
 
     def precedes(self, claimed: ClaimedRun) -> bool:
         """Returns whether no worker has touched the run between this execution and that claim."""

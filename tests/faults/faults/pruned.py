@@ -1,4 +1,4 @@
-"""Retention at work all the time, with an age of seconds, while runs are retried, told something and waited for.
+"""Retention at work all the time, with an age of seconds, while runs are retried, sent events and waited for.
 
 What is deleted is kept in a graveyard, and put back at the end: so the oracle judges every run.
 """
@@ -121,8 +121,8 @@ async def _long_family(life: Life) -> None:
 @fault(
     row=23,
     how=f"{_PRUNERS} threads prune every {_PAUSE_SECONDS * 1000:g} ms what ended {_AGE_SECONDS:g} s ago, while runs of"
-    " that age are retried and told something, and children wait for their parents",
-    target="0 live rows lost, 0 retries lost; families go as a whole, with all that is theirs",
+    " that age are retried and sent events, and children wait for their parents",
+    target="0 live rows lost, 0 retries lost; families go as a whole, with all their rows",
     sizes={"smoke": 10, "campaign": 200, "soak": 20_000},
     workers=3,
     families=(
