@@ -24,6 +24,19 @@ async def rows(dsn: str, query: Any, *params: Any) -> list[tuple[Any, ...]]:
         return await cursor.fetchall() if cursor.description else []
 
 
+WRITE_DOWN_JIT = """
+    CREATE TABLE written (table_name text, jit text, UNIQUE (table_name, jit));
+    CREATE FUNCTION write_down() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        INSERT INTO public.written VALUES (tg_table_name, current_setting('jit')) ON CONFLICT DO NOTHING;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER write_down AFTER UPDATE ON durable.runs EXECUTE FUNCTION write_down();
+    CREATE TRIGGER write_down AFTER UPDATE ON durable.workers EXECUTE FUNCTION write_down()"""
+"""Has the table ``written`` say in which sessions the engine changes its runs and sends its heartbeats."""
+JIT_IS_OFF = [("runs", "off"), ("workers", "off")]
+
+
 async def until(condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
     """The first true answer, awaited where it is to be; fails when there is none in time."""
     deadline = time.monotonic() + seconds

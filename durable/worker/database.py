@@ -47,6 +47,7 @@ open for any length of time, and a few statements that wait for it would hold al
 engine itself last for milliseconds."""
 _LIMITS_OF_TRANSACTION: Sequence[LiteralString] = (
     "SET LOCAL array_nulls = on",
+    "SET LOCAL jit = off",
     f"SET LOCAL lock_timeout = '{_LOCK_LIMIT}'",
 )
 _LIMITS_ON_CITUS: Sequence[LiteralString] = (
@@ -58,6 +59,7 @@ _SESSION = {
     **_KEEPALIVES,
     "standard_conforming_strings": "on",
     "array_nulls": "on",
+    "jit": "off",
     "lock_timeout": _LOCK_LIMIT,
     "statement_timeout": "0",
     "transaction_timeout": "0",
@@ -66,19 +68,19 @@ _SESSION = {
 }
 """What the engine relies on, whatever is set for the role or the database. Limits are meant for the role's own queries:
 a flush that is cut off would only be sent again, and a listener is idle for hours. Ours never idle in a transaction for
-as long as ten seconds. The isolation is not among them: under a stricter one, more transactions fail and are
-repeated."""
+as long as ten seconds. JIT would compile statements that only seem expensive, because their joins are disabled or
+because the table of workers has had many rows: then a heartbeat takes 1.5 s. The isolation is not among them: under a
+stricter one, more transactions fail and are repeated."""
 
 PLANS = """
     SELECT pg_catalog.set_config('plan_cache_mode', CASE WHEN EXISTS (
         SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'
     ) THEN 'force_custom_plan' ELSE 'force_generic_plan' END, false);
-    SET enable_seqscan = off; SET enable_mergejoin = off; SET enable_nestloop = off; SET jit = off"""
+    SET enable_seqscan = off; SET enable_mergejoin = off; SET enable_nestloop = off"""
 """Each of the engine's statements is best planned once and for all, with an index and hash joins, whatever the
 statistics say and however many runs it concerns. Left to itself, the planner takes half the time of a small statement,
 and a plan that it chose while the tables were small scans a whole shard value once they have grown, or joins 500 ids by
-250,000 comparisons. JIT would be used for statements that can only be joined in a disabled way, since those seem
-expensive. Citus has to know the shard value before it can plan anything but the simplest statements."""
+250,000 comparisons. Citus has to know the shard value before it can plan anything but the simplest statements."""
 
 
 class Database:

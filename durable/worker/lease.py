@@ -233,6 +233,8 @@ class Lease:
         return None if self._database.is_pooled else self._lock_key
 
     async def _register(self, connection: EngineConnection, worker_id: str) -> None:
+        """Registering is the first heartbeat under that id."""
+        sent = self._own_loop.time()
         statement = register_worker(
             worker_id,
             lock_key=self._held_key(),
@@ -243,6 +245,7 @@ class Lease:
             lease=self._lease,
         )
         await connection.answer(statement)
+        self._renewed(sent)
 
     async def _beat(self, connection: EngineConnection) -> Heard:
         sent = self._own_loop.time()
@@ -281,7 +284,6 @@ class Lease:
         # one whose sessions are this worker's own.
         former, self.worker_id, self._next_id = self.worker_id, self._next_id, str(uuid4())
         self._has_expired = False
-        self._renewed(self._own_loop.time())
         self._loop.call_soon_threadsafe(self._lost)
         self._others.give_up(former)
 

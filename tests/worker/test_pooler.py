@@ -17,6 +17,7 @@ from durable import AsyncClient, Client, Context, DurableError, Every, RunCancel
 from durable.admin.migration import migrate
 from tests.conftest import new_database
 from tests.pooler import find_pgbouncer, pooled_server
+from tests.watching import JIT_IS_OFF, WRITE_DOWN_JIT, rows
 from tests.worker import unfit
 from tests.worker.processes import LEASE, WorkerProcess, entries, limited, prepare, three_steps, until
 from tests.worker.run import timed
@@ -104,6 +105,15 @@ async def test_what_is_set_for_the_database_changes_nothing(pooled: str, direct:
         with psycopg.connect(pooled, autocommit=True, prepare_threshold=None) as other:
             shown = other.execute("SELECT current_setting('standard_conforming_strings')").fetchone()
             assert shown == ("off",)  # nothing of ours is left there
+
+
+async def test_no_statement_of_a_worker_is_compiled_just_in_time(pooled: str, direct: str) -> None:
+    await rows(direct, WRITE_DOWN_JIT)
+    async with AsyncClient(pooled) as client, Worker(pooled, [everything], poll_interval=0.05):
+        handle = await client.begin(everything, 1)
+        await handle.publish_event("news", "good")
+        await handle.result(timeout=30)
+    assert await rows(direct, "TABLE written ORDER BY 1") == JIT_IS_OFF
 
 
 async def test_cancels_and_schedules_work(pooled: str) -> None:

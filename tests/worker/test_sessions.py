@@ -19,7 +19,7 @@ from durable.admin import migrate, prune
 from durable.core.errors import InvalidArgument
 from durable.worker.database import DEFAULT_CONNECTIONS, LEAST_CONNECTIONS
 from tests.conftest import new_database
-from tests.watching import rows, until
+from tests.watching import JIT_IS_OFF, WRITE_DOWN_JIT, rows, until
 
 TEXT = "é € ☃ 𝄞 \\ \\u2603"
 SETTINGS = {
@@ -108,6 +108,13 @@ def test_nothing_that_is_set_for_the_database_changes_what_a_worker_does(server_
         with Client(conninfo) as client:
             before = len(client.list_runs())
             assert prune(conninfo, older_than=0) == before
+
+
+async def test_no_statement_of_a_worker_is_compiled_just_in_time(database: str) -> None:
+    await rows(database, WRITE_DOWN_JIT)
+    async with AsyncClient(database) as client, Worker(database, [child]):
+        await (await client.begin(child, TEXT)).result(timeout=30)
+    assert await rows(database, "TABLE written ORDER BY 1") == JIT_IS_OFF
 
 
 async def test_a_listener_outlives_the_limit_that_is_set_for_idle_sessions(server_dsn: str) -> None:

@@ -111,6 +111,20 @@ async def test_a_slow_transaction_is_not_taken_for_a_silent_one(database: str, s
     assert calls == 1
 
 
+async def test_a_worker_is_healthy_as_soon_as_it_is_registered(database: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        await connection.execute("""
+            CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$;
+            CREATE TRIGGER slow BEFORE UPDATE ON durable.workers FOR EACH ROW EXECUTE FUNCTION slow()""")
+
+    @workflow
+    async def idle(ctx: Context) -> None: ...
+
+    async with Worker(database, [idle]) as worker:
+        assert worker.healthy()
+
+
 async def test_a_worker_that_reaches_nobody_gives_its_runs_up_before_others_may_take_them(
     database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
