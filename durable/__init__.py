@@ -35,6 +35,7 @@ from durable.core.replay.child import ChildHandle
 from durable.core.replay.context import Context
 from durable.core.replay.current import RunLogFilter, Step, current_context, current_step
 from durable.core.replay.decorator import WorkflowOptions, workflow
+from durable.core.replay.step_call import Call
 from durable.core.replay.workflow import Workflow
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
 from durable.core.runs import Run, RunInfo, RunKey, Status, StatusReason
@@ -46,6 +47,7 @@ __all__ = [
     "WorkflowOptions",
     "Workflow",
     "Context",
+    "Call",
     "current_context",
     "current_step",
     "Step",

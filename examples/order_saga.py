@@ -2,7 +2,7 @@
 
 import asyncio
 
-from durable import AsyncClient, Context, RetryPolicy, StepFailed, Terminal, Worker, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, StepFailed, Terminal, Worker, workflow
 from durable.admin import migrate
 from durable.embedded import database
 
@@ -27,7 +27,7 @@ async def release(reservation: str) -> None:
 async def order(ctx: Context, item: str) -> str:
     reservation = await ctx.execute("reserve", reserve, item)
     try:
-        await ctx.execute("charge", charge, item, retry=RetryPolicy(max_retries=5))
+        await ctx.execute(Call("charge", retry=RetryPolicy(max_retries=5)), charge, item)
     except StepFailed as failure:
         await ctx.execute("release", release, reservation)
         return f"no {item}: {failure.message}"

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from durable import AsyncClient, Context, RetryPolicy, RunRetryPolicy, Worker, exponential, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, RunRetryPolicy, Worker, exponential, workflow
 from durable.admin import migrate
 from durable.embedded import database
 
@@ -26,7 +26,7 @@ async def deliver(state: str) -> str:
 async def parcel(ctx: Context) -> str:
     state = await ctx.execute("prepare", prepare)
     policy = RetryPolicy(max_retries=1, backoff=exponential(0.01, 1), timeout=5)
-    return await ctx.execute("deliver", deliver, state, retry=policy)
+    return await ctx.execute(Call("deliver", retry=policy), deliver, state)
 
 
 async def main() -> None:

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from durable import AsyncClient, Client, Context, InvalidArgument, RetryPolicy, RunFailed, Worker, workflow
+from durable import AsyncClient, Call, Client, Context, InvalidArgument, RetryPolicy, RunFailed, Worker, workflow
 from durable.admin.migration import migrate, roles_sql
 from durable.cli import main
 from durable.store.migrations import latest_version
@@ -61,7 +61,7 @@ async def everything(ctx: Context, name: str) -> str:
     await asyncio.gather(*[ctx.execute(f"part {index}", compose, name) for index in range(3)])
     approved = await ctx.wait_for_event("approval", "approved", str, timeout=30)
     if approved == "no":
-        await ctx.execute("refuse", refuse, retry=RetryPolicy(max_retries=0))
+        await ctx.execute(Call("refuse", retry=RetryPolicy(max_retries=0)), refuse)
     return f"{first}: {approved}"
 
 

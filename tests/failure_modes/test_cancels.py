@@ -10,7 +10,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunCancelled, RunNotCancellable, Worker, exponential, workflow
+from durable import (
+    AsyncClient,
+    Call,
+    Context,
+    RetryPolicy,
+    RunCancelled,
+    RunNotCancellable,
+    Worker,
+    exponential,
+    workflow,
+)
 from tests.watching import rows, until
 
 
@@ -39,7 +49,9 @@ async def awaited(ctx: Context, point: str) -> None:
         case "step":
             await ctx.execute("step", hang)
         case "between tries":
-            await ctx.execute("tries", fail_always, retry=RetryPolicy(max_retries=9, backoff=exponential(3600, 3600)))
+            await ctx.execute(
+                Call("tries", retry=RetryPolicy(max_retries=9, backoff=exponential(3600, 3600))), fail_always
+            )
         case "transaction":
             await ctx.transaction("transaction", hang_tx)
         case "sleep":

@@ -16,7 +16,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
-from durable import AsyncClient, Context, RetryPolicy, RunFailed, RunNotFound, RunRetryPolicy, Worker, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, RunFailed, RunNotFound, RunRetryPolicy, Worker, workflow
 from durable.admin.pruning import prune
 from durable.postgres.outages import is_outage
 from tests.proxy import Proxy
@@ -288,7 +288,7 @@ async def check(index: int) -> str:
 
 @workflow
 async def leafing(ctx: Context, index: int) -> str:
-    return await ctx.execute("check", check, index, retry=RetryPolicy(max_retries=0))
+    return await ctx.execute(Call("check", retry=RetryPolicy(max_retries=0)), check, index)
 
 
 @workflow

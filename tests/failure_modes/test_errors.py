@@ -8,7 +8,7 @@ from collections import Counter
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunFailed, Worker, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, RunFailed, Worker, workflow
 from tests.watching import rows
 
 
@@ -21,7 +21,7 @@ async def test_c11_an_error_of_the_users_code_that_looks_like_an_outage_is_his_e
 
     @workflow
     async def in_a_step(ctx: Context) -> None:
-        await ctx.execute("step", misleading, retry=RetryPolicy(max_retries=2, backoff=0))
+        await ctx.execute(Call("step", retry=RetryPolicy(max_retries=2, backoff=0)), misleading)
 
     @workflow
     async def in_the_workflow(ctx: Context) -> None:
@@ -56,7 +56,7 @@ async def test_c13_an_error_is_stored_in_words_of_bounded_length_and_never_rebui
 
     @workflow
     async def verbose(ctx: Context) -> None:
-        await ctx.execute("failing", failing, retry=RetryPolicy(max_retries=0))
+        await ctx.execute(Call("failing", retry=RetryPolicy(max_retries=0)), failing)
 
     async with AsyncClient(database) as client, Worker(database, [verbose]):
         handle = await client.begin(verbose)

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from typing import Any
 
-from durable import AsyncClient, Context, RetryPolicy, RunKey, Worker, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, RunKey, Worker, workflow
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay.commands import Command, Complete, Execute
 from durable.core.replay.history import History, Memo, Value
@@ -33,7 +33,9 @@ async def test_c4_what_a_workflow_swallows_while_it_is_put_away_changes_nothing(
         caught = "nothing"
         try:
             # The smallest case in which a suspension that is an exception is lost.
-            await asyncio.gather(ctx.sleep("nap", 0.05), ctx.execute("fail", fail, retry=RetryPolicy(max_retries=0)))
+            await asyncio.gather(
+                ctx.sleep("nap", 0.05), ctx.execute(Call("fail", retry=RetryPolicy(max_retries=0)), fail)
+            )
         except Exception as error:
             caught = type(error).__name__
         try:

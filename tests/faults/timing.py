@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from durable import Context, workflow
+from durable import Call, Context, workflow
 from tests.faults.effects import STEADFAST, effect
 
 SLEEP_TIMER = "asyncio:timer:1"
@@ -64,6 +64,6 @@ async def _outcome(ctx: Context, number: int, race: Race) -> str:
         if race.of == "event":
             return await asyncio.wait_for(ctx.wait_for_event(key, "news", str), race.patience)
         async with asyncio.timeout(race.patience):
-            return await ctx.execute(key, effect, ctx.run_id, key, race.seconds, retry=STEADFAST)
+            return await ctx.execute(Call(key, retry=STEADFAST), effect, ctx.run_id, key, race.seconds)
     except TimeoutError:
-        return await ctx.execute(f"late {number}", effect, ctx.run_id, f"late {number}", retry=STEADFAST)
+        return await ctx.execute(Call(f"late {number}", retry=STEADFAST), effect, ctx.run_id, f"late {number}")

@@ -8,7 +8,18 @@ from typing import Any, Literal
 
 import msgspec
 
-from durable import Context, EventTimeout, RetryPolicy, RunFailed, StepFailed, Terminal, Workflow, exponential, workflow
+from durable import (
+    Call,
+    Context,
+    EventTimeout,
+    RetryPolicy,
+    RunFailed,
+    StepFailed,
+    Terminal,
+    Workflow,
+    exponential,
+    workflow,
+)
 from tests.faults.effects import STEADFAST, BrokenPart, book, effect, failing_effect, refund
 from tests.faults.timing import timing
 
@@ -88,8 +99,12 @@ class Told(msgspec.Struct, frozen=True):
 async def transfer(ctx: Context, order: Transfer) -> list[int]:
     shard, run_id = ctx.run_key.workflow_name_shard, ctx.run_id
     return [
-        await ctx.transaction("debit", book, shard, run_id, "debit", order.source, -order.amount, retry=STEADFAST),
-        await ctx.transaction("credit", book, shard, run_id, "credit", order.target, order.amount, retry=STEADFAST),
+        await ctx.transaction(
+            Call("debit", retry=STEADFAST), book, shard, run_id, "debit", order.source, -order.amount
+        ),
+        await ctx.transaction(
+            Call("credit", retry=STEADFAST), book, shard, run_id, "credit", order.target, order.amount
+        ),
     ]
 
 
@@ -99,7 +114,7 @@ async def effects(ctx: Context, order: Effects) -> list[str]:
     values: list[str] = []
     for index in range(order.steps):
         key = f"effect {index}"
-        values.append(await ctx.execute(key, effect, ctx.run_id, key, order.seconds, retry=STEADFAST))
+        values.append(await ctx.execute(Call(key, retry=STEADFAST), effect, ctx.run_id, key, order.seconds))
         values.append(str(await ctx.random_uint64(f"draw {index}")))
     return values
 
@@ -108,7 +123,7 @@ async def effects(ctx: Context, order: Effects) -> list[str]:
 async def sleepy(ctx: Context, order: Nap) -> Slept:
     before = await ctx.now("before")
     await ctx.sleep("nap", order.seconds)
-    await ctx.execute("awake", effect, ctx.run_id, "awake", retry=STEADFAST)
+    await ctx.execute(Call("awake", retry=STEADFAST), effect, ctx.run_id, "awake")
     return Slept(before, await ctx.now("after"))
 
 
@@ -119,7 +134,7 @@ async def listening(ctx: Context, order: Listening) -> list[Told]:
     for position, name in enumerate(order.names):
         told.append(await ctx.wait_for_event(f"event {position}", name, Told))
         if position == 0:
-            await ctx.execute("heard", effect, ctx.run_id, "heard", retry=STEADFAST)
+            await ctx.execute(Call("heard", retry=STEADFAST), effect, ctx.run_id, "heard")
     return told
 
 
@@ -128,7 +143,7 @@ async def deciding(ctx: Context, order: Deciding) -> str:
     try:
         return await ctx.wait_for_event("decision", "decide", str, timeout=order.timeout)
     except EventTimeout:
-        return await ctx.execute("undecided", effect, ctx.run_id, "undecided", retry=STEADFAST)
+        return await ctx.execute(Call("undecided", retry=STEADFAST), effect, ctx.run_id, "undecided")
 
 
 @workflow
@@ -138,11 +153,11 @@ async def parallel(ctx: Context, order: Branches) -> Raced:
     async def branch(index: int) -> str:
         if index % 2:
             await ctx.sleep(f"pause {index}", 0.05)
-        return await ctx.execute(f"branch {index}", effect, ctx.run_id, f"branch {index}", 0.01, retry=STEADFAST)
+        return await ctx.execute(Call(f"branch {index}", retry=STEADFAST), effect, ctx.run_id, f"branch {index}", 0.01)
 
     gathered = await asyncio.gather(*(branch(index) for index in range(order.branches)))
     racers = [
-        asyncio.ensure_future(ctx.execute(key, effect, ctx.run_id, key, 0.01, retry=STEADFAST))
+        asyncio.ensure_future(ctx.execute(Call(key, retry=STEADFAST), effect, ctx.run_id, key, 0.01))
         for key in ("left", "right")
     ]
     done, _ = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
@@ -156,23 +171,25 @@ async def compensating(ctx: Context, order: Transfer) -> str:
     """Is cancelled, or told to go on; gives back what it has taken."""
     shard, run_id = ctx.run_key.workflow_name_shard, ctx.run_id
     try:
-        await ctx.transaction("debit", book, shard, run_id, "debit", order.source, -order.amount, retry=STEADFAST)
+        await ctx.transaction(Call("debit", retry=STEADFAST), book, shard, run_id, "debit", order.source, -order.amount)
         await ctx.wait_for_event("go", "go", str)
-        await ctx.transaction("credit", book, shard, run_id, "credit", order.target, order.amount, retry=STEADFAST)
+        await ctx.transaction(
+            Call("credit", retry=STEADFAST), book, shard, run_id, "credit", order.target, order.amount
+        )
     except asyncio.CancelledError:
-        await ctx.transaction("refund", refund, shard, run_id, order.source, retry=STEADFAST)
+        await ctx.transaction(Call("refund", retry=STEADFAST), refund, shard, run_id, order.source)
         raise
     finally:
-        await ctx.execute("tidy", effect, run_id, "tidy", retry=STEADFAST)
+        await ctx.execute(Call("tidy", retry=STEADFAST), effect, run_id, "tidy")
     return "credited"
 
 
 @workflow
 async def failing(ctx: Context, order: Breaking) -> str:
     """Fails for good, or catches that; a retry of the run succeeds once the part is remedied."""
-    await ctx.execute("before", effect, ctx.run_id, "before", retry=STEADFAST)
+    await ctx.execute(Call("before", retry=STEADFAST), effect, ctx.run_id, "before")
     try:
-        return await ctx.execute("break", failing_effect, ctx.run_id, "break", order.number, retry=_UNLESS_BROKEN)
+        return await ctx.execute(Call("break", retry=_UNLESS_BROKEN), failing_effect, ctx.run_id, "break", order.number)
     except StepFailed as failure:
         if not order.is_caught:
             raise
@@ -182,14 +199,14 @@ async def failing(ctx: Context, order: Breaking) -> str:
 @workflow
 async def leaf(ctx: Context, order: Leaf) -> str:
     try:
-        value = await ctx.execute("leaf", effect, ctx.run_id, "leaf", retry=STEADFAST)
+        value = await ctx.execute(Call("leaf", retry=STEADFAST), effect, ctx.run_id, "leaf")
         if order.fate == "fails":
             raise Terminal("withered")
         if order.fate == "waits":
             await ctx.wait_for_event("never", "never", str)
         return value
     finally:
-        await ctx.execute("tidy", effect, ctx.run_id, "tidy", retry=STEADFAST)
+        await ctx.execute(Call("tidy", retry=STEADFAST), effect, ctx.run_id, "tidy")
 
 
 @workflow
@@ -212,7 +229,7 @@ async def parent(ctx: Context, order: Bearing) -> list[str]:
 
 @workflow
 async def ticking(ctx: Context) -> datetime | None:
-    await ctx.execute("tick", effect, ctx.run_id, "tick", retry=STEADFAST)
+    await ctx.execute(Call("tick", retry=STEADFAST), effect, ctx.run_id, "tick")
     return ctx.scheduled_at
 
 

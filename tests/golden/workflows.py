@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from durable import Context, EventTimeout, RetryPolicy, RunFailed, RunRetryPolicy, StepFailed, Terminal, workflow
+from durable import Call, Context, EventTimeout, RetryPolicy, RunFailed, RunRetryPolicy, StepFailed, Terminal, workflow
 
 NEVER_AGAIN = RetryPolicy(max_retries=0)
 
@@ -91,13 +91,13 @@ async def golden_step_without_a_value(ctx: Context) -> None:
 
 @workflow
 async def golden_failed_step(ctx: Context) -> str:
-    return await ctx.execute("refuse", refuse, "money", retry=NEVER_AGAIN)
+    return await ctx.execute(Call("refuse", retry=NEVER_AGAIN), refuse, "money")
 
 
 @workflow
 async def golden_caught_failure(ctx: Context) -> list[str]:
     try:
-        await ctx.execute("refuse", refuse, "money", retry=NEVER_AGAIN)
+        await ctx.execute(Call("refuse", retry=NEVER_AGAIN), refuse, "money")
     except StepFailed as error:
         return [error.step_key, error.error_type, error.message, await ctx.execute("greet", greet, "debtor")]
     return []
@@ -235,7 +235,7 @@ async def refuse_at_first(ctx_attempt: int) -> str:
 @workflow(retry=RunRetryPolicy(max_attempts=2, backoff=0))
 async def golden_retry(ctx: Context) -> list[str]:
     first = await ctx.execute("first", greet, "first")
-    failing = ctx.execute("failing", refuse_at_first, ctx.attempt, retry=NEVER_AGAIN)
+    failing = ctx.execute(Call("failing", retry=NEVER_AGAIN), refuse_at_first, ctx.attempt)
     results = await asyncio.gather(failing, ctx.execute("beside", greet, "beside"), return_exceptions=True)
     await ctx.execute("later", greet, "later")
     for result in results:
@@ -306,7 +306,7 @@ async def golden_nested(ctx: Context) -> list[int]:
 async def golden_failed_group(ctx: Context) -> list[str]:
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(ctx.execute("refuse", refuse, "luck", retry=NEVER_AGAIN))
+            group.create_task(ctx.execute(Call("refuse", retry=NEVER_AGAIN), refuse, "luck"))
             group.create_task(ctx.sleep("long", 3600))
     except* StepFailed as errors:
         caught = [str(error) for error in errors.exceptions]

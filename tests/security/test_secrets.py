@@ -19,7 +19,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from durable import AsyncClient, Client, Context, DurableError, InvalidArgument, RetryPolicy, Worker, workflow
+from durable import AsyncClient, Call, Client, Context, DurableError, InvalidArgument, RetryPolicy, Worker, workflow
 from durable.admin.migration import migrate
 from durable.cli import main
 from durable.cli.refusals import printable
@@ -59,7 +59,7 @@ async def ordering(ctx: Context, what: str) -> str:
     await ctx.execute("work", work, what)
     heard = await ctx.wait_for_event("wait", "news", str, timeout=20)
     if heard.endswith("fail"):
-        await ctx.execute("fail", fail, heard, retry=RetryPolicy(max_retries=1, backoff=0.01))
+        await ctx.execute(Call("fail", retry=RetryPolicy(max_retries=1, backoff=0.01)), fail, heard)
     return what
 
 

@@ -14,10 +14,12 @@ from psycopg import AsyncConnection
 from durable import (
     AsyncClient,
     AsyncHandle,
+    Call,
     ChildHandle,
     Client,
     Context,
     Handle,
+    RetryPolicy,
     RunInfo,
     RunKey,
     Worker,
@@ -53,6 +55,9 @@ async def checkout(ctx: Context, order: Order) -> Receipt:
     total = assert_type(await ctx.execute("price", price, order), int)
     assert_type(await ctx.execute("tax", tax, total, 0.2), float)
     assert_type(await ctx.transaction("book", book, total), bool)
+    once = Call("rated", retry=RetryPolicy(max_retries=0), name="tax")
+    assert_type(await ctx.execute(once, tax, amount=total, rate=0.2), float)
+    assert_type(await ctx.transaction(Call("again"), book, amount=total), bool)
     assert_type(await ctx.wait_for_event("wait", "paid", Receipt, timeout=3), Receipt)
     assert_type(await ctx.wait_for_event("maybe", "paid", Receipt | None), Receipt | None)
     assert_type(await ctx.wait_for_event("either", "paid", Receipt | Order), Receipt | Order)
@@ -126,6 +131,14 @@ def workers() -> None:
     Worker("dsn", [checkout, nightly])
     Worker("dsn", [checkout])
     Worker("dsn", ["checkout"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@workflow
+async def calling_wrongly(ctx: Context, order: Order) -> None:
+    await ctx.execute("tax", tax, 1, rate="high")  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await ctx.execute("tax", tax, 1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    await ctx.execute("tax", tax, 1, 0.2, retry=3)  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
+    await ctx.transaction("book", book, "all")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 @workflow

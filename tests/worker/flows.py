@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from durable import AsyncClient, Context, RetryPolicy, Worker, Workflow, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, Worker, Workflow, workflow
 from tests.watching import until
 
 
@@ -98,7 +98,9 @@ def flaky(calls: Counter[str]) -> Workflow[int, int]:
 
     @workflow
     async def retry(ctx: Context, failures: int) -> int:
-        return await ctx.execute("flaky_step", flaky_step, failures, retry=RetryPolicy(max_retries=5, backoff=0.01))
+        return await ctx.execute(
+            Call("flaky_step", retry=RetryPolicy(max_retries=5, backoff=0.01)), flaky_step, failures
+        )
 
     return retry
 

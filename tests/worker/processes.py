@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import psycopg
 
-from durable import Context, RetryPolicy, RunFailed, Worker, Workflow, workflow
+from durable import Call, Context, RetryPolicy, RunFailed, Worker, Workflow, workflow
 from tests import roles
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -59,7 +59,7 @@ async def three_steps(ctx: Context, hanging: str) -> list[str]:
 @workflow
 async def booking(ctx: Context) -> list[str]:
     before = await ctx.execute("before", quick, "before")
-    return [before, await ctx.transaction("book", book, "booked", retry=RetryPolicy(max_retries=0))]
+    return [before, await ctx.transaction(Call("book", retry=RetryPolicy(max_retries=0)), book, "booked")]
 
 
 @workflow

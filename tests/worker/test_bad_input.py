@@ -14,6 +14,7 @@ import pytest
 
 from durable import (
     AsyncClient,
+    Call,
     Context,
     InvalidArgument,
     RetryPolicy,
@@ -274,7 +275,7 @@ async def test_an_output_that_would_come_back_different_fails_its_run(database: 
 
     @workflow
     async def stepping(ctx: Context) -> int:
-        return (await ctx.execute("make", make, retry=RetryPolicy(max_retries=0))).size
+        return (await ctx.execute(Call("make", retry=RetryPolicy(max_retries=0)), make)).size
 
     @workflow
     async def returning(ctx: Context) -> Later:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, Worker, workflow
 from durable.postgres.connection import EngineConnection
 from durable.store.operation import Operation
 from durable.store.routing import retry
@@ -119,7 +119,7 @@ async def test_a_flush_that_is_repeated_after_the_run_was_retried_does_not_undo_
 
     @workflow
     async def failing(ctx: Context) -> str:
-        return await ctx.execute("part", part, retry=RetryPolicy(max_retries=0))
+        return await ctx.execute(Call("part", retry=RetryPolicy(max_retries=0)), part)
 
     async with AsyncClient(database) as client:
         handle = await client.begin(failing)

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, Worker, workflow
 from tests.proxy import Proxy
 from tests.watching import rows, until
 from tests.worker.flows import greeting
@@ -240,7 +240,7 @@ async def test_a_stopping_worker_does_not_wait_for_the_next_try_of_a_step(databa
     @workflow
     async def trying(ctx: Context) -> None:
         patient = RetryPolicy(max_retries=5, backoff=3600)
-        await asyncio.gather(ctx.execute("flaky", flaky, retry=patient), ctx.execute("slow", slow))
+        await asyncio.gather(ctx.execute(Call("flaky", retry=patient), flaky), ctx.execute("slow", slow))
 
     async with AsyncClient(database) as client:
         async with Worker(database, [trying], graceful_shutdown_timeout=3600) as worker:

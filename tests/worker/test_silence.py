@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, Worker, workflow
 from durable.worker import listener
 from durable.worker.database import Database
 from tests.proxy import Proxy
@@ -104,7 +104,7 @@ async def test_a_slow_transaction_is_not_taken_for_a_silent_one(database: str, s
 
     @workflow
     async def waiting(ctx: Context) -> None:
-        await ctx.transaction("slow", slow, retry=RetryPolicy(max_retries=0))
+        await ctx.transaction(Call("slow", retry=RetryPolicy(max_retries=0)), slow)
 
     async with AsyncClient(database) as client, Worker(database, [waiting]):
         await (await client.begin(waiting)).result(timeout=30)

@@ -13,6 +13,7 @@ import pytest
 
 from durable import (
     AsyncClient,
+    Call,
     Context,
     RetryPolicy,
     RunCancelled,
@@ -145,7 +146,9 @@ async def test_another_attempt_of_a_run_does_not_overlap_a_thread_of_the_one_bef
 
     @workflow(retry=RunRetryPolicy(max_attempts=2, backoff=0))
     async def both(ctx: Context) -> None:
-        await asyncio.gather(ctx.execute("slow", slow), ctx.execute("fail", fail, retry=RetryPolicy(max_retries=0)))
+        await asyncio.gather(
+            ctx.execute("slow", slow), ctx.execute(Call("fail", retry=RetryPolicy(max_retries=0)), fail)
+        )
 
     async with running(database, both) as client:
         await (await client.begin(both)).result(timeout=20)
@@ -164,7 +167,7 @@ async def test_the_retry_of_a_step_that_timed_out_starts_when_its_thread_has_end
 
     @workflow
     async def patient(ctx: Context) -> str:
-        return await ctx.execute("slow", slow, retry=RetryPolicy(max_retries=1, backoff=0, timeout=0.1))
+        return await ctx.execute(Call("slow", retry=RetryPolicy(max_retries=1, backoff=0, timeout=0.1)), slow)
 
     async with running(database, patient) as client:
         assert await (await client.begin(patient)).result(timeout=20) == "in time"
@@ -181,7 +184,7 @@ async def test_a_step_whose_thread_does_not_end_is_given_up_and_not_tried_beside
     @workflow
     async def hanging(ctx: Context) -> str:
         try:
-            return await ctx.execute("charge", charge, retry=RetryPolicy(max_retries=5, backoff=0, timeout=0.1))
+            return await ctx.execute(Call("charge", retry=RetryPolicy(max_retries=5, backoff=0, timeout=0.1)), charge)
         except StepFailed as error:
             return f"{error.error_type}: {error.message}"
 
@@ -223,7 +226,7 @@ async def test_the_wait_for_a_free_thread_is_no_part_of_a_steps_time(database: s
     @workflow
     async def album(ctx: Context) -> int:
         policy = RetryPolicy(max_retries=0, timeout=0.5)
-        pages = (ctx.execute(f"page {index}", time.sleep, 0.1, retry=policy) for index in range(16))
+        pages = (ctx.execute(Call(f"page {index}", retry=policy), time.sleep, 0.1) for index in range(16))
         return len(await asyncio.gather(*pages))
 
     async with running(database, album, max_threads=2) as client:
@@ -237,7 +240,7 @@ async def test_a_coroutine_that_a_sync_step_returns_has_what_is_left_of_its_time
 
     @workflow
     async def slowly(ctx: Context) -> None:
-        await ctx.execute("slow", slow, retry=RetryPolicy(max_retries=0, timeout=0.5))
+        await ctx.execute(Call("slow", retry=RetryPolicy(max_retries=0, timeout=0.5)), slow)
 
     async with running(database, slowly) as client:
         with pytest.raises(RunFailed, match=r"did not finish within 0\.5 s"):
@@ -253,7 +256,7 @@ async def test_threads_that_all_hang_are_named_in_the_log_and_the_status(
 
     @workflow
     async def hanging(ctx: Context) -> None:
-        await ctx.execute("charge", charge, retry=RetryPolicy(max_retries=0, timeout=0.05))
+        await ctx.execute(Call("charge", retry=RetryPolicy(max_retries=0, timeout=0.05)), charge)
 
     @workflow
     async def quick(ctx: Context) -> str:

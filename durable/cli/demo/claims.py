@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection
 
-from durable import Context, RetryPolicy, exponential, workflow
+from durable import Call, Context, RetryPolicy, exponential, workflow
 
 APPROVAL_THRESHOLD = 1_000
 
@@ -82,5 +82,5 @@ async def handle_claim(ctx: Context, claim: Claim) -> Settlement:
     await ctx.sleep("cooling-off", 0.5)
     await ctx.transaction("pay", book, "paid", claim.report, amount)
     persistent = RetryPolicy(max_retries=30, backoff=exponential(0.02, 0.5))
-    await ctx.execute("notify", notify, claim.report, amount, retry=persistent)
+    await ctx.execute(Call("notify", retry=persistent), notify, claim.report, amount)
     return Settlement(claim.report, amount, approver)

@@ -54,11 +54,13 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 class Execute(_Call, frozen=True):
-    """Run ``fn(*args)`` outside any transaction of the engine."""
+    """Run ``fn(*args, **kwargs)`` outside any transaction of the engine."""
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     retry: RetryPolicy
+    recorded_name: str
     signature: Signature
     context: contextvars.Context
     """The context variables as they were at the call."""
@@ -69,7 +71,7 @@ class Execute(_Call, frozen=True):
 
     @property
     def name(self) -> str:
-        return self.signature.name
+        return self.recorded_name
 
     @property
     def type(self) -> Any:
@@ -77,7 +79,7 @@ class Execute(_Call, frozen=True):
 
 
 class Transact(Execute, frozen=True):
-    """Run ``fn(tx, *args)`` in a transaction that also stores the memo."""
+    """Run ``fn(tx, *args, **kwargs)`` in a transaction that also stores the memo."""
 
     @property
     def kind(self) -> Kind:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextvars import copy_context
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 from uuid import UUID
 
 from durable.core.codec.json_codec import Codec, JsonCodec
@@ -15,12 +14,11 @@ from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
 from durable.core.replay.child import ChildHandle, start_child
 from durable.core.replay.commands import Draw, Execute, Sleep, Transact, WaitEvent
-from durable.core.replay.isolation import isolated
 from durable.core.replay.machine import Machine
 from durable.core.replay.signatures import signature_of
+from durable.core.replay.step_call import Call, step_call
 from durable.core.replay.timeout import Timeout
 from durable.core.replay.workflow import InputT, OutputT, Workflow
-from durable.core.retry import RetryPolicy
 from durable.core.runs import RunKey
 
 if TYPE_CHECKING:
@@ -28,9 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm  # only for type checkers, which bring it along
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-
-_ONCE_RETRIED = RetryPolicy()
+P = ParamSpec("P")
 
 
 class Context:
@@ -81,33 +77,30 @@ class Context:
 
     @overload
     async def execute(
-        self, key: str, fn: Callable[[*Ts], Awaitable[T]], /, *args: *Ts, retry: RetryPolicy | None = None
+        self, key: str | Call, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> T: ...
     @overload
-    async def execute(self, key: str, fn: Callable[[*Ts], T], /, *args: *Ts, retry: RetryPolicy | None = None) -> T: ...
-    async def execute(  # type: ignore[misc]  # mypy does not see that *args takes *Ts
-        self, key: str, fn: Callable[..., object], /, *args: Any, retry: RetryPolicy | None = None
-    ) -> object:
-        """Runs ``fn(*args)`` at least once and, once it has returned, never again. Sync functions run in a thread.
+    async def execute(self, key: str | Call, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def execute(self, key: str | Call, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> object:
+        """Runs ``fn(*args, **kwargs)`` at least once and, once it has returned, never again. Sync functions run in a
+        thread. ``Call("key", retry=…)`` in the place of the key has options of the call.
 
         Returns what a replay would return: the value after a round trip through the codec, as the function's return
         annotation declares it. Context variables have the values in ``fn`` that they have at the call; what ``fn`` sets
         is not seen outside. Raises ``StepFailed`` when the retries are used up (the same error on every replay), and
         ``DuplicateKey``, ``InvalidArgument`` or ``SerializationError`` before anything is run.
         """
-        signature = signature_of(fn)
-        call = Execute(check_key("key", key), fn, isolated(args), retry or _ONCE_RETRIED, signature, copy_context())
-        return await self._machine.call(call)
+        return await self._machine.call(step_call(Execute, key, fn, args, kwargs, signature_of(fn)))
 
     async def transaction(
         self,
-        key: str,
-        fn: Callable[[AsyncConnection[Any], *Ts], Awaitable[T]],
+        key: str | Call,
+        fn: Callable[Concatenate[AsyncConnection[Any], P], Awaitable[T]],
         /,
-        *args: *Ts,
-        retry: RetryPolicy | None = None,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> T:
-        """Runs ``fn(tx, *args)`` in one transaction that also stores the memo: exactly once on this database.
+        """Runs ``fn(tx, *args, **kwargs)`` in one transaction that also stores the memo: exactly once on this database.
 
         ``tx`` is an ``AsyncConnection`` in an open transaction; the engine commits it. Raises the same errors as
         ``execute``.
@@ -117,8 +110,7 @@ class Context:
             raise InvalidArgument(
                 "fn", signature.name, "an `async def` that takes the transaction as its first parameter"
             )
-        call = Transact(check_key("key", key), fn, isolated(args), retry or _ONCE_RETRIED, signature, copy_context())
-        return cast(T, await self._machine.call(call))
+        return cast(T, await self._machine.call(step_call(Transact, key, fn, args, kwargs, signature)))
 
     async def sleep(self, key: str, duration: timedelta | float) -> None:
         """Sleeps for ``duration`` (a ``timedelta`` or seconds) by the database's clock, across crashes and deployments.

@@ -27,6 +27,11 @@ def isolated(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return arguments
 
 
+def isolated_by_name(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Does for keyword arguments what ``isolated`` does."""
+    return dict(zip(arguments, isolated(tuple(arguments.values())), strict=True))
+
+
 _PLAIN = frozenset({str, int, float, bool, type(None), bytes})
 
 

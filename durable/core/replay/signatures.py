@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any, get_type_hints
 from weakref import WeakKeyDictionary
@@ -16,12 +16,14 @@ from durable.core.replay.fakes import is_async_mock, mock_of, returned_by
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What the engine needs to know about a function. ``Any`` means that the type is not declared."""
+    """What the engine needs to know about a function. ``Any`` means that the type is not declared. ``keywords`` are the
+    names that arguments can be passed by; ``None`` if any can be, or if that cannot be known."""
 
     name: str
     is_async: bool
     parameters: tuple[Any, ...]
     returns: Any
+    keywords: frozenset[str] | None
 
 
 _signatures: WeakKeyDictionary[Any, Signature] = WeakKeyDictionary()
@@ -58,6 +60,7 @@ def _signature_of_mock(function: Any, mock: Any) -> Signature:
         name=function.__qualname__ if inspect.isfunction(function) else type(mock).__name__,
         is_async=is_async_mock(mock),
         parameters=(),
+        keywords=None,
         returns=returned_by(function, mock, lambda real: signature_of(real).returns),
     )
 
@@ -75,9 +78,9 @@ def _read_signature(function: Callable[..., object]) -> Signature:
             "fn", name, f"a function whose annotations resolve at module level ({error}; import or define it there)"
         ) from error
     try:
-        parameters = list(inspect.signature(described).parameters.values())
+        parameters, is_known = list(inspect.signature(described).parameters.values()), True
     except ValueError:  # some builtins have no signature to read
-        parameters = list[inspect.Parameter]()
+        parameters, is_known = list[inspect.Parameter](), False
     return Signature(
         name=name,
         is_async=inspect.iscoroutinefunction(described),
@@ -87,4 +90,15 @@ def _read_signature(function: Callable[..., object]) -> Signature:
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         ),
         returns=hints.get("return", Any),
+        keywords=_keywords(parameters) if is_known else None,
+    )
+
+
+def _keywords(parameters: Iterable[inspect.Parameter]) -> frozenset[str] | None:
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(
+        parameter.name
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     )

@@ -20,7 +20,7 @@ from durable.core.failures import error_info
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.current import Step, current_step, enter_step
 from durable.core.replay.history import Failure, Value
-from durable.core.replay.isolation import isolated
+from durable.core.replay.isolation import isolated, isolated_by_name
 from durable.core.retry import is_hopeless
 from durable.core.runs import RunKey
 from durable.postgres.outages import is_outage, reason_of
@@ -90,7 +90,7 @@ def run_step(
         nonlocal overrunning
         overrunning = None
         if call.signature.is_async:
-            body = body_of_try(call, number, call.fn(*isolated(call.args)))
+            body = body_of_try(call, number, call.fn(*isolated(call.args), **isolated_by_name(call.kwargs)))
             value = await (body if call.retry.timeout is None else _within(call, body))
         else:
             context = call.context.copy()
@@ -115,7 +115,7 @@ def run_step(
 
 def _call(call: Execute) -> Any:
     try:
-        return call.fn(*isolated(call.args))
+        return call.fn(*isolated(call.args), **isolated_by_name(call.kwargs))
     except (StopIteration, GeneratorExit) as error:
         # A coroutine does the same with StopIteration. No future can pass these on: its waiter would wait forever.
         raise RuntimeError(f"the step raised {type(error).__name__}") from error
@@ -168,7 +168,7 @@ def run_transaction(
 
     async def within(connection: psycopg.AsyncConnection[Any], number: int, what: str) -> str:
         nonlocal in_doubt
-        body = body_of_try(call, number, call.fn(connection, *isolated(call.args)))
+        body = body_of_try(call, number, call.fn(connection, *isolated(call.args), **isolated_by_name(call.kwargs)))
         value = await _within(call, body)
         output = encode_as(codec, value, call.type, what)
         store = store_transaction_memo(
@@ -324,6 +324,6 @@ def _timed_out(call: Execute) -> TimeoutError:
 def _input(call: Execute, codec: Codec) -> str | None:
     """Returns the arguments, for people to read, ``None`` if they cannot be encoded; replay never reads them."""
     try:
-        return codec.encode(call.args, "the input")
+        return codec.encode([*call.args, call.kwargs] if call.kwargs else call.args, "the input")
     except SerializationError:
         return None

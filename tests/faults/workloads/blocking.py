@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 import psycopg
 
-from durable import Context, Workflow, workflow
+from durable import Call, Context, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect, journal
 from tests.faults.workload import WORKFLOWS
 
@@ -36,12 +36,12 @@ async def _hold_in_a_step(run_id: str, key: str, order: Blocking) -> str:
 
 @workflow
 async def blocking(ctx: Context, order: Blocking) -> list[str]:
-    before = await ctx.execute("before", effect, ctx.run_id, "before", retry=STEADFAST)
+    before = await ctx.execute(Call("before", retry=STEADFAST), effect, ctx.run_id, "before")
     if order.where == "step":
-        held = await ctx.execute("held", _hold_in_a_step, ctx.run_id, "held", order, retry=STEADFAST)
+        held = await ctx.execute(Call("held", retry=STEADFAST), _hold_in_a_step, ctx.run_id, "held", order)
     else:
         hold_the_loop(order.number, order.seconds)
-        held = await ctx.execute("held", effect, ctx.run_id, "held", retry=STEADFAST)
+        held = await ctx.execute(Call("held", retry=STEADFAST), effect, ctx.run_id, "held")
     return [before, held]
 
 

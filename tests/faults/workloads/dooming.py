@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from durable import Context, Workflow, workflow
+from durable import Call, Context, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect, journal
 from tests.faults.failpoints import evidence
 from tests.faults.workload import WORKFLOWS
@@ -27,8 +27,8 @@ async def _exit(run_id: str) -> None:
 
 @workflow
 async def dooming(ctx: Context, order: Dooming) -> None:
-    await ctx.execute("before", effect, ctx.run_id, "before", retry=STEADFAST)
-    await ctx.execute("doom", _exit, ctx.run_id, retry=STEADFAST)
+    await ctx.execute(Call("before", retry=STEADFAST), effect, ctx.run_id, "before")
+    await ctx.execute(Call("doom", retry=STEADFAST), _exit, ctx.run_id)
 
 
 class Dawdling(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Dawdling(msgspec.Struct, frozen=True):
 
 @workflow
 async def dawdling(ctx: Context, order: Dawdling) -> str:
-    return await ctx.execute("dawdle", effect, ctx.run_id, "dawdle", order.seconds, retry=STEADFAST)
+    return await ctx.execute(Call("dawdle", retry=STEADFAST), effect, ctx.run_id, "dawdle", order.seconds)
 
 
 DOOMING_WORKFLOWS: list[Workflow[Any, Any]] = [*WORKFLOWS, dooming, dawdling]

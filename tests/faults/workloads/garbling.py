@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from durable import Context, JsonCodec, RetryPolicy, Workflow, workflow
+from durable import Call, Context, JsonCodec, RetryPolicy, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect, journal
 from tests.faults.workload import WORKFLOWS
 
@@ -35,9 +35,9 @@ async def garble(run_id: str) -> str:
 
 @workflow
 async def garbling(ctx: Context, order: Garbling) -> str:
-    await ctx.execute("before", effect, ctx.run_id, "before", retry=STEADFAST)
+    await ctx.execute(Call("before", retry=STEADFAST), effect, ctx.run_id, "before")
     if order.where == "step":
-        await ctx.execute("garble", garble, ctx.run_id, retry=RetryPolicy(max_retries=0))
+        await ctx.execute(Call("garble", retry=RetryPolicy(max_retries=0)), garble, ctx.run_id)
     return _GARBLED
 
 

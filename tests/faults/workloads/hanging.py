@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 import psycopg
 
-from durable import Context, RetryPolicy, StepFailed, Workflow, workflow
+from durable import Call, Context, RetryPolicy, StepFailed, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect, journal
 from tests.faults.workload import WORKFLOWS
 
@@ -49,9 +49,9 @@ def _write(run_id: str, what: Literal["start", "done"], value: str | None) -> No
 async def charging(ctx: Context, order: Charging) -> str:
     policy = RetryPolicy(max_retries=order.tries - 1, backoff=0, timeout=order.patience)
     try:
-        return await ctx.execute("charge", charge, ctx.run_id, order.seconds, retry=policy)
+        return await ctx.execute(Call("charge", retry=policy), charge, ctx.run_id, order.seconds)
     except (StepFailed, asyncio.CancelledError) as error:
-        await ctx.execute("refund", effect, ctx.run_id, "refund", retry=STEADFAST)
+        await ctx.execute(Call("refund", retry=STEADFAST), effect, ctx.run_id, "refund")
         if isinstance(error, asyncio.CancelledError):
             raise
         return REFUNDED

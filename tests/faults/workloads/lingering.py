@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection
 
-from durable import Context, Workflow, workflow
+from durable import Call, Context, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect, journal
 from tests.faults.workload import WORKFLOWS
 
@@ -26,14 +26,14 @@ async def _linger(tx: AsyncConnection[tuple[object, ...]], run_id: str, seconds:
 
 @workflow
 async def lingering(ctx: Context, order: Lingering) -> float:
-    return await ctx.transaction("linger", _linger, ctx.run_id, order.seconds, retry=STEADFAST)
+    return await ctx.transaction(Call("linger", retry=STEADFAST), _linger, ctx.run_id, order.seconds)
 
 
 @workflow
 async def suspected(ctx: Context, order: Lingering) -> str:
     """Then outlives a trial of fewer seconds."""
     await ctx.sleep("nap", 0.3)
-    return await ctx.execute("outlive", effect, ctx.run_id, "outlive", order.seconds, retry=STEADFAST)
+    return await ctx.execute(Call("outlive", retry=STEADFAST), effect, ctx.run_id, "outlive", order.seconds)
 
 
 LINGERING_WORKFLOWS: list[Workflow[Any, Any]] = [*WORKFLOWS, lingering, suspected]

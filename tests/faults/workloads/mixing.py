@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from durable import Context, EventTimeout, Workflow, workflow
+from durable import Call, Context, EventTimeout, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect
 from tests.faults.workload import WORKFLOWS
 
@@ -19,7 +19,7 @@ class Mixed(msgspec.Struct, frozen=True):
 
 @workflow
 async def mixed(ctx: Context, order: Mixed) -> list[str]:
-    before = await ctx.execute("before", effect, ctx.run_id, "before", retry=STEADFAST)
+    before = await ctx.execute(Call("before", retry=STEADFAST), effect, ctx.run_id, "before")
     try:
         heard = await ctx.wait_for_event("told", "news", str, timeout=0.5)
     except EventTimeout:
@@ -29,7 +29,7 @@ async def mixed(ctx: Context, order: Mixed) -> list[str]:
 
 @workflow
 async def tolling(ctx: Context) -> None:
-    await ctx.execute("toll", effect, ctx.run_id, "toll", retry=STEADFAST)
+    await ctx.execute(Call("toll", retry=STEADFAST), effect, ctx.run_id, "toll")
 
 
 MIXED_WORKFLOWS: list[Workflow[Any, Any]] = [*WORKFLOWS, mixed, tolling]

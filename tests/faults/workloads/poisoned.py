@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from durable import Context, Workflow, workflow
+from durable import Call, Context, Workflow, workflow
 from tests.faults.effects import STEADFAST, journal
 from tests.faults.workload import WORKFLOWS
 
@@ -43,7 +43,7 @@ async def token(run_id: str, key: str) -> UUID:
 
 @workflow
 async def poisoned(ctx: Context, order: Poisoned) -> list[UUID]:
-    made = await ctx.execute("made", token, ctx.run_id, "made", retry=STEADFAST)
+    made = await ctx.execute(Call("made", retry=STEADFAST), token, ctx.run_id, "made")
     return [made, await ctx.wait_for_event("told", "news", UUID)]
 
 

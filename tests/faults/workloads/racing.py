@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from durable import AsyncClient, Context, EventTimeout, RunKey, RunTerminal, Workflow, workflow
+from durable import AsyncClient, Call, Context, EventTimeout, RunKey, RunTerminal, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect, journal
 from tests.faults.workload import WORKFLOWS
 
@@ -44,13 +44,15 @@ async def racing(ctx: Context, order: Racing) -> list[str]:
     heard: list[str] = []
     for position, each in enumerate(order.rounds):
         if each.before == "step":
-            await ctx.execute(f"step {position}", effect, ctx.run_id, f"step {position}", retry=STEADFAST)
+            await ctx.execute(Call(f"step {position}", retry=STEADFAST), effect, ctx.run_id, f"step {position}")
         elif each.before == "sleep":
             await ctx.sleep(f"sleep {position}", 0.02)
         elif each.before == "own event":
-            await ctx.execute(f"tell {position}", tell, ctx.run_key, f"tell {position}", retry=STEADFAST)
+            await ctx.execute(Call(f"tell {position}", retry=STEADFAST), tell, ctx.run_key, f"tell {position}")
         if each.is_beside_step:
-            beside = ctx.execute(f"beside {position}", effect, ctx.run_id, f"beside {position}", 0.02, retry=STEADFAST)
+            beside = ctx.execute(
+                Call(f"beside {position}", retry=STEADFAST), effect, ctx.run_id, f"beside {position}", 0.02
+            )
             one, _ = await asyncio.gather(_hear(ctx, position, each.timeout), beside)
         else:
             one = await _hear(ctx, position, each.timeout)

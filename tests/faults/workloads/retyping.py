@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from durable import Context, Workflow, workflow
+from durable import Call, Context, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect, journal
 from tests.faults.workload import WORKFLOWS
 
@@ -65,15 +65,15 @@ def _release(order_type: Any, made: Any) -> list[Workflow[Any, Any]]:
         try:
             item = await _item(ctx, order)
             await ctx.sleep("nap", order.seconds)
-            return [item, await ctx.execute("ship", effect, ctx.run_id, "ship", retry=STEADFAST)]
+            return [item, await ctx.execute(Call("ship", retry=STEADFAST), effect, ctx.run_id, "ship")]
         except Exception:
-            await ctx.execute("refund", effect, ctx.run_id, "refund", retry=STEADFAST)
+            await ctx.execute(Call("refund", retry=STEADFAST), effect, ctx.run_id, "refund")
             raise
 
     async def _item(ctx: Context, order: Any) -> str:
         match order.place:
             case "step":
-                return str((await ctx.execute("buy", buy, ctx.run_id, retry=STEADFAST)).item)
+                return str((await ctx.execute(Call("buy", retry=STEADFAST), buy, ctx.run_id)).item)
             case "event":
                 return str((await ctx.wait_for_event("bought", "bought", made)).item)
             case "child":

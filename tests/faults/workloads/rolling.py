@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from durable import Context, Workflow, workflow
+from durable import Call, Context, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect
 from tests.faults.workload import WORKFLOWS
 
@@ -28,7 +28,7 @@ class Release(msgspec.Struct, frozen=True):
 
 
 async def _one(ctx: Context, key: str) -> str:
-    return await ctx.execute(key, effect, ctx.run_id, key, retry=STEADFAST)
+    return await ctx.execute(Call(key, retry=STEADFAST), effect, ctx.run_id, key)
 
 
 @workflow(name="rolled")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 import psycopg
 
-from durable import Context, Workflow, workflow
+from durable import Call, Context, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect, journal
 from tests.faults.workload import WORKFLOWS
 
@@ -33,10 +33,10 @@ def compute(number: int) -> None:
 
 @workflow
 async def spinning(ctx: Context, order: Spinning) -> list[str]:
-    values: list[str] = [await ctx.execute("before", effect, ctx.run_id, "before", retry=STEADFAST)]
+    values: list[str] = [await ctx.execute(Call("before", retry=STEADFAST), effect, ctx.run_id, "before")]
 
     async def work() -> None:
-        values.append(await ctx.execute("work", effect, ctx.run_id, "work", 0.1, retry=STEADFAST))
+        values.append(await ctx.execute(Call("work", retry=STEADFAST), effect, ctx.run_id, "work", 0.1))
 
     if order.how == "computing":
         compute(order.number)

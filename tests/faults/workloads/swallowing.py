@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from durable import Context, RetryPolicy, Workflow, workflow
+from durable import Call, Context, RetryPolicy, Workflow, workflow
 from tests.faults.effects import STEADFAST, effect, journal
 from tests.faults.workload import WORKFLOWS
 
@@ -44,7 +44,7 @@ async def swallowing(ctx: Context, order: Swallowing) -> list[str]:
 
 
 async def _one(ctx: Context, key: str) -> str:
-    return await ctx.execute(key, effect, ctx.run_id, key, retry=STEADFAST)
+    return await ctx.execute(Call(key, retry=STEADFAST), effect, ctx.run_id, key)
 
 
 async def _catch_all(ctx: Context) -> list[str]:
@@ -71,7 +71,9 @@ async def _rescue(ctx: Context) -> list[str]:
     for number in range(ROUNDS):
         try:
             await ctx.sleep(f"nap {number}", 0.1)
-            values.append(await ctx.execute(f"step {number}", refuse, ctx.run_id, f"step {number}", retry=_NEVER_AGAIN))
+            values.append(
+                await ctx.execute(Call(f"step {number}", retry=_NEVER_AGAIN), refuse, ctx.run_id, f"step {number}")
+            )
         except BaseException:
             values.append(await _one(ctx, f"rescue {number}"))
     return values
@@ -92,7 +94,7 @@ async def _gather(ctx: Context) -> list[str]:
     results = await asyncio.gather(
         _one(ctx, "step 0"),
         ctx.sleep("nap", 0.1),
-        ctx.execute("step 1", refuse, ctx.run_id, "step 1", retry=_NEVER_AGAIN),
+        ctx.execute(Call("step 1", retry=_NEVER_AGAIN), refuse, ctx.run_id, "step 1"),
         ctx.wait_for_event("wait", "never", str, timeout=0.05),
         _one(ctx, "step 2"),
         return_exceptions=True,
@@ -105,7 +107,7 @@ async def _group(ctx: Context) -> list[str]:
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(ctx.sleep("nap", 1000.0))
-            group.create_task(ctx.execute("step 0", refuse, ctx.run_id, "step 0", retry=_NEVER_AGAIN))
+            group.create_task(ctx.execute(Call("step 0", retry=_NEVER_AGAIN), refuse, ctx.run_id, "step 0"))
     except* BaseException as caught:
         values += [type(error).__name__ for error in caught.exceptions]
     return [*values, await _one(ctx, "step 1")]

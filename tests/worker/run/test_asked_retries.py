@@ -10,6 +10,7 @@ import pytest
 from durable import (
     AsyncClient,
     AsyncHandle,
+    Call,
     Context,
     EventTimeout,
     ResultTimeout,
@@ -40,7 +41,7 @@ async def test_a_failed_run_goes_on_from_its_memos(database: str) -> None:
     @workflow
     async def mending(ctx: Context) -> str:
         await ctx.execute("first", notes.note, "first")
-        return await ctx.execute("fragile", fragile, retry=RetryPolicy(max_retries=0))
+        return await ctx.execute(Call("fragile", retry=RetryPolicy(max_retries=0)), fragile)
 
     async with AsyncClient(database) as client, Worker(database, [mending]):
         handle = await client.begin(mending)
@@ -150,7 +151,7 @@ async def test_a_timeout_that_the_code_acted_upon_is_kept_by_a_retry(database: s
             await ctx.execute("remind", notes.note, "reminded")
         else:
             return "approved"
-        return await ctx.execute("fragile", fragile, retry=RetryPolicy(max_retries=0))
+        return await ctx.execute(Call("fragile", retry=RetryPolicy(max_retries=0)), fragile)
 
     async with AsyncClient(database) as client, Worker(database, [reminding]):
         handle = await client.begin(reminding)

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunCancelled, RunNotCancellable, Worker, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, RunCancelled, RunNotCancellable, Worker, workflow
 from tests.watching import rows, until
 from tests.worker.flows import greeting, napping, process_all
 
@@ -121,7 +121,7 @@ async def test_a_cancel_is_obeyed_before_the_next_try_of_a_step(database: str) -
 
     @workflow
     async def patient(ctx: Context) -> None:
-        await ctx.execute("broken", broken, retry=RetryPolicy(max_retries=5, backoff=3600))
+        await ctx.execute(Call("broken", retry=RetryPolicy(max_retries=5, backoff=3600)), broken)
 
     async with AsyncClient(database) as client, Worker(database, [patient]):
         handle = await client.begin(patient)

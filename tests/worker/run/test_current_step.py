@@ -13,6 +13,7 @@ import pytest
 
 from durable import (
     AsyncClient,
+    Call,
     Context,
     OutsideOfRun,
     RetryPolicy,
@@ -92,9 +93,9 @@ async def test_what_a_step_sets_is_seen_neither_by_the_workflow_nor_by_its_next_
     async def setting(ctx: Context) -> str:
         request.set("of the workflow")
         if kind == "transaction":
-            await ctx.transaction("set", in_transaction, retry=AT_ONCE)
+            await ctx.transaction(Call("set", retry=AT_ONCE), in_transaction)
         else:
-            await ctx.execute("set", in_loop if kind == "async" else once, retry=AT_ONCE)
+            await ctx.execute(Call("set", retry=AT_ONCE), in_loop if kind == "async" else once)
         return request.get()
 
     async with AsyncClient(database) as client, Worker(database, [setting]):
@@ -115,8 +116,8 @@ async def test_a_step_knows_its_run_its_key_and_its_try_also_in_what_it_calls(da
 
     @workflow
     async def noting(ctx: Context) -> None:
-        await ctx.execute("in a thread", note, retry=AT_ONCE)
-        await ctx.execute("deeply", deeply, retry=AT_ONCE)
+        await ctx.execute(Call("in a thread", retry=AT_ONCE), note)
+        await ctx.execute(Call("deeply", retry=AT_ONCE), deeply)
 
     async with AsyncClient(database) as client, Worker(database, [noting]):
         handle = await client.begin(noting)
@@ -169,7 +170,7 @@ async def test_a_cancelled_second_try_ends_with_its_step(database: str) -> None:
 
     @workflow
     async def hanging(ctx: Context) -> None:
-        await ctx.execute("hang", hang, retry=AT_ONCE)
+        await ctx.execute(Call("hang", retry=AT_ONCE), hang)
 
     async with AsyncClient(database) as client, Worker(database, [hanging]):
         handle = await client.begin(hanging)
@@ -190,7 +191,7 @@ async def test_a_second_try_that_times_out_fails_as_the_first_would(database: st
     @workflow
     async def hanging(ctx: Context) -> str:
         try:
-            await ctx.execute("hang", hang, retry=RetryPolicy(max_retries=1, backoff=0, timeout=0.2))
+            await ctx.execute(Call("hang", retry=RetryPolicy(max_retries=1, backoff=0, timeout=0.2)), hang)
         except StepFailed as error:
             return str(error)
         return "nothing failed"

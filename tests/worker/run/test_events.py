@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunCancelled, Worker, Workflow, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, RunCancelled, Worker, Workflow, workflow
 from tests.watching import reached, rows
 from tests.worker.flows import awaiting, process_all, process_until_there_is_one, running
 
@@ -72,8 +72,8 @@ async def test_16_an_order_is_processed(database: str) -> None:
     @workflow
     async def order(ctx: Context, number: int) -> str:
         await ctx.execute("validate", call, "validate")
-        await ctx.execute("reserve", call, "reserve", retry=RetryPolicy(max_retries=3))
-        await ctx.execute("pay", call, "pay", retry=RetryPolicy(max_retries=2))
+        await ctx.execute(Call("reserve", retry=RetryPolicy(max_retries=3)), call, "reserve")
+        await ctx.execute(Call("pay", retry=RetryPolicy(max_retries=2)), call, "pay")
         answer = await ctx.wait_for_event("warehouse", "warehouse_confirmation", Confirmation)
         if not answer.confirmed:
             return "refused"

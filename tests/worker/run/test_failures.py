@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunFailed, Worker, exponential, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, RunFailed, Worker, exponential, workflow
 from tests.watching import reached, rows
 from tests.worker.flows import greeting, running
 
@@ -39,7 +39,7 @@ async def test_29_whatever_a_step_raises_is_retried_and_then_fails_the_run(
     @workflow
     async def panicking(ctx: Context) -> None:
         step = panic_in_a_thread if place == "in a thread" else panic
-        await ctx.execute("panic", step, retry=RetryPolicy(max_retries=2, backoff=0))
+        await ctx.execute(Call("panic", retry=RetryPolicy(max_retries=2, backoff=0)), step)
 
     async with AsyncClient(database) as client:
         handle = await client.begin(panicking)
@@ -103,7 +103,7 @@ async def test_whatever_a_step_raises_the_run_ends_and_the_worker_lives(
 
     @workflow
     async def failing(ctx: Context) -> None:
-        await ctx.execute("broken", broken if is_async else broken_in_a_thread, retry=AT_ONCE)
+        await ctx.execute(Call("broken", retry=AT_ONCE), broken if is_async else broken_in_a_thread)
 
     async with running(database, failing) as client:
         with pytest.raises(RunFailed, match=error.__name__):
@@ -119,7 +119,7 @@ async def test_a_context_used_inside_a_step_is_not_tried_again(database: str) ->
             calls["nested"] += 1
             await ctx.sleep("inside", 1)
 
-        await ctx.execute("outside", nested, retry=AT_ONCE)
+        await ctx.execute(Call("outside", retry=AT_ONCE), nested)
 
     async with running(database, nesting) as client:
         with pytest.raises(RunFailed, match="inside a step"):
@@ -136,7 +136,7 @@ async def test_an_output_that_cannot_be_stored_fails_the_step_without_a_retry(da
 
     @workflow
     async def failing(ctx: Context) -> None:
-        await ctx.execute("unstorable", unstorable, retry=AT_ONCE)
+        await ctx.execute(Call("unstorable", retry=AT_ONCE), unstorable)
 
     async with running(database, failing) as client:
         with pytest.raises(RunFailed) as failed:
@@ -161,7 +161,7 @@ async def test_the_traceback_of_a_failed_step_is_kept(database: str) -> None:
 
     @workflow
     async def panicking(ctx: Context) -> None:
-        await ctx.execute("panic", where_it_breaks, retry=RetryPolicy(max_retries=1, backoff=0))
+        await ctx.execute(Call("panic", retry=RetryPolicy(max_retries=1, backoff=0)), where_it_breaks)
 
     async with AsyncClient(database) as client, Worker(database, [panicking]):
         await reached(client, (await client.begin(panicking)).run_key, "failed")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from durable import AsyncClient, AsyncHandle, Context, RetryPolicy, RunFailed, StepFailed, Worker, workflow
+from durable import AsyncClient, AsyncHandle, Call, Context, RetryPolicy, RunFailed, StepFailed, Worker, workflow
 from tests.watching import reached, rows, until
 from tests.worker.flows import process_all, process_until_there_is_one, running
 
@@ -82,7 +82,7 @@ async def test_a_primitive_inside_a_step_is_refused(database: str, primitive: st
                     await ctx.execute("inner", one)
 
         try:
-            await ctx.execute("outer", step, retry=RetryPolicy(max_retries=0))
+            await ctx.execute(Call("outer", retry=RetryPolicy(max_retries=0)), step)
         except StepFailed as error:
             return error.message
         return "not refused"

@@ -12,6 +12,7 @@ import pytest
 
 from durable import (
     AsyncClient,
+    Call,
     Context,
     RetryPolicy,
     RunFailed,
@@ -110,7 +111,7 @@ async def test_49_a_terminal_error_skips_every_retry(database: str, hopeless: An
         calls["body"] += 1
         if where == "workflow":
             await hopeless()
-        await ctx.execute("step", step, retry=RetryPolicy(max_retries=5, backoff=0))
+        await ctx.execute(Call("step", retry=RetryPolicy(max_retries=5, backoff=0)), step)
 
     worker = Worker(database, [giving_up])
     async with AsyncClient(database) as client:
@@ -151,7 +152,7 @@ async def test_51_a_failing_statement_of_one_attempt_harms_neither_its_memos_nor
         calls["body"] += 1
         return [
             await ctx.execute("step1", first),
-            await ctx.transaction("statement", statement, retry=RetryPolicy(max_retries=0)),
+            await ctx.transaction(Call("statement", retry=RetryPolicy(max_retries=0)), statement),
         ]
 
     worker = Worker(database, [stubborn])
@@ -189,7 +190,7 @@ async def test_a_run_that_is_tried_anew_keeps_its_finished_steps_and_forgets_the
     async def stubborn(ctx: Context) -> list[Any]:
         steady_value = await ctx.execute("steady", steady)
         try:
-            flaky_value = await ctx.execute("flaky", flaky, retry=NEVER)
+            flaky_value = await ctx.execute(Call("flaky", retry=NEVER), flaky)
         except StepFailed:
             await ctx.execute("tidy", tidy)
             raise

@@ -11,7 +11,18 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from durable import AsyncClient, Context, RetryPolicy, RunFailed, StepFailed, Terminal, Worker, exponential, workflow
+from durable import (
+    AsyncClient,
+    Call,
+    Context,
+    RetryPolicy,
+    RunFailed,
+    StepFailed,
+    Terminal,
+    Worker,
+    exponential,
+    workflow,
+)
 from tests.watching import reached, rows, until
 from tests.worker.flows import flaky, greeting, running
 
@@ -29,7 +40,7 @@ async def test_a_step_waits_longer_between_its_tries_and_not_after_the_last(data
     @workflow
     async def stubborn(ctx: Context) -> None:
         # 0.04, 0.2 and then 1 s, give or take a quarter; a wait of 5 s after the last try would be seen.
-        await ctx.execute("broken", broken, retry=RetryPolicy(max_retries=3, backoff=exponential(0.04, 3600, 5)))
+        await ctx.execute(Call("broken", retry=RetryPolicy(max_retries=3, backoff=exponential(0.04, 3600, 5))), broken)
 
     async with AsyncClient(database) as client:
         handle = await client.begin(stubborn)
@@ -58,9 +69,9 @@ async def test_steps_between_their_tries_hold_neither_a_connection_nor_a_transac
     async def patient(ctx: Context, kind: str) -> None:
         policy = RetryPolicy(max_retries=5, backoff=3600)
         if kind == "execute":
-            await ctx.execute("broken", broken, retry=policy)
+            await ctx.execute(Call("broken", retry=policy), broken)
         else:
-            await ctx.transaction("broken", broken_in_a_transaction, retry=policy)
+            await ctx.transaction(Call("broken", retry=policy), broken_in_a_transaction)
 
     worker = Worker(make_conninfo(database, application_name=WORKER), [patient, simple], graceful_shutdown_timeout=0)
     async with AsyncClient(database) as client, worker:
@@ -119,7 +130,7 @@ async def test_a_failing_step_is_retried_and_then_the_same_failure_for_ever(data
     @workflow
     async def catching(ctx: Context) -> str:
         try:
-            await ctx.execute("broken", broken, retry=AT_ONCE)
+            await ctx.execute(Call("broken", retry=AT_ONCE), broken)
         except StepFailed as error:
             caught.append(error)
         return await ctx.wait_for_event("go", "go", str)
@@ -151,7 +162,7 @@ async def test_some_errors_are_not_worth_a_retry(database: str, error: Exception
 
     @workflow
     async def failing(ctx: Context) -> None:
-        await ctx.execute("broken", broken, retry=RetryPolicy(max_retries=5, give_up_on=(KeyError,)))
+        await ctx.execute(Call("broken", retry=RetryPolicy(max_retries=5, give_up_on=(KeyError,))), broken)
 
     async with running(database, failing) as client:
         with pytest.raises(RunFailed):
@@ -167,7 +178,7 @@ async def test_each_failing_try_is_logged_without_what_the_step_was_given(
 
     @workflow
     async def stubborn(ctx: Context) -> None:
-        await ctx.execute("broken", broken, "a secret", retry=RetryPolicy(max_retries=2, backoff=0.02))
+        await ctx.execute(Call("broken", retry=RetryPolicy(max_retries=2, backoff=0.02)), broken, "a secret")
 
     async with running(database, stubborn) as client:
         handle = await client.begin(stubborn)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 
-from durable import AsyncClient, Context, RetryPolicy, Worker, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, Worker, workflow
 from tests.worker.flows import running
 
 
@@ -23,7 +23,7 @@ async def test_an_async_step_that_ignores_its_timeout_is_waited_for_and_counts(d
 
     @workflow
     async def hanging(ctx: Context) -> str:
-        return await ctx.execute("deaf", deaf, retry=RetryPolicy(max_retries=3, backoff=0, timeout=0.05))
+        return await ctx.execute(Call("deaf", retry=RetryPolicy(max_retries=3, backoff=0, timeout=0.05)), deaf)
 
     async with AsyncClient(database) as client:
         handle = await client.begin(hanging)
@@ -42,7 +42,7 @@ async def test_31_a_step_that_takes_too_long_is_cut_off_and_retried(database: st
 
     @workflow
     async def hanging(ctx: Context) -> None:
-        await ctx.execute("hang", hang, retry=RetryPolicy(max_retries=1, backoff=0, timeout=0.05))
+        await ctx.execute(Call("hang", retry=RetryPolicy(max_retries=1, backoff=0, timeout=0.05)), hang)
 
     async with AsyncClient(database) as client:
         handle = await client.begin(hanging)
@@ -68,7 +68,7 @@ async def test_a_step_that_hangs_is_cut_off_and_retried(database: str) -> None:
     @workflow
     async def patient(ctx: Context) -> str:
         policy = RetryPolicy(max_retries=1, backoff=0, timeout=0.05)
-        return await ctx.execute("slow", slow, retry=policy)
+        return await ctx.execute(Call("slow", retry=policy), slow)
 
     async with running(database, patient) as client:
         assert await (await client.begin(patient)).result(timeout=10) == "at last"

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import psycopg
 
-from durable import AsyncClient, Context, RetryPolicy, RunFailed, RunRetryPolicy, Worker, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, RunFailed, RunRetryPolicy, Worker, workflow
 from tests.watching import reached, rows, until
 
 
@@ -165,7 +165,7 @@ async def fails_by_its_timeout_once(ctx: Context) -> str:
         async with asyncio.timeout(0.2):
             await ctx.execute("slow", slow)
     async with asyncio.timeout_at(attempts[-1] + 30):
-        return await ctx.execute("quick", work, "in time", retry=RetryPolicy(max_retries=0))
+        return await ctx.execute(Call("quick", retry=RetryPolicy(max_retries=0)), work, "in time")
 
 
 async def test_a_retry_of_the_run_arms_its_timers_again_and_its_clock_begins_again(database: str) -> None:

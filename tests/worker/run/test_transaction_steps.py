@@ -9,7 +9,18 @@ from typing import Any
 import psycopg
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunFailed, StepFailed, Terminal, Worker, exponential, workflow
+from durable import (
+    AsyncClient,
+    Call,
+    Context,
+    RetryPolicy,
+    RunFailed,
+    StepFailed,
+    Terminal,
+    Worker,
+    exponential,
+    workflow,
+)
 from durable.worker.run import step_calls as steps_module
 from tests.watching import reached, rows
 from tests.worker.flows import greeting, process_all, running
@@ -53,7 +64,7 @@ async def test_09_a_transaction_step_that_raises_leaves_no_row_and_harms_no_othe
     async def keeping(ctx: Context) -> str:
         await ctx.transaction("remember", remember, "other_key", "kept")
         try:
-            await ctx.transaction("refuse", refuse, retry=RetryPolicy(max_retries=1, backoff=0))
+            await ctx.transaction(Call("refuse", retry=RetryPolicy(max_retries=1, backoff=0)), refuse)
         except StepFailed as error:
             return error.message
         return ""
@@ -80,7 +91,7 @@ async def test_42_a_failing_statement_costs_one_step_and_neither_the_memos_nor_t
     @workflow
     async def spoiling(ctx: Context) -> None:
         await ctx.execute("count", count)
-        await ctx.transaction("spoil", spoil, retry=RetryPolicy(max_retries=0))
+        await ctx.transaction(Call("spoil", retry=RetryPolicy(max_retries=0)), spoil)
 
     worker = Worker(database, [spoiling, simple], poll_interval=0.05)
     task = asyncio.create_task(worker.run())
@@ -148,7 +159,7 @@ async def test_a_statement_that_fails_inside_a_transaction_step_can_be_retried(d
 
     @workflow
     async def retried(ctx: Context) -> str:
-        return await ctx.transaction("flaky", flaky, retry=AT_ONCE)
+        return await ctx.transaction(Call("flaky", retry=AT_ONCE), flaky)
 
     async with running(database, retried) as client:
         assert await (await client.begin(retried)).result(timeout=10) == "fine"
@@ -166,7 +177,7 @@ async def test_a_connection_lost_inside_a_transaction_step_uses_up_no_retry(data
 
     @workflow
     async def booking(ctx: Context) -> int:
-        return await ctx.transaction("book", suicidal, retry=ONCE)
+        return await ctx.transaction(Call("book", retry=ONCE), suicidal)
 
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute("CREATE TABLE ledger (entry int)")
@@ -190,7 +201,7 @@ async def test_two_transaction_steps_in_a_deadlock_both_succeed(database: str) -
 
     @workflow
     async def crossing(ctx: Context, order: tuple[int, int]) -> str:
-        return await ctx.transaction("cross", cross, *order, retry=ONCE)
+        return await ctx.transaction(Call("cross", retry=ONCE), cross, *order)
 
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute("CREATE TABLE accounts AS SELECT id, 0 AS balance FROM generate_series(1, 2) AS id")
@@ -224,7 +235,7 @@ async def test_a_transaction_step_that_can_never_succeed_ends(
 
     @workflow
     async def trying(ctx: Context) -> None:
-        await ctx.transaction("try", hopeless, retry=ONCE)
+        await ctx.transaction(Call("try", retry=ONCE), hopeless)
 
     async with AsyncClient(database) as client, Worker(database, [trying]):
         with pytest.raises(RunFailed, match=type(error).__name__):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable import AsyncClient, Context, RetryPolicy, RunCancelled, RunFailed, RunRetryPolicy, Worker, workflow
+from durable import AsyncClient, Call, Context, RetryPolicy, RunCancelled, RunFailed, RunRetryPolicy, Worker, workflow
 from tests.watching import reached, rows, until
 
 HOUR = 3600.0
@@ -67,7 +67,7 @@ async def has_a_deadline(ctx: Context) -> None:
 async def fragile(ctx: Context) -> str:
     await asyncio.sleep(0.05)
     try:
-        await ctx.execute("fragile", fails_once, ctx.run_id, retry=ONCE)
+        await ctx.execute(Call("fragile", retry=ONCE), fails_once, ctx.run_id)
     except Exception:
         await asyncio.sleep(0.05)  # timer 2 of the first attempt
         raise

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from durable import Context, RetryPolicy, StepFailed, Workflow, workflow
+from durable import Call, Context, RetryPolicy, StepFailed, Workflow, workflow
 
 LONGEST = 0.12
 """How many seconds a step takes at most, and about when the timers of the scenarios are due."""
@@ -87,7 +87,7 @@ class Stage:
 
     async def failing(self, key: str) -> str:
         try:
-            return await self.ctx.execute(key, fail, key, self.seconds(key), retry=RetryPolicy(max_retries=0))
+            return await self.ctx.execute(Call(key, retry=RetryPolicy(max_retries=0)), fail, key, self.seconds(key))
         except StepFailed:
             self.saw(f"{key} failed")
             raise

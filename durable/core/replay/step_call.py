@@ -1,0 +1,70 @@
+"""How workflow code calls a step: under a key, with options where they cannot collide with the function's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+import msgspec
+
+from durable.core.errors import InvalidArgument
+from durable.core.keys import check_key
+from durable.core.replay.commands import Execute
+from durable.core.replay.isolation import isolated, isolated_by_name
+from durable.core.replay.signatures import Signature
+from durable.core.retry import RetryPolicy
+
+ExecuteT = TypeVar("ExecuteT", bound=Execute)
+
+_RETRIED = RetryPolicy()
+
+
+class Call(msgspec.Struct, frozen=True):
+    """The key of a step together with options of the call, passed in the place of a plain key:
+    ``ctx.execute(Call("charge", retry=RetryPolicy(max_retries=5)), charge, order)``.
+
+    ``retry`` is ``RetryPolicy()`` if it is ``None``. ``name`` is recorded in the place of the function's own name, so
+    that a function that was given a name before a deploy can be renamed or moved without setting runs aside. Raises
+    ``InvalidArgument`` for a key or a name that is not a non-empty str of at most 200 bytes.
+    """
+
+    key: str
+    retry: RetryPolicy | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        check_key("key", self.key)
+        if self.name is not None:
+            check_key("name", self.name)
+        if self.retry is not None and not isinstance(self.retry, RetryPolicy):
+            raise InvalidArgument("retry", self.retry, "a RetryPolicy, or None for RetryPolicy()")
+
+
+def step_call(
+    command: type[ExecuteT],
+    key: str | Call,
+    fn: Callable[..., object],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    signature: Signature,
+) -> ExecuteT:
+    """Returns the command to call ``fn(*args, **kwargs)``. Raises ``InvalidArgument`` for a key that is none and for
+    an argument that the function does not take."""
+    if kwargs:
+        _check_names(signature, kwargs)
+        kwargs = isolated_by_name(kwargs)
+    if isinstance(key, Call):
+        retry, name = key.retry or _RETRIED, key.name or signature.name
+        return command(key.key, fn, isolated(args), kwargs, retry, name, signature, copy_context())
+    key = check_key("key", key)
+    return command(key, fn, isolated(args), kwargs, _RETRIED, signature.name, signature, copy_context())
+
+
+def _check_names(signature: Signature, kwargs: dict[str, Any]) -> None:
+    if signature.keywords is None:
+        return
+    for name, value in kwargs.items():
+        if name not in signature.keywords:
+            rule = f"a parameter of {signature.name} (an option of the call goes into its key: Call(key, {name}=…))"
+            raise InvalidArgument(name, value, rule)
