@@ -1,7 +1,7 @@
 """Durable execution for Python on Postgres: plain async functions that survive anything."""
 
-from durable.client import AsyncClient, AsyncHandle, Client, Handle
-from durable.client.operations import BeginOptions
+from durable.client import AsyncClient, AsyncHandle, AsyncKeyHandle, Client, Handle, KeyHandle
+from durable.client.new_begins import BeginOptions
 from durable.client.schedules import ScheduleInfo, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.codec.places import Place
@@ -16,6 +16,7 @@ from durable.core.errors import (
     OutsideOfRun,
     ResultTimeout,
     RunCancelled,
+    RunExists,
     RunFailed,
     RunNotCancellable,
     RunNotCompleted,
@@ -57,6 +58,8 @@ __all__ = [
     "AsyncClient",
     "Handle",
     "AsyncHandle",
+    "KeyHandle",
+    "AsyncKeyHandle",
     "Worker",
     "WorkerStatus",
     "RunKey",
@@ -90,6 +93,7 @@ __all__ = [
     "Terminal",
     "EventTimeout",
     "RunNotFound",
+    "RunExists",
     "RunNotCompleted",
     "RunNotCancellable",
     "RunNotRetryable",

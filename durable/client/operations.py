@@ -1,22 +1,21 @@
-"""Each operation of a client, written once for both colors, without I/O.
+"""Each operation of a client, written once for both colors, without I/O; how runs begin is in ``begins``.
 
-Bad arguments are refused by the methods that make a ``NewRun`` or ``NewEvent``, before any statement is run. The
+Bad arguments are refused by the methods that make a ``NewEvent``, before any statement is run. The
 operations themselves may be run again after a lost connection, because all ids are chosen beforehand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypedDict, get_args
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
 
 import msgspec
 
-from durable.client.arguments import check_run_key, encoded_tags, storable_payload
+from durable.client.arguments import storable_payload
+from durable.client.targets import Keyed, KeyedEvent, RunTarget, check_target, workflow_of
 from durable.core.arguments import check_codec, one_of, truth, whole_number
 from durable.core.codec.json_codec import Codec
-from durable.core.codec.places import Place, codec_at
-from durable.core.durations import aware, seconds
+from durable.core.codec.places import codec_at
 from durable.core.errors import (
     InvalidArgument,
     RunCancelled,
@@ -27,57 +26,26 @@ from durable.core.errors import (
     RunNotRetryable,
     RunTerminal,
 )
+from durable.core.generations import Newest
 from durable.core.keys import check_key
-from durable.core.replay.workflow import Workflow, check_workflow
+from durable.core.replay.workflow import Workflow
 from durable.core.runs import TERMINAL, Run, RunInfo, RunKey, Status
 from durable.core.shards import shard_value
-from durable.store import events, inspection, runs, workers
-from durable.store.channels import announce_event, announce_runs
+from durable.store import events, generations, inspection, workers
+from durable.store.channels import announce_event
 from durable.store.events import NewEvent
-from durable.store.ids import keyed_run_id, uuid7
+from durable.store.ids import uuid7
 from durable.store.inspection import RunOutcome
 from durable.store.operation import Operation, operation
-from durable.store.runs import NewRun
-from durable.store.settings import lock_names, read_settings
+from durable.store.settings import Shards, read_settings
 from durable.store.statement import Requests, Statement
 
 _MAX_REASON = 2000
 _MAX_LISTED = 10_000
-_BATCH_ROWS = 5_000
-_BATCH_CHARACTERS = 16 * 1024 * 1024
 _TRIES = 3
 
 
 RequestKind = Literal["cancel", "terminate", "retry"]
-
-
-class BeginOptions(TypedDict, total=False):
-    """The keywords of ``begin`` and ``begin_tx``."""
-
-    key: str | None
-    """Makes the call idempotent for as long as the first run is kept: the same workflow and key always give the same
-    run, whatever the other arguments are. ``None``, or not given: each call begins a run."""
-    delay: timedelta | float | None
-    """The run starts this many seconds from now at the earliest, by the database's clock. Cannot be combined with
-    ``at``."""
-    at: datetime | None
-    """The earliest time at which the run starts; an aware datetime. Cannot be combined with ``delay``. If neither is
-    given, the run may start at once."""
-    priority: int
-    """Runs with a higher priority start first; from -32768 to 32767, 0 if not given."""
-    tags: Mapping[str, str] | None
-    """At most 64 names and values by which people can find the run."""
-
-
-class ShardsAreRaised(Exception):
-    """The shard count is being raised: a run with a key can then only be begun in a transaction."""
-
-
-class Begun(msgspec.Struct, frozen=True):
-    """``is_new`` is False if a run with the same key already existed."""
-
-    run_key: RunKey
-    is_new: bool
 
 
 class Operations:
@@ -104,146 +72,78 @@ class Operations:
         if self._notify:
             yield from announcement
 
-    # begin
+    # keys
 
-    def new_run(
-        self,
-        wf: Workflow[Any, Any],
-        input: object,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> NewRun:
-        """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
-        check_workflow(wf)
-        if delay is not None and at is not None:
-            raise InvalidArgument("at", at, "None if delay is given")
-        run_id = str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key))
-        return NewRun(
-            run_id=run_id,
-            workflow_name=wf.name,
-            version=wf.version,
-            input=storable_payload(wf.encoded_input(input, self.codec, Place("input", run_id)), "input"),
-            key=key,
-            delay=None if delay is None else seconds("delay", delay),
-            at=None if at is None else aware("at", at).astimezone(UTC),
-            priority=whole_number("priority", priority, -32768, 32767),
-            tags=None if tags is None else encoded_tags(tags),
-            timeout=wf.timeout,
-        )
-
-    def new_runs(
-        self,
-        wf: Workflow[Any, Any],
-        inputs: Iterable[object],
-        *,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> list[NewRun]:
-        """Makes one run per input, in the same order, with the same priority and tags. Raises ``InvalidArgument`` or
-        ``SerializationError``."""
-        check_workflow(wf)
-        try:
-            named = [(f"inputs[{number}]", input) for number, input in enumerate(inputs)]
-        except TypeError:
-            raise InvalidArgument("inputs", inputs, "an iterable with one input per run") from None
-        priority = whole_number("priority", priority, -32768, 32767)
-        shared_tags = None if tags is None else encoded_tags(tags)
-        run_ids = [str(uuid7()) for _ in named]
-        return [
-            NewRun(
-                run_id,
-                wf.name,
-                wf.version,
-                storable_payload(wf.encoded_input(input, self.codec, Place("input", run_id), what), what),
-                priority=priority,
-                tags=shared_tags,
-                timeout=wf.timeout,
-            )
-            for run_id, (what, input) in zip(run_ids, named, strict=True)
-        ]
-
-    @operation
-    def begin(self, run: NewRun, *, is_transaction: bool = True) -> Requests[Begun]:
-        """Inserts the run and notifies the workers. ``is_transaction``: all of this is one transaction. If it is not,
-        ``ShardsAreRaised`` is raised for a run with a key while the shard count is being raised."""
-        if run.key is not None:
-            return (yield from self._begin_keyed(run, is_transaction=is_transaction))
-        shard = shard_value(run.workflow_name, run.run_id, (yield from self.shard_count()))
-        yield from runs.begin_run(shard, run)
-        yield from self.announce(announce_runs(shard))
-        # Only an earlier try of this same operation can have inserted the run.
-        return Begun(RunKey(shard, run.run_id), is_new=True)
-
-    def _begin_keyed(self, run: NewRun, *, is_transaction: bool) -> Requests[Begun]:
+    def newest(self, target: Keyed) -> Requests[tuple[Newest | None, Shards]]:
+        """Returns the newest run with that key, ``None`` if there is none, and what there is to know about shard
+        counts."""
         counts = {(yield from self.shard_count())}
-        is_locked = False
-        refused = 0
         while True:
             # The shard count may have been raised since the first run with this key was begun, and since we read it.
-            looked = {shard_value(run.workflow_name, run.run_id, count) for count in counts}
-            found = yield from runs.find_keyed_run(sorted(looked), run.run_id)
-            if found.shard_value is not None:
-                yield from self.announce(announce_runs(found.shard_value))  # an earlier try may not have come that far
-                return Begun(RunKey(found.shard_value, run.run_id), is_new=False)
-            count = self._shard_count = found.shard_count
-            if found.is_being_raised and not is_locked:
-                if not is_transaction:
-                    raise ShardsAreRaised
-                yield from lock_names([run.run_id])
-                is_locked = True  # by now, another transaction may have begun it
-            elif not found.known <= counts:
-                counts |= found.known
-            else:
-                shard = shard_value(run.workflow_name, run.run_id, count)
-                if is_transaction:
-                    is_new = yield from runs.begin_run(shard, run)
-                else:
-                    is_new = yield from runs.begin_keyed_run(shard, run, count)
-                if is_new:
-                    yield from self.announce(announce_runs(shard))
-                    return Begun(RunKey(shard, run.run_id), is_new=True)
-                refused += 1
-                if refused == _TRIES:  # it exists, but row-level security hides it from this role
-                    return Begun(RunKey(shard, run.run_id), is_new=False)
-                # Another transaction has begun it in this moment, or the shard count is another now.
+            looked = {shard_value(target.workflow_name, target.first_id, count) for count in counts}
+            found = yield from generations.find_newest(sorted(looked), target.key)
+            self._shard_count = found.shards.shard_count
+            if found.newest is not None or found.shards.known <= counts:
+                return found.newest, found.shards
+            counts |= found.shards.known
+
+    def located(self, target: RunKey | Keyed) -> Requests[RunKey]:
+        """Returns the run that is meant. Raises ``RunNotFound`` if there is none with that key."""
+        if isinstance(target, RunKey):
+            return target
+        newest, shards = yield from self.newest(target)
+        if newest is None:
+            shard = shard_value(target.workflow_name, target.first_id, shards.shard_count)
+            raise RunNotFound(RunKey(shard, target.first_id), str(target))
+        return newest.run_key
 
     @operation
-    def begin_many(self, new: Sequence[NewRun]) -> Requests[list[RunKey]]:
-        """Inserts all the runs, one statement per shard value and batch, and notifies the workers."""
-        count = yield from self.shard_count()
-        by_shard: dict[str, list[NewRun]] = {}
-        run_keys: list[RunKey] = []
-        for run in new:
-            shard = shard_value(run.workflow_name, run.run_id, count)
-            by_shard.setdefault(shard, []).append(run)
-            run_keys.append(RunKey(shard, run.run_id))
-        for shard, members in by_shard.items():
-            for batch in _batches(members):
-                yield from runs.begin_runs(shard, batch)
-        for shard in by_shard:
-            yield from self.announce(announce_runs(shard))
-        return run_keys
+    def locate(self, target: RunKey | Keyed) -> Requests[RunKey]:
+        """Same as ``located``, by itself."""
+        yield from self.require_schema()
+        return (yield from self.located(target))
+
+    def _addressed(self, event: NewEvent) -> Requests[NewEvent]:
+        if not isinstance(event, KeyedEvent):
+            return event
+        return event.sent_to((yield from self.located(event.target)))
 
     # events
 
     def new_event(
-        self, run_key: RunKey | str, name: str, payload: object, key: str | None, codec: Codec | None = None
+        self, run: RunTarget | Keyed, name: str, payload: object, key: str | None, codec: Codec | None = None
     ) -> NewEvent:
         """Checks all arguments; ``codec`` is the workflow's own codec, if it has one. Raises ``InvalidArgument`` or
         ``SerializationError``."""
-        name, run_key = check_key("name", name), check_run_key("run_key", run_key)
-        codec = codec_at(codec or self.codec, "event", run_key.run_id, name)
+        target = check_target("run_key", run)
+        if isinstance(target, Keyed):
+            wf = workflow_of(run)
+            codec = codec or (wf.codec if wf is not None else None)
+            return self.keyed_event(target, target.first_id, name, payload, key, codec)
+        event = self.keyed_event(Keyed(target.workflow_name, ""), target.run_id, name, payload, key, codec)
+        return event.sent_to(target)
+
+    def keyed_event(
+        self, target: Keyed, run_id: str, name: str, payload: object, key: str | None, codec: Codec | None
+    ) -> KeyedEvent:
+        """Like ``new_event``, for a run that is not known yet. ``run_id`` is what the payload is encoded for until it
+        is."""
+        name = check_key("name", name)
         what = f"the payload of event {name!r}"
-        return NewEvent(
-            run_key=run_key,
+
+        def encoded_for(owner: str) -> str:
+            bound = codec_at(codec or self.codec, "event", owner, name)
+            return storable_payload(bound.encode(payload, what), what)
+
+        encoded = encoded_for(run_id)
+        return KeyedEvent(
+            run_key=RunKey(f"{target.workflow_name}_0", run_id),
             event_id=str(uuid7()),
             name=name,
-            payload=storable_payload(codec.encode(payload, what), what),
+            payload=encoded,
             key=None if key is None else check_key("key", key),
+            target=target,
+            encoded_for=lambda owner: encoded if owner == run_id else encoded_for(owner),
         )
 
     @operation
@@ -251,6 +151,7 @@ class Operations:
         """Inserts the event and notifies the workers; answers whether it is stored, and not another one with its key.
         Raises ``RunNotFound`` or ``RunTerminal``."""
         yield from self.require_schema()
+        event = yield from self._addressed(event)
         for _ in range(_TRIES):
             if (yield from events.publish_event(event)):
                 shard = event.run_key.workflow_name_shard
@@ -268,7 +169,7 @@ class Operations:
 
     # requests
 
-    def new_request(self, run_key: RunKey | str, kind: RequestKind, reason: str | None = None) -> NewEvent:
+    def new_request(self, run: RunTarget | Keyed, kind: RequestKind, reason: str | None = None) -> NewEvent:
         """Checks all arguments. Raises ``InvalidArgument``."""
         rule = f"a str of at most {_MAX_REASON} characters without NUL or lone surrogates"
         if reason is not None and (not isinstance(reason, str) or "\0" in reason or len(reason) > _MAX_REASON):
@@ -277,7 +178,13 @@ class Operations:
             payload = msgspec.json.encode(None if reason is None else str.__str__(reason)).decode()
         except UnicodeEncodeError:
             raise InvalidArgument("reason", reason, rule) from None
-        return NewEvent(check_run_key("run_key", run_key), str(uuid7()), kind, payload, kind=kind)
+        target, request_id = check_target("run_key", run), str(uuid7())
+        if isinstance(target, RunKey):
+            return NewEvent(target, request_id, kind, payload, kind=kind)
+        anyone = RunKey(f"{target.workflow_name}_0", target.first_id)
+        return KeyedEvent(
+            anyone, request_id, kind, payload, kind=kind, target=target, encoded_for=lambda owner: payload
+        )
 
     @operation
     def request_end(self, request: NewEvent) -> Requests[None]:
@@ -291,6 +198,7 @@ class Operations:
     def request_retry(self, request: NewEvent) -> Requests[None]:
         """Requests a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
         yield from self.require_schema()
+        request = yield from self._addressed(request)
         if (yield from events.request_retry(request)):
             yield from self.announce(announce_event(request.run_key.workflow_name_shard))
             return
@@ -298,14 +206,15 @@ class Operations:
         if found is None:
             raise RunNotFound(request.run_key)
         if not found.is_stored:
-            raise RunNotRetryable(request.run_key, found.status)
+            raise RunNotRetryable(request.run_key, found.status, is_replaced=found.is_replaced)
 
     # looking
 
     @operation
-    def run_info(self, run_key: RunKey) -> Requests[RunInfo]:
+    def run_info(self, target: RunKey | Keyed) -> Requests[RunInfo]:
         """Returns the current state of the run. Raises ``RunNotFound``."""
         yield from self.require_schema()
+        run_key = yield from self.located(target)
         info = yield from inspection.run_info(run_key)
         if info is None:
             raise RunNotFound(run_key)
@@ -318,13 +227,15 @@ class Operations:
         return workers.is_served(run_key.workflow_name)
 
     @operation
-    def run_output(self, run_key: RunKey, type: Any) -> Requests[Any]:
+    def run_output(self, target: RunKey | Keyed, type: Any, codec: Codec | None = None) -> Requests[Any]:
         """Returns the decoded output of a completed run. Raises ``RunNotFound``, ``RunNotCompleted`` or
         ``DeserializationError``."""
+        yield from self.require_schema()
+        run_key = yield from self.located(target)
         outcome = yield from self.outcome(run_key)
         if outcome.status != "completed":
             raise RunNotCompleted(run_key, outcome.status)
-        return self.result(run_key, outcome, type)
+        return self.result(run_key, outcome, type, codec)
 
     @operation
     def outcome(self, run_key: RunKey) -> Requests[RunOutcome]:
@@ -362,7 +273,12 @@ class Operations:
 
     @operation
     def list_runs(
-        self, workflow: Workflow[Any, Any] | str | None, status: Status | None, limit: int, before: RunKey | str | None
+        self,
+        workflow: Workflow[Any, Any] | str | None,
+        status: Status | None,
+        limit: int,
+        before: RunTarget | None,
+        key: str | None = None,
     ) -> Requests[list[Run]]:
         """Lists runs, newest first. Raises ``InvalidArgument``, and ``RunNotFound`` if ``before`` does not exist."""
         limit = whole_number("limit", limit, 1, _MAX_LISTED)
@@ -371,25 +287,15 @@ class Operations:
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         if name is not None:
             name = check_key("workflow", name)
+        if key is not None:
+            key = check_key("key", key)
+        target = None if before is None else check_target("before", before)
         yield from self.require_schema()
         cursor = None
-        if before is not None:
-            run_key = check_run_key("before", before)
+        if target is not None:
+            run_key = yield from self.located(target)
             created_at = yield from inspection.run_created_at(run_key)
             if created_at is None:
                 raise RunNotFound(run_key)
             cursor = (created_at, run_key)
-        return (yield from inspection.list_runs(workflow_name=name, status=status, limit=limit, before=cursor))
-
-
-def _batches(runs: Sequence[NewRun]) -> Iterator[list[NewRun]]:
-    batch: list[NewRun] = []
-    characters = 0
-    for run in runs:
-        if batch and (len(batch) == _BATCH_ROWS or characters + len(run.input) > _BATCH_CHARACTERS):
-            yield batch
-            batch, characters = [], 0
-        batch.append(run)
-        characters += len(run.input)
-    if batch:
-        yield batch
+        return (yield from inspection.list_runs(workflow_name=name, key=key, status=status, limit=limit, before=cursor))

@@ -47,6 +47,7 @@ from durable.store.records import (
 from durable.store.routing import RetriedRun, forget_failed_steps
 from durable.store.sessions import limit_locks
 from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, run_ids
+from durable.store.successors import reopen_next
 
 
 class _Parked(msgspec.Struct, frozen=True, gc=False):
@@ -199,6 +200,9 @@ class _Parts:
         self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if _ends_waits(record)], nothing)
         self._add_runs("parked", _PARK_RUNS, parked, list)
         self._add_runs("requeued", _REQUEUE_PARKED_RUNS, parked, run_ids)
+        keyed = [record.run_id for record in settled if record.is_keyed and _has_ended(record)]
+        if keyed:
+            self._add("followed", reopen_next(shard_value, keyed))
         if asking:
             self._add("inbox", load_events(shard_value, [record.run_id for record in asking]))
 
@@ -250,6 +254,7 @@ class _Learned:
         self.ours: set[str] = set()
         self._wakes: dict[str, float | None] = {}
         self._requeued: set[str] = set()
+        self._followed: set[str] = set()
         self._inboxes: defaultdict[str, list[Event]] = defaultdict(list)
 
     def take(self, parts: _Parts, answers: Sequence[Any]) -> None:
@@ -261,6 +266,8 @@ class _Learned:
                     self._wakes.update((parked.run_id, parked.wake_in) for parked in answer)
                 case "requeued":
                     self._requeued.update(answer)
+                case "followed":
+                    self._followed.update(answer)
                 case "inbox":
                     for event in answer:
                         self._inboxes[event.run_id].append(event)
@@ -276,6 +283,7 @@ class _Learned:
             wake_in=self._wakes.get(record.run_id),
             requeued=record.run_id in self._requeued,
             inbox=tuple(self._inboxes[record.run_id]) if is_asking else None,
+            is_followed=record.run_id in self._followed,
         )
 
 
@@ -343,7 +351,7 @@ def _of(kind: type[Any], by_kind: _ByKind) -> Iterable[tuple[Record, Any]]:
 
 
 def _announcements(shard_value: str, records: Sequence[Record], *, is_leaving: bool) -> list[Statement[None]]:
-    ended = [record.run_id for record in records if isinstance(record.ending, Settle) and record.ending.is_terminal]
+    ended = [record.run_id for record in records if _has_ended(record)]
     are_for_others = any(_is_for_others(record, is_leaving=is_leaving) for record in records)
     return [*announce_ended(ended), *([announce_runs_to_all(shard_value)] if are_for_others else [])]
 
@@ -356,6 +364,10 @@ def _is_for_others(record: Record, *, is_leaving: bool) -> bool:
             return is_leaving
         case _:
             return False
+
+
+def _has_ended(record: Record) -> bool:
+    return isinstance(record.ending, Settle) and record.ending.is_terminal
 
 
 def _ends_waits(record: Record) -> bool:

@@ -60,6 +60,8 @@ def _reserved(base: UUID, run_id: str) -> UUID:
     return UUID(int=base.int & ~(0xF << 76 | 0xFF) | 8 << 76 | last)
 
 
-def keyed_run_id(workflow_name: str, key: str) -> str:
-    """Returns the id of the run of that workflow and key: the same for every client that begins it."""
-    return str(uuid5(_KEYED_RUNS, msgspec.json.encode((workflow_name, key)).decode()))
+def keyed_run_id(workflow_name: str, key: str, generation: int = 0) -> str:
+    """Returns the id of the run of that workflow and key, and of that generation: the same for every client that begins
+    it."""
+    name = (workflow_name, key, generation) if generation else (workflow_name, key)
+    return str(uuid5(_KEYED_RUNS, msgspec.json.encode(name).decode()))

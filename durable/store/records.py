@@ -36,6 +36,8 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     parent_run_id: str | None = None
     began_at: datetime | None = None
     """When this attempt was claimed first, by the database's time; ``None`` if that was now."""
+    is_keyed: bool = False
+    """Whether it was begun with a key, so that something may be to happen once it has ended."""
 
     @property
     def parent(self) -> RunKey | None:
@@ -179,12 +181,14 @@ Entry: TypeAlias = (
 
 
 class Record(msgspec.Struct, gc=False):
-    """Everything that a run has to write since the last flush. ``parent`` is notified of its end."""
+    """Everything that a run has to write since the last flush. ``parent`` is notified of its end; if it ``is_keyed``,
+    another run with its key may be waiting for that."""
 
     run_id: str
     epoch: int
     parent: RunKey | None = None
     entries: list[Entry] = []
+    is_keyed: bool = False
     is_cancelled: bool = False
     ending: Ending | None = None
     wants_inbox: bool = False
@@ -194,7 +198,7 @@ class Record(msgspec.Struct, gc=False):
         return self.ending is None and not self.entries and not self.wants_inbox
 
 
-EventKind = Literal["event", "cancel", "terminate", "retry", "child"]
+EventKind = Literal["event", "cancel", "terminate", "retry", "child", "next"]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -229,7 +233,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     worker, or because the database refuses the record (``is_refused``).
 
     ``wake_in`` is the time until a parked run wakes, in seconds. ``requeued`` means that an event was already there.
-    ``inbox`` is ``None`` unless it was wanted.
+    ``inbox`` is ``None`` unless it was wanted. ``is_followed``: the run has ended, and something is to happen now.
     """
 
     is_ours: bool
@@ -237,6 +241,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     requeued: bool = False
     inbox: tuple[Event, ...] | None = None
     is_refused: bool = False
+    is_followed: bool = False
 
 
 class Comeback(msgspec.Struct, frozen=True):

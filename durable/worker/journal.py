@@ -221,7 +221,7 @@ class _Lane:
         _logger.error("run %s cannot record what it did: %s", run_key, shown, extra=extra)
         kind = SerializationError if isinstance(error, UnicodeError) else type(error)
         ending = Settle(status="failed", error=ErrorInfo(kind.__name__, storable(shown)).text)
-        verdict = Record(record.run_id, record.epoch, record.parent, ending=ending)
+        verdict = Record(record.run_id, record.epoch, record.parent, is_keyed=record.is_keyed, ending=ending)
         await self._write([pending._replace(record=verdict, is_verdict=True)], is_repeat=is_repeat)
 
 

@@ -38,7 +38,7 @@ class Recording:
     __slots__ = ("_opened", "_young_timers", "record")
 
     def __init__(self, claimed: ClaimedRun) -> None:
-        self.record = Record(claimed.run_id, claimed.epoch, claimed.parent)
+        self.record = Record(claimed.run_id, claimed.epoch, claimed.parent, is_keyed=claimed.is_keyed)
         self._young_timers: dict[str, OpenedWait] = {}
         self._opened: list[OpenedWait] = []
 
@@ -48,7 +48,7 @@ class Recording:
             self.keep_timers()
         record = self.record
         record.ending = ending
-        self.record = Record(record.run_id, record.epoch, record.parent)
+        self.record = Record(record.run_id, record.epoch, record.parent, is_keyed=record.is_keyed)
         return record
 
     def armed(self, key: str, until: datetime) -> None:

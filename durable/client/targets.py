@@ -1,0 +1,64 @@
+"""How the calls of a client name a run: by its run key, or by its workflow and the key it was begun with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from durable.client.arguments import check_run_key
+from durable.core.errors import InvalidArgument
+from durable.core.keys import check_key
+from durable.core.replay.workflow import Workflow
+from durable.core.runs import RunKey
+from durable.store.events import NewEvent
+from durable.store.ids import keyed_run_id
+
+RunTarget: TypeAlias = RunKey | str | tuple[Workflow[Any, Any] | str, str]
+"""A run: its ``RunKey`` or the text of it, or the workflow (or its name) together with the key with which it was begun.
+Of several runs with the same workflow and key, the newest one is meant."""
+
+
+class Keyed(msgspec.Struct, frozen=True):
+    """The newest run with that workflow and key."""
+
+    workflow_name: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"of workflow {self.workflow_name!r} with key {self.key!r}"
+
+    @property
+    def first_id(self) -> str:
+        """The id of the first run with that key, whose shard value all of them have."""
+        return keyed_run_id(self.workflow_name, self.key)
+
+
+class KeyedEvent(NewEvent, frozen=True, kw_only=True):
+    """An event or a request whose run is not known yet, nor the payload, which may depend on the run's id."""
+
+    target: Keyed
+    encoded_for: Callable[[str], str]
+
+    def sent_to(self, run_key: RunKey) -> NewEvent:
+        """Returns the same for that run."""
+        return NewEvent(run_key, self.event_id, self.name, self.encoded_for(run_key.run_id), self.key, self.kind)
+
+
+def check_target(argument: str, run: RunTarget | Keyed) -> RunKey | Keyed:
+    """Returns what names the run, checked. Raises ``InvalidArgument``."""
+    if isinstance(run, Keyed):
+        return run
+    if not isinstance(run, tuple):
+        return check_run_key(argument, run)
+    if len(run) != 2:
+        raise InvalidArgument(argument, run, "a run key, or a workflow and a key: (workflow, key)")
+    workflow, key = run
+    name = workflow.name if isinstance(workflow, Workflow) else workflow
+    return Keyed(check_key(argument, name), check_key(argument, key))
+
+
+def workflow_of(run: RunTarget | Keyed) -> Workflow[Any, Any] | None:
+    """Returns the workflow by which the run is named, if it is."""
+    return run[0] if isinstance(run, tuple) and isinstance(run[0], Workflow) else None
