@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings
 
-from tests.laws import statements
+from tests.laws import generations, statements
 from tests.laws.statements import Kinds
 
 _ONE_DATABASE = (HealthCheck.function_scoped_fixture,)  # each example leaves it empty
@@ -20,3 +20,9 @@ def test_waits_come_back_in_the_order_of_their_times(database: str, waits: list[
 @given(seen=statements.kinds())
 def test_a_retry_keeps_and_forgets_the_same(database: str, seen: Kinds) -> None:
     statements.a_retry_keeps_and_forgets_the_same(database, seen)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=_ONE_DATABASE)
+@given(moves=generations.moves())
+def test_a_key_has_one_run_at_a_time_and_loses_nothing(database: str, moves: generations.Moves) -> None:
+    generations.a_key_has_one_run_at_a_time_and_loses_nothing(database, moves)

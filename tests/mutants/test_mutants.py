@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
-from tests.laws import fleet, laws, statements
+from tests.laws import fleet, generations, laws, statements
 from tests.laws.hard_programs import HARD_EDITS, HARD_PROGRAMS, hard_cases, hard_edits
 from tests.laws.programs import programs, timed_programs, wide_programs
 from tests.laws.world import quiet
@@ -28,6 +28,7 @@ from tests.mutants.planted import (
     CRASHES,
     ENDINGS,
     FORGETS,
+    GENERATIONS,
     GUILT,
     KEYS,
     LOADS,
@@ -154,6 +155,7 @@ def test_a_planted_bug_is_found(mutant: Mutant) -> None:
 LAWS_OF_STATEMENTS: dict[str, tuple[Any, Callable[[str, Any], object]]] = {
     LOADS: (statements.timers(), statements.waits_come_back_in_the_order_of_their_times),
     FORGETS: (statements.kinds(), statements.a_retry_keeps_and_forgets_the_same),
+    GENERATIONS: (generations.moves(), generations.a_key_has_one_run_at_a_time_and_loses_nothing),
 }
 
 
