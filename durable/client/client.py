@@ -13,7 +13,7 @@ from durable.client.handles import Handle, KeyHandle
 from durable.client.new_begins import BeginOptions, NewBegin
 from durable.client.results import Results
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
-from durable.client.targets import Keyed, RunTarget, check_target, workflow_of
+from durable.client.targets import Keyed, RunTarget, check_target, declared_output
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.runs import Run, RunInfo, RunKey, Status
@@ -359,11 +359,9 @@ class Client:
         """Returns a handle of a run that was begun elsewhere. Its output is decoded as the workflow declares it, or as
         the given type. With a workflow and a ``key``, it is a handle of the newest run that was begun with them; that
         call also takes a pair, ``(workflow, key)``. Does not check whether the run exists."""
-        target = check_target("run_key", run_key if key is None else (run_key, key))
-        named_by = run_key if key is not None else run_key[0] if isinstance(run_key, tuple) else None
-        wf = wf_or_type if named_by is None or wf_or_type is not Any else named_by
-        is_workflow = isinstance(wf, Workflow)
-        output_type, codec = (wf.output_type, wf.codec) if is_workflow else (Any if wf is named_by else wf, None)
+        named = run_key if key is None else (run_key, key)
+        target = check_target("run_key", named)
+        output_type, codec = declared_output(named, wf_or_type)
         if isinstance(target, Keyed):
             return KeyHandle(target, output_type, codec, self._results)
         return Handle(target, False, output_type, codec, self._results)
@@ -372,7 +370,5 @@ class Client:
         return Handle(begun.run_key, begun.is_new, wf.output_type, wf.codec, self._results)
 
     def _run_output(self, run: RunTarget, type: Any) -> Operation[Any]:
-        target, wf = check_target("run_key", run), workflow_of(run)
-        if wf is None:
-            return self._operations.run_output(target, type)
-        return self._operations.run_output(target, wf.output_type if type is Any else type, wf.codec)
+        output_type, codec = declared_output(run, type)
+        return self._operations.run_output(check_target("run_key", run), output_type, codec)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from durable.client.arguments import check_run_key
+from durable.core.codec.json_codec import Codec
 from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow
@@ -62,3 +63,13 @@ def check_target(argument: str, run: RunTarget | Keyed) -> RunKey | Keyed:
 def workflow_of(run: RunTarget | Keyed) -> Workflow[Any, Any] | None:
     """Returns the workflow by which the run is named, if it is."""
     return run[0] if isinstance(run, tuple) and isinstance(run[0], Workflow) else None
+
+
+def declared_output(run: RunTarget, wf_or_type: Any) -> tuple[Any, Codec | None]:
+    """Returns the type of the run's output and the codec of its workflow, as far as the caller has named them: the type
+    that was given, or the workflow that was given for it or names the run."""
+    is_workflow = isinstance(wf_or_type, Workflow)
+    wf = wf_or_type if is_workflow else workflow_of(run)
+    if wf is None:
+        return wf_or_type, None
+    return wf.output_type if is_workflow or wf_or_type is Any else wf_or_type, wf.codec

@@ -14,11 +14,13 @@ from psycopg import AsyncConnection
 from durable import (
     AsyncClient,
     AsyncHandle,
+    AsyncKeyHandle,
     Call,
     ChildHandle,
     Client,
     Context,
     Handle,
+    KeyHandle,
     RetryPolicy,
     RunInfo,
     RunKey,
@@ -110,6 +112,16 @@ def sync_side(client: Client) -> None:
     assert_type(client.get_run_output("key", Receipt | None), Receipt | None)
     assert_type(client.handle("key", Receipt | None), Handle[Receipt | None])
     assert_type(client.handle("key", checkout), Handle[Receipt])
+    newest = client.handle(checkout, key="k")
+    assert_type(newest, KeyHandle[Receipt])
+    assert_type(newest.result(), Receipt)
+    assert_type(newest.run_key(), RunKey)
+    assert_type(client.handle((checkout, "k")), KeyHandle[Receipt])
+    assert_type(client.get_run_output((checkout, "k")), Receipt)
+    assert_type(client.get_run_info(("checkout", "k")), RunInfo)
+    client.begin(checkout, Order("a"), key="k", if_active="cancel", if_ended="begin_anew", event=("paid", 1))
+    client.begin_many(checkout, [Order("a")], each=[{"key": "k", "if_active": "refuse"}])
+    client.begin(checkout, Order("a"), key="k", if_active="kill")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     client.begin(checkout, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
@@ -118,6 +130,8 @@ async def async_side(client: AsyncClient) -> None:
     assert_type(handle, AsyncHandle[Receipt])
     assert_type(await client.get_run_output("key", Receipt | None), Receipt | None)
     assert_type(client.handle("key", list[Receipt]), AsyncHandle[list[Receipt]])
+    assert_type(client.handle(checkout, key="k"), AsyncKeyHandle[Receipt])
+    assert_type(await client.get_run_output((checkout, "k")), Receipt)
     assert_type(await handle.result(timeout=1), Receipt)
 
 
