@@ -38,6 +38,9 @@ class Client:
     commit, which Postgres refuses after a NOTIFY; workers then find the work by polling, at the latest after their
     ``max_poll_interval``.
 
+    Wherever a run key is taken, ``(workflow, key)`` may be given instead: it means the newest run that was begun with
+    that key.
+
     A method ``x(…)`` commits on its own and survives a lost connection. Its counterpart ``x_tx(tx, …)`` works in the
     caller's transaction and never ends it. Every method may raise ``SchemaError``, and psycopg's errors if the database
     is unavailable.
@@ -82,8 +85,8 @@ class Client:
         fails.
 
         The keywords are those of ``BeginOptions``: ``key`` (``handle.is_new`` then says whether the run is new),
-        ``delay`` or ``at``, ``priority``, and ``tags``. Raises ``InvalidArgument`` or ``SerializationError``, in which
-        case nothing was stored.
+        ``if_active``, ``if_ended``, ``event``, ``delay`` or ``at``, ``priority``, and ``tags``. Raises
+        ``InvalidArgument``, ``SerializationError`` or ``RunExists``, in which case nothing was stored.
         """
         new = self._operations.new_run(wf, input, **options)
         return self._begun(wf, self._begin(new))
@@ -129,7 +132,10 @@ class Client:
         """Begins one run per input in a single transaction, all or none, with the same priority and tags. Returns their
         keys in the order of the inputs.
 
-        Raises ``InvalidArgument`` or ``SerializationError``, in which case nothing was stored.
+        ``each`` holds the options of each run, one mapping like ``BeginOptions`` for each input; they go before the
+        common ones. Runs with options of their own are begun one by one, in the order of their keys.
+
+        Raises ``InvalidArgument``, ``SerializationError`` or ``RunExists``, in which case nothing was stored.
         """
         new = self._operations.new_runs(wf, inputs, priority=priority, tags=tags, each=each)
         return self._connections.transact(self._operations.begin_many(new))
@@ -189,7 +195,8 @@ class Client:
         """Lets a failed or cancelled run continue from its memos, without a deadline: finished steps are kept, failed
         ones are tried again from scratch.
 
-        Raises ``RunNotFound``, ``RunNotRetryable`` or ``InvalidArgument``, in which case nothing was stored.
+        Raises ``RunNotFound``, ``RunNotRetryable`` (also if there is a newer run with its key) or ``InvalidArgument``,
+        in which case nothing was stored.
         """
         request = self._operations.new_request(run_key, "retry")
         self._connections.run(self._operations.request_retry(request))
@@ -335,8 +342,8 @@ class Client:
         limit: int = 100,
         before: RunTarget | None = None,
     ) -> list[Run]:
-        """Lists runs without their payloads, newest first, at most ``limit`` (1 to 10,000) of them. ``workflow`` and
-        ``status`` restrict the list; ``None`` means no restriction.
+        """Lists runs without their payloads, newest first, at most ``limit`` (1 to 10,000) of them. ``workflow``,
+        ``key`` and ``status`` restrict the list; ``None`` means no restriction.
 
         ``before`` is the last run of the previous page: only older runs are listed. This is meant for people and not
         for hot paths, because its cost grows with the number of runs kept. Raises ``InvalidArgument``, and

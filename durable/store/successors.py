@@ -12,10 +12,13 @@ from datetime import datetime
 
 import msgspec
 
+from durable.core.codec.json_codec import Codec
 from durable.core.generations import Bequest, Follower, read_next
 from durable.store.channels import announce_runs
 from durable.store.columns import column
+from durable.store.events import load_events
 from durable.store.ids import keyed_run_id
+from durable.store.moved_payloads import moved_bequest, replace_payloads
 from durable.store.operation import operation
 from durable.store.routing import MAX_SEEN
 from durable.store.sessions import limit_locks
@@ -104,10 +107,13 @@ _REOPEN_NEXT = Query("successors/reopen_next", RunId)
 
 
 @operation
-def succeed(shard_value: str, limit: int, *, left_out: Sequence[str] = (), lock_seconds: float) -> Requests[Succeeded]:
+def succeed(
+    shard_value: str, limit: int, *, left_out: Sequence[str] = (), lock_seconds: float, codec: Codec | None = None
+) -> Requests[Succeeded]:
     """Lets happen what is to happen after the ends of up to ``limit`` runs, but not of those in ``left_out``.
 
     An insert waits for a client that has begun the same generation and not committed yet, at most ``lock_seconds``.
+    ``codec`` is that of the workflow if it binds what it writes to the run that it is for.
     """
     ended: list[EndedRun]
     _, ended = yield from Begin([limit_locks(lock_seconds), lock_ended(shard_value, limit, left_out)])
@@ -118,9 +124,19 @@ def succeed(shard_value: str, limit: int, *, left_out: Sequence[str] = (), lock_
     known: dict[str, _RunRow]
     known, locked = yield from Batch([_find_runs(shard_value, wanted), _lock_followers(shard_value, names)])
     plan = _planned(by_id, rows, known, set(locked))
+    writes = _writes(shard_value, plan)
+    if codec is not None and plan.moves:
+        successors = dict(plan.moves)
+        (events,) = yield from Batch([load_events(shard_value, list(successors))])
+        plan.successors = [
+            (run, run_id, moved_bequest(codec, bequest, run.run_id, run_id), wake_at)
+            for run, run_id, bequest, wake_at in plan.successors
+        ]
+        entries = [(row.run_id, row.event_id, row.payload) for row in rows]
+        writes = [*_writes(shard_value, plan), replace_payloads(shard_value, codec, successors, events, entries)]
     started = (*(run_id for run_id, _, _ in plan.followers), *(run_id for _, run_id, _, _ in plan.successors))
     try:
-        yield from Commit(_writes(shard_value, plan), then=[announce_runs(shard_value)] if started else ())
+        yield from Commit(writes, then=[announce_runs(shard_value)] if started else ())
     except Exception as error:
         raise SuccessorsRefused([run.run_id for run, _, _, _ in plan.successors], error) from error
     return Succeeded(started, tuple(plan.futile), is_any=bool(plan.closed or plan.moves))

@@ -90,7 +90,8 @@ class Dispatcher:
         self.precedence = Precedence(worker_id)
         self._later_looks = LaterLooks(clock, self._look_now)
         self._passed_on = PassedOn(database, clock, poll_interval, self._awake.set)
-        self._succession = Succession(database, clock, self._awake.set, self._look_again)
+        codec = workflow.codec or executions.codec
+        self._succession = Succession(database, clock, codec, self._awake.set, self._look_again)
 
     # hints, from callbacks of the loop
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import is_bound
 from durable.core.runs import RunKey
 from durable.postgres.outages import is_blocked
 from durable.store.successors import SuccessorsRefused, succeed
@@ -27,7 +29,10 @@ class Succession:
     """``due`` is called when there is something to do, and ``look`` with a shard value at which something was done or
     must be looked at again."""
 
-    def __init__(self, database: Database, clock: Clock, due: Callable[[], None], look: Callable[[str], None]) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, codec: Codec, due: Callable[[], None], look: Callable[[str], None]
+    ) -> None:
+        self._codec = codec if is_bound(codec) else None
         self._database = database
         self._clock = clock
         self._call_due = due
@@ -49,7 +54,9 @@ class Succession:
         left_out = self._blocked.run_ids()
         try:
             async with self._database.engine() as connection:
-                done = await connection.run(succeed(shard_value, limit, left_out=left_out, lock_seconds=_LOCK_SECONDS))
+                done = await connection.run(
+                    succeed(shard_value, limit, left_out=left_out, lock_seconds=_LOCK_SECONDS, codec=self._codec)
+                )
         except SuccessorsRefused as refused:
             if not is_blocked(refused.error):
                 self.due.add(shard_value)

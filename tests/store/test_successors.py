@@ -12,8 +12,10 @@ import pytest
 from durable import Client, Context, RunKey, workflow
 from durable.core.generations import read_next
 from durable.postgres.drive import run
-from durable.store.routing import lock_retries, retry_runs
+from durable.store.claims import claim_runs
+from durable.store.routing import lock_retries, retry_runs, route_events
 from durable.store.successors import lock_ended, succeed
+from durable.store.takeovers import take_over
 from tests.laws.generations import Actor
 
 SHARD = "job_0"
@@ -135,3 +137,42 @@ def test_what_somebody_else_writes_is_closed_and_hinders_nothing(
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"do":"other"}', "[" * 10_000])
 def test_text_that_no_client_writes_says_nothing(text: str) -> None:
     assert read_next(text) is None
+
+
+def test_a_run_follows_one_that_ended_in_a_crash_loop(database: str, client: Client) -> None:
+    """What is to follow was routed while the run executed, and is looked at again in the transaction that ends it."""
+    dead = str(uuid.uuid4())
+    first = client.begin(job, "first", key="k")
+    actor = Actor(database)
+    run(actor.connection, "durable", claim_runs(SHARD, dead, 1))
+    client.begin(job, "second", key="k", if_active="cancel")
+    run(actor.connection, "durable", route_events(SHARD, dead, 100))
+    assert change(database, "SELECT 1 FROM durable.events WHERE routed_at IS NULL") == []
+    actor.start(take_over(SHARD, dead, 100, max_strikes=1, culprits=[first.run_key.run_id]))
+    actor.finish()
+    actor.connection.close()
+    assert statuses(database) == ["failed", "sleeping"]
+    let_follow(database)
+    assert statuses(database) == ["failed", "queued"]
+
+
+def test_what_a_rival_has_begun_and_not_committed_is_waited_for_and_then_begun(database: str, client: Client) -> None:
+    for key in ("a", "b"):
+        first = client.begin(job, "first", key=key)
+        client.begin(job, "second", key=key, if_ended="begin_anew", event=("note", key))
+        change(
+            database,
+            "UPDATE durable.runs SET status = 'completed', output = '1', epoch = 1, completed_at = now()"
+            " WHERE run_id = %s",
+            first.run_key.run_id,
+        )
+    with psycopg.connect(database) as rival:
+        client.begin_tx(rival, job, "rival", key="a", if_ended="begin_anew")
+        actor = Actor(database)
+        actor.start(succeed(SHARD, 100, lock_seconds=0.01))
+        actor.finish()
+        assert statuses(database) == ["completed", "completed"]
+        rival.rollback()
+    let_follow(database)
+    assert statuses(database) == ["completed", "completed", "queued", "queued"]
+    actor.connection.close()

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from durable import AsyncClient, Context, RunCancelled, RunNotRetryable, RunRetryPolicy, Worker, workflow
+from durable import (
+    AsyncClient,
+    Context,
+    DeserializationError,
+    JsonCodec,
+    Place,
+    RunCancelled,
+    RunNotRetryable,
+    RunRetryPolicy,
+    Worker,
+    workflow,
+)
 from durable.admin import migrate
 from tests.watching import reached, rows, until
 
@@ -216,3 +227,42 @@ async def test_a_run_that_reads_nothing_is_followed_once_for_an_event(database: 
 async def all_is_closed(database: str) -> bool:
     query = "SELECT true FROM durable.events WHERE kind = 'next' AND consumed_by IS NULL"
     return not await rows(database, query)
+
+
+class Bound(JsonCodec):
+    """Writes where a value belongs, and reads it nowhere else."""
+
+    def __init__(self, place: Place | None = None) -> None:
+        super().__init__()
+        self._place = place
+
+    def bound_to(self, place: Place) -> Bound:
+        return Bound(place)
+
+    def encode(self, value: Any, what: str) -> str:
+        return super().encode([str(self._place), value], what)
+
+    def decode(self, text: str, type: Any, what: str) -> Any:
+        place, value = super().decode(text, tuple[str, type], what)
+        if place != str(self._place):
+            raise DeserializationError(what, f"belongs to {place}, not to {self._place}")
+        return value
+
+
+async def test_what_is_bound_to_a_run_can_be_read_by_the_run_to_which_it_moves(database: str) -> None:
+    @workflow(codec=Bound())
+    async def patient(ctx: Context, name: str) -> str:
+        await ctx.execute("work", pass_gate, name)
+        text = await ctx.wait_for_event("read", "note", str)
+        await ctx.execute("keep", tell, f"{name} reads {text}")
+        return text
+
+    async with AsyncClient(database) as client, Worker(database, [patient]):
+        await client.begin(patient, "a", key=KEY, if_ended="begin_anew", event=("note", "first"))
+        await until(is_told("a begins"))
+        for name in ("b", "c"):
+            await client.begin(patient, name, key=KEY, if_ended="begin_anew", event=("note", name))
+            stage.gate(name).set()
+        stage.gate("a").set()
+        await until(lambda: len([told for told in stage.told if " reads " in told]) == 3)
+        assert [told for told in stage.told if " reads " in told] == ["a reads first", "b reads b", "c reads c"]
