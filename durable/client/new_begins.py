@@ -33,7 +33,7 @@ class BeginOptions(TypedDict, total=False):
     event: tuple[str, object] | None
     """The name and payload of an event that is published to the run, whether the call begins it or joins it. With a
     key, ``if_ended`` must be ``"begin_anew"``: the event is then never lost. If a run that was joined ends without
-    reading it, another run begins with this call's input and the unread events."""
+    reading it, another run begins with this call's input, that run's tags and priority, and the unread events."""
     delay: timedelta | float | None
     """The run starts this many seconds from now at the earliest, by the database's clock. Cannot be combined with
     ``at``."""
@@ -74,12 +74,9 @@ class NewBegin(NewRun, frozen=True, kw_only=True):
     def bequest(self, run_key: RunKey, *, is_own: bool) -> str:
         """Returns what that run leaves if it ends without having read the event, encoded. ``is_own``: this call has
         begun it."""
-        tags = None if self.tags is None else msgspec.json.decode(self.tags, type=dict[str, str])
         return Bequest(
             version=self.version,
             input=msgspec.Raw(self.input_for(run_key.run_id).encode()),
-            priority=self.priority,
-            tags=tags,
             at=self.at,
             delay=self.delay,
             timeout=self.timeout,

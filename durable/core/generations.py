@@ -25,7 +25,6 @@ _MAX_SECONDS = 3_155_760_000.0  # a century
 
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=_MAX_SECONDS)]
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
-_SmallInteger = Annotated[int, msgspec.Meta(ge=-(2**15), le=2**15 - 1)]
 
 
 class Newest(msgspec.Struct, frozen=True):
@@ -109,20 +108,14 @@ class Follower(_Start, frozen=True, tag="start"):
 
 
 class Bequest(_Start, frozen=True, kw_only=True, tag="begin"):
-    """If an event that a begin has sent is unread, another run with the same key begins, for that event. ``input`` is
-    encoded. ``is_own``: the run that has ended is the one that this begin has begun; it may have read older events in
-    place of that one."""
+    """If an event that a begin has sent is unread, another run with the same key begins, for that event, with the tags
+    and the priority of the one that has ended: row-level security may have checked those, and does not check what is in
+    here. ``input`` is encoded. ``is_own``: the run that has ended is the one that this begin has begun; it may have
+    read older events in place of that one."""
 
     version: _Integer
     input: msgspec.Raw
-    priority: _SmallInteger = 0
-    tags: dict[str, str] | None = None
     is_own: bool = False
-
-    @property
-    def encoded_tags(self) -> str | None:
-        """The tags, encoded."""
-        return None if self.tags is None else msgspec.json.encode(self.tags).decode()
 
 
 _NEXT: msgspec.json.Decoder[Follower | Bequest] = msgspec.json.Decoder(Follower | Bequest)
@@ -131,9 +124,6 @@ _NEXT: msgspec.json.Decoder[Follower | Bequest] = msgspec.json.Decoder(Follower 
 def read_next(text: str) -> Follower | Bequest | None:
     """Returns what is to happen once a run has ended; ``None`` if the text is none that a client writes."""
     try:
-        found = _NEXT.decode(text)
+        return _NEXT.decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, OverflowError):
         return None
-    if isinstance(found, Bequest) and "\0" in "".join(part for tag in (found.tags or {}).items() for part in tag):
-        return None
-    return found

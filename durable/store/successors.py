@@ -36,6 +36,8 @@ class EndedRun(msgspec.Struct, frozen=True):
     key: str | None
     generation: int
     is_for_events: bool
+    priority: int
+    tags: str | None
 
     @property
     def successor_id(self) -> str | None:
@@ -206,11 +208,11 @@ def _writes(shard_value: str, plan: _Plan) -> list[Statement[None]]:
                 "run_ids": column([run_id for _, run_id, _, _ in successors]),
                 "workflow_names": column([run.workflow_name for run, _, _, _ in successors]),
                 "versions": column([bequest.version for _, _, bequest, _ in successors]),
-                "priorities": column([bequest.priority for _, _, bequest, _ in successors]),
+                "priorities": column([run.priority for run, _, _, _ in successors]),
                 "wakes": column([wake_at for _, _, _, wake_at in successors]),
                 "timeouts": column([bequest.timeout for _, _, bequest, _ in successors]),
                 "keys": column([run.key for run, _, _, _ in successors]),
-                "tags": column([bequest.encoded_tags for _, _, bequest, _ in successors]),
+                "tags": column([run.tags for run, _, _, _ in successors]),
                 "inputs": column([bytes(bequest.input).decode() for _, _, bequest, _ in successors]),
                 "generations": column([run.generation + 1 for run, _, _, _ in successors]),
             },
