@@ -50,7 +50,13 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("running", "failed"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "cancelled"): frozenset(("flush/settle_runs",)),
     ("sleeping", "queued"): frozenset(
-        ("routing/route_events", "routing/retry_runs", "flush/requeue_parked_runs", "successors/start_followers")
+        (
+            "routing/route_events",
+            "routing/retry_runs",
+            "flush/requeue_parked_runs",
+            "successors/start_followers",
+            "retention/delete_orphans",
+        )
     ),
     ("waiting_event", "queued"): frozenset(("routing/route_events", "flush/requeue_parked_runs")),
     ("queued", "cancelled"): frozenset(("routing/route_events",)),

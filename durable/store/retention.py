@@ -103,7 +103,8 @@ def delete_runs(shard_value: str, age: float, runs: Sequence[str]) -> Statement[
 
 
 def delete_orphans(shard_value: str) -> Statement[None]:
-    """Deletes events that were committed after their run had been deleted."""
+    """Deletes events that were committed after their run had been deleted, and lets runs start that wait for the end of
+    such a run."""
     return _DELETE_ORPHANS.statement({"shard_value": shard_value}, nothing)
 
 

@@ -361,3 +361,20 @@ def test_a_run_stays_until_what_is_to_happen_after_its_end_has_happened(database
         assert prune(database, older_than=HOUR) == 0
         connection.execute("UPDATE durable.events SET consumed_by = ''")
         assert prune(database, older_than=HOUR) == 1
+
+
+def test_a_run_that_was_begun_in_place_of_one_that_was_deleted_meanwhile_starts(database: str) -> None:
+    with Client(database) as client, psycopg.connect(database) as slow:
+        first = client.begin(greet, "Ada", key="k")
+        second = client.begin_tx(slow, greet, "Bob", key="k", if_active="cancel")
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(
+                "UPDATE durable.runs SET status = 'completed', output = '1', completed_at = now() - interval '1 day'"
+                " WHERE run_id = %s",
+                (first.run_key.run_id,),
+            )
+        assert prune(database, older_than=HOUR) == 1
+        slow.commit()
+        assert client.get_run_info(second).status_reason == "following"
+        assert prune(database, older_than=HOUR) == 0
+        assert client.get_run_info(second).status == "queued"
