@@ -94,6 +94,7 @@ class _Plan(msgspec.Struct):
     followers: list[tuple[str, Follower, datetime | None]] = []
     successors: list[tuple[EndedRun, str, Bequest, datetime | None]] = []
     moves: list[tuple[str, str]] = []
+    moved: list[Next] = []
     futile: list[str] = []
 
 
@@ -145,7 +146,7 @@ def succeed(
 
 
 def _planned(ended: dict[str, EndedRun], rows: Sequence[Next], known: dict[str, _RunRow], locked: set[str]) -> _Plan:
-    plan = _Plan([], [], [], [], [])
+    plan = _Plan([], [], [], [], [], [])
     waiting: set[str] = set()
     unread: dict[str, list[tuple[Next, Bequest]]] = {}
     for row in rows:
@@ -182,6 +183,7 @@ def _plan_successor(plan: _Plan, run: EndedRun, left: Sequence[tuple[Next, Beque
         plan.closed.extend(row for row, _ in left)
     else:
         plan.moves.append((run.run_id, successor_id))
+        plan.moved.extend(row for row, _ in left)
 
 
 def _is_futile(run: EndedRun, row: Next, bequest: Bequest) -> bool:
@@ -231,6 +233,7 @@ def _writes(shard_value: str, plan: _Plan) -> list[Statement[None]]:
                 "shard_value": shard_value,
                 "run_ids": column([run_id for run_id, _ in plan.moves]),
                 "successor_ids": column([successor_id for _, successor_id in plan.moves]),
+                "next_ids": column([row.event_id for row in plan.moved]),
             },
             nothing,
         ),

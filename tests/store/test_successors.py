@@ -176,3 +176,28 @@ def test_what_a_rival_has_begun_and_not_committed_is_waited_for_and_then_begun(d
     let_follow(database)
     assert statuses(database) == ["completed", "completed", "queued", "queued"]
     actor.connection.close()
+
+
+def test_what_is_committed_while_events_are_moved_is_left_for_the_next_time(database: str, client: Client) -> None:
+    first = client.begin(job, "first", key="k")
+    client.begin(job, "joined", key="k", if_ended="begin_anew", event=("note", 1))
+    with psycopg.connect(database) as slow:
+        client.begin_tx(slow, job, "second", key="k", if_active="cancel", if_ended="begin_anew", event=("note", 2))
+        change(
+            database,
+            "UPDATE durable.runs SET status = 'completed', output = '1', epoch = 1, completed_at = now()"
+            " WHERE run_id = %s",
+            first.run_key.run_id,
+        )
+        actor = Actor(database)
+        actor.start(succeed(SHARD, 100, lock_seconds=1.0))
+        for _ in range(3):
+            actor.step()
+        slow.commit()
+    actor.finish()
+    actor.connection.close()
+    let_follow(database)
+    assert statuses(database) == ["completed", "queued"]
+    second = client.handle(job, key="k").run_key()
+    inbox = "SELECT payload::text FROM durable.events WHERE kind = 'event' AND run_id = %s ORDER BY 1"
+    assert change(database, inbox, second.run_id) == [("1",), ("2",)]
