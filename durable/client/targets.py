@@ -69,7 +69,9 @@ def declared_output(run: RunTarget, wf_or_type: Any) -> tuple[Any, Codec | None]
     """Returns the type of the run's output and the codec of its workflow, as far as the caller has named them: the type
     that was given, or the workflow that was given for it or names the run."""
     is_workflow = isinstance(wf_or_type, Workflow)
-    wf: Any = wf_or_type if is_workflow else workflow_of(run)
+    if is_workflow:
+        return wf_or_type.output_type, wf_or_type.codec
+    wf = workflow_of(run)
     if wf is None:
         return wf_or_type, None
-    return wf.output_type if is_workflow or wf_or_type is Any else wf_or_type, wf.codec
+    return wf.output_type if wf_or_type is Any else wf_or_type, wf.codec
