@@ -40,6 +40,7 @@ from durable.store.records import (
     OpenedWait,
     OrderedStep,
     Record,
+    RecordedTry,
     StepMemo,
     UnwantedChild,
     Written,
@@ -58,6 +59,7 @@ _FENCE_RUNS = Query("flush/fence_runs", RunId)
 _SETTLE_RUNS = Query("flush/settle_runs", RunId)
 _DROP_DEADLINES = Query("flush/drop_deadlines", NoRow)
 _FORGET_OPEN_WAITS = Query("flush/forget_open_waits", NoRow)
+_SHOW_ERRORS = Query("flush/show_errors", NoRow)
 _PARK_RUNS = Query("flush/park_runs", _Parked)
 _REQUEUE_PARKED_RUNS = Query("flush/requeue_parked_runs", RunId)
 _ABANDON_WAITS = Query("flush/abandon_waits", NoRow)
@@ -121,6 +123,16 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "payloads": "payload",
             "ats": "at",
             "unfits": "unfit",
+        },
+    ),
+    RecordedTry: (
+        Query("flush/record_tries", NoRow),
+        {
+            "wait_keys": "key",
+            "wait_types": "wait_type",
+            "fns": "fn",
+            "wake_ins": "wake_in",
+            "payloads": "payload",
         },
     ),
     AbandonedWait: (_ABANDON_WAITS, {"wait_keys": "key"}),
@@ -191,6 +203,7 @@ class _Parts:
         self._add_settled(settled)
         self._add_entries(by_kind)
         self._add_runs("", _DROP_DEADLINES, [record for record in records if record.is_cancelled], nothing)
+        self._add_shown([record for record in records if _shows_error(record)])
         if retried:
             again = [RetriedRun(record.run_id, record.epoch, was_set_aside=False) for record in retried]
             forget = forget_failed_steps(shard_value, again)
@@ -218,6 +231,12 @@ class _Parts:
             columns = {name: _column(field, endings) for name, field in zip(plurals, fields, strict=True)}
             common = _common(self._shard_value, self._worker_id, settled)
             self._add("ours", _SETTLE_RUNS.statement({**common, **columns}, run_ids))
+
+    def _add_shown(self, shown: Sequence[Record]) -> None:
+        if shown:
+            errors = column([record.shown_error or None for record in shown])
+            common = _common(self._shard_value, self._worker_id, shown)
+            self._add("", _SHOW_ERRORS.statement({**common, "errors": errors}, nothing))
 
     def _add_entries(self, by_kind: _ByKind) -> None:
         for kind, (query, fields) in _ENTRIES.items():
@@ -356,6 +375,13 @@ def _is_for_others(record: Record, *, is_leaving: bool) -> bool:
             return is_leaving
         case _:
             return False
+
+
+def _shows_error(record: Record) -> bool:
+    """Returns whether what the run shows changes, and not by the way in which it leaves."""
+    ending = record.ending
+    stays = not isinstance(ending, Settle) or (ending.status == "queued" and ending.error is None)
+    return record.shown_error is not None and stays
 
 
 def _ends_waits(record: Record) -> bool:

@@ -61,6 +61,7 @@ class Execute(_Call, frozen=True):
     kwargs: dict[str, Any]
     retry: RetryPolicy
     recorded_name: str
+    is_at_most_once: bool
     signature: Signature
     context: contextvars.Context
     """The context variables as they were at the call."""

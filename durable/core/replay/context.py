@@ -110,6 +110,8 @@ class Context:
             raise InvalidArgument(
                 "fn", signature.name, "an `async def` that takes the transaction as its first parameter"
             )
+        if isinstance(key, Call) and key.at_most_once:
+            raise InvalidArgument("at_most_once", True, "False for a transaction, which happens exactly once anyway")
         return cast(T, await self._machine.call(step_call(Transact, key, fn, args, kwargs, signature)))
 
     async def sleep(self, key: str, duration: timedelta | float) -> None:

@@ -17,11 +17,13 @@ from typing import Any, cast
 from durable.core.codec.json_codec import Codec, encode_as
 from durable.core.codec.places import codec_at
 from durable.core.errors import (
+    INTERRUPTED,
     DeserializationError,
     DurableError,
     EventTimeout,
     NondeterminismError,
     StepFailed,
+    StepInterrupted,
     WorkflowCodeError,
     unreachable,
 )
@@ -35,6 +37,7 @@ from durable.core.replay.commands import (
     Command,
     Complete,
     EndCancelled,
+    Execute,
     Fail,
     SetAside,
     failure_of,
@@ -310,7 +313,8 @@ class Machine(Calls):
                 except DurableError as error:
                     answer.set_exception(error)
             case Failure(error):
-                answer.set_exception(StepFailed(call.key, error))
+                is_interrupted = error.type == INTERRUPTED.type and isinstance(call, Execute) and call.is_at_most_once
+                answer.set_exception((StepInterrupted if is_interrupted else StepFailed)(call.key, error))
             case TimedOut() if isinstance(call, ArmTimer):
                 answer.set_result(None)
             case TimedOut():
