@@ -131,7 +131,7 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "wait_keys": "key",
             "wait_types": "wait_type",
             "fns": "fn",
-            "wake_ins": "wake_in",
+            "untils": "until",
             "payloads": "payload",
         },
     ),

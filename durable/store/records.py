@@ -142,16 +142,16 @@ class OrderedStep(msgspec.Struct, frozen=True, gc=False):
 
 class RecordedTry(msgspec.Struct, frozen=True, gc=False):
     """What is recorded of a step that has no answer yet; see ``Tries``, which are the encoded ``payload``. The step is
-    due again after ``wake_in`` seconds; ``None`` for one that may be called at most once."""
+    due again at ``until``; ``None`` for one that may be called at most once."""
 
     key: str
     fn: str
-    wake_in: float | None
+    until: datetime | None
     payload: str
 
     @property
     def wait_type(self) -> str:
-        return "start" if self.wake_in is None else "retry"
+        return "start" if self.until is None else "retry"
 
 
 class AbandonedWait(msgspec.Struct, frozen=True, gc=False):

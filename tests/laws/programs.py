@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 from hypothesis import strategies as st
 
-from durable import Context, RunCancelled, RunFailed, RunKey, StepFailed, workflow
+from durable import Call, Context, RunCancelled, RunFailed, RunKey, StepFailed, workflow
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import EventTimeout
 from durable.core.replay.commands import Command
@@ -88,7 +88,7 @@ async def child(ctx: Context, x: str) -> str:
 
 def programs() -> st.SearchStrategy[Node]:
     leaves = st.one_of(
-        st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN)), st.sampled_from((0, 0, 0, 1, 9))),
+        st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN, "once")), st.sampled_from((0, 0, 0, 1, 9))),
         st.builds(Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise", *TIMERS, *TIMERS))),
     )
     return trees(leaves, (*TOGETHER, *IN_TURN, *LIMITS))
@@ -174,6 +174,8 @@ class Interpreter:
         match kind:
             case "execute":
                 return ctx.execute(key, do, key)
+            case "once":
+                return ctx.execute(Call(key, at_most_once=True), do, key)
             case "typed":
                 return ctx.execute(key, do_typed, key)
             case "other":

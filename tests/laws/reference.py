@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from durable import RunCancelled, RunFailed, RunKey, StepFailed, Workflow
+from durable import Call, RunCancelled, RunFailed, RunKey, StepFailed, StepInterrupted, Workflow
 from durable.core.errors import EventTimeout
 from durable.core.failures import ErrorInfo, error_info
 from durable.core.replay.history import TIMER_KEYS, Failure, History, Memo, OpenWait, Outcome, Value
@@ -146,7 +146,8 @@ class _Reference:
 
     # what programs call
 
-    def execute(self, key: str, fn: Callable[..., Any], *_: Any) -> asyncio.Future[Any]:
+    def execute(self, call: str | Call, fn: Callable[..., Any], *_: Any) -> asyncio.Future[Any]:
+        key = call.key if isinstance(call, Call) else call
         returns = tuple[Receipt, ...] if fn.__name__ == "do_typed" else str
         return self._call("execute", key, fn.__name__, returns)
 
@@ -286,6 +287,8 @@ def _settle(future: asyncio.Future[Any], memo: Memo, outcome: Outcome, type: Any
             _settle_child(future, type, msgspec.json.decode(text))
         case Value(text):
             future.set_result(msgspec.json.decode(text, type=type))
+        case Failure(error) if error.type == "StepInterrupted":
+            future.set_exception(StepInterrupted(memo.key))
         case Failure(error):
             future.set_exception(StepFailed(memo.key, ErrorInfo(error.type, error.message)))
         case _:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 
 from durable.core.replay.commands import (
@@ -248,7 +249,9 @@ class Execution(Performance):
         self._settle()
 
     def _try_again(self, call: Execute, failed: FailedTry) -> None:
-        self._recording.tried(call, self._tries.failed(call, failed, self.attempt.now()), failed.delay)
+        # Counted from the failure, not from when that is written, so that local timers and the database agree.
+        now = self.attempt.now()
+        self._recording.tried(call, self._tries.failed(call, failed, now), now + timedelta(seconds=failed.delay))
         self._waits.open(call)
         self._waits.start_timer(call.key, failed.delay, self._timer_fired)
 
@@ -265,7 +268,7 @@ class Execution(Performance):
         said = self._tries.take_unrecorded() if self._ending is None else []
         self._is_recording_details = bool(said)
         for call, tries in said:
-            self._recording.tried(call, tries, None if tries.is_mark else 0.0)
+            self._recording.tried(call, tries, None if tries.is_mark else self.attempt.now())
         if said:
             self._host.clock.call_later(_DETAILS_SECONDS, self._record_details)
             self._settle()

@@ -86,9 +86,9 @@ class Recording:
         else:
             self.record.entries.append(finished.memo(call, seq, at))
 
-    def tried(self, call: Execute, tries: Tries, delay: float | None) -> None:
-        """Records the tries of a step that is due again after that many seconds, or that may be called only once."""
-        entry = RecordedTry(call.key, call.name, delay, tries.text)
+    def tried(self, call: Execute, tries: Tries, until: datetime | None) -> None:
+        """Records the tries of a step that is due again at that moment, or that may be called only once."""
+        entry = RecordedTry(call.key, call.name, until, tries.text)
         place = self._tried.setdefault(call.key, len(self.record.entries))
         self.record.entries[place : place + 1] = [entry]
         if tries.failures:
