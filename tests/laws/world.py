@@ -78,6 +78,7 @@ class World:
         self._names = [f"to {path}" for path, _ in leaves_of(case.program)]
         self._random = random.Random(case.seed)
         self._excused: Counter[str] = Counter()
+        self._attempts = 0
         self._told: dict[str, str] = {}
         self._events_left = self._random.randrange(5) if case.events is None else case.events
         self._program = case.program
@@ -229,9 +230,11 @@ class World:
         self._loop.discard()
 
     def _excuse(self) -> None:
-        """What has started and has no memo may start once more, unless that was to happen once at most."""
+        """What has started and has no memo may start once more; in the same attempt of the run, unless that was to
+        happen once at most."""
+        is_another, self._attempts = self._attempts != self.tables.attempts, self.tables.attempts
         for key in self.started:
-            if key not in self.tables.memos and self._leaf_at(key).kind != "once":
+            if key not in self.tables.memos and (is_another or self._leaf_at(key).kind != "once"):
                 self._excused[key] = self.started[key]
 
     def _let_time_pass(self) -> None:
