@@ -60,6 +60,7 @@ _SETTLE_RUNS = Query("flush/settle_runs", RunId)
 _DROP_DEADLINES = Query("flush/drop_deadlines", NoRow)
 _FORGET_OPEN_WAITS = Query("flush/forget_open_waits", NoRow)
 _SHOW_ERRORS = Query("flush/show_errors", NoRow)
+_SHOW_STATUSES = Query("flush/show_statuses", NoRow)
 _PARK_RUNS = Query("flush/park_runs", _Parked)
 _REQUEUE_PARKED_RUNS = Query("flush/requeue_parked_runs", RunId)
 _ABANDON_WAITS = Query("flush/abandon_waits", NoRow)
@@ -203,7 +204,9 @@ class _Parts:
         self._add_settled(settled)
         self._add_entries(by_kind)
         self._add_runs("", _DROP_DEADLINES, [record for record in records if record.is_cancelled], nothing)
-        self._add_shown([record for record in records if _shows_error(record)])
+        self._add_shown(_SHOW_ERRORS, "shown_error", [record for record in records if _shows_error(record)])
+        detailed = [record for record in records if record.status_detail is not None]
+        self._add_shown(_SHOW_STATUSES, "status_detail", detailed)
         if retried:
             again = [RetriedRun(record.run_id, record.epoch, was_set_aside=False) for record in retried]
             forget = forget_failed_steps(shard_value, again)
@@ -232,11 +235,10 @@ class _Parts:
             common = _common(self._shard_value, self._worker_id, settled)
             self._add("ours", _SETTLE_RUNS.statement({**common, **columns}, run_ids))
 
-    def _add_shown(self, shown: Sequence[Record]) -> None:
-        if shown:
-            errors = column([record.shown_error or None for record in shown])
-            common = _common(self._shard_value, self._worker_id, shown)
-            self._add("", _SHOW_ERRORS.statement({**common, "errors": errors}, nothing))
+    def _add_shown(self, query: Query[NoRow], field: str, records: Sequence[Record]) -> None:
+        if records:
+            common = _common(self._shard_value, self._worker_id, records)
+            self._add("", query.statement({**common, "shown": _column(field, records)}, nothing))
 
     def _add_entries(self, by_kind: _ByKind) -> None:
         for kind, (query, fields) in _ENTRIES.items():

@@ -197,7 +197,7 @@ Entry: TypeAlias = (
 class Record(msgspec.Struct, gc=False):
     """Everything that a run has to write since the last flush. ``parent`` is notified of its end. ``shown_error`` is
     the encoded error that a run shows while it goes on, empty if it shows none any longer, ``None`` if that is as
-    before."""
+    before. ``status_detail`` is what the workflow has set as its status, encoded, ``None`` if it has not."""
 
     run_id: str
     epoch: int
@@ -207,10 +207,11 @@ class Record(msgspec.Struct, gc=False):
     ending: Ending | None = None
     wants_inbox: bool = False
     shown_error: str | None = None
+    status_detail: str | None = None
 
     @property
     def is_empty(self) -> bool:
-        return self.ending is None and not self.entries and not self.wants_inbox
+        return self.ending is None and not self.entries and not self.wants_inbox and self.status_detail is None
 
 
 EventKind = Literal["event", "cancel", "terminate", "retry", "child"]

@@ -36,6 +36,8 @@ WAITS = ("sleep", "sleep_until", "event", "shared_event", "event_in_time")
 CHILDREN = ("child", "child_later")
 EPOCH = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 SHARED = "news"
+SAID = "status "
+"""What lines of a trace begin with that tell what a program has set as its status."""
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -89,7 +91,7 @@ async def child(ctx: Context, x: str) -> str:
 def programs() -> st.SearchStrategy[Node]:
     leaves = st.one_of(
         st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN, "once")), st.sampled_from((0, 0, 0, 1, 9))),
-        st.builds(Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise", *TIMERS, *TIMERS))),
+        st.builds(Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise", "status", *TIMERS, *TIMERS))),
     )
     return trees(leaves, (*TOGETHER, *IN_TURN, *LIMITS))
 
@@ -145,6 +147,8 @@ class Interpreter:
         if isinstance(node, Leaf):
             if node.kind == "raise":
                 raise Boom(path)
+            if node.kind == "status":
+                return await self._seen(f"{SAID}{path}", self._say(path))
             if node.kind in TIMERS:
                 return await self._seen(f"{node.kind} {path}", timers.begin(node.kind, path))
             return await self._seen(path, self._call(node.kind, path))
@@ -168,6 +172,9 @@ class Interpreter:
             raise
         self._trace.append((key, repr(value)))
         return value
+
+    async def _say(self, path: str) -> None:
+        self._ctx.set_status(path)
 
     def _call(self, kind: str, key: str) -> Any:
         ctx, seconds = self._ctx, len(key) % 3

@@ -162,6 +162,8 @@ class _Reference:
     def wait_for_event(self, key: str, name: str, **_: Any) -> asyncio.Future[Any]:
         return self._call("event", key, name, Any)
 
+    def set_status(self, value: str) -> None: ...
+
     def timeout(self, key: str, seconds: float) -> _Timeout:
         return _Timeout(self, key, seconds)
 

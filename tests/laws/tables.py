@@ -102,6 +102,7 @@ class Tables:
         self.wake_at: float | None = None
         self.output: str | None = None
         self.shown_error = ""
+        self.status_detail: str | None = None
         """What the run shows while steps of it are tried again."""
         self.error: ErrorInfo | None = None
         self.memos: dict[str, Memo] = {}
@@ -259,6 +260,7 @@ class Tables:
             self.deadline = None
         both = self.memos.keys() & self.waits.keys()
         assert not both, f"{both} have their answer, and tries are left"
+        self.status_detail = record.status_detail or self.status_detail
         if record.shown_error is not None:
             self.shown_error = record.shown_error
 

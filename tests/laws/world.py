@@ -37,7 +37,7 @@ from durable.worker.run.step_calls import Before, Ended, Finished, Interrupted
 from durable.worker.run.step_tasks import _UNWIND_SECONDS
 from tests.laws.case import Case
 from tests.laws.programs import EPOCH, SHARED, Interpreter, Leaf, Node, Trace, leaf_at, leaves_of
-from tests.laws.promises import check_the_end, check_times, is_of_timer, times_fired
+from tests.laws.promises import check_status, check_the_end, check_times, is_of_timer, times_fired
 from tests.laws.tables import ROUNDING, Tables
 from tests.laws.virtual_clock import VirtualClock
 
@@ -382,6 +382,8 @@ class World:
         for key, _ in self.trace:
             assert is_of_timer(key) or self._is_durable(key), f"{call} was started before {key} was durable"
         assert times_fired(self.trace) <= len(self.tables.fired), f"{call} was started before a timer was durable"
+
+        check_status(self.tables, self.trace)
 
     def _check_what_may_start(self) -> None:
         """What may start and is not started at once may be overtaken by the answers to what was."""

@@ -444,6 +444,18 @@ QUERIES = (
     ),
 )  # fmt: skip
 
+STATUSES = (
+    Mutant(
+        "of two statuses the first one stays",
+        CRASHES, Calls, "set_status", "self._commands[SetStatus] = SetStatus(text)",
+        "self._commands.setdefault(SetStatus, SetStatus(text))",
+    ),
+    Mutant(
+        "a status that is set at the end is lost",
+        CRASHES, Machine, "_last_of", "Abandon | CancelChild | SetStatus", "Abandon | CancelChild",
+    ),
+)  # fmt: skip
+
 TRIES = (
     Mutant(
         "the tries of a step are not counted",
@@ -489,4 +501,4 @@ TRIES = (
     ),
 )  # fmt: skip
 
-MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION, *TIMERS_OF_ASYNCIO, *PAUSING, *TRIES)
+MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION, *TIMERS_OF_ASYNCIO, *PAUSING, *STATUSES, *TRIES)

@@ -178,6 +178,14 @@ async def counting(ctx: Context) -> list[int]:
     return await ctx.execute("count", count_up)
 
 
+@workflow
+async def telling(ctx: Context, steps: int) -> None:
+    for number in range(1, steps + 1):
+        await ctx.execute(f"step {number}", quick, str(number))
+        ctx.set_status(number)
+        await ctx.sleep(f"nap {number}", 0.2)
+
+
 WORKFLOWS: list[Workflow[Any, Any]] = [
     three_steps,
     booking,
@@ -192,6 +200,7 @@ WORKFLOWS: list[Workflow[Any, Any]] = [
     failing,
     only_once,
     counting,
+    telling,
 ]
 
 

@@ -16,7 +16,14 @@ import msgspec
 
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import decode_at
-from durable.core.errors import NondeterminismError, RunCancelled, RunFailed
+from durable.core.errors import (
+    INTERRUPTED,
+    NondeterminismError,
+    RunCancelled,
+    RunFailed,
+    StepFailed,
+    StepInterrupted,
+)
 from durable.core.failures import ErrorInfo, error_info
 from durable.core.replay.handles import Timer
 from durable.core.replay.history import TIMER_KEYS, Cancel, ChildEnd, Kind, describe
@@ -45,6 +52,10 @@ class _Call(msgspec.Struct, frozen=True):
     def decode(self, text: str, codec: Codec, run_id: str) -> Any:
         """Returns the answer as the workflow sees it. Raises what the workflow sees instead."""
         return decode_at(codec, "step", run_id, self.key, text, self.type, self._answer)
+
+    def failure(self, error: ErrorInfo) -> StepFailed:
+        """Returns what the workflow sees if the call has failed for good."""
+        return StepFailed(self.key, error)
 
     def _answer(self) -> str:
         return f"the answer to {self}"
@@ -77,6 +88,11 @@ class Execute(_Call, frozen=True):
     @property
     def type(self) -> Any:
         return self.signature.returns
+
+    def failure(self, error: ErrorInfo) -> StepFailed:
+        if self.is_at_most_once and error.type == INTERRUPTED.type:
+            return StepInterrupted(self.key, error)
+        return StepFailed(self.key, error)
 
 
 class Transact(Execute, frozen=True):
@@ -230,6 +246,12 @@ class Abandon(msgspec.Struct, frozen=True):
     call: Call
 
 
+class SetStatus(msgspec.Struct, frozen=True):
+    """The run shows this from now on; ``text`` is encoded."""
+
+    text: str
+
+
 class CancelChild(msgspec.Struct, frozen=True):
     """The workflow's own code no longer waits for this child and wants it cancelled."""
 
@@ -270,4 +292,4 @@ class SetAside(msgspec.Struct, frozen=True):
     error: NondeterminismError
 
 
-Command: TypeAlias = Call | Abandon | CancelChild | Complete | Fail | EndCancelled | SetAside
+Command: TypeAlias = Call | Abandon | CancelChild | SetStatus | Complete | Fail | EndCancelled | SetAside

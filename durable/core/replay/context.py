@@ -75,6 +75,15 @@ class Context:
         """Whether the code is currently going through what it has already done before."""
         return self._machine.is_replaying
 
+    def set_status(self, value: object) -> None:
+        """Shows the outside how far the run is: ``handle.info().detail`` is the value that was set last, also after the
+        run has ended or was retried. It is written along with whatever the run records next, or as soon as it waits,
+        and not again on replay.
+
+        Raises ``SerializationError`` for a value that cannot be stored or takes more than 64 KiB.
+        """
+        self._machine.set_status(value)
+
     @overload
     async def execute(
         self, key: str | Call, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs

@@ -17,13 +17,10 @@ from typing import Any, cast
 from durable.core.codec.json_codec import Codec, encode_as
 from durable.core.codec.places import codec_at
 from durable.core.errors import (
-    INTERRUPTED,
     DeserializationError,
     DurableError,
     EventTimeout,
     NondeterminismError,
-    StepFailed,
-    StepInterrupted,
     WorkflowCodeError,
     unreachable,
 )
@@ -37,9 +34,9 @@ from durable.core.replay.commands import (
     Command,
     Complete,
     EndCancelled,
-    Execute,
     Fail,
     SetAside,
+    SetStatus,
     failure_of,
 )
 from durable.core.replay.handles import Timer, moment_of
@@ -313,8 +310,7 @@ class Machine(Calls):
                 except DurableError as error:
                     answer.set_exception(error)
             case Failure(error):
-                is_interrupted = error.type == INTERRUPTED.type and isinstance(call, Execute) and call.is_at_most_once
-                answer.set_exception((StepInterrupted if is_interrupted else StepFailed)(call.key, error))
+                answer.set_exception(call.failure(error))
             case TimedOut() if isinstance(call, ArmTimer):
                 answer.set_result(None)
             case TimedOut():
@@ -377,7 +373,7 @@ class Machine(Calls):
 
     def _last_of(self, commands: list[Command]) -> list[Command]:
         calls = [ArmTimer.of(one) if isinstance(one, Timer) else one.call for one in self._pending.values()]
-        return [*(one for one in commands if isinstance(one, Abandon | CancelChild)), *map(Abandon, calls)]
+        return [*(one for one in commands if isinstance(one, Abandon | CancelChild | SetStatus)), *map(Abandon, calls)]
 
     def _ending(self, unfinished: tuple[str, ...]) -> Complete | Fail | EndCancelled:
         if self._cancelled is not None:

@@ -13,13 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 
-from durable.core.replay.commands import (
-    Abandon,
-    Draw,
-    Execute,
-    StartChild,
-    WaitEvent,
-)
+from durable.core.replay.commands import Abandon, Draw, Execute, StartChild, WaitEvent
 from durable.core.replay.endings import RELEASE, Park, Settle, cancelled, ending_when_quiet
 from durable.core.replay.history import Cancel, History
 from durable.core.replay.tries import FailedTry
@@ -38,8 +32,6 @@ from durable.worker.run.step_tries import StepTries
 from durable.worker.run.waits import OpenWaits
 
 _NO_MORE = object()
-_DETAILS_SECONDS = 1.0
-"""Between two records of how far the steps of a run have come."""
 
 
 class Execution(Performance):
@@ -50,7 +42,6 @@ class Execution(Performance):
         "_flushes",
         "_host",
         "_is_continuing",
-        "_is_recording_details",
         "_then",
         "is_draining",
         "is_to_blame",
@@ -78,10 +69,10 @@ class Execution(Performance):
         self._timers_fired = 0
         self._commands = deque()
         self._due = deque()
-        self.is_pausing = self._is_continuing = self._is_recording_details = False
+        self.is_pausing = self._is_continuing = False
         self._then: Callable[[], None] | None = None
         self._steps = StepTasks(host.clock)
-        self._tries = StepTries(history.open_waits)
+        self._tries = StepTries(host.clock, history.open_waits)
         self._waits = OpenWaits(host.clock)
         self._inbox = Inbox()
         self.is_draining = False
@@ -122,8 +113,7 @@ class Execution(Performance):
             self._inbox.load(wake.inbox)
         commands = self._machine.take_commands()
         if self.attempt.claimed.strikes:
-            steps = (command for command in commands if isinstance(command, Execute))
-            self._tries.interrupted(steps, self.attempt.claimed.strikes)
+            self._tries.interrupted(commands, self.attempt.claimed.strikes)
         given_up = {command.call.key for command in commands if isinstance(command, Abandon)}
         if wake is not None and given_up:  # what has the same key from now on is another timer
             wake = wake.without(given_up)
@@ -259,19 +249,13 @@ class Execution(Performance):
     def step_said(self, call: Execute, detail: str) -> None:
         """Called when a step that is being executed has said how far it has come."""
         if self._ending is None and self._steps.is_running(call.key):
-            self._tries.said(call, detail, self.attempt.now())
-            if not self._is_recording_details:
-                self._record_details()
+            self._tries.said(call, detail, self.attempt.now(), self._record_details)
 
     @entry
     def _record_details(self) -> None:
-        said = self._tries.take_unrecorded() if self._ending is None else []
-        self._is_recording_details = bool(said)
-        for call, tries in said:
+        for call, tries in self._tries.take_unrecorded(self._record_details) if self._ending is None else ():
             self._recording.tried(call, tries, None if tries.is_mark else self.attempt.now())
-        if said:
-            self._host.clock.call_later(_DETAILS_SECONDS, self._record_details)
-            self._settle()
+        self._settle()
 
     def _take_requests(self) -> None:
         if self._ending is not None:

@@ -21,6 +21,7 @@ from durable.core.replay.commands import (
     Execute,
     Fail,
     SetAside,
+    SetStatus,
     Sleep,
     StartChild,
     Wait,
@@ -136,6 +137,8 @@ class Performance(ABC):
                 self._forget(command)
             case CancelChild():
                 self._recording.unwanted(command.run_key)
+            case SetStatus(text):
+                self._recording.record.status_detail = text
             case Complete() | Fail() | EndCancelled() | SetAside():
                 self._ending = self.attempt.ending_of(command)
             case _:
