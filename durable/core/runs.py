@@ -30,7 +30,7 @@ BEGINNINGS: Mapping[Status, frozenset[str]] = {
             "schedules/begin_scheduled_runs",
         )
     ),
-    "sleeping": frozenset(("runs/begin_run", "runs/begin_keyed_run")),
+    "sleeping": frozenset(("runs/begin_run", "runs/begin_keyed_run", "runs/begin_runs", "children/begin_children")),
 }
 """The status in which a run is inserted, and the statements that insert it: asleep if it will start later."""
 

@@ -15,6 +15,7 @@ import msgspec
 from durable.core.replay.commands import StartChild
 from durable.core.replay.endings import Ending
 from durable.core.replay.history import History, Kind
+from durable.core.run_options import CheckedOptions
 from durable.core.runs import RunKey
 
 
@@ -36,6 +37,8 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     parent_run_id: str | None = None
     began_at: datetime | None = None
     """When this attempt was claimed first, by the database's time; ``None`` if that was now."""
+    tags: str | None = None
+    headers: str | None = None
 
     @property
     def parent(self) -> RunKey | None:
@@ -72,16 +75,15 @@ class CancelMemo(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChildMemo(msgspec.Struct, frozen=True, gc=False):
-    """A child that begins. ``key`` is the key that its parent gave it, ``timeout`` is in seconds, and ``input`` is
-    encoded."""
+    """A child that begins. ``key`` is the key that its parent gave it, and ``input`` is encoded."""
 
     key: str
     seq: int
     run_key: RunKey
     workflow_name: str
     version: int
-    timeout: float | None
     input: str
+    options: CheckedOptions = CheckedOptions()
     at: datetime | None = None
 
     @property

@@ -221,10 +221,18 @@ class Executions:
         if isinstance(call, Transact):
             ownership = Ownership(key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch)
             step = run_transaction(
-                call, codec, of_input, self._database, ownership, self._outages, self.clock, self._stopping
+                call,
+                attempt.given,
+                codec,
+                of_input,
+                self._database,
+                ownership,
+                self._outages,
+                self.clock,
+                self._stopping,
             )
         else:
-            step = run_step(call, key, codec, of_input, self.threads, self.clock, self._stopping)
+            step = run_step(call, key, attempt.given, codec, of_input, self.threads, self.clock, self._stopping)
         task = self._loop.create_task(step, context=call.context.copy())
         self._steps[task] = key, call.key
         task.add_done_callback(self._steps.__delitem__)

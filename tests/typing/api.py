@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from durable import (
     AsyncClient,
     AsyncHandle,
+    Begin,
     Call,
     ChildHandle,
     Client,
@@ -85,6 +86,9 @@ async def nightly(ctx: Context) -> None:
 async def season(ctx: Context, orders: list[Order]) -> int:
     assert_type(await ctx.run_child("one", checkout, orders[0]), Receipt)
     assert_type(await ctx.run_child("none", nightly), None)
+    assert_type(await ctx.run_child("given", checkout, orders[0], timeout=3, headers={"a": "b"}, delay=1), Receipt)
+    await ctx.start_child("keyed", nightly, key="k")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    assert_type(ctx.headers, dict[str, str])
     handle = await ctx.start_child("later", checkout, orders[1])
     assert_type(handle, ChildHandle[Receipt])
     assert_type(handle.run_key, RunKey)
@@ -107,6 +111,8 @@ def sync_side(client: Client) -> None:
     assert_type(handle.info(), RunInfo)
     assert_type(client.begin(nightly), Handle[None])
     assert_type(client.begin_many(checkout, [Order("a")]), list[RunKey])
+    assert_type(client.begin_many(checkout, [Begin(Order(name), key=name) for name in ("a", "b")]), list[RunKey])
+    client.begin_many(checkout, [Begin(3)])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(client.get_run_output("key", Receipt | None), Receipt | None)
     assert_type(client.handle("key", Receipt | None), Handle[Receipt | None])
     assert_type(client.handle("key", checkout), Handle[Receipt])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Generic, cast
+from typing import Any, Generic, Unpack, cast
 
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import Place
@@ -12,6 +12,7 @@ from durable.core.keys import check_key
 from durable.core.replay.commands import StartChild, WaitChild
 from durable.core.replay.machine import Machine
 from durable.core.replay.workflow import OutputT, Workflow, check_workflow
+from durable.core.run_options import Given, RunOptions, checked_options
 from durable.core.runs import RunKey
 
 _RESULT = ":result"
@@ -54,16 +55,23 @@ class ChildHandle(Generic[OutputT]):
 
 
 async def start_child(
-    machine: Machine, codec: Codec, key: str, wf: Workflow[Any, OutputT], input: object
+    machine: Machine,
+    codec: Codec,
+    given: Given,
+    key: str,
+    wf: Workflow[Any, OutputT],
+    input: object,
+    **options: Unpack[RunOptions],
 ) -> ChildHandle[OutputT]:
-    """Begins a child. ``codec`` is used for workflows without a codec of their own. Raises the same errors as
-    ``Context.start_child``."""
+    """Begins a child. ``codec`` is used for workflows without a codec of their own, and ``given`` is what the parent
+    was given. Raises the same errors as ``Context.start_child``."""
     check_workflow(wf)
     key = check_key("key", key)
     if len(key.encode()) > _MAX_BYTES:
         rule = f"at most {_MAX_BYTES} bytes for a child, because the wait for its end has the key '<key>{_RESULT}'"
         raise InvalidArgument("key", key, rule)
     encoded = wf.encoded_input(input, codec, Place("input of a child", machine.run_id))
-    run_key: RunKey = await machine.call(StartChild(key, wf, encoded))
+    checked = checked_options(wf.timeout, inherited=given, **options)
+    run_key: RunKey = await machine.call(StartChild(key, wf, encoded, checked))
     wait = WaitChild(key + _RESULT, run_key, wf.output_type, wf.codec or codec)
     return ChildHandle[OutputT](machine, wait)

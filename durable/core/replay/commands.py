@@ -23,6 +23,7 @@ from durable.core.replay.history import TIMER_KEYS, Cancel, ChildEnd, Kind, desc
 from durable.core.replay.signatures import Signature
 from durable.core.replay.workflow import Workflow
 from durable.core.retry import RetryPolicy
+from durable.core.run_options import CheckedOptions
 from durable.core.runs import RunKey
 
 
@@ -165,6 +166,7 @@ class StartChild(_Call, frozen=True):
 
     workflow: Workflow[Any, Any]
     input: str
+    options: CheckedOptions
 
     @property
     def kind(self) -> Kind:

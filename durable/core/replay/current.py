@@ -13,6 +13,7 @@ import msgspec
 
 from durable.core.errors import OutsideOfRun
 from durable.core.replay.loop import ReplayLoop
+from durable.core.run_options import NOTHING_GIVEN, Given
 from durable.core.runs import RunKey
 
 if TYPE_CHECKING:
@@ -20,16 +21,23 @@ if TYPE_CHECKING:
 
 
 class Step(msgspec.Struct, frozen=True):
-    """The step that is being executed. ``attempt`` is the 1-based number of the try on this worker."""
+    """The step that is being executed. ``attempt`` is the 1-based number of the try on this worker; ``given`` is what
+    its run was given."""
 
     run_key: RunKey
     key: str
     attempt: int
+    given: Given = NOTHING_GIVEN
 
     @property
     def workflow_name(self) -> str:
         """The name of the workflow of which the run is one."""
         return self.run_key.workflow_name
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """A copy of the headers of the run; see ``ctx.headers``."""
+        return self.given.headers
 
 
 _step: ContextVar[Step] = ContextVar("durable_step")

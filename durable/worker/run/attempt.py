@@ -17,6 +17,7 @@ from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
 from durable.core.replay.numbered import salt_of
 from durable.core.replay.workflow import Workflow
+from durable.core.run_options import Given
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun
 from durable.worker.clock import Clock
@@ -30,7 +31,7 @@ _MAX_NAMED = 10
 class Attempt:
     """``codec`` is the workflow's own codec if it has one, otherwise the worker's."""
 
-    __slots__ = ("_claimed_at", "_clock", "_worker_codec", "claimed", "codec", "run_key", "workflow")
+    __slots__ = ("_claimed_at", "_clock", "_worker_codec", "claimed", "codec", "given", "run_key", "workflow")
 
     def __init__(
         self, workflow: Workflow[Any, Any], run_key: RunKey, claimed: ClaimedRun, codec: Codec, clock: Clock
@@ -41,6 +42,7 @@ class Attempt:
         self.codec = workflow.codec or codec
         self._worker_codec = codec
         self._clock = clock
+        self.given = Given(claimed.tags, claimed.headers)
         self._claimed_at = clock.monotonic()
 
     def now(self) -> datetime:
@@ -107,6 +109,8 @@ class Attempt:
             claimed.attempts + 1,
             claimed.scheduled_at,
             self._worker_codec,
+            self.given,
+            self.workflow.retry.max_attempts,
         )
         machine.loop.run_context = ctx
         return self._main(machine, ctx)

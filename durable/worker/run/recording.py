@@ -73,8 +73,8 @@ class Recording:
                     run_key=call.begun(finished.outcome.text),
                     workflow_name=call.workflow.name,
                     version=call.workflow.version,
-                    timeout=call.workflow.timeout,
                     input=call.input,
+                    options=call.options,
                     at=at,
                 )
             )

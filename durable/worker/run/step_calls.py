@@ -22,6 +22,7 @@ from durable.core.replay.current import Step, current_step, enter_step
 from durable.core.replay.history import Failure, Value
 from durable.core.replay.isolation import isolated, isolated_by_name
 from durable.core.retry import is_hopeless
+from durable.core.run_options import Given
 from durable.core.runs import RunKey
 from durable.postgres.outages import is_outage, reason_of
 from durable.postgres.pipeline import run
@@ -76,6 +77,7 @@ class _DatabaseAway(Exception):
 def run_step(
     call: Execute,
     run_key: RunKey,
+    given: Given,
     codec: Codec,
     of_input: Codec,
     threads: StepThreads,
@@ -110,7 +112,7 @@ def run_step(
     async def has_ended(seconds: float) -> bool:
         return overrunning is None or await overrunning.ends_within(seconds)
 
-    return _with_retries(call, run_key, codec, of_input, attempt, has_ended, clock, stopping, is_stored=False)
+    return _with_retries(call, run_key, given, codec, of_input, attempt, has_ended, clock, stopping, is_stored=False)
 
 
 def _call(call: Execute) -> Any:
@@ -123,6 +125,7 @@ def _call(call: Execute) -> Any:
 
 def run_transaction(
     call: Transact,
+    given: Given,
     codec: Codec,
     of_input: Codec,
     database: Database,
@@ -188,7 +191,7 @@ def run_transaction(
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
-    return _with_retries(call, run_key, codec, of_input, attempt, _at_once, clock, stopping, is_stored=True)
+    return _with_retries(call, run_key, given, codec, of_input, attempt, _at_once, clock, stopping, is_stored=True)
 
 
 async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
@@ -209,6 +212,7 @@ async def _at_once(_: float) -> bool:
 async def _with_retries(
     call: Execute,
     run_key: RunKey,
+    given: Given,
     codec: Codec,
     of_input: Codec,
     attempt: Callable[[int, str], Awaitable[str]],
@@ -235,7 +239,7 @@ async def _with_retries(
         return Finished(_failure(error), 1, 0.0, None, is_stored=False)
     while True:
         try:
-            enter_step(Step(run_key, call.key, failures + 1))
+            enter_step(Step(run_key, call.key, failures + 1, given))
             text = await attempt(failures + 1, what)
             took = clock.monotonic() - started
             return Finished(Value(text), failures + 1, took, _input(call, of_input), is_stored)
