@@ -35,8 +35,9 @@ from durable.core.replay.child import ChildHandle
 from durable.core.replay.context import Context
 from durable.core.replay.current import RunLogFilter, Step, current_context, current_step
 from durable.core.replay.decorator import WorkflowOptions, workflow
+from durable.core.replay.failed_run import FailedRun
 from durable.core.replay.step_call import Call
-from durable.core.replay.workflow import Workflow
+from durable.core.replay.workflow import OnFailure, Workflow
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
 from durable.core.run_options import RunOptions
 from durable.core.runs import Run, RunInfo, RunKey, Status, StatusReason
@@ -47,6 +48,8 @@ __all__ = [
     "workflow",
     "WorkflowOptions",
     "Workflow",
+    "OnFailure",
+    "FailedRun",
     "Context",
     "Call",
     "current_context",

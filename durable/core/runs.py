@@ -28,6 +28,7 @@ BEGINNINGS: Mapping[Status, frozenset[str]] = {
             "runs/begin_runs",
             "children/begin_children",
             "schedules/begin_scheduled_runs",
+            "sequels/begin_sequels",
         )
     ),
     "sleeping": frozenset(("runs/begin_run", "runs/begin_keyed_run", "runs/begin_runs", "children/begin_children")),

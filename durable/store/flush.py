@@ -45,6 +45,7 @@ from durable.store.records import (
     Written,
 )
 from durable.store.routing import RetriedRun, forget_failed_steps
+from durable.store.sequels import announce_sequels, begin_sequels
 from durable.store.sessions import limit_locks
 from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, run_ids
 
@@ -280,16 +281,17 @@ class _Learned:
 
 
 class _Relatives:
-    """The children that begin or are cancelled, and the parents whose children end."""
+    """The children that begin or are cancelled, the parents whose children end, and the sequels of what ends."""
 
     def __init__(self, records: Sequence[Record], by_kind: _ByKind) -> None:
         self._begun: list[tuple[Record, ChildMemo]] = list(_of(ChildMemo, by_kind))
         self._unwanted: list[tuple[Record, UnwantedChild]] = list(_of(UnwantedChild, by_kind))
         self._ended = [child for record in records if (child := _ended_child(record)) is not None]
+        self._sequels = [record.sequel for record in records if record.sequel is not None]
 
     @property
     def are_there(self) -> bool:
-        return bool(self._begun or self._unwanted or self._ended)
+        return bool(self._begun or self._unwanted or self._ended or self._sequels)
 
     def statements(self, shard_value: str, ours: set[str]) -> list[Statement[None]]:
         """Returns what must be written about them, once it is known which runs are ours."""
@@ -299,6 +301,7 @@ class _Relatives:
             *begin_children(shard_value, begun),
             *cancel_children(shard_value, unwanted),
             *tell_parents(child for child in self._ended if child.run_id in ours),
+            *begin_sequels(sequel for sequel in self._sequels if sequel.ended in ours),
         ]
 
     def announcements(self) -> list[Statement[None]]:
@@ -306,6 +309,7 @@ class _Relatives:
         return [
             *announce_children(begun, [child.run_key for _, child in self._unwanted]),
             *announce_told(self._ended),
+            *announce_sequels(self._sequels),
         ]
 
 

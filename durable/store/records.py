@@ -17,6 +17,7 @@ from durable.core.replay.endings import Ending
 from durable.core.replay.history import History, Kind
 from durable.core.run_options import CheckedOptions
 from durable.core.runs import RunKey
+from durable.store.sequels import Sequel
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
@@ -39,6 +40,7 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     """When this attempt was claimed first, by the database's time; ``None`` if that was now."""
     tags: str | None = None
     headers: str | None = None
+    lone_strikes: int = 0
 
     @property
     def parent(self) -> RunKey | None:
@@ -181,7 +183,8 @@ Entry: TypeAlias = (
 
 
 class Record(msgspec.Struct, gc=False):
-    """Everything that a run has to write since the last flush. ``parent`` is notified of its end."""
+    """Everything that a run has to write since the last flush. ``parent`` is notified of its end, and ``sequel`` begins
+    with it."""
 
     run_id: str
     epoch: int
@@ -190,6 +193,7 @@ class Record(msgspec.Struct, gc=False):
     is_cancelled: bool = False
     ending: Ending | None = None
     wants_inbox: bool = False
+    sequel: Sequel | None = None
 
     @property
     def is_empty(self) -> bool:

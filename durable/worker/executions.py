@@ -12,13 +12,17 @@ from typing import Any, Protocol, cast
 
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
+from durable.core.failures import ErrorInfo
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
+from durable.core.replay.endings import Settle
 from durable.core.replay.generators import watch_generators
 from durable.core.replay.history import NO_HISTORY
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.core.suspicion import Isolation as Kind
 from durable.store.records import ClaimedRun, Comeback, Event, Written
+from durable.store.sequels import Sequel
+from durable.store.takeovers import crash_loop
 from durable.store.transaction_steps import Ownership
 from durable.worker.callbacks import Callbacks, guarded
 from durable.worker.clock import Clock
@@ -28,6 +32,7 @@ from durable.worker.journal import Journal
 from durable.worker.run.draws import draw
 from durable.worker.run.execution import Execution
 from durable.worker.run.step_calls import Finished, run_step, run_transaction
+from durable.worker.sequels import Sequels
 from durable.worker.threads import StepThreads
 
 _logger = logging.getLogger("durable.worker")
@@ -69,10 +74,14 @@ class Executions:
         max_threads: int,
         claimer_of: Callable[[str], Claimer],
         shard_count: Callable[[], int],
+        max_strikes: int,
+        sequels: Sequels,
     ) -> None:
         self.codec = codec
         self.clock = clock
         self._shard_count = shard_count
+        self._max_strikes = max_strikes
+        self.sequels = sequels
         self._database = database
         self._journal = journal
         self._callbacks = callbacks
@@ -192,6 +201,8 @@ class Executions:
             history = (comeback.history if comeback else None) or NO_HISTORY
             execution = Execution(self, workflow, shard_value, claimed, history)
             begin = partial(execution.begin, comeback.wake if comeback else None)
+        if claimed.lone_strikes >= self._max_strikes:  # a worker without its workflow has counted the last one
+            begin = partial(execution.fail, ErrorInfo("CrashLoop", crash_loop(claimed.lone_strikes)))
         self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
         self._isolation.entered(claimed.run_id, isolation)
         self._idle.clear()
@@ -237,6 +248,11 @@ class Executions:
         self._steps[task] = key, call.key
         task.add_done_callback(self._steps.__delitem__)
         return task
+
+    def sequel(self, execution: Execution, ending: Settle) -> Sequel | None:
+        if execution.workflow.on_failure is None:
+            return None
+        return self.sequels.after(execution.run_key.workflow_name_shard, execution.attempt.ended(ending))
 
     def mark(self, execution: Execution) -> None:
         self._journal.mark(execution.run_key.workflow_name_shard, execution)

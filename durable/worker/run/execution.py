@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from durable.core.failures import ErrorInfo
 from durable.core.replay.commands import (
     Abandon,
     Draw,
@@ -24,6 +25,7 @@ from durable.core.replay.history import Cancel, History
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun, Event, Record, Wake, Written
+from durable.store.sequels import Sequel
 from durable.worker.run.attempt import Attempt
 from durable.worker.run.entry import GONE, LEAVING, Phase, entry
 from durable.worker.run.host import Host
@@ -176,6 +178,12 @@ class Execution(Performance):
         self._settle()
 
     @entry
+    def fail(self, error: ErrorInfo) -> None:
+        """Ends the run without executing anything of it."""
+        self._ending = Settle(status="failed", error=error.text)
+        self._settle()
+
+    @entry
     def drain(self) -> None:
         """Called when the worker is stopping: no new step starts, and the run is handed back once the steps under way
         have finished."""
@@ -214,7 +222,12 @@ class Execution(Performance):
         if self._is_to_leave and self.phase is not GONE:
             self.phase = Phase.LEAVING
         self._waits.inbox_is_asked_for()
-        return self._recording.take(self._ending if self._is_to_leave else None)
+        ending = self._ending if self._is_to_leave else None
+        return self._recording.take(ending, self.sequel(ending) if isinstance(ending, Settle) else None)
+
+    def sequel(self, ending: Settle) -> Sequel | None:
+        """Returns the run that begins if this one ends like that."""
+        return self._host.sequel(self, ending) if ending.is_terminal else None
 
     # what comes in
 

@@ -24,6 +24,7 @@ from durable.store.records import (
     Record,
     UnwantedChild,
 )
+from durable.store.sequels import Sequel
 from durable.worker.run.step_calls import Finished
 
 
@@ -42,12 +43,12 @@ class Recording:
         self._young_timers: dict[str, OpenedWait] = {}
         self._opened: list[OpenedWait] = []
 
-    def take(self, ending: Ending | None) -> Record:
-        """Returns everything that has gathered, and how the run leaves, if it does."""
+    def take(self, ending: Ending | None, sequel: Sequel | None = None) -> Record:
+        """Returns everything that has gathered, and how the run leaves, if it does, and what begins then."""
         if isinstance(ending, Park):
             self.keep_timers()
         record = self.record
-        record.ending = ending
+        record.ending, record.sequel = ending, sequel
         self.record = Record(record.run_id, record.epoch, record.parent)
         return record
 
