@@ -40,13 +40,15 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("sleeping", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
     ("waiting_event", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
     ("running", "sleeping"): frozenset(("flush/park_runs", "flush/settle_runs", "takeovers/take_over_runs")),
-    ("running", "waiting_event"): frozenset(("flush/park_runs",)),
+    ("running", "waiting_event"): frozenset(("flush/park_runs", "flush/hold_runs")),
     ("running", "queued"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "completed"): frozenset(("flush/settle_runs",)),
     ("running", "failed"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "cancelled"): frozenset(("flush/settle_runs",)),
     ("sleeping", "queued"): frozenset(("routing/route_events", "routing/retry_runs", "flush/requeue_parked_runs")),
-    ("waiting_event", "queued"): frozenset(("routing/route_events", "flush/requeue_parked_runs")),
+    ("waiting_event", "queued"): frozenset(
+        ("routing/route_events", "flush/requeue_parked_runs", "flush/requeue_held_runs")
+    ),
     ("queued", "cancelled"): frozenset(("routing/route_events",)),
     ("sleeping", "cancelled"): frozenset(("routing/route_events",)),
     ("waiting_event", "cancelled"): frozenset(("routing/route_events",)),

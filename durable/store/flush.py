@@ -22,6 +22,7 @@ from durable.store.children import (
     begin_children,
     cancel_children,
     complete_children,
+    dismiss_children,
     ended_child,
     tell_parents,
 )
@@ -61,6 +62,8 @@ _DROP_DEADLINES = Query("flush/drop_deadlines", NoRow)
 _FORGET_OPEN_WAITS = Query("flush/forget_open_waits", NoRow)
 _PARK_RUNS = Query("flush/park_runs", _Parked)
 _REQUEUE_PARKED_RUNS = Query("flush/requeue_parked_runs", RunId)
+_HOLD_RUNS = Query("flush/hold_runs", NoRow)
+_REQUEUE_HELD_RUNS = Query("flush/requeue_held_runs", RunId)
 _ABANDON_WAITS = Query("flush/abandon_waits", NoRow)
 _CONSUME_EVENTS = Query("flush/consume_events", NoRow)
 
@@ -185,7 +188,8 @@ class _Parts:
         self._worker_id = worker_id
         staying = [record for record in records if not isinstance(record.ending, Settle)]
         settled = [record for record in records if isinstance(record.ending, Settle)]
-        parked = [record for record in staying if isinstance(record.ending, Park)]
+        parked = [record for record in staying if isinstance(record.ending, Park) and not record.ending.held]
+        held = [record for record in staying if isinstance(record.ending, Park) and record.ending.held]
         retried = [record for record in settled if isinstance(record.ending, Settle) and record.ending.is_retry]
         asking = [record for record in staying if record.wants_inbox and record.ending is None]
         self._add_runs("ours", _FENCE_RUNS, staying, run_ids)
@@ -200,6 +204,7 @@ class _Parts:
         self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if _ends_waits(record)], nothing)
         self._add_runs("parked", _PARK_RUNS, parked, list)
         self._add_runs("requeued", _REQUEUE_PARKED_RUNS, parked, run_ids)
+        self._add_held(held)
         if asking:
             self._add("inbox", load_events(shard_value, [record.run_id for record in asking]))
 
@@ -219,6 +224,13 @@ class _Parts:
             columns = {name: _column(field, endings) for name, field in zip(plurals, fields, strict=True)}
             common = _common(self._shard_value, self._worker_id, settled)
             self._add("ours", _SETTLE_RUNS.statement({**common, **columns}, run_ids))
+
+    def _add_held(self, held: Sequence[Record]) -> None:
+        if held:
+            children = [column(record.ending.held) for record in held if isinstance(record.ending, Park)]
+            common = _common(self._shard_value, self._worker_id, held)
+            self._add("", _HOLD_RUNS.statement({**common, "children": column(children)}, nothing))
+            self._add_runs("requeued", _REQUEUE_HELD_RUNS, held, run_ids)
 
     def _add_entries(self, by_kind: _ByKind) -> None:
         for kind, (query, fields) in _ENTRIES.items():
@@ -296,9 +308,11 @@ class _Relatives:
     def statements(self, shard_value: str, ours: set[str]) -> list[Statement[None]]:
         """Returns what must be written about them, once it is known which runs are ours."""
         begun = [(record.run_id, child) for record, child in self._begun if record.run_id in ours]
-        unwanted = [(record.run_id, child.run_key) for record, child in self._unwanted if record.run_id in ours]
+        unwanted = [(record.run_id, child) for record, child in self._unwanted if record.run_id in ours]
+        dismissed = [(parent, child.run_key) for parent, child in unwanted if not child.is_awaited]
         return [
             *begin_children(shard_value, begun),
+            *dismiss_children(shard_value, dismissed),
             *cancel_children(shard_value, unwanted),
             *tell_parents(child for child in self._ended if child.run_id in ours),
             *begin_sequels(sequel for sequel in self._sequels if sequel.ended in ours),

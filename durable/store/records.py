@@ -53,11 +53,11 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
 class StepMemo(msgspec.Struct, frozen=True, gc=False):
     """A finished step. ``took`` is in seconds; exactly one of ``output`` and ``error`` is set. ``at`` is when the run
     saw it; if that is ``None``, which means that its code did not ask, the time of the flush is stored. The same is
-    true of the other answers."""
+    true of the other answers. ``seq`` is ``None`` if the run has not seen it."""
 
     key: str
     kind: Kind
-    seq: int
+    seq: int | None
     fn: str
     attempts: int
     took: float
@@ -163,9 +163,10 @@ class MetRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class UnwantedChild(msgspec.Struct, frozen=True, gc=False):
-    """A child that must be cancelled."""
+    """A child that must be cancelled. ``is_awaited``: the parent may still wait for its end."""
 
     run_key: RunKey
+    is_awaited: bool = False
 
 
 Entry: TypeAlias = (

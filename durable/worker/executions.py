@@ -10,16 +10,20 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, cast
 
+import msgspec
+
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
+from durable.core.errors import Terminal
 from durable.core.failures import ErrorInfo
-from durable.core.replay.commands import Draw, Execute, StartChild, Transact
+from durable.core.replay.commands import Draw, Execute, ReadChild, StartChild, Transact
 from durable.core.replay.endings import Settle
 from durable.core.replay.generators import watch_generators
 from durable.core.replay.history import NO_HISTORY
 from durable.core.replay.workflow import Workflow
-from durable.core.runs import RunKey
+from durable.core.runs import RunKey, Status
 from durable.core.suspicion import Isolation as Kind
+from durable.store.inspection import run_info
 from durable.store.records import ClaimedRun, Comeback, Event, Written
 from durable.store.sequels import Sequel
 from durable.store.takeovers import crash_loop
@@ -243,11 +247,20 @@ class Executions:
                 self._stopping,
             )
         else:
+            if isinstance(call, ReadChild):
+                call = msgspec.structs.replace(call, fn=partial(self._status_of, call.run_key))
             step = run_step(call, key, attempt.given, codec, of_input, self.threads, self.clock, self._stopping)
         task = self._loop.create_task(step, context=call.context.copy())
         self._steps[task] = key, call.key
         task.add_done_callback(self._steps.__delitem__)
         return task
+
+    async def _status_of(self, run_key: RunKey) -> Status:
+        async with self._database.engine() as connection:
+            info = await connection.run(run_info(run_key))
+        if info is None:
+            raise Terminal(f"child {run_key} no longer exists")
+        return info.status
 
     def sequel(self, execution: Execution, ending: Settle) -> Sequel | None:
         if execution.workflow.on_failure is None:

@@ -87,6 +87,12 @@ class Transact(Execute, frozen=True):
         return "transaction"
 
 
+class ReadChild(Execute, frozen=True):
+    """Read how far a child has come: a step whose ``fn`` is the engine's."""
+
+    run_key: RunKey
+
+
 Source = Literal["random_uuid7", "random_uint64", "random", "now"]
 
 
@@ -191,11 +197,13 @@ class StartChild(_Call, frozen=True):
 
 
 class WaitChild(_Call, frozen=True):
-    """Wait for the end of a child. ``codec`` is the one that encoded its output."""
+    """Wait for the end of a child. ``codec`` is the one that encoded its output. ``is_held``: a cancel of the run is
+    held until the child, which is cancelled first, has ended."""
 
     run_key: RunKey
     output_type: Any
     codec: Codec
+    is_held: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -232,9 +240,10 @@ class Abandon(msgspec.Struct, frozen=True):
 
 
 class CancelChild(msgspec.Struct, frozen=True):
-    """The workflow's own code no longer waits for this child and wants it cancelled."""
+    """The workflow's own code wants this child cancelled, and no longer waits for it, or may still (``is_awaited``)."""
 
     run_key: RunKey
+    is_awaited: bool = False
 
 
 class Complete(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
+from durable.core.arguments import truth
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument
@@ -195,25 +196,46 @@ class Context:
 
     @overload
     async def run_child(
-        self, key: str, wf: Workflow[None, OutputT], input: None = None, **options: Unpack[RunOptions]
+        self,
+        key: str,
+        wf: Workflow[None, OutputT],
+        input: None = None,
+        *,
+        abandon: bool = False,
+        **options: Unpack[RunOptions],
     ) -> OutputT: ...
     @overload
     async def run_child(
-        self, key: str, wf: Workflow[InputT, OutputT], input: InputT, **options: Unpack[RunOptions]
+        self,
+        key: str,
+        wf: Workflow[InputT, OutputT],
+        input: InputT,
+        *,
+        abandon: bool = False,
+        **options: Unpack[RunOptions],
     ) -> OutputT: ...
     async def run_child(
-        self, key: str, wf: Workflow[Any, OutputT], input: object = None, **options: Unpack[RunOptions]
+        self,
+        key: str,
+        wf: Workflow[Any, OutputT],
+        input: object = None,
+        *,
+        abandon: bool = False,
+        **options: Unpack[RunOptions],
     ) -> OutputT:
         """Begins a run of another workflow, or of the same one, and waits for its output while parked: ``start_child``
         and ``result`` in one. Any worker that has the workflow may execute the child.
 
         The keywords are those of ``start_child``; a child that takes longer than ``timeout`` is cancelled and fails
-        with ``RunTimeout``. If this await is cancelled, so is the child. If this run fails or is terminated, the child
-        continues. A retry of this run begins a failed or cancelled child from scratch and keeps the result of a
-        completed one.
+        with ``RunTimeout``. If this await is cancelled, so is the child. If this run is cancelled, all children that it
+        awaits by ``run_child`` are cancelled first, in whatever task: this run gets its ``CancelledError`` once they
+        have ended, clean-up included, and does nothing meanwhile. With ``abandon=True``, it does not wait for this
+        child. If this run fails or is terminated, the child continues. A retry of this run begins a failed or cancelled
+        child from scratch and keeps the result of a completed one.
         """
+        is_held = not truth("abandon", abandon)
         handle = await start_child(self._machine, self._codec, self._given, key, wf, input, **options)
-        return await handle.only_result()
+        return await handle.only_result(is_held=is_held)
 
     @overload
     async def start_child(

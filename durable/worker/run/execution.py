@@ -72,6 +72,8 @@ class Execution(Performance):
         self._ending = None
         self._flushes = 0
         self._timers_fired = 0
+        self._hold = None
+        self._is_beginning = True
         self._commands = deque()
         self._due = deque()
         self.is_pausing = self._is_continuing = False
@@ -246,28 +248,32 @@ class Execution(Performance):
         if isinstance(error, Interrupted):
             self._steps.defer(call)  # it is handed back with the run, once the other steps have finished
         else:
-            self._perform(self._answer_step(call, task.result()))
+            self._step_finished(call, task.result())
         self._settle()
 
     def _take_requests(self) -> None:
         if self._ending is not None:
             return  # requests to a run that is set aside stay unmet until matching code can clean up
         for request in self._inbox.take_requests():
-            self._recording.met(request)
             cancel = Cancel.requested(request.payload)
             if request.kind == "terminate":
+                self._recording.met(request)
                 self._ending = cancelled(cancel)
                 self._steps.cancel()
             else:
-                self._cancel(cancel)
+                self._cancel(cancel, request)
+
+    @property
+    def _is_late(self) -> bool:
+        remaining = self.attempt.remaining()
+        return self._ending is None and remaining is not None and remaining <= 0
 
     def _watch_deadline(self) -> None:
         remaining = self.attempt.remaining()
-        if self._ending is None and remaining is not None:
-            if remaining <= 0:
-                self._cancel(Cancel("deadline"))
-            else:
-                self._waits.set_deadline(remaining, self._deadline_passed)
+        if self._is_late:
+            self._cancel(Cancel("deadline"))
+        elif self._ending is None and remaining is not None:
+            self._waits.set_deadline(remaining, self._deadline_passed)
 
     @entry
     def _deadline_passed(self) -> None:
@@ -282,6 +288,9 @@ class Execution(Performance):
 
     def _go_on(self, wake: Wake | None) -> None:
         self._take_requests()
+        if self._is_late and self._waits.held_children():  # their ends may have come because of the deadline
+            self._cancel(Cancel("deadline"))
+        self._is_beginning = False
         if wake is not None and self._ending is None:
             self._take_wake(wake)
         self._watch_deadline()
@@ -319,6 +328,7 @@ class Execution(Performance):
         left to do."""
         if self.phase is GONE or self.phase is LEAVING or (self.phase is Phase.CLAIMED and self._ending is None):
             return
+        self._end_hold()
         if self._ending is None and self._machine.is_paused:
             self._continue_later()
             return
@@ -327,12 +337,13 @@ class Execution(Performance):
                 are_steps_waiting=self._steps.is_waiting,
                 are_waits_open=bool(self._waits),
                 is_draining=self.is_draining,
+                held=() if self._hold is None else tuple(one.run_id for one in self._hold.awaits(self._inbox)),
             )
         is_empty = self._recording.record.is_empty
         if self._ending is not None:
             self._waits.stop_timers()
             self._steps.forget_all(self._let_go)  # what follows the run may be there to undo them, or to try them again
-        elif self._steps.is_waiting and self._flushes == 0 and is_empty:
+        elif self._hold is None and self._steps.is_waiting and self._flushes == 0 and is_empty:
             self._steps.all_is_written()
         elif not is_empty and self._waits:
             # While steps keep the run here, its waits end by local timers that are started when the waits are opened.

@@ -31,7 +31,9 @@ from durable.core.replay.endings import Ending
 from durable.core.replay.history import ELAPSED, Cancel, TimedOut, Value
 from durable.core.replay.machine import Machine
 from durable.core.runs import RunKey
+from durable.store.records import Event
 from durable.worker.run.attempt import Attempt
+from durable.worker.run.hold import Hold
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
 from durable.worker.run.step_calls import Finished
@@ -55,7 +57,9 @@ class Performance(ABC):
         "_commands",
         "_due",
         "_ending",
+        "_hold",
         "_inbox",
+        "_is_beginning",
         "_machine",
         "_recording",
         "_steps",
@@ -74,6 +78,10 @@ class Performance(ABC):
     _waits: OpenWaits
     _inbox: Inbox
     _ending: Ending | None
+    _hold: Hold | None
+    _is_beginning: bool
+    """Whether it is still to be seen if the run is to be cancelled. The ends of children do not come before that: it
+    may be why they have ended."""
     _timers_fired: int
     _commands: deque[Command]
     """What is still to be performed."""
@@ -113,13 +121,17 @@ class Performance(ABC):
             if queue:
                 self._perform_one(queue.popleft())
             # Last, because the code may have abandoned the wait in the same turn.
-            elif self._waits and self._ending is None and (commands := self._next_answer()) is not None:
+            elif self._may_answer and (commands := self._next_answer()) is not None:
                 queue.extend(commands)
             else:
                 return
         if queue or self._ending is None:
             self.is_pausing = True
             self._continue_later()
+
+    @property
+    def _may_answer(self) -> bool:
+        return bool(self._waits) and self._ending is None and self._hold is None and not self._is_beginning
 
     def _perform_one(self, command: Command) -> None:
         match command:
@@ -132,7 +144,7 @@ class Performance(ABC):
             case Abandon():
                 self._forget(command)
             case CancelChild():
-                self._recording.unwanted(command.run_key)
+                self._recording.unwanted(command.run_key, is_awaited=command.is_awaited)
             case Complete() | Fail() | EndCancelled() | SetAside():
                 self._ending = self.attempt.ending_of(command)
             case _:
@@ -182,12 +194,40 @@ class Performance(ABC):
             else:
                 self._recording.abandoned(key)
 
-    def _cancel(self, cancel: Cancel) -> None:
-        seq, commands = self._machine.cancel(cancel)
-        if seq is None:
+    def _step_finished(self, call: Execute, finished: Finished) -> None:
+        if self._hold is None:
+            self._perform(self._answer_step(call, finished))
+        else:
+            self._hold.finished.append((call, self._recording.unseen(call, finished)))
+
+    def _cancel(self, cancel: Cancel, request: Event | None = None) -> None:
+        """Cancels the run, once the children that it awaits have ended."""
+        if self._hold is None:
+            self._hold = Hold(cancel)
+            self._steps.hold_back()
+        if request is not None:
+            self._hold.requests[request.event_id] = request
+        self._end_hold()
+
+    def _end_hold(self) -> None:
+        hold = self._hold
+        if hold is None or self.is_pausing or self._commands or self._ending is not None:
             return
-        self._recording.cancelled(cancel, seq, self._machine.moment)
+        if not hold.has_begun:
+            hold.begin(self._waits.held_children() if self._machine.may_be_cancelled else ())
+            for child in hold.awaits(self._inbox):
+                self._recording.unwanted(child, is_awaited=True)
+        if not hold.is_over(self._inbox):
+            return
+        self._hold = None
+        for request in hold.requests.values():
+            self._recording.met(request)
+        seq, commands = self._machine.cancel(hold.cancel)
+        if seq is not None:
+            self._recording.cancelled(hold.cancel, seq, self._machine.moment)
         self._perform(commands)
+        for call, finished in hold.finished:
+            self._perform(self._answer_step(call, finished))
 
     def _elapse(self, keys: Iterable[str]) -> None:
         self._due.extend(keys)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+import msgspec
+
 from durable.core.errors import unreachable
 from durable.core.replay.commands import Draw, Execute, Sleep, StartChild, Wait, WaitChild, WaitEvent
 from durable.core.replay.endings import Ending, Park
@@ -129,9 +131,16 @@ class Recording:
         """Records that changed code no longer arms a timer that is open."""
         self.record.entries.append(DroppedTimer(key))
 
-    def unwanted(self, child: RunKey) -> None:
-        """Records that the workflow no longer waits for that child."""
-        self.record.entries.append(UnwantedChild(child))
+    def unseen(self, call: Execute, finished: Finished) -> Finished:
+        """Records that a step finished of which the run is not told yet; its place in the order is recorded when it is.
+        Returns what it is told then."""
+        if not finished.is_stored:
+            self.record.entries.append(finished.memo(call, None, None))
+        return msgspec.structs.replace(finished, is_stored=True)
+
+    def unwanted(self, child: RunKey, *, is_awaited: bool) -> None:
+        """Records that the workflow wants that child cancelled."""
+        self.record.entries.append(UnwantedChild(child, is_awaited))
 
     def ordered(self, places: Iterable[tuple[str, int, datetime | None]]) -> None:
         """Records the places in the order that transactions were given, and when the run saw them."""

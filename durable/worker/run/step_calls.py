@@ -55,7 +55,7 @@ class Finished(msgspec.Struct, frozen=True):
     input: str | None
     is_stored: bool
 
-    def memo(self, call: Execute | Draw | StartChild, seq: int, at: datetime | None) -> StepMemo:
+    def memo(self, call: Execute | Draw | StartChild, seq: int | None, at: datetime | None) -> StepMemo:
         """Returns the memo that the journal writes."""
         output = self.outcome.text if isinstance(self.outcome, Value) else None
         error = self.outcome.error.text if isinstance(self.outcome, Failure) else None

@@ -260,7 +260,8 @@ async def test_a_crash_loop_counted_by_a_worker_without_the_workflow_ends_at_the
             )
             await connection.execute(
                 "INSERT INTO durable.workers"
-                " (worker_id, lock_key, hostname, process_id, workflows, lease, heartbeat_at) VALUES (%s, 1, 'gone', 1, '{ship}', 1, now() - interval '1 hour')",
+                " (worker_id, lock_key, hostname, process_id, workflows, lease, heartbeat_at)"
+                " VALUES (%s, 1, 'gone', 1, '{ship}', 1, now() - interval '1 hour')",
                 (dead,),
             )
         async with Worker(database, [unrelated], lease=0.6):
