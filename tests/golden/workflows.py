@@ -13,7 +13,18 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from durable import Call, Context, EventTimeout, RetryPolicy, RunFailed, RunRetryPolicy, StepFailed, Terminal, workflow
+from durable import (
+    Call,
+    Context,
+    EventTimeout,
+    RetryPolicy,
+    RunCancelled,
+    RunFailed,
+    RunRetryPolicy,
+    StepFailed,
+    Terminal,
+    workflow,
+)
 
 NEVER_AGAIN = RetryPolicy(max_retries=0)
 
@@ -481,3 +492,29 @@ async def golden_order_of_tasks(ctx: Context) -> list[str]:
     done, _ = await asyncio.wait(list(tasks)[::7])
     order = [task.get_name() for task in done]
     return [await ctx.execute(name, greet, name) for name in order[:5]]
+
+
+@workflow
+async def golden_asked_child(ctx: Context) -> list[str]:
+    order = Order(3, ("a", "b"))
+    handle = await ctx.start_child("leaf", golden_leaf, order, tags={"a": "b"}, headers={"c": "d"})
+    await handle.result()
+    return [await handle.status("status")]
+
+
+@workflow
+async def golden_cancelled_child(ctx: Context) -> str:
+    handle = await ctx.start_child("leaf", golden_leaf, Order(1, ()), delay=86400)
+    await handle.cancel()
+    try:
+        return str(await handle.result())
+    except RunCancelled:
+        return await ctx.execute("greet", greet, "instead")
+
+
+@workflow
+async def golden_held_cancel(ctx: Context) -> None:
+    try:
+        await asyncio.gather(ctx.run_child("leaf", golden_leaf, Order(0, ())), ctx.sleep("sleep", 86400))
+    finally:
+        await ctx.execute("release", greet, "World")

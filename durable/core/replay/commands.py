@@ -239,7 +239,7 @@ class Abandon(msgspec.Struct, frozen=True):
     call: Call
 
 
-class CancelChild(msgspec.Struct, frozen=True):
+class CancelChild(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """The workflow's own code wants this child cancelled, and no longer waits for it, or may still (``is_awaited``)."""
 
     run_key: RunKey
