@@ -19,10 +19,13 @@ from durable import (
     ChildHandle,
     Client,
     Context,
+    FailedRun,
     Handle,
+    OnFailure,
     RetryPolicy,
     RunInfo,
     RunKey,
+    Status,
     Worker,
     Workflow,
     current_context,
@@ -93,6 +96,9 @@ async def season(ctx: Context, orders: list[Order]) -> int:
     assert_type(handle, ChildHandle[Receipt])
     assert_type(handle.run_key, RunKey)
     assert_type(await handle.result(), Receipt)
+    assert_type(await handle.status("asked"), Status)
+    assert_type(await handle.cancel(), None)
+    assert_type(await ctx.run_child("left", checkout, orders[0], abandon=True), Receipt)
     assert_type(await ctx.start_child("idle", nightly), ChildHandle[None])
     receipts = await asyncio.gather(*(ctx.run_child(order.item, checkout, order) for order in orders))
     assert_type(receipts, list[Receipt])
@@ -100,6 +106,21 @@ async def season(ctx: Context, orders: list[Order]) -> int:
     return len(receipts)
 
 
+@workflow
+async def apologize(ctx: Context, failed: FailedRun[Order]) -> None:
+    assert_type(failed.input, Order | None)
+    assert_type(failed.run_key, RunKey)
+
+
+@workflow(on_failure=apologize)
+async def guarded(ctx: Context, order: Order) -> None: ...
+
+
+@workflow(on_failure=OnFailure(apologize, cancelled=True))
+async def cancellable(ctx: Context, order: Order) -> None: ...
+
+
+assert_type(guarded, Workflow[Order, None])
 assert_type(checkout, Workflow[Order, Receipt])
 assert_type(nightly, Workflow[None, None])
 
