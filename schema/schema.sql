@@ -58,6 +58,7 @@ CREATE TABLE durable.runs (
     lone_strikes        integer     NOT NULL DEFAULT 0 CHECK (lone_strikes >= 0), -- strikes that it is to blame for
     isolation           text,                                                   -- how it is tried, under suspicion
     died_with           text[],                                                 -- keys of runs that died with it
+    headers             json,                                                   -- a map from text to text
     PRIMARY KEY (workflow_name_shard, run_id),
     CONSTRAINT runs_status CHECK (status IN
         ('queued', 'running', 'sleeping', 'waiting_event', 'completed', 'failed', 'cancelled')),
@@ -81,7 +82,9 @@ CREATE TABLE durable.runs (
     -- touched the row, so that no row from before this check can make a worker's statement fail.
     CONSTRAINT runs_begun CHECK (
         updated_at <> created_at OR parent_run_id IS NOT NULL
-        OR octet_length(input::text) <= 16777216 AND octet_length(tags::text) <= 524288)
+        OR octet_length(input::text) <= 16777216 AND octet_length(tags::text) <= 524288),
+    CONSTRAINT runs_headers CHECK (
+        headers IS NULL OR json_typeof(headers) = 'object' AND octet_length(headers::text) <= 8192)
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.02,
@@ -242,6 +245,9 @@ CREATE TABLE durable.schedules (
     buffered_tick_at timestamptz,
     created_at       timestamptz      NOT NULL DEFAULT now(),
     updated_at       timestamptz      NOT NULL DEFAULT now(),
+    priority         smallint,                                    -- of each run; null: 0
+    tags             jsonb,
+    headers          json,
     -- Moments that every client can read: one bad row must not hide the others from it.
     CONSTRAINT schedules_moments CHECK (
         LEAST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at, created_at, updated_at)
@@ -253,7 +259,11 @@ CREATE TABLE durable.schedules (
         AND octet_length(problem) <= 65536),
     CONSTRAINT schedules_jitter CHECK (jitter <= 31622400),
     CONSTRAINT schedules_run CHECK (last_run !~ '_[0-9]{5,}:[^:]*$'),
-    CONSTRAINT schedules_timeout CHECK (run_timeout <= 3155760000)
+    CONSTRAINT schedules_timeout CHECK (run_timeout <= 3155760000),
+    -- What the checks of runs allow: a schedule whose runs cannot be inserted would hold up all others.
+    CONSTRAINT schedules_given CHECK (
+        (tags IS NULL OR jsonb_typeof(tags) = 'object' AND octet_length(tags::text) <= 524288)
+        AND (headers IS NULL OR json_typeof(headers) = 'object' AND octet_length(headers::text) <= 8192))
 ) WITH (
     fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0.05
@@ -296,7 +306,8 @@ CREATE TABLE durable.workers (
 -- Payloads as jsonb, for queries by people. A payload that jsonb rejects makes the query fail, never the engine.
 CREATE VIEW durable.run_payloads AS
     SELECT workflow_name_shard, run_id, workflow_name, status, tags,
-           input::jsonb AS input, output::jsonb AS output, error::jsonb AS error, status_detail::jsonb AS status_detail
+           input::jsonb AS input, output::jsonb AS output, error::jsonb AS error, status_detail::jsonb AS status_detail,
+           headers::jsonb AS headers
     FROM durable.runs;
 CREATE VIEW durable.step_payloads AS
     SELECT workflow_name_shard, run_id, step_key, kind, status,
@@ -327,7 +338,7 @@ CREATE VIEW durable.event_overview AS
 CREATE VIEW durable.schedule_overview AS
     SELECT schedule_id, workflow_name, version, expression, timezone, catch_up, overlap, jitter, run_timeout, starts_at,
            ends_at, anchor_at, paused, problem, next_tick_at, due_at, last_tick_at, last_run, buffered_tick_at, created_at,
-           updated_at
+           updated_at, priority, tags
     FROM durable.schedules;
 
 COMMENT ON TABLE durable.settings IS
@@ -417,6 +428,9 @@ COMMENT ON COLUMN durable.runs.isolation IS
     'it is not under suspicion.';
 COMMENT ON COLUMN durable.runs.died_with IS
     'Keys of runs that were executing on the same worker when it last died in company; at most 10.';
+
+COMMENT ON COLUMN durable.runs.headers IS
+    'A map from text to text that the application has given it and that its children inherit; a payload.';
 
 COMMENT ON TABLE durable.steps IS
     'The memos of finished steps. A row is only inserted through a join with its run, which is locked and has the '
@@ -567,6 +581,12 @@ COMMENT ON COLUMN durable.schedules.created_at IS
     'When it was first scheduled.';
 COMMENT ON COLUMN durable.schedules.updated_at IS
     'When it was last changed, by the application or by a tick.';
+COMMENT ON COLUMN durable.schedules.priority IS
+    'The priority of every run; null: 0.';
+COMMENT ON COLUMN durable.schedules.tags IS
+    'The tags of every run.';
+COMMENT ON COLUMN durable.schedules.headers IS
+    'The headers of every run; a payload.';
 
 COMMENT ON TABLE durable.workers IS
     'Living workers. One is alive while its advisory lock is held or its heartbeat is fresh.';
@@ -621,4 +641,4 @@ COMMENT ON VIEW durable.schedule_overview IS
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (12);
+INSERT INTO durable.settings (schema_version) VALUES (13);

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from durable.client.arguments import check_run_key
+from durable.client.beginnings import Begin, BeginOptions
 from durable.client.connections import AsyncConnections, AsyncPool
 from durable.client.handles import AsyncHandle
-from durable.client.operations import BeginOptions, Begun, Operations, ShardsAreRaised
+from durable.client.operations import Begun, Operations, ShardsAreRaised
 from durable.client.results import AsyncResults
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
+from durable.core.run_options import RunOptions
 from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import AsyncTransaction
@@ -90,15 +92,10 @@ class AsyncClient:
         return (await self._connections.take_part(tx, self._operations.begin(new, is_transaction=True))).run_key
 
     async def begin_many(
-        self,
-        wf: Workflow[InputT, Any],
-        inputs: Iterable[InputT],
-        *,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, wf: Workflow[InputT, Any], inputs: Iterable[InputT | Begin[InputT]], **options: Unpack[RunOptions]
     ) -> list[RunKey]:
         """Same as ``Client.begin_many``."""
-        new = self._operations.new_runs(wf, inputs, priority=priority, tags=tags)
+        new = self._operations.new_runs(wf, inputs, **options)
         return await self._connections.transact(self._operations.begin_many(new))
 
     async def publish_event(

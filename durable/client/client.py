@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from durable.client.arguments import check_run_key
+from durable.client.beginnings import Begin, BeginOptions
 from durable.client.connections import Connections, SyncPool
 from durable.client.handles import Handle
-from durable.client.operations import BeginOptions, Begun, Operations, ShardsAreRaised
+from durable.client.operations import Begun, Operations, ShardsAreRaised
 from durable.client.results import Results
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
+from durable.core.run_options import RunOptions
 from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import SyncTransaction
@@ -80,8 +82,8 @@ class Client:
         fails.
 
         The keywords are those of ``BeginOptions``: ``key`` (``handle.is_new`` then says whether the run is new),
-        ``delay`` or ``at``, ``priority``, and ``tags``. Raises ``InvalidArgument`` or ``SerializationError``, in which
-        case nothing was stored.
+        ``delay`` or ``at``, ``priority``, ``tags``, ``timeout`` and ``headers``. Raises ``InvalidArgument`` or
+        ``SerializationError``, in which case nothing was stored.
         """
         new = self._operations.new_run(wf, input, **options)
         try:
@@ -112,19 +114,15 @@ class Client:
         return self._connections.take_part(tx, self._operations.begin(new, is_transaction=True)).run_key
 
     def begin_many(
-        self,
-        wf: Workflow[InputT, Any],
-        inputs: Iterable[InputT],
-        *,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
+        self, wf: Workflow[InputT, Any], inputs: Iterable[InputT | Begin[InputT]], **options: Unpack[RunOptions]
     ) -> list[RunKey]:
-        """Begins one run per input in a single transaction, all or none, with the same priority and tags. Returns their
-        keys in the order of the inputs.
+        """Begins one run per input in a single transaction, all or none. Returns their keys in the order of the inputs.
 
-        Raises ``InvalidArgument`` or ``SerializationError``, in which case nothing was stored.
+        The keywords are those of ``RunOptions`` and apply to all runs: ``delay`` or ``at``, ``priority``, ``tags``,
+        ``timeout`` and ``headers``. An input that is a ``Begin`` has options of its own, which come before these, and
+        may have a ``key``. Raises ``InvalidArgument`` or ``SerializationError``, in which case nothing was stored.
         """
-        new = self._operations.new_runs(wf, inputs, priority=priority, tags=tags)
+        new = self._operations.new_runs(wf, inputs, **options)
         return self._connections.transact(self._operations.begin_many(new))
 
     def publish_event(
@@ -209,7 +207,8 @@ class Client:
         Returns whether the schedule is new. If one with this ``schedule_id`` already exists (``None`` means the
         workflow's name), it is changed: it stays paused if it was paused, and it keeps its next tick unless the
         schedule, the time zone or the bounds differ. The keywords are those of ``ScheduleOptions``: ``timezone``,
-        ``catch_up``, ``overlap``, ``jitter``, ``run_now``, ``start``, and ``end``.
+        ``catch_up``, ``overlap``, ``jitter``, ``run_now``, ``start`` and ``end``, and, for each run,
+        ``priority``, ``tags``, ``timeout`` and ``headers``.
 
         Raises ``InvalidArgument`` (also for a schedule that would never fire) or ``SerializationError``, in which case
         nothing was stored.

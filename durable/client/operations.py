@@ -7,16 +7,16 @@ operations themselves may be run again after a lost connection, because all ids 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import msgspec
 
-from durable.client.arguments import check_run_key, encoded_tags, storable_payload
+from durable.client.arguments import check_run_key, storable_payload
+from durable.client.beginnings import BeginOptions, new_run, new_runs
+from durable.client.begun import find_begun
 from durable.core.arguments import check_codec, one_of, truth, whole_number
 from durable.core.codec.json_codec import Codec
-from durable.core.codec.places import Place, codec_at
-from durable.core.durations import aware, seconds
+from durable.core.codec.places import codec_at
 from durable.core.errors import (
     InvalidArgument,
     RunCancelled,
@@ -28,13 +28,14 @@ from durable.core.errors import (
     RunTerminal,
 )
 from durable.core.keys import check_key
-from durable.core.replay.workflow import Workflow, check_workflow
+from durable.core.replay.workflow import Workflow
+from durable.core.run_options import RunOptions
 from durable.core.runs import TERMINAL, Run, RunInfo, RunKey, Status
 from durable.core.shards import shard_value
 from durable.store import events, inspection, runs, workers
 from durable.store.channels import announce_event, announce_runs
 from durable.store.events import NewEvent
-from durable.store.ids import keyed_run_id, uuid7
+from durable.store.ids import uuid7
 from durable.store.inspection import RunOutcome
 from durable.store.operation import Operation, operation
 from durable.store.runs import NewRun
@@ -49,24 +50,6 @@ _TRIES = 3
 
 
 RequestKind = Literal["cancel", "terminate", "retry"]
-
-
-class BeginOptions(TypedDict, total=False):
-    """The keywords of ``begin`` and ``begin_tx``."""
-
-    key: str | None
-    """Makes the call idempotent for as long as the first run is kept: the same workflow and key always give the same
-    run, whatever the other arguments are. ``None``, or not given: each call begins a run."""
-    delay: timedelta | float | None
-    """The run starts this many seconds from now at the earliest, by the database's clock. Cannot be combined with
-    ``at``."""
-    at: datetime | None
-    """The earliest time at which the run starts; an aware datetime. Cannot be combined with ``delay``. If neither is
-    given, the run may start at once."""
-    priority: int
-    """Runs with a higher priority start first; from -32768 to 32767, 0 if not given."""
-    tags: Mapping[str, str] | None
-    """At most 64 names and values by which people can find the run."""
 
 
 class ShardsAreRaised(Exception):
@@ -106,65 +89,13 @@ class Operations:
 
     # begin
 
-    def new_run(
-        self,
-        wf: Workflow[Any, Any],
-        input: object,
-        *,
-        key: str | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> NewRun:
+    def new_run(self, wf: Workflow[Any, Any], input: object, **options: Unpack[BeginOptions]) -> NewRun:
         """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
-        check_workflow(wf)
-        if delay is not None and at is not None:
-            raise InvalidArgument("at", at, "None if delay is given")
-        run_id = str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key))
-        return NewRun(
-            run_id=run_id,
-            workflow_name=wf.name,
-            version=wf.version,
-            input=storable_payload(wf.encoded_input(input, self.codec, Place("input", run_id)), "input"),
-            key=key,
-            delay=None if delay is None else seconds("delay", delay),
-            at=None if at is None else aware("at", at).astimezone(UTC),
-            priority=whole_number("priority", priority, -32768, 32767),
-            tags=None if tags is None else encoded_tags(tags),
-            timeout=wf.timeout,
-        )
+        return new_run(self.codec, wf, input, **options)
 
-    def new_runs(
-        self,
-        wf: Workflow[Any, Any],
-        inputs: Iterable[object],
-        *,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> list[NewRun]:
-        """Makes one run per input, in the same order, with the same priority and tags. Raises ``InvalidArgument`` or
-        ``SerializationError``."""
-        check_workflow(wf)
-        try:
-            named = [(f"inputs[{number}]", input) for number, input in enumerate(inputs)]
-        except TypeError:
-            raise InvalidArgument("inputs", inputs, "an iterable with one input per run") from None
-        priority = whole_number("priority", priority, -32768, 32767)
-        shared_tags = None if tags is None else encoded_tags(tags)
-        run_ids = [str(uuid7()) for _ in named]
-        return [
-            NewRun(
-                run_id,
-                wf.name,
-                wf.version,
-                storable_payload(wf.encoded_input(input, self.codec, Place("input", run_id), what), what),
-                priority=priority,
-                tags=shared_tags,
-                timeout=wf.timeout,
-            )
-            for run_id, (what, input) in zip(run_ids, named, strict=True)
-        ]
+    def new_runs(self, wf: Workflow[Any, Any], inputs: Iterable[object], **options: Unpack[RunOptions]) -> list[NewRun]:
+        """Makes one run per input, in the same order. Raises ``InvalidArgument`` or ``SerializationError``."""
+        return new_runs(self.codec, wf, inputs, **options)
 
     @operation
     def begin(self, run: NewRun, *, is_transaction: bool = True) -> Requests[Begun]:
@@ -213,18 +144,24 @@ class Operations:
 
     @operation
     def begin_many(self, new: Sequence[NewRun]) -> Requests[list[RunKey]]:
-        """Inserts all the runs, one statement per shard value and batch, and notifies the workers."""
+        """Inserts all the runs, one statement per shard value and batch, and notifies the workers. Must be one
+        transaction. Of the runs with a key, those that exist are left alone."""
         count = yield from self.shard_count()
-        by_shard: dict[str, list[NewRun]] = {}
+        found: Mapping[str, RunKey] = {}
+        keyed = {run.run_id: run.workflow_name for run in new if run.key is not None}
+        if keyed:
+            found, count = yield from find_begun(keyed)
+        by_shard: dict[str, dict[str, NewRun]] = {}
         run_keys: list[RunKey] = []
         for run in new:
-            shard = shard_value(run.workflow_name, run.run_id, count)
-            by_shard.setdefault(shard, []).append(run)
-            run_keys.append(RunKey(shard, run.run_id))
-        for shard, members in by_shard.items():
-            for batch in _batches(members):
+            run_key = found.get(run.run_id) or RunKey(shard_value(run.workflow_name, run.run_id, count), run.run_id)
+            if run.run_id not in found:
+                by_shard.setdefault(run_key.workflow_name_shard, {}).setdefault(run.run_id, run)
+            run_keys.append(run_key)
+        for shard in sorted(by_shard):
+            for batch in _batches([by_shard[shard][run_id] for run_id in sorted(by_shard[shard])]):
                 yield from runs.begin_runs(shard, batch)
-        for shard in by_shard:
+        for shard in {key.workflow_name_shard for key in run_keys}:
             yield from self.announce(announce_runs(shard))
         return run_keys
 

@@ -28,9 +28,10 @@ BEGINNINGS: Mapping[Status, frozenset[str]] = {
             "runs/begin_runs",
             "children/begin_children",
             "schedules/begin_scheduled_runs",
+            "sequels/begin_sequels",
         )
     ),
-    "sleeping": frozenset(("runs/begin_run", "runs/begin_keyed_run")),
+    "sleeping": frozenset(("runs/begin_run", "runs/begin_keyed_run", "runs/begin_runs", "children/begin_children")),
 }
 """The status in which a run is inserted, and the statements that insert it: asleep if it will start later."""
 
@@ -39,13 +40,15 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("sleeping", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
     ("waiting_event", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
     ("running", "sleeping"): frozenset(("flush/park_runs", "flush/settle_runs", "takeovers/take_over_runs")),
-    ("running", "waiting_event"): frozenset(("flush/park_runs",)),
+    ("running", "waiting_event"): frozenset(("flush/park_runs", "flush/hold_runs")),
     ("running", "queued"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "completed"): frozenset(("flush/settle_runs",)),
     ("running", "failed"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "cancelled"): frozenset(("flush/settle_runs",)),
     ("sleeping", "queued"): frozenset(("routing/route_events", "routing/retry_runs", "flush/requeue_parked_runs")),
-    ("waiting_event", "queued"): frozenset(("routing/route_events", "flush/requeue_parked_runs")),
+    ("waiting_event", "queued"): frozenset(
+        ("routing/route_events", "flush/requeue_parked_runs", "flush/requeue_held_runs")
+    ),
     ("queued", "cancelled"): frozenset(("routing/route_events",)),
     ("sleeping", "cancelled"): frozenset(("routing/route_events",)),
     ("waiting_event", "cancelled"): frozenset(("routing/route_events",)),

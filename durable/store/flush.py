@@ -22,30 +22,25 @@ from durable.store.children import (
     begin_children,
     cancel_children,
     complete_children,
+    dismiss_children,
     ended_child,
     tell_parents,
 )
 from durable.store.columns import column
+from durable.store.entries import ENTRIES
 from durable.store.events import load_events
 from durable.store.operation import operation
 from durable.store.records import (
-    AbandonedWait,
     AnsweredWait,
-    CancelMemo,
     ChildMemo,
-    DroppedTimer,
-    Entry,
     Event,
     MetRequest,
-    OpenedWait,
-    OrderedStep,
     Record,
-    RecordedTry,
-    StepMemo,
     UnwantedChild,
     Written,
 )
 from durable.store.routing import RetriedRun, forget_failed_steps
+from durable.store.sequels import announce_sequels, begin_sequels
 from durable.store.sessions import limit_locks
 from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, run_ids
 
@@ -63,83 +58,12 @@ _SHOW_ERRORS = Query("flush/show_errors", NoRow)
 _SHOW_STATUSES = Query("flush/show_statuses", NoRow)
 _PARK_RUNS = Query("flush/park_runs", _Parked)
 _REQUEUE_PARKED_RUNS = Query("flush/requeue_parked_runs", RunId)
-_ABANDON_WAITS = Query("flush/abandon_waits", NoRow)
+_HOLD_RUNS = Query("flush/hold_runs", NoRow)
+_REQUEUE_HELD_RUNS = Query("flush/requeue_held_runs", RunId)
 _CONSUME_EVENTS = Query("flush/consume_events", NoRow)
 
 _ByKind: TypeAlias = Mapping[type[Any], tuple[list[Record], list[Any]]]
 """What the records hold, by kind of entry: the entries, and beside each the record that it belongs to."""
-
-_ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
-    StepMemo: (
-        Query("flush/record_steps", NoRow),
-        {
-            "step_keys": "key",
-            "kinds": "kind",
-            "seqs": "seq",
-            "fns": "fn",
-            "attempts": "attempts",
-            "tooks": "took",
-            "inputs": "input",
-            "outputs": "output",
-            "errors": "error",
-            "ats": "at",
-        },
-    ),
-    CancelMemo: (
-        Query("flush/record_cancels", NoRow),
-        {"seqs": "seq", "causes": "cause", "reasons": "reason", "ats": "at"},
-    ),
-    ChildMemo: (
-        Query("flush/record_children", NoRow),
-        {
-            "step_keys": "key",
-            "seqs": "seq",
-            "fns": "workflow_name",
-            "outputs": "output",
-            "child_shards": "child_shard",
-            "child_run_ids": "child_run_id",
-            "ats": "at",
-        },
-    ),
-    OrderedStep: (Query("flush/order_steps", NoRow), {"step_keys": "key", "seqs": "seq", "ats": "at"}),
-    DroppedTimer: (_ABANDON_WAITS, {"wait_keys": "key"}),
-    OpenedWait: (
-        Query("flush/open_waits", NoRow),
-        {
-            "wait_keys": "key",
-            "wait_types": "wait_type",
-            "event_names": "event_name",
-            "child_run_ids": "child_run_id",
-            "wake_ins": "wake_in",
-            "untils": "until",
-        },
-    ),
-    AnsweredWait: (
-        Query("flush/satisfy_waits", NoRow),
-        {
-            "wait_keys": "key",
-            "seqs": "seq",
-            "timed_outs": "timed_out",
-            "event_ids": "event_id",
-            "payloads": "payload",
-            "ats": "at",
-            "unfits": "unfit",
-        },
-    ),
-    RecordedTry: (
-        Query("flush/record_tries", NoRow),
-        {
-            "wait_keys": "key",
-            "wait_types": "wait_type",
-            "fns": "fn",
-            "untils": "until",
-            "payloads": "payload",
-        },
-    ),
-    AbandonedWait: (_ABANDON_WAITS, {"wait_keys": "key"}),
-}
-"""For each kind of entry, in the order in which they are written: the statement, and which field goes into which
-parameter."""
 
 
 @operation
@@ -197,7 +121,8 @@ class _Parts:
         self._worker_id = worker_id
         staying = [record for record in records if not isinstance(record.ending, Settle)]
         settled = [record for record in records if isinstance(record.ending, Settle)]
-        parked = [record for record in staying if isinstance(record.ending, Park)]
+        parked = [record for record in staying if isinstance(record.ending, Park) and not record.ending.held]
+        held = [record for record in staying if isinstance(record.ending, Park) and record.ending.held]
         retried = [record for record in settled if isinstance(record.ending, Settle) and record.ending.is_retry]
         asking = [record for record in staying if record.wants_inbox and record.ending is None]
         self._add_runs("ours", _FENCE_RUNS, staying, run_ids)
@@ -215,6 +140,7 @@ class _Parts:
         self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if _ends_waits(record)], nothing)
         self._add_runs("parked", _PARK_RUNS, parked, list)
         self._add_runs("requeued", _REQUEUE_PARKED_RUNS, parked, run_ids)
+        self._add_held(held)
         if asking:
             self._add("inbox", load_events(shard_value, [record.run_id for record in asking]))
 
@@ -240,8 +166,15 @@ class _Parts:
             common = _common(self._shard_value, self._worker_id, records)
             self._add("", query.statement({**common, "shown": _column(field, records)}, nothing))
 
+    def _add_held(self, held: Sequence[Record]) -> None:
+        if held:
+            children = [column(record.ending.held) for record in held if isinstance(record.ending, Park)]
+            common = _common(self._shard_value, self._worker_id, held)
+            self._add("", _HOLD_RUNS.statement({**common, "children": column(children)}, nothing))
+            self._add_runs("requeued", _REQUEUE_HELD_RUNS, held, run_ids)
+
     def _add_entries(self, by_kind: _ByKind) -> None:
-        for kind, (query, fields) in _ENTRIES.items():
+        for kind, (query, fields) in ENTRIES.items():
             if kind in by_kind:
                 owners, entries = by_kind[kind]
                 columns = {name: _column(field, entries) for name, field in fields.items()}
@@ -301,25 +234,29 @@ class _Learned:
 
 
 class _Relatives:
-    """The children that begin or are cancelled, and the parents whose children end."""
+    """The children that begin or are cancelled, the parents whose children end, and the sequels of what ends."""
 
     def __init__(self, records: Sequence[Record], by_kind: _ByKind) -> None:
         self._begun: list[tuple[Record, ChildMemo]] = list(_of(ChildMemo, by_kind))
         self._unwanted: list[tuple[Record, UnwantedChild]] = list(_of(UnwantedChild, by_kind))
         self._ended = [child for record in records if (child := _ended_child(record)) is not None]
+        self._sequels = [record.sequel for record in records if record.sequel is not None]
 
     @property
     def are_there(self) -> bool:
-        return bool(self._begun or self._unwanted or self._ended)
+        return bool(self._begun or self._unwanted or self._ended or self._sequels)
 
     def statements(self, shard_value: str, ours: set[str]) -> list[Statement[None]]:
         """Returns what must be written about them, once it is known which runs are ours."""
         begun = [(record.run_id, child) for record, child in self._begun if record.run_id in ours]
-        unwanted = [(record.run_id, child.run_key) for record, child in self._unwanted if record.run_id in ours]
+        unwanted = [(record.run_id, child) for record, child in self._unwanted if record.run_id in ours]
+        dismissed = [(parent, child.run_key) for parent, child in unwanted if not child.is_awaited]
         return [
             *begin_children(shard_value, begun),
+            *dismiss_children(shard_value, dismissed),
             *cancel_children(shard_value, unwanted),
             *tell_parents(child for child in self._ended if child.run_id in ours),
+            *begin_sequels(sequel for sequel in self._sequels if sequel.ended in ours),
         ]
 
     def announcements(self) -> list[Statement[None]]:
@@ -327,6 +264,7 @@ class _Relatives:
         return [
             *announce_children(begun, [child.run_key for _, child in self._unwanted]),
             *announce_told(self._ended),
+            *announce_sequels(self._sequels),
         ]
 
 

@@ -15,7 +15,9 @@ import msgspec
 from durable.core.replay.commands import StartChild
 from durable.core.replay.endings import Ending
 from durable.core.replay.history import History, Kind
+from durable.core.run_options import CheckedOptions
 from durable.core.runs import RunKey
+from durable.store.sequels import Sequel
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +39,9 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     strikes: int = 0
     began_at: datetime | None = None
     """When this attempt was claimed first, by the database's time; ``None`` if that was now."""
+    tags: str | None = None
+    headers: str | None = None
+    lone_strikes: int = 0
 
     @property
     def parent(self) -> RunKey | None:
@@ -49,11 +54,11 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
 class StepMemo(msgspec.Struct, frozen=True, gc=False):
     """A finished step. ``took`` is in seconds; exactly one of ``output`` and ``error`` is set. ``at`` is when the run
     saw it; if that is ``None``, which means that its code did not ask, the time of the flush is stored. The same is
-    true of the other answers."""
+    true of the other answers. ``seq`` is ``None`` if the run has not seen it."""
 
     key: str
     kind: Kind
-    seq: int
+    seq: int | None
     fn: str
     attempts: int
     took: float
@@ -73,16 +78,15 @@ class CancelMemo(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChildMemo(msgspec.Struct, frozen=True, gc=False):
-    """A child that begins. ``key`` is the key that its parent gave it, ``timeout`` is in seconds, and ``input`` is
-    encoded."""
+    """A child that begins. ``key`` is the key that its parent gave it, and ``input`` is encoded."""
 
     key: str
     seq: int
     run_key: RunKey
     workflow_name: str
     version: int
-    timeout: float | None
     input: str
+    options: CheckedOptions = CheckedOptions()
     at: datetime | None = None
 
     @property
@@ -174,9 +178,10 @@ class MetRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class UnwantedChild(msgspec.Struct, frozen=True, gc=False):
-    """A child that must be cancelled."""
+    """A child that must be cancelled. ``is_awaited``: the parent may still wait for its end."""
 
     run_key: RunKey
+    is_awaited: bool = False
 
 
 Entry: TypeAlias = (
@@ -195,9 +200,10 @@ Entry: TypeAlias = (
 
 
 class Record(msgspec.Struct, gc=False):
-    """Everything that a run has to write since the last flush. ``parent`` is notified of its end. ``shown_error`` is
-    the encoded error that a run shows while it goes on, empty if it shows none any longer, ``None`` if that is as
-    before. ``status_detail`` is what the workflow has set as its status, encoded, ``None`` if it has not."""
+    """Everything that a run has to write since the last flush. ``parent`` is notified of its end, and ``sequel`` begins
+    with it. ``shown_error`` is the encoded error that a run shows while it goes on, empty if it shows none any longer,
+    ``None`` if that is as before. ``status_detail`` is what the workflow has set as its status, encoded, ``None`` if it
+    has not."""
 
     run_id: str
     epoch: int
@@ -208,6 +214,7 @@ class Record(msgspec.Struct, gc=False):
     wants_inbox: bool = False
     shown_error: str | None = None
     status_detail: str | None = None
+    sequel: Sequel | None = None
 
     @property
     def is_empty(self) -> bool:

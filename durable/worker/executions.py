@@ -10,15 +10,23 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, cast
 
+import msgspec
+
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
-from durable.core.replay.commands import Draw, Execute, StartChild, Transact
+from durable.core.errors import Terminal
+from durable.core.failures import ErrorInfo
+from durable.core.replay.commands import Draw, Execute, ReadChild, StartChild, Transact
+from durable.core.replay.endings import Settle
 from durable.core.replay.generators import watch_generators
 from durable.core.replay.history import NO_HISTORY
 from durable.core.replay.workflow import Workflow
-from durable.core.runs import RunKey
+from durable.core.runs import RunKey, Status
 from durable.core.suspicion import Isolation as Kind
+from durable.store.inspection import run_outcomes
 from durable.store.records import ClaimedRun, Comeback, Event, Written
+from durable.store.sequels import Sequel
+from durable.store.takeovers import crash_loop
 from durable.store.transaction_steps import Ownership
 from durable.worker.callbacks import Callbacks, guarded
 from durable.worker.clock import Clock
@@ -29,6 +37,7 @@ from durable.worker.run.draws import draw
 from durable.worker.run.execution import Execution
 from durable.worker.run.pulse import Pulse
 from durable.worker.run.step_calls import Before, Ended, Finished, run_step, run_transaction
+from durable.worker.sequels import Sequels
 from durable.worker.threads import StepThreads
 
 _logger = logging.getLogger("durable.worker")
@@ -70,10 +79,14 @@ class Executions:
         max_threads: int,
         claimer_of: Callable[[str], Claimer],
         shard_count: Callable[[], int],
+        max_strikes: int,
+        sequels: Sequels,
     ) -> None:
         self.codec = codec
         self.clock = clock
         self._shard_count = shard_count
+        self._max_strikes = max_strikes
+        self.sequels = sequels
         self._database = database
         self._journal = journal
         self._callbacks = callbacks
@@ -193,6 +206,8 @@ class Executions:
             history = (comeback.history if comeback else None) or NO_HISTORY
             execution = Execution(self, workflow, shard_value, claimed, history)
             begin = partial(execution.begin, comeback.wake if comeback else None)
+        if claimed.lone_strikes >= self._max_strikes:  # a worker without its workflow has counted the last one
+            begin = partial(execution.fail, ErrorInfo("CrashLoop", crash_loop(claimed.lone_strikes)))
         self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
         self._isolation.entered(claimed.run_id, isolation)
         self._idle.clear()
@@ -224,14 +239,38 @@ class Executions:
             ownership = Ownership(key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch)
             outages, stopping = self._outages, self._stopping
             step = run_transaction(
-                call, codec, of_input, self._database, ownership, outages, self.clock, stopping, before, pulse
+                call,
+                attempt.given,
+                codec,
+                of_input,
+                self._database,
+                ownership,
+                outages,
+                self.clock,
+                stopping,
+                before,
+                pulse,
             )
         else:
-            step = run_step(call, key, codec, of_input, self.threads, self.clock, before, pulse)
+            if isinstance(call, ReadChild):
+                call = msgspec.structs.replace(call, fn=partial(self._status_of, call.run_key))
+            step = run_step(call, key, attempt.given, codec, of_input, self.threads, self.clock, before, pulse)
         task = self._loop.create_task(step, context=call.context.copy())
         self._steps[task] = key, call.key
         task.add_done_callback(self._steps.__delitem__)
         return task
+
+    async def _status_of(self, run_key: RunKey) -> Status:
+        async with self._database.engine() as connection:
+            outcomes = await connection.run(run_outcomes(run_key.workflow_name_shard, [run_key.run_id]))
+        if run_key.run_id not in outcomes:
+            raise Terminal(f"child {run_key} no longer exists")
+        return outcomes[run_key.run_id].status
+
+    def sequel(self, execution: Execution, ending: Settle) -> Sequel | None:
+        if execution.workflow.on_failure is None:
+            return None
+        return self.sequels.after(execution.run_key.workflow_name_shard, execution.attempt.ended(ending))
 
     def mark(self, execution: Execution) -> None:
         self._journal.mark(execution.run_key.workflow_name_shard, execution)

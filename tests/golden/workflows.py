@@ -18,6 +18,7 @@ from durable import (
     Context,
     EventTimeout,
     RetryPolicy,
+    RunCancelled,
     RunFailed,
     RunRetryPolicy,
     StepFailed,
@@ -546,3 +547,29 @@ async def golden_calls(ctx: Context) -> list[Any]:
         await ctx.execute("by name", greet, name="World"),
         await ctx.execute(Call("named", name="hello"), greet, "World"),
     ]
+
+
+@workflow
+async def golden_asked_child(ctx: Context) -> list[str]:
+    order = Order(3, ("a", "b"))
+    handle = await ctx.start_child("leaf", golden_leaf, order, tags={"a": "b"}, headers={"c": "d"})
+    await handle.result()
+    return [await handle.status("status")]
+
+
+@workflow
+async def golden_cancelled_child(ctx: Context) -> str:
+    handle = await ctx.start_child("leaf", golden_leaf, Order(1, ()), delay=86400)
+    await handle.cancel()
+    try:
+        return str(await handle.result())
+    except RunCancelled:
+        return await ctx.execute("greet", greet, "instead")
+
+
+@workflow
+async def golden_held_cancel(ctx: Context) -> None:
+    try:
+        await asyncio.gather(ctx.run_child("leaf", golden_leaf, Order(0, ())), ctx.sleep("sleep", 86400))
+    finally:
+        await ctx.execute("release", greet, "World")

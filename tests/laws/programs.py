@@ -33,7 +33,8 @@ Trace: TypeAlias = list[tuple[str, str]]
 STEPS = ("execute", "typed", "transaction")
 DRAWS = ("random", "random_uint64", "random_uuid7", "now")
 WAITS = ("sleep", "sleep_until", "event", "shared_event", "event_in_time")
-CHILDREN = ("child", "child_later")
+CHILDREN = ("child", "child_later", "child_abandoned", "child_cancelled", "child_asked")
+CANCELLED_WITH_THE_AWAIT = ("child", "child_abandoned")
 EPOCH = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 SHARED = "news"
 SAID = "status "
@@ -110,7 +111,9 @@ def wide_programs() -> st.SearchStrategy[Node]:
 
 def confluent_programs() -> st.SearchStrategy[Node]:
     """Programs whose result does not depend on the order of answers."""
-    leaves = st.builds(Leaf, st.sampled_from((*STEPS, *DRAWS, *CHILDREN, "sleep", "event", "nap", "later", "glance")))
+    # A child that is cancelled may have completed before.
+    children = [kind for kind in CHILDREN if kind != "child_cancelled"]
+    leaves = st.builds(Leaf, st.sampled_from((*STEPS, *DRAWS, *children, "sleep", "event", "nap", "later", "glance")))
     return trees(leaves, ("seq", "gather", "settled", "group", "lock", "guard", "finally", "branch", "loop"))
 
 
@@ -133,7 +136,7 @@ def leaves_of(node: Node, path: str = "p") -> Iterator[tuple[str, Leaf]]:
 
 def leaf_at(leaves: Mapping[str, Leaf], key: str) -> Leaf:
     """The leaf, of those by their paths, that makes the call of that key."""
-    return leaves[re.sub("@[01]", "", key)]
+    return leaves[re.sub("@[01]|:status", "", key)]
 
 
 class Interpreter:
@@ -201,13 +204,19 @@ class Interpreter:
                 return ctx.wait_for_event(key, SHARED, timeout=seconds)
             case "child":
                 return ctx.run_child(key, child, key)
-            case "child_later":
-                return self._child_later(key)
+            case "child_abandoned":
+                return ctx.run_child(key, child, key, abandon=True)
+            case "child_later" | "child_cancelled" | "child_asked":
+                return self._child_later(key, kind)
             case _:
                 return getattr(ctx, kind)(key)
 
-    async def _child_later(self, key: str) -> Any:
+    async def _child_later(self, key: str, kind: str) -> Any:
         handle = await self._ctx.start_child(key, child, key)
+        if kind == "child_cancelled":
+            await handle.cancel()
+        if kind == "child_asked":
+            await handle.status(f"{key}:status")
         return await handle.result()
 
     async def _together(self, how: str, begins: Sequence[Begin]) -> Any:

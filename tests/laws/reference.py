@@ -99,8 +99,11 @@ class _Timer:
 
 
 class _Child:
-    def __init__(self, end: Callable[[], asyncio.Future[Any]]) -> None:
+    def __init__(self, end: Callable[[], asyncio.Future[Any]], read: Callable[[str], asyncio.Future[Any]]) -> None:
         self.end = end
+        self.status = read
+
+    async def cancel(self) -> None: ...
 
     async def result(self) -> Any:
         return await asyncio.shield(self.end())
@@ -167,12 +170,15 @@ class _Reference:
     def timeout(self, key: str, seconds: float) -> _Timeout:
         return _Timeout(self, key, seconds)
 
-    async def run_child(self, key: str, wf: Workflow[Any, Any], _: object) -> Any:
+    async def run_child(self, key: str, wf: Workflow[Any, Any], _: object, *, abandon: bool = False) -> Any:
         return await (await self.start_child(key, wf, _)).end()
 
     async def start_child(self, key: str, wf: Workflow[Any, Any], _: object) -> _Child:
         run_key = RunKey.parse(await self._call("child", key, wf.name, str))
-        return _Child(lambda: self._call("child_result", f"{key}:result", run_key.run_id, run_key))
+        return _Child(
+            lambda: self._call("child_result", f"{key}:result", run_key.run_id, run_key),
+            lambda key: self._call("execute", key, "ChildHandle.status", str),
+        )
 
     def __getattr__(self, source: str) -> Callable[[str], asyncio.Future[Any]]:
         return lambda key: self._call(source, key, "", _TYPES[source])

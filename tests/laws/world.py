@@ -24,12 +24,21 @@ import msgspec
 from durable import Context, RunKey, RunRetryPolicy, Workflow, workflow
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.failures import ErrorInfo
-from durable.core.replay.commands import Draw, Execute, StartChild, Transact
-from durable.core.replay.endings import Park
-from durable.core.replay.history import ChildEnd, Failure, History, Value
+from durable.core.replay.commands import Draw, Execute, ReadChild, StartChild, Transact
+from durable.core.replay.endings import Park, Settle
+from durable.core.replay.history import Cancel, ChildEnd, Failure, History, Value
 from durable.core.replay.loop import ReplayLoop
 from durable.core.replay.tries import FailedTry
-from durable.store.records import AnsweredWait, OpenedWait, Record, Written
+from durable.store.records import (
+    AbandonedWait,
+    AnsweredWait,
+    CancelMemo,
+    DroppedTimer,
+    OpenedWait,
+    Record,
+    Written,
+)
+from durable.store.sequels import Sequel
 from durable.worker.clock import Clock
 from durable.worker.run.execution import Execution
 from durable.worker.run.performing import _YOUNG_SECONDS
@@ -38,7 +47,7 @@ from durable.worker.run.step_tasks import _UNWIND_SECONDS
 from tests.laws.case import Case
 from tests.laws.programs import EPOCH, SHARED, Interpreter, Leaf, Node, Trace, leaf_at, leaves_of
 from tests.laws.promises import check_status, check_the_end, check_times, is_of_timer, times_fired
-from tests.laws.tables import ROUNDING, Tables
+from tests.laws.tables import ROUNDING, RUN_ID, Tables
 from tests.laws.virtual_clock import VirtualClock
 
 _MOST_MOVES = 3000
@@ -249,10 +258,11 @@ class World:
             arrival.is_routed for arrival in self.tables.events.values()
         ):
             awaited = {wait.open.name for wait in self.tables.waits.values()} - {""}
+            awaited = set(self.tables.held) or awaited
             lost = [event for event in self.tables.unconsumed() if event.name in awaited]
             assert not lost, f"these events woke nobody: {lost}"
             names = {wait.open.name for wait in self.tables.waits.values() if wait.open.kind == "event"}
-            if names:
+            if names and not self.tables.held:
                 self.tables.publish(self._random.choice(sorted(names)))
 
     def _next_wake(self) -> float | None:
@@ -315,7 +325,38 @@ class World:
 
     def _commit(self) -> None:
         assert self._in_flight is not None
+        if self._in_flight.epoch == self.tables.epoch:
+            self._check_held(self._in_flight)
         self._reply = self.tables.commit(self._in_flight, self._now)
+
+    def _check_held(self, record: Record) -> None:
+        """When the code is cancelled, the children that it awaits have ended; and it is not told of their ends before,
+        if they were asked to cancel because of that. An attempt that failed may have asked them for another reason."""
+        awaited = {wait.open.key: wait.open.name for wait in self.tables.waits.values()}
+        is_cancelled = Cancel.key in self.tables.memos or self.tables.attempts > 0
+        for entry in record.entries:
+            if isinstance(entry, CancelMemo):
+                is_cancelled = True
+                for key, child in awaited.items():
+                    begun = self.tables.children.get(child)
+                    is_clean = not self._is_held(key) or (begun is not None and begun.end is not None)
+                    assert is_clean, f"{key} was given up before {begun} had ended"
+            elif isinstance(entry, OpenedWait):
+                awaited[entry.key] = entry.child_run_id or ""
+            elif isinstance(entry, AnsweredWait | AbandonedWait | DroppedTimer):
+                begun = self.tables.children.get(awaited.pop(entry.key, ""))
+                is_told = isinstance(entry, AnsweredWait) and begun is not None and begun.is_unwanted
+                # A clock that jumps back takes the deadline back, because of which the child was cancelled.
+                is_in_order = is_cancelled or self.tables.has_jumped or not is_told or not self._is_held(entry.key)
+                assert is_in_order, f"{entry} comes before the cancel"
+
+    def _is_held(self, key: str) -> bool:
+        return key.endswith(":result") and self._leaf_at(key.removesuffix(":result")).kind == "child"
+
+    def sequel(self, execution: Execution, ending: Settle) -> Sequel | None:
+        if ending.status == "completed":
+            return None
+        return Sequel(execution.run_key.run_id, RunKey("sequel_0", RUN_ID), 1, None, "null", None, None)
 
     def _answer(self) -> None:
         written, self._in_flight, self._reply = self._reply, None, None
@@ -357,6 +398,7 @@ class World:
 
     def run_step(self, execution: Execution, call: Execute, before: Before) -> asyncio.Task[Ended]:
         assert not self._is_stopping, f"{call} was started while the worker stops"
+        assert execution._hold is None, f"{call} was started while a cancel is held"
         assert call.key not in self.tables.memos, f"{call} has its memo and was started again"
         assert dict(self.trace).get(call.key) != "cancelled", f"{call} was started after it was given up"
         if call.key not in self._let:
@@ -428,11 +470,13 @@ class World:
             self._excused[key] += 1
             self._do(gate.set_result, FailedTry(ErrorInfo("Refused", key), self._random.choice(_DELAYS)))
             return
-        if self._is_to_fail(key):
+        if self._is_to_fail(key) and not isinstance(call, ReadChild):
             failure = Failure(ErrorInfo("Refused", key))
             self._do(gate.set_result, Finished(failure, 1, 0.0, None, is_stored=False))
             return
         text = _typed(key) if call.name == "do_typed" else f'"{key}"'
+        if isinstance(call, ReadChild):
+            text = '"running"'
         if isinstance(call, Transact):
             self._store(call)
             self._pass_moment()

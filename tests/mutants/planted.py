@@ -107,7 +107,7 @@ REPLAY = (
     ),
     Mutant(
         "a run is cancelled twice",
-        CRASHES, Machine, "cancel", "if self.is_done or self._cancelled is not None:", "if self.is_done:",
+        CRASHES, Machine, "cancel", "if not self.may_be_cancelled:", "if self.is_done:",
     ),
     Mutant(
         "a replay tells the time of its own clock",
@@ -180,7 +180,8 @@ EXECUTION = (
     ),
     Mutant(
         "a child is not asked to cancel",
-        CRASHES, Execution, "_perform_one", "self._recording.unwanted(command.run_key)", "pass",
+        CRASHES, Execution, "_perform_one",
+        "self._recording.unwanted(command.run_key, is_awaited=command.is_awaited)", "pass",
     ),
     Mutant(
         "a step starts beside one that was cancelled and has not ended",
@@ -501,4 +502,49 @@ TRIES = (
     ),
 )  # fmt: skip
 
-MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION, *TIMERS_OF_ASYNCIO, *PAUSING, *STATUSES, *TRIES)
+HOLDS = (
+    Mutant(
+        "a cancel does not wait for children",
+        CRASHES, Performance, "_end_hold",
+        "self._waits.held_children() if self._machine.may_be_cancelled else ()", "()",
+    ),
+    Mutant(
+        "children are dismissed before they have ended",
+        CRASHES, Performance, "_end_hold", "is_awaited=True", "is_awaited=False",
+    ),
+    Mutant(
+        "the end of a child comes before the cancel that asked for it",
+        CRASHES, Performance, "_may_answer", "and not self._is_beginning", "",
+    ),
+    Mutant(
+        "steps start while a cancel is held",
+        CRASHES, Execution, "_settle",
+        "elif self._hold is None and self._steps.is_waiting", "elif self._steps.is_waiting",
+    ),
+    Mutant(
+        "what a step returns while a cancel is held is not recorded",
+        CRASHES, Performance, "_step_finished", "self._recording.unseen(call, self._end_tries(call, finished))",
+        "self._end_tries(call, finished)",
+    ),
+    Mutant(
+        "what a step returns while a cancel is held is lost",
+        CRASHES, Performance, "_step_finished",
+        "self._hold.finished.append((call, finished))", "pass",
+    ),
+    Mutant(
+        "a deadline that is held is forgotten by the next worker",
+        CRASHES, Execution, "_go_on", "if self._is_late and self._waits.held_children():", "if False:",
+    ),
+    Mutant(
+        "a run that fails has no sequel",
+        CRASHES, Execution, "take_record", "self.sequel(ending) if isinstance(ending, Settle) else None", "None",
+    ),
+    Mutant(
+        "every failed attempt has a sequel",
+        CRASHES, Execution, "sequel", "if ending.is_terminal else None", "",
+    ),
+)  # fmt: skip
+
+MUTANTS = (
+    *HOLDS, *REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION, *TIMERS_OF_ASYNCIO, *PAUSING, *STATUSES, *TRIES,
+)  # fmt: skip

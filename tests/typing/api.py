@@ -14,14 +14,18 @@ from psycopg import AsyncConnection
 from durable import (
     AsyncClient,
     AsyncHandle,
+    Begin,
     Call,
     ChildHandle,
     Client,
     Context,
+    FailedRun,
     Handle,
+    OnFailure,
     RetryPolicy,
     RunInfo,
     RunKey,
+    Status,
     Worker,
     Workflow,
     current_context,
@@ -85,10 +89,16 @@ async def nightly(ctx: Context) -> None:
 async def season(ctx: Context, orders: list[Order]) -> int:
     assert_type(await ctx.run_child("one", checkout, orders[0]), Receipt)
     assert_type(await ctx.run_child("none", nightly), None)
+    assert_type(await ctx.run_child("given", checkout, orders[0], timeout=3, headers={"a": "b"}, delay=1), Receipt)
+    await ctx.start_child("keyed", nightly, key="k")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    assert_type(ctx.headers, dict[str, str])
     handle = await ctx.start_child("later", checkout, orders[1])
     assert_type(handle, ChildHandle[Receipt])
     assert_type(handle.run_key, RunKey)
     assert_type(await handle.result(), Receipt)
+    assert_type(await handle.status("asked"), Status)
+    assert_type(await handle.cancel(), None)
+    assert_type(await ctx.run_child("left", checkout, orders[0], abandon=True), Receipt)
     assert_type(await ctx.start_child("idle", nightly), ChildHandle[None])
     receipts = await asyncio.gather(*(ctx.run_child(order.item, checkout, order) for order in orders))
     assert_type(receipts, list[Receipt])
@@ -96,6 +106,21 @@ async def season(ctx: Context, orders: list[Order]) -> int:
     return len(receipts)
 
 
+@workflow
+async def apologize(ctx: Context, failed: FailedRun[Order]) -> None:
+    assert_type(failed.input, Order | None)
+    assert_type(failed.run_key, RunKey)
+
+
+@workflow(on_failure=apologize)
+async def guarded(ctx: Context, order: Order) -> None: ...
+
+
+@workflow(on_failure=OnFailure(apologize, cancelled=True))
+async def cancellable(ctx: Context, order: Order) -> None: ...
+
+
+assert_type(guarded, Workflow[Order, None])
 assert_type(checkout, Workflow[Order, Receipt])
 assert_type(nightly, Workflow[None, None])
 
@@ -107,6 +132,8 @@ def sync_side(client: Client) -> None:
     assert_type(handle.info(), RunInfo)
     assert_type(client.begin(nightly), Handle[None])
     assert_type(client.begin_many(checkout, [Order("a")]), list[RunKey])
+    assert_type(client.begin_many(checkout, [Begin(Order(name), key=name) for name in ("a", "b")]), list[RunKey])
+    client.begin_many(checkout, [Begin(3)])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(client.get_run_output("key", Receipt | None), Receipt | None)
     assert_type(client.handle("key", Receipt | None), Handle[Receipt | None])
     assert_type(client.handle("key", checkout), Handle[Receipt])

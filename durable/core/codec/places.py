@@ -32,6 +32,15 @@ class Place(msgspec.Struct, frozen=True):
         return msgspec.json.encode((self.kind, self.owner, self.name)).decode()
 
 
+def place_of_input(workflow_name: str, run_id: str, parent_run_id: str | None, *, is_scheduled: bool) -> Place:
+    """Returns where the input of a run was stored when the run began."""
+    if is_scheduled:
+        return Place("input of a schedule", workflow_name)
+    if parent_run_id is not None:
+        return Place("input of a child", parent_run_id)
+    return Place("input", run_id)
+
+
 def codec_at(codec: Codec, kind: PlaceKind, owner: str, name: str = "") -> Codec:
     """Returns the codec for values of one place: what its ``bound_to`` returns, if it has that method."""
     bind: Callable[[Place], Codec] | None = getattr(codec, "bound_to", None)

@@ -67,13 +67,7 @@ class Calls:
 
     def call(self, call: Call) -> Answer:
         """Registers a call under its key and returns the future of its answer."""
-        if asyncio._get_running_loop() is not self.loop:
-            raise WorkflowCodeError(
-                f"{call} was called outside the workflow's own code: there is no Context inside a step; "
-                "return from the step and make the call in the workflow"
-            )
-        if self._is_closed:
-            raise Unwound
+        self.check_caller(call)
         if _HAS_EAGER_TASKS:  # one that was made by hand was not seen then
             self.loop.check_task(asyncio.current_task(self.loop))
         key = call.key
@@ -96,6 +90,16 @@ class Calls:
             self._carried.append((answer, known.outcome))
         return answer
 
+    def check_caller(self, call: object) -> None:
+        """Raises ``WorkflowCodeError``, which names the call, outside the code of the run."""
+        if asyncio._get_running_loop() is not self.loop:
+            raise WorkflowCodeError(
+                f"{call} was called outside the workflow's own code: there is no Context inside a step; "
+                "return from the step and make the call in the workflow"
+            )
+        if self._is_closed:
+            raise Unwound
+
     def draw(self, call: Draw) -> asyncio.Future[Any]:
         """Does what ``call`` does, but the same key may be used again and then gives the same value."""
         if self._draws is None:
@@ -116,10 +120,12 @@ class Calls:
         if was_begun and not self._is_closed:
             self._commands[call.key,] = Abandon(call)
 
-    def cancel_child(self, run_key: RunKey) -> None:
-        """Asks for a child to be cancelled because the workflow has cancelled what awaited it. A replay asks again,
-        which changes nothing."""
-        self._commands[run_key] = CancelChild(run_key)
+    def cancel_child(self, run_key: RunKey, *, is_awaited: bool = False) -> None:
+        """Asks for a child to be cancelled, because the workflow has cancelled what awaited it or, with ``is_awaited``,
+        because its code says so. A replay asks again, which changes nothing."""
+        before = self._commands.get(run_key)
+        is_awaited &= not isinstance(before, CancelChild) or before.is_awaited
+        self._commands[run_key] = CancelChild(run_key, is_awaited)
 
     def set_status(self, value: object) -> None:
         """Has the run show that value. Of several in one turn, and of all that a replay goes through, only the last one

@@ -30,6 +30,7 @@ from durable.core.replay.history import TIMER_KEYS, Cancel, ChildEnd, Kind, desc
 from durable.core.replay.signatures import Signature
 from durable.core.replay.workflow import Workflow
 from durable.core.retry import RetryPolicy
+from durable.core.run_options import CheckedOptions
 from durable.core.runs import RunKey
 
 
@@ -101,6 +102,12 @@ class Transact(Execute, frozen=True):
     @property
     def kind(self) -> Kind:
         return "transaction"
+
+
+class ReadChild(Execute, frozen=True):
+    """Read how far a child has come: a step whose ``fn`` is the engine's."""
+
+    run_key: RunKey
 
 
 Source = Literal["random_uuid7", "random_uint64", "random", "now"]
@@ -182,6 +189,7 @@ class StartChild(_Call, frozen=True):
 
     workflow: Workflow[Any, Any]
     input: str
+    options: CheckedOptions
 
     @property
     def kind(self) -> Kind:
@@ -206,11 +214,13 @@ class StartChild(_Call, frozen=True):
 
 
 class WaitChild(_Call, frozen=True):
-    """Wait for the end of a child. ``codec`` is the one that encoded its output."""
+    """Wait for the end of a child. ``codec`` is the one that encoded its output. ``is_held``: a cancel of the run is
+    held until the child, which is cancelled first, has ended."""
 
     run_key: RunKey
     output_type: Any
     codec: Codec
+    is_held: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -252,10 +262,11 @@ class SetStatus(msgspec.Struct, frozen=True):
     text: str
 
 
-class CancelChild(msgspec.Struct, frozen=True):
-    """The workflow's own code no longer waits for this child and wants it cancelled."""
+class CancelChild(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+    """The workflow's own code wants this child cancelled, and no longer waits for it, or may still (``is_awaited``)."""
 
     run_key: RunKey
+    is_awaited: bool = False
 
 
 class Complete(msgspec.Struct, frozen=True):

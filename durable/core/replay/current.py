@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.errors import OutsideOfRun
 from durable.core.replay.loop import ReplayLoop
+from durable.core.run_options import NOTHING_GIVEN, Given
 from durable.core.runs import RunKey
 
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ T = TypeVar("T")
 class Step:
     """The step that is being executed."""
 
-    __slots__ = ("_beat", "_codec", "_detail", "attempt", "key", "run_key")
+    __slots__ = ("_beat", "_codec", "_detail", "_given", "attempt", "key", "run_key")
 
     def __init__(
         self,
         run_key: RunKey,
         key: str,
         attempt: int,
+        given: Given = NOTHING_GIVEN,
         detail: str | None = None,
         codec: Codec | None = None,
         beat: Callable[[object], None] | None = None,
@@ -43,6 +45,7 @@ class Step:
         """The key under which the step was called."""
         self.attempt = attempt
         """The 1-based number of the try; those that the end of a worker has interrupted are counted as well."""
+        self._given = given
         self._detail = detail
         self._codec = codec or JsonCodec()
         self._beat = beat
@@ -73,6 +76,11 @@ class Step:
         if self._detail is None:
             return None
         return self._codec.decode(self._detail, type, f"the last detail of step {self.key!r}")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """A copy of the headers of the run; see ``ctx.headers``."""
+        return self._given.headers
 
 
 _step: ContextVar[Step] = ContextVar("durable_step")

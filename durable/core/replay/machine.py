@@ -126,6 +126,11 @@ class Machine(Calls):
         return self._is_closed or self._mismatch is not None or self._main.done() or self.loop.refusal is not None
 
     @property
+    def may_be_cancelled(self) -> bool:
+        """True if the workflow has neither ended nor been cancelled before."""
+        return not self.is_done and self._cancelled is None
+
+    @property
     def is_paused(self) -> bool:
         """True if the code turns in circles that no answer can end, and has more turns before the run fails for it."""
         return self._circles is not None
@@ -219,7 +224,7 @@ class Machine(Calls):
         """Raises ``CancelledError`` in the workflow, at its current await. Returns the same as ``resolve``; the
         position is ``None`` if the workflow has ended or was cancelled before."""
         self._end_pause()
-        if self.is_done or self._cancelled is not None:
+        if not self.may_be_cancelled:
             return None, []
         self._seq += 1
         seq = self._seq

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from functools import partial
 
+from durable.core.failures import ErrorInfo
 from durable.core.replay.commands import Abandon, Draw, Execute, StartChild, WaitEvent
 from durable.core.replay.endings import RELEASE, Park, Settle, cancelled, ending_when_quiet
 from durable.core.replay.history import Cancel, History
@@ -20,6 +20,7 @@ from durable.core.replay.tries import FailedTry
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun, Event, Record, Wake, Written
+from durable.store.sequels import Sequel
 from durable.worker.run.attempt import Attempt
 from durable.worker.run.entry import GONE, LEAVING, Phase, entry
 from durable.worker.run.host import Host
@@ -44,8 +45,6 @@ class Execution(Performance):
         "_is_continuing",
         "_then",
         "is_draining",
-        "is_to_blame",
-        "phase",
         "workflow",
     )
 
@@ -67,6 +66,8 @@ class Execution(Performance):
         self._ending = None
         self._flushes = 0
         self._timers_fired = 0
+        self._hold = None
+        self._is_beginning = True
         self._commands = deque()
         self._due = deque()
         self.is_pausing = self._is_continuing = False
@@ -77,7 +78,6 @@ class Execution(Performance):
         self._inbox = Inbox()
         self.is_draining = False
         self.is_to_blame = False
-        """Whether it has let its run go because of what the run did, and not because another worker owns it."""
 
     @property
     def is_parked(self) -> bool:
@@ -176,6 +176,12 @@ class Execution(Performance):
         self._settle()
 
     @entry
+    def fail(self, error: ErrorInfo) -> None:
+        """Ends the run without executing anything of it."""
+        self._ending = Settle(status="failed", error=error.text)
+        self._settle()
+
+    @entry
     def drain(self) -> None:
         """Called when the worker is stopping: no new step starts, and the run is handed back once the steps under way
         have finished."""
@@ -214,7 +220,12 @@ class Execution(Performance):
         if self._is_to_leave and self.phase is not GONE:
             self.phase = Phase.LEAVING
         self._waits.inbox_is_asked_for()
-        return self._recording.take(self._ending if self._is_to_leave else None)
+        ending = self._ending if self._is_to_leave else None
+        return self._recording.take(ending, self.sequel(ending) if isinstance(ending, Settle) else None)
+
+    def sequel(self, ending: Settle) -> Sequel | None:
+        """Returns the run that begins if this one ends like that."""
+        return self._host.sequel(self, ending) if ending.is_terminal else None
 
     # what comes in
 
@@ -235,47 +246,32 @@ class Execution(Performance):
         elif isinstance(result := task.result(), FailedTry):
             self._try_again(call, result)
         else:
-            self._perform(self._answer_step(call, result))
-        self._settle()
-
-    def _try_again(self, call: Execute, failed: FailedTry) -> None:
-        # Counted from the failure, not from when that is written, so that local timers and the database agree.
-        now = self.attempt.now()
-        self._recording.tried(call, self._tries.failed(call, failed, now), now + timedelta(seconds=failed.delay))
-        self._waits.open(call)
-        self._waits.start_timer(call.key, failed.delay, self._timer_fired)
-
-    @entry
-    def step_said(self, call: Execute, detail: str) -> None:
-        """Called when a step that is being executed has said how far it has come."""
-        if self._ending is None and self._steps.is_running(call.key):
-            self._tries.said(call, detail, self.attempt.now(), self._record_details)
-
-    @entry
-    def _record_details(self) -> None:
-        for call, tries in self._tries.take_unrecorded(self._record_details) if self._ending is None else ():
-            self._recording.tried(call, tries, None if tries.is_mark else self.attempt.now())
+            self._step_finished(call, result)
         self._settle()
 
     def _take_requests(self) -> None:
         if self._ending is not None:
             return  # requests to a run that is set aside stay unmet until matching code can clean up
         for request in self._inbox.take_requests():
-            self._recording.met(request)
             cancel = Cancel.requested(request.payload)
             if request.kind == "terminate":
+                self._recording.met(request)
                 self._ending = cancelled(cancel)
                 self._steps.cancel()
             else:
-                self._cancel(cancel)
+                self._cancel(cancel, request)
+
+    @property
+    def _is_late(self) -> bool:
+        remaining = self.attempt.remaining()
+        return self._ending is None and remaining is not None and remaining <= 0
 
     def _watch_deadline(self) -> None:
         remaining = self.attempt.remaining()
-        if self._ending is None and remaining is not None:
-            if remaining <= 0:
-                self._cancel(Cancel("deadline"))
-            else:
-                self._waits.set_deadline(remaining, self._deadline_passed)
+        if self._is_late:
+            self._cancel(Cancel("deadline"))
+        elif self._ending is None and remaining is not None:
+            self._waits.set_deadline(remaining, self._deadline_passed)
 
     @entry
     def _deadline_passed(self) -> None:
@@ -290,6 +286,9 @@ class Execution(Performance):
 
     def _go_on(self, wake: Wake | None) -> None:
         self._take_requests()
+        if self._is_late and self._waits.held_children():  # their ends may have come because of the deadline
+            self._cancel(Cancel("deadline"))
+        self._is_beginning = False
         if wake is not None and self._ending is None:
             self._take_wake(wake)
         self._watch_deadline()
@@ -327,6 +326,7 @@ class Execution(Performance):
         left to do."""
         if self.phase is GONE or self.phase is LEAVING or (self.phase is Phase.CLAIMED and self._ending is None):
             return
+        self._end_hold()
         if self._ending is None and self._machine.is_paused:
             self._continue_later()
             return
@@ -335,12 +335,13 @@ class Execution(Performance):
                 are_steps_waiting=self._steps.is_waiting or self._tries.are_due_soon,
                 are_waits_open=bool(self._waits),
                 is_draining=self.is_draining,
+                held=() if self._hold is None else tuple(one.run_id for one in self._hold.awaits(self._inbox)),
             )
         is_empty = self._recording.record.is_empty
         if self._ending is not None:
             self._waits.stop_timers()
             self._steps.forget_all(self._let_go)  # what follows the run may be there to undo them, or to try them again
-        elif self._steps.is_waiting and self._flushes == 0 and is_empty:
+        elif self._hold is None and self._steps.is_waiting and self._flushes == 0 and is_empty:
             self._steps.all_is_written()
         elif not is_empty and self._waits:
             # While steps keep the run here, its waits end by local timers that are started when the waits are opened.

@@ -31,8 +31,12 @@ from durable.core.replay.commands import (
 from durable.core.replay.endings import Ending
 from durable.core.replay.history import ELAPSED, Cancel, Failure, TimedOut, Value
 from durable.core.replay.machine import Machine
+from durable.core.replay.tries import FailedTry
 from durable.core.runs import RunKey
+from durable.store.records import Event
 from durable.worker.run.attempt import Attempt
+from durable.worker.run.entry import Phase, entry
+from durable.worker.run.hold import Hold
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
 from durable.worker.run.step_calls import Ended, Finished
@@ -57,7 +61,9 @@ class Performance(ABC):
         "_commands",
         "_due",
         "_ending",
+        "_hold",
         "_inbox",
+        "_is_beginning",
         "_machine",
         "_recording",
         "_steps",
@@ -66,6 +72,8 @@ class Performance(ABC):
         "_waits",
         "attempt",
         "is_pausing",
+        "is_to_blame",
+        "phase",
         "run_key",
     )
 
@@ -78,6 +86,10 @@ class Performance(ABC):
     _waits: OpenWaits
     _inbox: Inbox
     _ending: Ending | None
+    _hold: Hold | None
+    _is_beginning: bool
+    """Whether it is still to be seen if the run is to be cancelled. The ends of children do not come before that: it
+    may be why they have ended."""
     _timers_fired: int
     _commands: deque[Command]
     """What is still to be performed."""
@@ -87,7 +99,17 @@ class Performance(ABC):
     """Whether it goes on in a later turn of the event loop; or would, if the run were not leaving. What is left then is
     asked for again by the next replay."""
 
+    phase: Phase
+    is_to_blame: bool
+    """Whether it has let its run go because of what the run did, and not because another worker owns it."""
+
     # what the execution does
+
+    @abstractmethod
+    def abandon(self) -> None: ...
+
+    @abstractmethod
+    def _settle(self) -> None: ...
 
     @abstractmethod
     def _drawn(self, call: Draw | StartChild) -> Finished: ...
@@ -117,13 +139,17 @@ class Performance(ABC):
             if queue:
                 self._perform_one(queue.popleft())
             # Last, because the code may have abandoned the wait in the same turn.
-            elif self._waits and self._ending is None and (commands := self._next_answer()) is not None:
+            elif self._may_answer and (commands := self._next_answer()) is not None:
                 queue.extend(commands)
             else:
                 return
         if queue or self._ending is None:
             self.is_pausing = True
             self._continue_later()
+
+    @property
+    def _may_answer(self) -> bool:
+        return bool(self._waits) and self._ending is None and self._hold is None and not self._is_beginning
 
     def _perform_one(self, command: Command) -> None:
         match command:
@@ -136,7 +162,7 @@ class Performance(ABC):
             case Abandon():
                 self._forget(command)
             case CancelChild():
-                self._recording.unwanted(command.run_key)
+                self._recording.unwanted(command.run_key, is_awaited=command.is_awaited)
             case SetStatus(text):
                 self._recording.record.status_detail = text
             case Complete() | Fail() | EndCancelled() | SetAside():
@@ -158,18 +184,41 @@ class Performance(ABC):
         else:
             self._steps.defer(call)
 
+    def _try_again(self, call: Execute, failed: FailedTry) -> None:
+        # Counted from the failure, not from when that is written, so that local timers and the database agree.
+        now = self.attempt.now()
+        self._recording.tried(call, self._tries.failed(call, failed, now), now + timedelta(seconds=failed.delay))
+        self._waits.open(call)
+        self._waits.start_timer(call.key, failed.delay, self._timer_fired)
+
+    @entry
+    def step_said(self, call: Execute, detail: str) -> None:
+        """Called when a step that is being executed has said how far it has come."""
+        if self._ending is None and self._steps.is_running(call.key):
+            self._tries.said(call, detail, self.attempt.now(), self._record_details)
+
+    @entry
+    def _record_details(self) -> None:
+        for call, tries in self._tries.take_unrecorded(self._record_details) if self._ending is None else ():
+            self._recording.tried(call, tries, None if tries.is_mark else self.attempt.now())
+        self._settle()
+
     def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
         return self._answer_step(call, self._drawn(call))
 
     def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
-        tries = self._tries.over(call.key)
-        if tries is not None:
-            finished = in_all(finished, tries, self.attempt.now())
-            self._recording.tries_are_over(call.key, tries, is_deleted=finished.is_stored)
+        finished = self._end_tries(call, finished)
         seq, commands = self._machine.resolve(call.key, finished.outcome)
         if seq is not None:
             self._recording.step(call, finished, seq, self._machine.moment)
         return commands
+
+    def _end_tries(self, call: Execute | Draw | StartChild, finished: Finished) -> Finished:
+        tries = self._tries.over(call.key)
+        if tries is None:
+            return finished
+        self._recording.tries_are_over(call.key, tries, self._tries.still_failing(), is_deleted=finished.is_stored)
+        return in_all(finished, tries, self.attempt.now())
 
     def _wait(self, call: Wait) -> None:
         if isinstance(call, ArmTimer):
@@ -207,14 +256,43 @@ class Performance(ABC):
                 self._recording.abandoned(key)
         elif (tries := self._tries.over(key)) is not None:
             self._waits.close(key)
-            self._recording.tries_are_over(key, tries, is_deleted=False)
+            self._recording.tries_are_over(key, tries, self._tries.still_failing(), is_deleted=False)
 
-    def _cancel(self, cancel: Cancel) -> None:
-        seq, commands = self._machine.cancel(cancel)
-        if seq is None:
+    def _step_finished(self, call: Execute, finished: Finished) -> None:
+        if self._hold is None:
+            self._perform(self._answer_step(call, finished))
+        else:
+            finished = self._recording.unseen(call, self._end_tries(call, finished))
+            self._hold.finished.append((call, finished))
+
+    def _cancel(self, cancel: Cancel, request: Event | None = None) -> None:
+        """Cancels the run, once the children that it awaits have ended."""
+        if self._hold is None:
+            self._hold = Hold(cancel)
+            self._steps.hold_back()
+        if request is not None:
+            self._hold.requests[request.event_id] = request
+        self._end_hold()
+
+    def _end_hold(self) -> None:
+        hold = self._hold
+        if hold is None or self.is_pausing or self._commands or self._ending is not None:
             return
-        self._recording.cancelled(cancel, seq, self._machine.moment)
+        if not hold.has_begun:
+            hold.begin(self._waits.held_children() if self._machine.may_be_cancelled else ())
+            for child in hold.awaits(self._inbox):
+                self._recording.unwanted(child, is_awaited=True)
+        if not hold.is_over(self._inbox):
+            return
+        self._hold = None
+        for request in hold.requests.values():
+            self._recording.met(request)
+        seq, commands = self._machine.cancel(hold.cancel)
+        if seq is not None:
+            self._recording.cancelled(hold.cancel, seq, self._machine.moment)
         self._perform(commands)
+        for call, finished in hold.finished:
+            self._perform(self._answer_step(call, finished))
 
     def _elapse(self, keys: Iterable[str]) -> None:
         self._due.extend(keys)

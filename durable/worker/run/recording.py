@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+import msgspec
+
 from durable.core.errors import unreachable
 from durable.core.replay.commands import Draw, Execute, Sleep, StartChild, Wait, WaitChild, WaitEvent
 from durable.core.replay.endings import Ending, Park
@@ -26,6 +28,7 @@ from durable.store.records import (
     RecordedTry,
     UnwantedChild,
 )
+from durable.store.sequels import Sequel
 from durable.worker.run.step_calls import Finished
 
 
@@ -46,12 +49,12 @@ class Recording:
         self._tried: dict[str, int] = {}
         """Where in the record the tries of a step are: a statement can write a row only once."""
 
-    def take(self, ending: Ending | None) -> Record:
-        """Returns everything that has gathered, and how the run leaves, if it does."""
+    def take(self, ending: Ending | None, sequel: Sequel | None = None) -> Record:
+        """Returns everything that has gathered, and how the run leaves, if it does, and what begins then."""
         if isinstance(ending, Park):
             self.keep_timers()
         record = self.record
-        record.ending = ending
+        record.ending, record.sequel = ending, sequel
         self.record = Record(record.run_id, record.epoch, record.parent)
         self._tried.clear()
         return record
@@ -78,8 +81,8 @@ class Recording:
                     run_key=call.begun(finished.outcome.text),
                     workflow_name=call.workflow.name,
                     version=call.workflow.version,
-                    timeout=call.workflow.timeout,
                     input=call.input,
+                    options=call.options,
                     at=at,
                 )
             )
@@ -94,13 +97,13 @@ class Recording:
         if tries.failures:
             self.record.shown_error = still_failing(call.key, tries).text
 
-    def tries_are_over(self, key: str, tries: Tries, *, is_deleted: bool) -> None:
-        """Records that a step has its answer, or that nothing waits for it any longer. ``is_deleted``: its transaction
-        has deleted what was recorded."""
+    def tries_are_over(self, key: str, tries: Tries, still_failing: str, *, is_deleted: bool) -> None:
+        """Records that a step has its answer, or that nothing waits for it any longer, and what other steps have to
+        show. ``is_deleted``: its transaction has deleted what was recorded."""
         if not is_deleted:
             self.record.entries.append(AbandonedWait(key))
         if tries.failures:
-            self.record.shown_error = ""
+            self.record.shown_error = still_failing
 
     def opened(self, call: Wait) -> None:
         """Records that a wait began."""
@@ -149,9 +152,16 @@ class Recording:
         """Records that changed code no longer arms a timer that is open."""
         self.record.entries.append(DroppedTimer(key))
 
-    def unwanted(self, child: RunKey) -> None:
-        """Records that the workflow no longer waits for that child."""
-        self.record.entries.append(UnwantedChild(child))
+    def unseen(self, call: Execute, finished: Finished) -> Finished:
+        """Records that a step finished of which the run is not told yet; its place in the order is recorded when it is.
+        Returns what it is told then."""
+        if not finished.is_stored:
+            self.record.entries.append(finished.memo(call, None, None))
+        return msgspec.structs.replace(finished, is_stored=True)
+
+    def unwanted(self, child: RunKey, *, is_awaited: bool) -> None:
+        """Records that the workflow wants that child cancelled."""
+        self.record.entries.append(UnwantedChild(child, is_awaited))
 
     def ordered(self, places: Iterable[tuple[str, int, datetime | None]]) -> None:
         """Records the places in the order that transactions were given, and when the run saw them."""

@@ -22,6 +22,7 @@ from durable.core.replay.history import Failure, Value
 from durable.core.replay.isolation import isolated, isolated_by_name
 from durable.core.replay.tries import FailedTry
 from durable.core.retry import is_hopeless
+from durable.core.run_options import Given
 from durable.core.runs import RunKey
 from durable.postgres.outages import is_outage, reason_of
 from durable.postgres.pipeline import run
@@ -55,7 +56,7 @@ class Finished(msgspec.Struct, frozen=True):
     input: str | None
     is_stored: bool
 
-    def memo(self, call: Execute | Draw | StartChild, seq: int, at: datetime | None) -> StepMemo:
+    def memo(self, call: Execute | Draw | StartChild, seq: int | None, at: datetime | None) -> StepMemo:
         """Returns the memo that the journal writes."""
         output = self.outcome.text if isinstance(self.outcome, Value) else None
         error = self.outcome.error.text if isinstance(self.outcome, Failure) else None
@@ -89,6 +90,7 @@ class Before(msgspec.Struct, frozen=True):
 def run_step(
     call: Execute,
     run_key: RunKey,
+    given: Given,
     codec: Codec,
     of_input: Codec,
     threads: StepThreads,
@@ -123,7 +125,7 @@ def run_step(
     async def has_ended(seconds: float) -> bool:
         return overrunning is None or await overrunning.ends_within(seconds)
 
-    return _one_try(call, run_key, codec, of_input, attempt, has_ended, clock, before, pulse, is_stored=False)
+    return _one_try(call, run_key, given, codec, of_input, attempt, has_ended, clock, before, pulse, is_stored=False)
 
 
 def _call(call: Execute) -> Any:
@@ -136,6 +138,7 @@ def _call(call: Execute) -> Any:
 
 def run_transaction(
     call: Transact,
+    given: Given,
     codec: Codec,
     of_input: Codec,
     database: Database,
@@ -205,7 +208,7 @@ def run_transaction(
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
-    return _one_try(call, run_key, codec, of_input, attempt, _at_once, clock, before, pulse, is_stored=True)
+    return _one_try(call, run_key, given, codec, of_input, attempt, _at_once, clock, before, pulse, is_stored=True)
 
 
 async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
@@ -226,6 +229,7 @@ async def _at_once(_: float) -> bool:
 async def _one_try(
     call: Execute,
     run_key: RunKey,
+    given: Given,
     codec: Codec,
     of_input: Codec,
     attempt: Callable[[str], Awaitable[str]],
@@ -246,7 +250,7 @@ async def _one_try(
     except SerializationError as error:
         return Finished(_failure(error), calls, 0.0, None, is_stored=False)
     try:
-        enter_step(Step(run_key, call.key, calls, before.detail, codec, pulse.beat))
+        enter_step(Step(run_key, call.key, calls, given, before.detail, codec, pulse.beat))
         text = await attempt(what)
         return Finished(Value(text), calls, clock.monotonic() - started, _input(call, of_input), is_stored)
     except (Fenced, Interrupted):

@@ -72,6 +72,11 @@ class StepTasks:
             self.startable |= self._deferred
             self._deferred.clear()
 
+    def hold_back(self) -> None:
+        """Has the steps that may start wait again until everything that led to them is written."""
+        self._deferred = self.startable | self._deferred
+        self.startable = {}
+
     def start_some(
         self,
         start: Callable[[Execute], asyncio.Task[Ended]],

@@ -9,7 +9,7 @@ import msgspec
 
 from durable.core.replay.commands import Command, Execute, Transact
 from durable.core.replay.history import OpenWait
-from durable.core.replay.tries import FailedTry, Tries
+from durable.core.replay.tries import FailedTry, Tries, still_failing
 from durable.worker.clock import Clock
 from durable.worker.run.step_calls import Before, Finished
 
@@ -91,6 +91,14 @@ class StepTries:
     def is_due(self, key: str) -> None:
         """Notes that the step is no longer waiting for its next try."""
         self._brief.discard(key)
+
+    def still_failing(self) -> str:
+        """Returns the encoded error that the run shows while steps of it wait for their next try, empty if none
+        does."""
+        for key in reversed(self._by_key):
+            if self._by_key[key].failures:
+                return still_failing(key, self._by_key[key]).text
+        return ""
 
     def over(self, key: str) -> Tries | None:
         """Forgets a step that has an answer or that nothing waits for any longer. Returns what was recorded."""

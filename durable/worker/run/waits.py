@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 
 from durable.core.errors import unreachable
 from durable.core.replay.commands import Execute, Sleep, Wait, WaitChild, WaitEvent
+from durable.core.runs import RunKey
 from durable.store.records import Event, OpenedWait
 from durable.worker.clock import Clock, Timer
 from durable.worker.run.inbox import Inbox, Topic
@@ -62,6 +63,10 @@ class OpenWaits:
     def get(self, key: str) -> Waiting | None:
         """Returns the open wait with that key, ``None`` if there is none."""
         return self._open.get(key)
+
+    def held_children(self) -> list[RunKey]:
+        """Returns the children for whose ends a cancel of the run is held."""
+        return [call.run_key for call in self._open.values() if isinstance(call, WaitChild) and call.is_held]
 
     def close(self, key: str) -> None:
         """Ends a wait, if it is open."""
