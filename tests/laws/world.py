@@ -440,7 +440,7 @@ class World:
             self._excused[key] = self.started[key]
             self._do(gate.set_exception, Interrupted("the worker is stopping"))
             return
-        if self._is_to_fail(key):
+        if self._is_to_fail(key) and not isinstance(call, ReadChild):
             failure = Failure(ErrorInfo("Refused", key))
             self._do(gate.set_result, Finished(failure, 1, 0.0, None, is_stored=False))
             return
