@@ -517,21 +517,6 @@ HOLDS = (
         CRASHES, Performance, "_may_answer", "and not self._is_beginning", "",
     ),
     Mutant(
-        "steps start while a cancel is held",
-        CRASHES, Execution, "_settle",
-        "elif self._hold is None and self._steps.is_waiting", "elif self._steps.is_waiting",
-    ),
-    Mutant(
-        "what a step returns while a cancel is held is not recorded",
-        CRASHES, Performance, "_step_finished", "self._recording.unseen(call, self._end_tries(call, finished))",
-        "self._end_tries(call, finished)",
-    ),
-    Mutant(
-        "what a step returns while a cancel is held is lost",
-        CRASHES, Performance, "_step_finished",
-        "self._hold.finished.append((call, finished))", "pass",
-    ),
-    Mutant(
         "a deadline that is held is forgotten by the next worker",
         CRASHES, Execution, "_go_on", "if self._is_late and self._waits.held_children():", "if False:",
     ),

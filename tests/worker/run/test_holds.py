@@ -138,8 +138,8 @@ async def test_a_deadline_is_held_too_and_wakes_nothing_again_and_again(database
     assert seen[-2:] == ["a is clean", "parent goes on"]
 
 
-async def has(dsn: str, query: str, expected: list[tuple[Any, ...]]) -> bool:
-    return await rows(dsn, query) == expected
+async def has(dsn: str, query: str, expected: list[tuple[Any, ...]], *params: Any) -> bool:
+    return await rows(dsn, query, *params) == expected
 
 
 async def test_a_hold_outlives_its_worker(database: str) -> None:
@@ -306,6 +306,10 @@ async def test_steps_under_way_finish_and_are_not_called_again_and_no_other_star
             parked = worker._executions._resident
             await until(lambda: handle.run_key.run_id in parked)
             asyncio.get_running_loop().call_soon(parked.pop(handle.run_key.run_id).close)
+            await handle.cancel("again")  # it is replayed, up to the second step, and holds the cancel again
+            again = "SELECT count(*) FROM durable.runs WHERE status = 'waiting_event' AND epoch = 2 AND run_id = %s"
+            await until(lambda: has(database, again, [(1,)], handle.run_key.run_id))
+            assert "second" not in seen
         gate("a").set()
         with pytest.raises(RunCancelled):
             await handle.result(timeout=20)
