@@ -1,7 +1,7 @@
 """Durable execution for Python on Postgres: plain async functions that survive anything."""
 
 from durable.client import AsyncClient, AsyncHandle, AsyncKeyHandle, Client, Handle, KeyHandle
-from durable.client.new_begins import BeginOptions
+from durable.client.beginnings import Begin, BeginOptions
 from durable.client.schedules import ScheduleInfo, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.codec.places import Place
@@ -27,6 +27,7 @@ from durable.core.errors import (
     SchemaError,
     SerializationError,
     StepFailed,
+    StepInterrupted,
     Terminal,
     WorkflowCodeError,
     WorkflowCodeWarning,
@@ -36,9 +37,11 @@ from durable.core.replay.child import ChildHandle
 from durable.core.replay.context import Context
 from durable.core.replay.current import RunLogFilter, Step, current_context, current_step
 from durable.core.replay.decorator import WorkflowOptions, workflow
+from durable.core.replay.failed_run import FailedRun
 from durable.core.replay.step_call import Call
-from durable.core.replay.workflow import Workflow
+from durable.core.replay.workflow import OnFailure, Workflow
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
+from durable.core.run_options import RunOptions
 from durable.core.runs import Run, RunInfo, RunKey, Status, StatusReason
 from durable.core.schedules.expressions import Cron, Every
 from durable.worker import Worker, WorkerStatus
@@ -47,6 +50,8 @@ __all__ = [
     "workflow",
     "WorkflowOptions",
     "Workflow",
+    "OnFailure",
+    "FailedRun",
     "Context",
     "Call",
     "current_context",
@@ -75,7 +80,9 @@ __all__ = [
     "Every",
     "ScheduleInfo",
     "ScheduleOptions",
+    "Begin",
     "BeginOptions",
+    "RunOptions",
     "Codec",
     "JsonCodec",
     "Place",
@@ -90,6 +97,7 @@ __all__ = [
     "NotInTransaction",
     "OutsideOfRun",
     "StepFailed",
+    "StepInterrupted",
     "Terminal",
     "EventTimeout",
     "RunNotFound",

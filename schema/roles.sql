@@ -73,16 +73,16 @@ GRANT SELECT, UPDATE ON durable.schedules TO durable_worker;
 -- the table. Columns that say what only the engine can say are not among them; checks of the tables rely on that.
 GRANT SELECT ON durable.settings TO durable_client;
 GRANT INSERT (workflow_name_shard, run_id, workflow_name, version, status, priority, next_wake_at, deadline_at, key, tags,
-              input, schedule_id, scheduled_at, generation, follows, begin_id) ON durable.runs TO durable_client;
+              input, schedule_id, scheduled_at, headers, generation, follows, begin_id) ON durable.runs TO durable_client;
 GRANT SELECT (workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, set_asides,
               isolation, next_wake_at, created_at, updated_at, completed_at, tags, output, error, status_detail, key, generation,
               follows, begin_id) ON durable.runs TO durable_client;
 GRANT INSERT (workflow_name_shard, run_id, event_id, kind, name, key, payload) ON durable.events TO durable_client;
 GRANT SELECT (workflow_name_shard, run_id, event_id, kind, name, key, routed_at) ON durable.events TO durable_client;
 GRANT INSERT (schedule_id, workflow_name, version, expression, timezone, input, catch_up, overlap, jitter, run_timeout,
-              starts_at, ends_at, anchor_at, next_tick_at, due_at, created_at, updated_at),
+              starts_at, ends_at, anchor_at, next_tick_at, due_at, created_at, updated_at, priority, tags, headers),
       UPDATE (workflow_name, version, expression, timezone, input, catch_up, overlap, jitter, run_timeout, starts_at,
-              ends_at, anchor_at, next_tick_at, due_at, paused, problem, updated_at),
+              ends_at, anchor_at, next_tick_at, due_at, paused, problem, updated_at, priority, tags, headers),
       SELECT ON durable.schedules TO durable_client;
 ALTER FUNCTION durable.delete_schedule(text) SECURITY DEFINER;
 GRANT EXECUTE ON FUNCTION durable.delete_schedule(text) TO durable_client;

@@ -58,6 +58,7 @@ CREATE TABLE durable.runs (
     lone_strikes        integer     NOT NULL DEFAULT 0 CHECK (lone_strikes >= 0), -- strikes that it is to blame for
     isolation           text,                                                   -- how it is tried, under suspicion
     died_with           text[],                                                 -- keys of runs that died with it
+    headers             json,                                                   -- a map from text to text
     generation          integer     CHECK (generation > 0),                     -- of its key; null: the first one
     follows             uuid,                                                   -- the run whose end it waits for
     begin_id            uuid,                                                   -- the call that began it
@@ -87,7 +88,9 @@ CREATE TABLE durable.runs (
     -- touched the row, so that no row from before this check can make a worker's statement fail.
     CONSTRAINT runs_begun CHECK (
         updated_at <> created_at OR parent_run_id IS NOT NULL
-        OR octet_length(input::text) <= 16777216 AND octet_length(tags::text) <= 524288)
+        OR octet_length(input::text) <= 16777216 AND octet_length(tags::text) <= 524288),
+    CONSTRAINT runs_headers CHECK (
+        headers IS NULL OR json_typeof(headers) = 'object' AND octet_length(headers::text) <= 8192)
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.02,
@@ -145,14 +148,15 @@ CREATE TABLE durable.steps (
     autovacuum_vacuum_insert_scale_factor = 0.2
 );
 
--- Durable sleeps, waits for events and for children; open while satisfied_at is null.
+-- Durable sleeps, waits for events and for children; open while satisfied_at is null. Also, until a step has its memo,
+-- its failed tries ('retry'; it is tried again at wake_at) and that it may have been called ('start').
 CREATE TABLE durable.waits (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
     wait_key            text        NOT NULL,
     wait_type           text        NOT NULL CONSTRAINT waits_kind CHECK (wait_type IN
-        ('sleep', 'timer', 'event', 'child_result')),
-    event_name          text,
+        ('sleep', 'timer', 'event', 'child_result', 'retry', 'start')),
+    event_name          text,                                                   -- the function, for tries of a step
     wake_at             timestamptz,
     seq                 integer     CHECK (seq > 0),
     carried             boolean     NOT NULL DEFAULT false,
@@ -170,6 +174,8 @@ CREATE TABLE durable.waits (
                           AND NOT timed_out
         WHEN 'timer' THEN wake_at IS NOT NULL AND event_name IS NULL AND child_run_id IS NULL AND event_id IS NULL
         WHEN 'event' THEN event_name IS NOT NULL AND child_run_id IS NULL
+        WHEN 'retry' THEN event_name IS NOT NULL AND child_run_id IS NULL AND wake_at IS NOT NULL AND satisfied_at IS NULL
+        WHEN 'start' THEN event_name IS NOT NULL AND child_run_id IS NULL AND wake_at IS NULL AND satisfied_at IS NULL
         ELSE (event_name IS NULL) <> (child_run_id IS NULL) END),
     CONSTRAINT waits_satisfied CHECK (satisfied_at IS NULL OR
         CASE WHEN wait_type IN ('sleep', 'timer') THEN true ELSE timed_out <> (event_id IS NOT NULL) END),
@@ -248,6 +254,9 @@ CREATE TABLE durable.schedules (
     buffered_tick_at timestamptz,
     created_at       timestamptz      NOT NULL DEFAULT now(),
     updated_at       timestamptz      NOT NULL DEFAULT now(),
+    priority         smallint,                                    -- of each run; null: 0
+    tags             jsonb,
+    headers          json,
     -- Moments that every client can read: one bad row must not hide the others from it.
     CONSTRAINT schedules_moments CHECK (
         LEAST(starts_at, ends_at, anchor_at, next_tick_at, due_at, last_tick_at, buffered_tick_at, created_at, updated_at)
@@ -259,7 +268,11 @@ CREATE TABLE durable.schedules (
         AND octet_length(problem) <= 65536),
     CONSTRAINT schedules_jitter CHECK (jitter <= 31622400),
     CONSTRAINT schedules_run CHECK (last_run !~ '_[0-9]{5,}:[^:]*$'),
-    CONSTRAINT schedules_timeout CHECK (run_timeout <= 3155760000)
+    CONSTRAINT schedules_timeout CHECK (run_timeout <= 3155760000),
+    -- What the checks of runs allow: a schedule whose runs cannot be inserted would hold up all others.
+    CONSTRAINT schedules_given CHECK (
+        (tags IS NULL OR jsonb_typeof(tags) = 'object' AND octet_length(tags::text) <= 524288)
+        AND (headers IS NULL OR json_typeof(headers) = 'object' AND octet_length(headers::text) <= 8192))
 ) WITH (
     fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0.05
@@ -302,7 +315,8 @@ CREATE TABLE durable.workers (
 -- Payloads as jsonb, for queries by people. A payload that jsonb rejects makes the query fail, never the engine.
 CREATE VIEW durable.run_payloads AS
     SELECT workflow_name_shard, run_id, workflow_name, status, tags,
-           input::jsonb AS input, output::jsonb AS output, error::jsonb AS error, status_detail::jsonb AS status_detail
+           input::jsonb AS input, output::jsonb AS output, error::jsonb AS error, status_detail::jsonb AS status_detail,
+           headers::jsonb AS headers
     FROM durable.runs;
 CREATE VIEW durable.step_payloads AS
     SELECT workflow_name_shard, run_id, step_key, kind, status,
@@ -334,7 +348,7 @@ CREATE VIEW durable.event_overview AS
 CREATE VIEW durable.schedule_overview AS
     SELECT schedule_id, workflow_name, version, expression, timezone, catch_up, overlap, jitter, run_timeout, starts_at,
            ends_at, anchor_at, paused, problem, next_tick_at, due_at, last_tick_at, last_run, buffered_tick_at, created_at,
-           updated_at
+           updated_at, priority, tags
     FROM durable.schedules;
 
 COMMENT ON TABLE durable.settings IS
@@ -424,6 +438,8 @@ COMMENT ON COLUMN durable.runs.isolation IS
     'it is not under suspicion.';
 COMMENT ON COLUMN durable.runs.died_with IS
     'Keys of runs that were executing on the same worker when it last died in company; at most 10.';
+COMMENT ON COLUMN durable.runs.headers IS
+    'A map from text to text that the application has given it and that its children inherit; a payload.';
 COMMENT ON COLUMN durable.runs.generation IS
     'How many runs with its workflow and key were begun before it; null for the first one.';
 COMMENT ON COLUMN durable.runs.follows IS
@@ -479,9 +495,10 @@ COMMENT ON COLUMN durable.waits.run_id IS
 COMMENT ON COLUMN durable.waits.wait_key IS
     'The key by which the workflow names the wait.';
 COMMENT ON COLUMN durable.waits.wait_type IS
-    'sleep, event or child_result.';
+    'sleep, timer, event, child_result; retry: a step has failed and is tried again at wake_at; start: a step that may be '
+    'called at most once may have been called.';
 COMMENT ON COLUMN durable.waits.event_name IS
-    'The event that an event wait waits for.';
+    'The event that an event wait waits for; the function of a step that is tried again.';
 COMMENT ON COLUMN durable.waits.child_run_id IS
     'The child whose end is waited for.';
 COMMENT ON COLUMN durable.waits.wake_at IS
@@ -499,7 +516,7 @@ COMMENT ON COLUMN durable.waits.created_at IS
 COMMENT ON COLUMN durable.waits.satisfied_at IS
     'When its end was recorded.';
 COMMENT ON COLUMN durable.waits.payload IS
-    'A copy of the payload of the event, so that a replay reads no events.';
+    'A copy of the payload of the event, so that a replay reads no events; what is known of the tries of a step.';
 COMMENT ON COLUMN durable.waits.unfit IS
     'Whether the event that ended it did not fit the type that the code declared; a retry of the run forgets such an '
     'answer if it is the last one.';
@@ -580,6 +597,12 @@ COMMENT ON COLUMN durable.schedules.created_at IS
     'When it was first scheduled.';
 COMMENT ON COLUMN durable.schedules.updated_at IS
     'When it was last changed, by the application or by a tick.';
+COMMENT ON COLUMN durable.schedules.priority IS
+    'The priority of every run; null: 0.';
+COMMENT ON COLUMN durable.schedules.tags IS
+    'The tags of every run.';
+COMMENT ON COLUMN durable.schedules.headers IS
+    'The headers of every run; a payload.';
 
 COMMENT ON TABLE durable.workers IS
     'Living workers. One is alive while its advisory lock is held or its heartbeat is fresh.';
@@ -634,4 +657,4 @@ COMMENT ON VIEW durable.schedule_overview IS
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (12);
+INSERT INTO durable.settings (schema_version) VALUES (14);

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import msgspec
-
 from durable.core.arguments import instance
 from durable.core.errors import InvalidArgument, SerializationError
 from durable.core.keys import check_key
 from durable.core.runs import RunKey
 
-_MAX_TAGS = 64
-_MAX_TAG_BYTES = 1000
 _MAX_STORED = 16 * 1024 * 1024
 """Bytes of a payload from an application; a check in the schema."""
 
@@ -38,19 +32,3 @@ def storable_payload(text: str, what: str) -> str:
             what, "$", f"takes more than {_MAX_STORED} bytes encoded; store it elsewhere and pass a reference"
         )
     return text
-
-
-def encoded_tags(tags: Mapping[str, str]) -> str:
-    """Returns the tags, encoded. Raises ``InvalidArgument``."""
-    rule = f"a mapping of at most {_MAX_TAGS} names to str values of at most {_MAX_TAG_BYTES} bytes without NUL"
-    if not isinstance(tags, Mapping) or len(tags) > _MAX_TAGS:
-        raise InvalidArgument("tags", tags, rule)
-    plain: dict[str, str] = {}
-    for name, tag in tags.items():
-        if not isinstance(tag, str) or "\0" in tag or len(tag.encode(errors="replace")) > _MAX_TAG_BYTES:
-            raise InvalidArgument("tags", tags, rule)
-        plain[check_key("tags", name)] = str.__str__(tag)
-    try:
-        return msgspec.json.encode(plain).decode()
-    except UnicodeEncodeError:
-        raise InvalidArgument("tags", tags, rule) from None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
+from durable.client.beginnings import Begin, BeginOptions
 from durable.client.begins import BeginOperations, Begun, ShardsAreRaised
 from durable.client.connections import AsyncConnections, AsyncPool
 from durable.client.handles import AsyncHandle, AsyncKeyHandle
-from durable.client.new_begins import BeginOptions, NewBegin
+from durable.client.new_begins import NewBegin
 from durable.client.results import AsyncResults
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.client.targets import Keyed, RunTarget, check_target, declared_output
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
+from durable.core.run_options import RunOptions
 from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import AsyncTransaction
@@ -96,16 +98,10 @@ class AsyncClient:
         return (await self._connections.take_part(tx, self._operations.begin(new, is_transaction=True))).run_key
 
     async def begin_many(
-        self,
-        wf: Workflow[InputT, Any],
-        inputs: Iterable[InputT],
-        *,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-        each: Iterable[BeginOptions] | None = None,
+        self, wf: Workflow[InputT, Any], inputs: Iterable[InputT | Begin[InputT]], **options: Unpack[RunOptions]
     ) -> list[RunKey]:
         """Same as ``Client.begin_many``."""
-        new = self._operations.new_runs(wf, inputs, priority=priority, tags=tags, each=each)
+        new = self._operations.new_runs(wf, inputs, **options)
         return await self._connections.transact(self._operations.begin_many(new))
 
     async def publish_event(
@@ -230,12 +226,11 @@ class AsyncClient:
 
     async def get_run_info(self, run_key: RunTarget) -> RunInfo:
         """Same as ``Client.get_run_info``."""
-        checked = check_target("run_key", run_key)
-        return await self._connections.run(self._operations.run_info(checked))
+        return await self._connections.run(self._run_info(run_key))
 
     async def get_run_info_tx(self, tx: AsyncTransaction, run_key: RunTarget) -> RunInfo:
         """Same as ``Client.get_run_info_tx``."""
-        return await self._connections.take_part(tx, self._operations.run_info(check_target("run_key", run_key)))
+        return await self._connections.take_part(tx, self._run_info(run_key))
 
     @overload
     async def get_run_output(self, run_key: tuple[Workflow[Any, OutputT], str]) -> OutputT: ...
@@ -293,6 +288,9 @@ class AsyncClient:
 
     def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> AsyncHandle[Any]:
         return AsyncHandle(begun.run_key, begun.is_new, wf.output_type, wf.codec, self._results)
+
+    def _run_info(self, run: RunTarget) -> Operation[RunInfo]:
+        return self._operations.run_info(check_target("run_key", run), declared_output(run, Any)[1])
 
     def _run_output(self, run: RunTarget, type: Any) -> Operation[Any]:
         output_type, codec = declared_output(run, type)

@@ -8,29 +8,25 @@ generation, and no row is locked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import Any, Unpack
 
 import msgspec
 
-from durable.client.arguments import encoded_tags, storable_payload
-from durable.client.new_begins import BeginOptions, NewBegin
+from durable.client.beginnings import BeginOptions, new_run, new_runs
+from durable.client.begun import find_newest_runs
+from durable.client.new_begins import NewBegin
 from durable.client.operations import Operations
-from durable.client.targets import Keyed, KeyedEvent
-from durable.core.arguments import one_of, whole_number
-from durable.core.codec.places import Place
-from durable.core.durations import aware, seconds
-from durable.core.errors import InvalidArgument, RunExists, RunNotFound
-from durable.core.generations import Begin, Follower, IfActive, IfEnded, Join, Newest, Refuse, decide
-from durable.core.keys import check_key
-from durable.core.replay.workflow import Workflow, check_workflow
+from durable.client.targets import Keyed
+from durable.core.errors import RunExists, RunNotFound
+from durable.core.generations import Begin, Follower, Join, Newest, Refuse, decide
+from durable.core.replay.workflow import Workflow
+from durable.core.run_options import RunOptions
 from durable.core.runs import RunKey
 from durable.core.shards import shard_value
 from durable.store import events, generations, runs
 from durable.store.channels import announce_event, announce_runs
 from durable.store.events import NewEvent
-from durable.store.ids import keyed_run_id, uuid7
-from durable.store.operation import Operation, operation
+from durable.store.operation import Operation
 from durable.store.settings import lock_names
 from durable.store.statement import Requests
 
@@ -55,100 +51,15 @@ class Begun(msgspec.Struct, frozen=True):
 class BeginOperations(Operations):
     """All operations of a client but those about schedules."""
 
-    def new_run(
-        self,
-        wf: Workflow[Any, Any],
-        input: object,
-        *,
-        argument: str = "input",
-        key: str | None = None,
-        if_active: IfActive = "join",
-        if_ended: IfEnded = "join",
-        event: tuple[str, object] | None = None,
-        delay: timedelta | float | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-    ) -> NewBegin:
-        """Checks all arguments; ``argument`` is the name of the input in messages. Raises ``InvalidArgument`` or
-        ``SerializationError``."""
-        check_workflow(wf)
-        if delay is not None and at is not None:
-            raise InvalidArgument("at", at, "None if delay is given")
-        one_of("if_active", if_active, get_args(IfActive))
-        one_of("if_ended", if_ended, get_args(IfEnded))
-        run_id = str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key))
-        for name, policy in (("if_active", if_active), ("if_ended", if_ended)):
-            if key is None and policy != "join":
-                raise InvalidArgument(name, policy, '"join" if no key is given')
-        if event is not None and key is not None and if_ended == "join":
-            rule = '"begin_anew" if a key and an event are given, because a run that has ended reads no event'
-            raise InvalidArgument("if_ended", if_ended, rule)
-
-        def input_for(owner: str) -> str:
-            return storable_payload(wf.encoded_input(input, self.codec, Place("input", owner), argument), argument)
-
-        new = NewBegin(
-            run_id=run_id,
-            workflow_name=wf.name,
-            version=wf.version,
-            input=input_for(run_id),
-            key=key,
-            delay=None if delay is None else seconds("delay", delay),
-            at=None if at is None else aware("at", at).astimezone(UTC),
-            priority=whole_number("priority", priority, -32768, 32767),
-            tags=None if tags is None else encoded_tags(tags),
-            timeout=wf.timeout,
-            if_active=if_active,
-            if_ended=if_ended,
-            event=None if event is None else self._new_message(wf, run_id, event),
-            input_for=input_for,
-            begin_id=str(uuid7()),
-            next_id=str(uuid7()),
-            message_id=str(uuid7()),
-            request_id=str(uuid7()),
-        )
-        if new.event is not None and new.key is not None:
-            storable_payload(new.bequest(RunKey("", run_id), is_own=True), argument)
-        return new
-
-    def _new_message(self, wf: Workflow[Any, Any], run_id: str, event: tuple[str, object]) -> KeyedEvent:
-        if not isinstance(event, tuple) or len(event) != 2:
-            raise InvalidArgument("event", event, "the name of an event and its payload: (name, payload)")
-        name, payload = event
-        return self.keyed_event(Keyed(wf.name, run_id), run_id, name, payload, None, wf.codec)
+    def new_run(self, wf: Workflow[Any, Any], input: object, **options: Unpack[BeginOptions]) -> NewBegin:
+        """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
+        return new_run(self.codec, wf, input, **options)
 
     def new_runs(
-        self,
-        wf: Workflow[Any, Any],
-        inputs: Iterable[object],
-        *,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-        each: Iterable[BeginOptions] | None = None,
+        self, wf: Workflow[Any, Any], inputs: Iterable[object], **options: Unpack[RunOptions]
     ) -> list[NewBegin]:
-        """Makes one run per input, in the same order; ``each`` holds the options of each, which take the place of the
-        common ones. Raises ``InvalidArgument`` or ``SerializationError``."""
-        check_workflow(wf)
-        try:
-            named = [(f"inputs[{number}]", input) for number, input in enumerate(inputs)]
-        except TypeError:
-            raise InvalidArgument("inputs", inputs, "an iterable with one input per run") from None
-        rule = f"an iterable of {len(named)} mappings of options, one for each input"
-        try:
-            options = [BeginOptions() for _ in named] if each is None else list(each)
-        except TypeError:
-            raise InvalidArgument("each", each, rule) from None
-        if len(options) != len(named) or not all(isinstance(one, Mapping) for one in options):
-            raise InvalidArgument("each", each, rule)
-        common = BeginOptions(priority=priority, tags=tags)
-        merged: list[BeginOptions] = [{**common, **one} for one in options]
-        if unknown := {name for one in merged for name in one} - BeginOptions.__annotations__.keys():
-            raise InvalidArgument("each", sorted(map(str, unknown)), "mappings with the options of begin and no others")
-        return [
-            self.new_run(wf, input, argument=argument, **one)
-            for (argument, input), one in zip(named, merged, strict=True)
-        ]
+        """Makes one run per input, in the same order. Raises ``InvalidArgument`` or ``SerializationError``."""
+        return new_runs(self.codec, wf, inputs, **options)
 
     def begin(self, new: NewBegin, *, is_transaction: bool = True) -> Operation[Begun]:
         """Inserts the run and notifies the workers. ``is_transaction``: all of this is one transaction. If it is not,
@@ -156,29 +67,10 @@ class BeginOperations(Operations):
         ``RunExists``."""
         return _Beginning(self, new, is_transaction=is_transaction)
 
-    @operation
-    def begin_many(self, new: Sequence[NewBegin]) -> Requests[list[RunKey]]:
-        """Inserts all the runs and notifies the workers: those with nothing of their own in one statement per shard
-        value and batch, and the others one by one, in the order of their keys, so that two calls with the same keys
-        wait for each other instead of failing with a deadlock."""
-        count = yield from self.shard_count()
-        by_shard: dict[str, list[NewBegin]] = {}
-        run_keys: dict[int, RunKey] = {}
-        singly = [number for number, run in enumerate(new) if not _is_common(run, new[0])]
-        for number in sorted(singly, key=lambda number: new[number].key or ""):
-            begun = yield from _Beginning(self, new[number], is_transaction=True)
-            run_keys[number] = begun.run_key
-        for number, run in enumerate(new):
-            if number not in run_keys:
-                shard = shard_value(run.workflow_name, run.run_id, count)
-                by_shard.setdefault(shard, []).append(run)
-                run_keys[number] = RunKey(shard, run.run_id)
-        for shard, members in by_shard.items():
-            for batch in _batches(members):
-                yield from runs.begin_runs(shard, batch)
-        for shard in by_shard:
-            yield from self.announce(announce_runs(shard))
-        return [run_keys[number] for number in range(len(new))]
+    def begin_many(self, new: Sequence[NewBegin]) -> Operation[list[RunKey]]:
+        """Inserts all the runs, which are of one workflow, and notifies the workers. Must be one transaction. Raises
+        ``RunExists``."""
+        return _BeginningMany(self, new)
 
 
 class _Beginning:
@@ -291,10 +183,46 @@ class _Beginning:
             raise RunNotFound(older)  # it was pruned in this moment, and would never be said to have ended
 
 
-def _is_common(new: NewBegin, first: NewBegin) -> bool:
-    """Returns whether it can be inserted in one statement with the first one."""
-    is_bare = new.key is None and new.event is None and new.delay is None and new.at is None
-    return is_bare and (new.priority, new.tags) == (first.priority, first.tags)
+class _BeginningMany:
+    """One call of begin_many. Runs that take no more than an insert are begun by one statement per shard value and
+    batch, and the others one by one. Both go by where the runs are kept, so that two calls with the same keys wait for
+    each other instead of failing with a deadlock. If one of the runs with keys is begun by itself, all of them are:
+    those with the same key are begun in the order of the inputs."""
+
+    def __init__(self, operations: BeginOperations, new: Sequence[NewBegin]) -> None:
+        self._operations = operations
+        self._new = new
+        are_keys_plain = all(run.is_plain for run in new if run.key is not None)
+        self._singly = {
+            number: _Beginning(operations, run, is_transaction=True)
+            for number, run in enumerate(new)
+            if not run.is_plain or (run.key is not None and not are_keys_plain)
+        }
+
+    def __iter__(self) -> Requests[list[RunKey]]:
+        new, count = self._new, (yield from self._operations.shard_count())
+        together = {number: run for number, run in enumerate(new) if number not in self._singly}
+        found: Mapping[str, RunKey] = {}
+        first_ids = {run.key: run.run_id for run in together.values() if run.key is not None}
+        if first_ids:
+            found, count = yield from find_newest_runs(new[0].workflow_name, first_ids)
+        run_keys = [RunKey(shard_value(run.workflow_name, run.run_id, count), run.run_id) for run in new]
+        in_order = sorted(self._singly, key=run_keys.__getitem__)
+        by_shard: dict[str, dict[str, NewBegin]] = {}
+        for number, run in together.items():
+            if run.key is not None and run.key in found:
+                run_keys[number] = found[run.key]
+            else:
+                by_shard.setdefault(run_keys[number].workflow_name_shard, {}).setdefault(run.run_id, run)
+        for number in in_order:
+            begun = yield from self._singly[number]
+            run_keys[number] = begun.run_key
+        for shard in sorted(by_shard):
+            for batch in _batches([by_shard[shard][run_id] for run_id in sorted(by_shard[shard])]):
+                yield from runs.begin_runs(shard, batch)
+        for shard in {run_keys[number].workflow_name_shard for number in together}:
+            yield from self._operations.announce(announce_runs(shard))
+        return run_keys
 
 
 def _batches(new: Sequence[NewBegin]) -> Iterator[list[NewBegin]]:

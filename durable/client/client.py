@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
+from durable.client.beginnings import Begin, BeginOptions
 from durable.client.begins import BeginOperations, Begun, ShardsAreRaised
 from durable.client.connections import Connections, SyncPool
 from durable.client.handles import Handle, KeyHandle
-from durable.client.new_begins import BeginOptions, NewBegin
+from durable.client.new_begins import NewBegin
 from durable.client.results import Results
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.client.targets import Keyed, RunTarget, check_target, declared_output
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
+from durable.core.run_options import RunOptions
 from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import SyncTransaction
@@ -85,8 +87,9 @@ class Client:
         fails.
 
         The keywords are those of ``BeginOptions``: ``key`` (``handle.is_new`` then says whether the run is new),
-        ``if_active``, ``if_ended``, ``event``, ``delay`` or ``at``, ``priority``, and ``tags``. Raises
-        ``InvalidArgument``, ``SerializationError`` or ``RunExists``, in which case nothing was stored.
+        ``if_active``, ``if_ended``, ``event``, ``delay`` or ``at``, ``priority``, ``tags``, ``timeout`` and
+        ``headers``. Raises ``InvalidArgument``, ``SerializationError`` or ``RunExists``, in which case nothing was
+        stored.
         """
         new = self._operations.new_run(wf, input, **options)
         return self._begun(wf, self._begin(new))
@@ -121,23 +124,16 @@ class Client:
         return self._connections.take_part(tx, self._operations.begin(new, is_transaction=True)).run_key
 
     def begin_many(
-        self,
-        wf: Workflow[InputT, Any],
-        inputs: Iterable[InputT],
-        *,
-        priority: int = 0,
-        tags: Mapping[str, str] | None = None,
-        each: Iterable[BeginOptions] | None = None,
+        self, wf: Workflow[InputT, Any], inputs: Iterable[InputT | Begin[InputT]], **options: Unpack[RunOptions]
     ) -> list[RunKey]:
-        """Begins one run per input in a single transaction, all or none, with the same priority and tags. Returns their
-        keys in the order of the inputs.
+        """Begins one run per input in a single transaction, all or none. Returns their keys in the order of the inputs.
 
-        ``each`` holds the options of each run, one mapping like ``BeginOptions`` for each input; they go before the
-        common ones. Runs with options of their own are begun one by one, in the order of their keys.
-
-        Raises ``InvalidArgument``, ``SerializationError`` or ``RunExists``, in which case nothing was stored.
+        The keywords are those of ``RunOptions`` and apply to all runs: ``delay`` or ``at``, ``priority``, ``tags``,
+        ``timeout`` and ``headers``. An input that is a ``Begin`` has options of its own, all those of ``BeginOptions``,
+        which come before these. Raises ``InvalidArgument``, ``SerializationError`` or ``RunExists``, in which case
+        nothing was stored.
         """
-        new = self._operations.new_runs(wf, inputs, priority=priority, tags=tags, each=each)
+        new = self._operations.new_runs(wf, inputs, **options)
         return self._connections.transact(self._operations.begin_many(new))
 
     def publish_event(self, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None) -> bool:
@@ -221,7 +217,8 @@ class Client:
         Returns whether the schedule is new. If one with this ``schedule_id`` already exists (``None`` means the
         workflow's name), it is changed: it stays paused if it was paused, and it keeps its next tick unless the
         schedule, the time zone or the bounds differ. The keywords are those of ``ScheduleOptions``: ``timezone``,
-        ``catch_up``, ``overlap``, ``jitter``, ``run_now``, ``start``, and ``end``.
+        ``catch_up``, ``overlap``, ``jitter``, ``run_now``, ``start`` and ``end``, and, for each run,
+        ``priority``, ``tags``, ``timeout`` and ``headers``.
 
         Raises ``InvalidArgument`` (also for a schedule that would never fire) or ``SerializationError``, in which case
         nothing was stored.
@@ -303,12 +300,11 @@ class Client:
 
     def get_run_info(self, run_key: RunTarget) -> RunInfo:
         """Returns the current state of the run. Raises ``RunNotFound``."""
-        checked = check_target("run_key", run_key)
-        return self._connections.run(self._operations.run_info(checked))
+        return self._connections.run(self._run_info(run_key))
 
     def get_run_info_tx(self, tx: SyncTransaction, run_key: RunTarget) -> RunInfo:
         """Like ``get_run_info``, but as the caller's transaction sees the run. See ``begin_tx`` for ``tx``."""
-        return self._connections.take_part(tx, self._operations.run_info(check_target("run_key", run_key)))
+        return self._connections.take_part(tx, self._run_info(run_key))
 
     @overload
     def get_run_output(self, run_key: tuple[Workflow[Any, OutputT], str]) -> OutputT: ...
@@ -375,6 +371,9 @@ class Client:
 
     def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> Handle[Any]:
         return Handle(begun.run_key, begun.is_new, wf.output_type, wf.codec, self._results)
+
+    def _run_info(self, run: RunTarget) -> Operation[RunInfo]:
+        return self._operations.run_info(check_target("run_key", run), declared_output(run, Any)[1])
 
     def _run_output(self, run: RunTarget, type: Any) -> Operation[Any]:
         output_type, codec = declared_output(run, type)

@@ -27,7 +27,7 @@ class _Calls(Generic[OutputT]):
 
     def info(self) -> RunInfo:
         """Returns the current state of the run. Raises ``RunNotFound``."""
-        return self._connections.run(self._operations.run_info(self._target))
+        return self._connections.run(self._operations.run_info(self._target, self._codec))
 
     def _outcome(self, run_key: RunKey, timeout: timedelta | float | None) -> OutputT:
         outcome = self._results.outcome(run_key, None if timeout is None else seconds("timeout", timeout))
@@ -127,7 +127,7 @@ class _AsyncCalls(Generic[OutputT]):
 
     async def info(self) -> RunInfo:
         """Same as ``Handle.info``."""
-        return await self._connections.run(self._operations.run_info(self._target))
+        return await self._connections.run(self._operations.run_info(self._target, self._codec))
 
     async def _outcome(self, run_key: RunKey, timeout: timedelta | float | None) -> OutputT:
         outcome = await self._results.outcome(run_key, None if timeout is None else seconds("timeout", timeout))

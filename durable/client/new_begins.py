@@ -1,10 +1,8 @@
-"""What a begin is asked for: its options, and the run that they describe."""
+"""A run about to be begun, and what its begin does if there is one with its key."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from typing import TypedDict
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,37 +11,6 @@ from durable.core.generations import Begin, Bequest, IfActive, IfEnded
 from durable.core.runs import RunKey
 from durable.store.ids import keyed_run_id
 from durable.store.runs import NewRun
-
-
-class BeginOptions(TypedDict, total=False):
-    """The keywords of ``begin`` and ``begin_tx``."""
-
-    key: str | None
-    """Names the runs that are begun with the same workflow and key, of which at most one executes at a time. What a
-    call does if there is one already is said by ``if_active`` and ``if_ended``. Unless these are given, the call is
-    idempotent for as long as the first run is kept: it always gives that run, whatever the other arguments are.
-    ``None``, or not given: each call begins a run."""
-    if_active: IfActive
-    """What the call does if the newest run with the key has not ended. ``"join"``, or not given: it gives that run.
-    ``"refuse"``: it raises ``RunExists``. ``"cancel"`` and ``"terminate"``: it requests that of the run and begins
-    another one, which starts when that one has ended, clean-up included."""
-    if_ended: IfEnded
-    """What the call does if the newest run with the key has ended. ``"join"``, or not given: it gives that run, and
-    with it the result. ``"begin_anew"``: it begins another one."""
-    event: tuple[str, object] | None
-    """The name and payload of an event that is published to the run, whether the call begins it or joins it. With a
-    key, ``if_ended`` must be ``"begin_anew"``: the event is then never lost. If a run that was joined ends without
-    reading it, another run begins with this call's input, that run's tags and priority, and the unread events."""
-    delay: timedelta | float | None
-    """The run starts this many seconds from now at the earliest, by the database's clock. Cannot be combined with
-    ``at``."""
-    at: datetime | None
-    """The earliest time at which the run starts; an aware datetime. Cannot be combined with ``delay``. If neither is
-    given, the run may start at once."""
-    priority: int
-    """Runs with a higher priority start first; from -32768 to 32767, 0 if not given."""
-    tags: Mapping[str, str] | None
-    """At most 64 names and values by which people can find the run."""
 
 
 class NewBegin(NewRun, frozen=True, kw_only=True):

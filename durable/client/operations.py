@@ -11,8 +11,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from durable.client.arguments import storable_payload
-from durable.client.targets import Keyed, KeyedEvent, RunTarget, check_target, workflow_of
+from durable.client.targets import Keyed, KeyedEvent, RunTarget, check_target, keyed_event, workflow_of
 from durable.core.arguments import check_codec, one_of, truth, whole_number
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
@@ -118,33 +117,10 @@ class Operations:
         target = check_target("run_key", run)
         if isinstance(target, Keyed):
             wf = workflow_of(run)
-            codec = codec or (wf.codec if wf is not None else None)
-            return self.keyed_event(target, target.first_id, name, payload, key, codec)
-        event = self.keyed_event(Keyed(target.workflow_name, ""), target.run_id, name, payload, key, codec)
-        return event.sent_to(target)
-
-    def keyed_event(
-        self, target: Keyed, run_id: str, name: str, payload: object, key: str | None, codec: Codec | None
-    ) -> KeyedEvent:
-        """Like ``new_event``, for a run that is not known yet. ``run_id`` is what the payload is encoded for until it
-        is."""
-        name = check_key("name", name)
-        what = f"the payload of event {name!r}"
-
-        def encoded_for(owner: str) -> str:
-            bound = codec_at(codec or self.codec, "event", owner, name)
-            return storable_payload(bound.encode(payload, what), what)
-
-        encoded = encoded_for(run_id)
-        return KeyedEvent(
-            run_key=RunKey(f"{target.workflow_name}_0", run_id),
-            event_id=str(uuid7()),
-            name=name,
-            payload=encoded,
-            key=None if key is None else check_key("key", key),
-            target=target,
-            encoded_for=lambda owner: encoded if owner == run_id else encoded_for(owner),
-        )
+            codec = codec or (wf.codec if wf is not None else None) or self.codec
+            return keyed_event(codec, target, target.first_id, name, payload, key)
+        nobody = Keyed(target.workflow_name, "")
+        return keyed_event(codec or self.codec, nobody, target.run_id, name, payload, key).sent_to(target)
 
     @operation
     def publish_event(self, event: NewEvent) -> Requests[bool]:
@@ -211,11 +187,12 @@ class Operations:
     # looking
 
     @operation
-    def run_info(self, target: RunKey | Keyed) -> Requests[RunInfo]:
-        """Returns the current state of the run. Raises ``RunNotFound``."""
+    def run_info(self, target: RunKey | Keyed, codec: Codec | None = None) -> Requests[RunInfo]:
+        """Returns the current state of the run. ``codec`` is the one of its workflow, if that is known. Raises
+        ``RunNotFound``, and ``DeserializationError`` if its status cannot be decoded."""
         yield from self.require_schema()
         run_key = yield from self.located(target)
-        info = yield from inspection.run_info(run_key)
+        info = yield from inspection.run_info(run_key, codec or self.codec)
         if info is None:
             raise RunNotFound(run_key)
         if info.status != "queued":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict, get_args
+from typing import Any, Unpack, get_args
 
 import msgspec
 
+from durable.client.begun import find_begun
 from durable.client.operations import Operations
 from durable.core.arguments import one_of, truth
 from durable.core.codec.places import Place
@@ -14,6 +15,7 @@ from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument, ScheduleNotFound
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow, check_workflow
+from durable.core.run_options import CheckedOptions, GivenOptions, checked_options
 from durable.core.runs import RunKey
 from durable.core.schedules.expressions import Schedule, parse_schedule
 from durable.core.schedules.timetable import CatchUp, Overlap, Timetable, jitter_of, run_id_of
@@ -23,11 +25,9 @@ from durable.store.channels import announce_runs, announce_schedule
 from durable.store.ids import uuid7
 from durable.store.operation import Operation, operation
 from durable.store.schedules import NewSchedule, ScheduledRun, StoredSchedule
-from durable.store.settings import lock_names, read_shards
 from durable.store.statement import Requests
 
 _MAX_TICKS = 10_000
-_IDS_A_LOOK = 500
 _MAX_JITTER = 366 * 86400.0
 _MOMENT = timedelta(microseconds=1)
 _NO_ANCHOR = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,8 +60,9 @@ class ScheduleInfo(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-class ScheduleOptions(TypedDict, total=False):
-    """The keywords of ``schedule`` and ``schedule_tx``."""
+class ScheduleOptions(GivenOptions, total=False):
+    """The keywords of ``schedule`` and ``schedule_tx``. Those that each run is given apply to the runs begun from then
+    on."""
 
     run_now: bool
     """Whether to begin a run immediately if the schedule is new; False if not given."""
@@ -92,7 +93,7 @@ class ScheduleRequest(msgspec.Struct, frozen=True, kw_only=True):
     workflow_name: str
     version: int
     input: str
-    run_timeout: float | None
+    given: CheckedOptions
     timetable: Timetable
     catch_up: CatchUp
     overlap: Overlap
@@ -120,6 +121,7 @@ class ScheduleOperations:
         jitter: timedelta | float = 0.0,
         start: datetime | None = None,
         end: datetime | None = None,
+        **given: Unpack[GivenOptions],
     ) -> ScheduleRequest:
         """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
         check_workflow(wf)
@@ -134,7 +136,7 @@ class ScheduleOperations:
             workflow_name=wf.name,
             version=wf.version,
             input=encoded,
-            run_timeout=wf.timeout,
+            given=checked_options(wf.timeout, **given),
             timetable=Timetable(
                 schedule=parse_schedule(schedule) if isinstance(schedule, str) else schedule,
                 anchor=_NO_ANCHOR,
@@ -177,7 +179,10 @@ class ScheduleOperations:
             catch_up=request.catch_up,
             overlap=request.overlap,
             jitter=request.jitter,
-            run_timeout=request.run_timeout,
+            run_timeout=request.given.timeout,
+            priority=request.given.priority,
+            tags=request.given.tags,
+            headers=request.given.headers,
             starts_at=timetable.start,
             ends_at=timetable.end,
             anchor_at=anchor,
@@ -245,25 +250,12 @@ class ScheduleOperations:
         if len(ticks) > _MAX_TICKS:
             raise InvalidArgument("start", start, f"at most {_MAX_TICKS:,} ticks before the end (backfill in parts)")
         wanted = {run_id_of(schedule_id, tick): tick for tick in ticks}
-        begun, count = yield from self._find(stored, list(wanted))
+        # No worker begins runs of this schedule meanwhile.
+        names = dict.fromkeys(wanted, stored.workflow_name)
+        begun, count = yield from find_begun(names, locked=[stored.schedule_id])
         missing = [(run_id, tick) for run_id, tick in wanted.items() if run_id not in begun]
         begun.update({key.run_id: key for key in (yield from self._begin(stored, missing, count))})
         return [begun[run_id] for run_id in wanted]
-
-    def _find(self, stored: StoredSchedule, run_ids: list[str]) -> Requests[tuple[dict[str, RunKey], int]]:
-        """Returns those of the runs that exist, and the current shard count. Runs that were begun before it was raised
-        lie under shard values where no insert would collide with them. While it is being raised, no worker begins runs
-        of this schedule until this transaction ends."""
-        shards = yield from read_shards()
-        if shards.is_being_raised:
-            yield from lock_names([stored.schedule_id])
-            shards = yield from read_shards()
-        found: dict[str, RunKey] = {}
-        for first in range(0, len(run_ids), _IDS_A_LOOK):
-            looked = run_ids[first : first + _IDS_A_LOOK]
-            values = {shard_value(stored.workflow_name, one, count) for one in looked for count in shards.known}
-            found |= yield from schedules.find_runs(sorted(values), looked)
-        return found, shards.shard_count
 
     def _stored(self, schedule_id: str) -> Requests[StoredSchedule]:
         schedule_id = check_key("schedule_id", schedule_id)
@@ -278,8 +270,7 @@ class ScheduleOperations:
         run_keys: list[RunKey] = []
         for run_id, tick in ticks:
             run_key = RunKey(shard_value(stored.workflow_name, run_id, count), run_id)
-            run = ScheduledRun(run_key, stored.version, stored.run_timeout, stored.schedule_id, tick, stored.input)
-            by_shard.setdefault(run_key.workflow_name_shard, []).append(run)
+            by_shard.setdefault(run_key.workflow_name_shard, []).append(ScheduledRun.of(stored, run_key, tick))
             run_keys.append(run_key)
         for shard, runs in by_shard.items():
             yield from schedules.begin_scheduled_runs(stored.workflow_name, runs)

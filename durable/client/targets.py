@@ -7,14 +7,15 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from durable.client.arguments import check_run_key
+from durable.client.arguments import check_run_key, storable_payload
 from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import codec_at
 from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.events import NewEvent
-from durable.store.ids import keyed_run_id
+from durable.store.ids import keyed_run_id, uuid7
 
 RunTarget: TypeAlias = RunKey | str | tuple[Workflow[Any, Any] | str, str]
 """A run: its ``RunKey`` or the text of it, or the workflow (or its name) together with the key with which it was begun.
@@ -75,3 +76,24 @@ def declared_output(run: RunTarget, wf_or_type: Any) -> tuple[Any, Codec | None]
     if wf is None:
         return wf_or_type, None
     return wf.output_type if wf_or_type is Any else wf_or_type, wf.codec
+
+
+def keyed_event(codec: Codec, target: Keyed, run_id: str, name: str, payload: object, key: str | None) -> KeyedEvent:
+    """Checks all arguments. ``run_id`` is what the payload is encoded for until the run is known. Raises
+    ``InvalidArgument`` or ``SerializationError``."""
+    name = check_key("name", name)
+    what = f"the payload of event {name!r}"
+
+    def encoded_for(owner: str) -> str:
+        return storable_payload(codec_at(codec, "event", owner, name).encode(payload, what), what)
+
+    encoded = encoded_for(run_id)
+    return KeyedEvent(
+        run_key=RunKey(f"{target.workflow_name}_0", run_id),
+        event_id=str(uuid7()),
+        name=name,
+        payload=encoded,
+        key=None if key is None else check_key("key", key),
+        target=target,
+        encoded_for=lambda owner: encoded if owner == run_id else encoded_for(owner),
+    )

@@ -108,10 +108,10 @@ class Follower(_Start, frozen=True, tag="start"):
 
 
 class Bequest(_Start, frozen=True, kw_only=True, tag="begin"):
-    """If an event that a begin has sent is unread, another run with the same key begins, for that event, with the tags
-    and the priority of the one that has ended: row-level security may have checked those, and does not check what is in
-    here. ``input`` is encoded. ``is_own``: the run that has ended is the one that this begin has begun; it may have
-    read older events in place of that one."""
+    """If an event that a begin has sent is unread, another run with the same key begins, for that event, with the tags,
+    the headers and the priority of the one that has ended: row-level security may have checked those, and does not
+    check what is in here. ``input`` is encoded. ``is_own``: the run that has ended is the one that this begin has
+    begun; it may have read older events in place of that one."""
 
     version: _Integer
     input: msgspec.Raw

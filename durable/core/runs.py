@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -31,10 +31,18 @@ BEGINNINGS: Mapping[Status, frozenset[str]] = {
             "successors/begin_successors",
             "children/begin_children",
             "schedules/begin_scheduled_runs",
+            "sequels/begin_sequels",
         )
     ),
     "sleeping": frozenset(
-        ("runs/begin_run", "runs/begin_keyed_run", "generations/begin_generation", "successors/begin_successors")
+        (
+            "runs/begin_run",
+            "runs/begin_keyed_run",
+            "runs/begin_runs",
+            "generations/begin_generation",
+            "successors/begin_successors",
+            "children/begin_children",
+        )
     ),
 }
 """The status in which a run is inserted, and the statements that insert it: asleep if it will start later."""
@@ -44,7 +52,7 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("sleeping", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
     ("waiting_event", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
     ("running", "sleeping"): frozenset(("flush/park_runs", "flush/settle_runs", "takeovers/take_over_runs")),
-    ("running", "waiting_event"): frozenset(("flush/park_runs",)),
+    ("running", "waiting_event"): frozenset(("flush/park_runs", "flush/hold_runs")),
     ("running", "queued"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "completed"): frozenset(("flush/settle_runs",)),
     ("running", "failed"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
@@ -58,7 +66,9 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
             "retention/delete_orphans",
         )
     ),
-    ("waiting_event", "queued"): frozenset(("routing/route_events", "flush/requeue_parked_runs")),
+    ("waiting_event", "queued"): frozenset(
+        ("routing/route_events", "flush/requeue_parked_runs", "flush/requeue_held_runs")
+    ),
     ("queued", "cancelled"): frozenset(("routing/route_events",)),
     ("sleeping", "cancelled"): frozenset(("routing/route_events",)),
     ("waiting_event", "cancelled"): frozenset(("routing/route_events",)),
@@ -108,7 +118,8 @@ class RunInfo(msgspec.Struct, frozen=True):
     while the run is retried, or ``None`` if there was none. ``attempts`` counts failed attempts, and ``takeovers``
     counts the workers that died while holding the run. ``next_wake_at`` is ``None`` unless the run sleeps or waits with
     a timeout. ``is_served`` says of a queued run whether a living worker has its workflow; it is ``None`` if the run is
-    not queued, or if that is not known.
+    not queued, or if that is not known. ``detail`` is what the workflow last set with ``ctx.set_status``, decoded
+    without a declared type; ``None`` if it has not.
     """
 
     status: Status
@@ -120,6 +131,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     updated_at: datetime
     next_wake_at: datetime | None
     is_served: bool | None = None
+    detail: Any = None
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from durable.core.runs import RunKey
 from durable.store.channels import announce_event, announce_runs
 from durable.store.columns import column
 from durable.store.ids import cancel_id
-from durable.store.records import ChildMemo
+from durable.store.records import ChildMemo, UnwantedChild
 from durable.store.statement import NoRow, Query, Statement, T, nothing
 
 _BEGIN_CHILDREN = Query("children/begin_children", NoRow)
@@ -63,7 +63,12 @@ def begin_children(parent_shard: str, children: Sequence[tuple[str, ChildMemo]])
                 "run_ids": column([child.child_run_id for _, child in group]),
                 "workflow_names": column([child.workflow_name for _, child in group]),
                 "versions": column([child.version for _, child in group]),
-                "timeouts": column([child.timeout for _, child in group]),
+                "priorities": column([child.options.priority for _, child in group]),
+                "delays": column([child.options.delay for _, child in group]),
+                "ats": column([child.options.at for _, child in group]),
+                "timeouts": column([child.options.timeout for _, child in group]),
+                "tags": column([child.options.tags for _, child in group]),
+                "headers": column([child.options.headers for _, child in group]),
                 "inputs": column([child.input for _, child in group]),
                 "parent_run_ids": column([parent for parent, _ in group]),
             },
@@ -73,39 +78,45 @@ def begin_children(parent_shard: str, children: Sequence[tuple[str, ChildMemo]])
     ]
 
 
-def cancel_children(parent_shard: str, unwanted: Sequence[tuple[str, RunKey]]) -> list[Statement[None]]:
-    """Asks children to cancel, each given with the id of its parent, and records in the parents' inboxes that they were
-    cancelled."""
-    if not unwanted:
-        return []
-    end = ChildEnd("cancelled", error=ErrorInfo("RunCancelled", "its parent cancelled it"))
-    dismissed = _DISMISS_CHILDREN.statement(
-        {
-            "shard_value": parent_shard,
-            "run_ids": column([parent for parent, _ in unwanted]),
-            "child_ids": column([child.run_id for _, child in unwanted]),
-            "end": end.text,
-        },
-        nothing,
-    )
-    requests = [
+def cancel_children(parent_shard: str, unwanted: Sequence[tuple[str, UnwantedChild]]) -> list[Statement[None]]:
+    """Asks children to cancel, each given with the id of its parent."""
+    return [
         _CANCEL_CHILDREN.statement(
             {
                 "shard_value": shard_value,
-                "run_ids": column([child.run_id for _, child in group]),
+                "run_ids": column([child.run_key.run_id for _, child in group]),
                 "parent_run_ids": column([parent for parent, _ in group]),
-                "request_ids": column([cancel_id(parent, child.run_id) for parent, child in group]),
-                "reasons": column([_reason(RunKey(parent_shard, parent)) for parent, _ in group]),
+                "request_ids": column([cancel_id(parent, child.run_key.run_id) for parent, child in group]),
+                "reasons": column([_reason(RunKey(parent_shard, parent), child) for parent, child in group]),
             },
             nothing,
         )
-        for shard_value, group in _by_shard(unwanted, lambda item: item[1])
+        for shard_value, group in _by_shard(unwanted, lambda item: item[1].run_key)
     ]
-    return [dismissed, *requests]
 
 
-def _reason(parent: RunKey) -> str:
-    return msgspec.json.encode(f"its parent {parent} no longer waits for it").decode()
+def dismiss_children(parent_shard: str, unwanted: Sequence[tuple[str, RunKey]]) -> list[Statement[None]]:
+    """Records in the inboxes of parents that children were cancelled, each given with the id of its parent. Not of
+    children whose end the parent may still wait for: this would be taken for it."""
+    if not unwanted:
+        return []
+    end = ChildEnd("cancelled", error=ErrorInfo("RunCancelled", "its parent cancelled it"))
+    return [
+        _DISMISS_CHILDREN.statement(
+            {
+                "shard_value": parent_shard,
+                "run_ids": column([parent for parent, _ in unwanted]),
+                "child_ids": column([child.run_id for _, child in unwanted]),
+                "end": end.text,
+            },
+            nothing,
+        )
+    ]
+
+
+def _reason(parent: RunKey, child: UnwantedChild) -> str:
+    why = "cancels it" if child.is_awaited else "no longer waits for it"
+    return msgspec.json.encode(f"its parent {parent} {why}").decode()
 
 
 def tell_parents(ended: Iterable[EndedChild]) -> list[Statement[None]]:

@@ -22,29 +22,25 @@ from durable.store.children import (
     begin_children,
     cancel_children,
     complete_children,
+    dismiss_children,
     ended_child,
     tell_parents,
 )
 from durable.store.columns import column
+from durable.store.entries import ENTRIES
 from durable.store.events import load_events
 from durable.store.operation import operation
 from durable.store.records import (
-    AbandonedWait,
     AnsweredWait,
-    CancelMemo,
     ChildMemo,
-    DroppedTimer,
-    Entry,
     Event,
     MetRequest,
-    OpenedWait,
-    OrderedStep,
     Record,
-    StepMemo,
     UnwantedChild,
     Written,
 )
 from durable.store.routing import RetriedRun, forget_failed_steps
+from durable.store.sequels import announce_sequels, begin_sequels
 from durable.store.sessions import limit_locks
 from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, run_ids
 from durable.store.successors import reopen_next
@@ -59,75 +55,16 @@ _FENCE_RUNS = Query("flush/fence_runs", RunId)
 _SETTLE_RUNS = Query("flush/settle_runs", RunId)
 _DROP_DEADLINES = Query("flush/drop_deadlines", NoRow)
 _FORGET_OPEN_WAITS = Query("flush/forget_open_waits", NoRow)
+_SHOW_ERRORS = Query("flush/show_errors", NoRow)
+_SHOW_STATUSES = Query("flush/show_statuses", NoRow)
 _PARK_RUNS = Query("flush/park_runs", _Parked)
 _REQUEUE_PARKED_RUNS = Query("flush/requeue_parked_runs", RunId)
-_ABANDON_WAITS = Query("flush/abandon_waits", NoRow)
+_HOLD_RUNS = Query("flush/hold_runs", NoRow)
+_REQUEUE_HELD_RUNS = Query("flush/requeue_held_runs", RunId)
 _CONSUME_EVENTS = Query("flush/consume_events", NoRow)
 
 _ByKind: TypeAlias = Mapping[type[Any], tuple[list[Record], list[Any]]]
 """What the records hold, by kind of entry: the entries, and beside each the record that it belongs to."""
-
-_ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
-    StepMemo: (
-        Query("flush/record_steps", NoRow),
-        {
-            "step_keys": "key",
-            "kinds": "kind",
-            "seqs": "seq",
-            "fns": "fn",
-            "attempts": "attempts",
-            "tooks": "took",
-            "inputs": "input",
-            "outputs": "output",
-            "errors": "error",
-            "ats": "at",
-        },
-    ),
-    CancelMemo: (
-        Query("flush/record_cancels", NoRow),
-        {"seqs": "seq", "causes": "cause", "reasons": "reason", "ats": "at"},
-    ),
-    ChildMemo: (
-        Query("flush/record_children", NoRow),
-        {
-            "step_keys": "key",
-            "seqs": "seq",
-            "fns": "workflow_name",
-            "outputs": "output",
-            "child_shards": "child_shard",
-            "child_run_ids": "child_run_id",
-            "ats": "at",
-        },
-    ),
-    OrderedStep: (Query("flush/order_steps", NoRow), {"step_keys": "key", "seqs": "seq", "ats": "at"}),
-    DroppedTimer: (_ABANDON_WAITS, {"wait_keys": "key"}),
-    OpenedWait: (
-        Query("flush/open_waits", NoRow),
-        {
-            "wait_keys": "key",
-            "wait_types": "wait_type",
-            "event_names": "event_name",
-            "child_run_ids": "child_run_id",
-            "wake_ins": "wake_in",
-            "untils": "until",
-        },
-    ),
-    AnsweredWait: (
-        Query("flush/satisfy_waits", NoRow),
-        {
-            "wait_keys": "key",
-            "seqs": "seq",
-            "timed_outs": "timed_out",
-            "event_ids": "event_id",
-            "payloads": "payload",
-            "ats": "at",
-            "unfits": "unfit",
-        },
-    ),
-    AbandonedWait: (_ABANDON_WAITS, {"wait_keys": "key"}),
-}
-"""For each kind of entry, in the order in which they are written: the statement, and which field goes into which
-parameter."""
 
 
 @operation
@@ -185,13 +122,17 @@ class _Parts:
         self._worker_id = worker_id
         staying = [record for record in records if not isinstance(record.ending, Settle)]
         settled = [record for record in records if isinstance(record.ending, Settle)]
-        parked = [record for record in staying if isinstance(record.ending, Park)]
+        parked = [record for record in staying if isinstance(record.ending, Park) and not record.ending.held]
+        held = [record for record in staying if isinstance(record.ending, Park) and record.ending.held]
         retried = [record for record in settled if isinstance(record.ending, Settle) and record.ending.is_retry]
         asking = [record for record in staying if record.wants_inbox and record.ending is None]
         self._add_runs("ours", _FENCE_RUNS, staying, run_ids)
         self._add_settled(settled)
         self._add_entries(by_kind)
         self._add_runs("", _DROP_DEADLINES, [record for record in records if record.is_cancelled], nothing)
+        self._add_shown(_SHOW_ERRORS, "shown_error", [record for record in records if _shows_error(record)])
+        detailed = [record for record in records if record.status_detail is not None]
+        self._add_shown(_SHOW_STATUSES, "status_detail", detailed)
         if retried:
             again = [RetriedRun(record.run_id, record.epoch, was_set_aside=False) for record in retried]
             forget = forget_failed_steps(shard_value, again)
@@ -200,6 +141,7 @@ class _Parts:
         self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if _ends_waits(record)], nothing)
         self._add_runs("parked", _PARK_RUNS, parked, list)
         self._add_runs("requeued", _REQUEUE_PARKED_RUNS, parked, run_ids)
+        self._add_held(held)
         keyed = [record.run_id for record in settled if record.is_keyed and _has_ended(record)]
         if keyed:
             self._add("followed", reopen_next(shard_value, keyed))
@@ -223,8 +165,20 @@ class _Parts:
             common = _common(self._shard_value, self._worker_id, settled)
             self._add("ours", _SETTLE_RUNS.statement({**common, **columns}, run_ids))
 
+    def _add_shown(self, query: Query[NoRow], field: str, records: Sequence[Record]) -> None:
+        if records:
+            common = _common(self._shard_value, self._worker_id, records)
+            self._add("", query.statement({**common, "shown": _column(field, records)}, nothing))
+
+    def _add_held(self, held: Sequence[Record]) -> None:
+        if held:
+            children = [column(record.ending.held) for record in held if isinstance(record.ending, Park)]
+            common = _common(self._shard_value, self._worker_id, held)
+            self._add("", _HOLD_RUNS.statement({**common, "children": column(children)}, nothing))
+            self._add_runs("requeued", _REQUEUE_HELD_RUNS, held, run_ids)
+
     def _add_entries(self, by_kind: _ByKind) -> None:
-        for kind, (query, fields) in _ENTRIES.items():
+        for kind, (query, fields) in ENTRIES.items():
             if kind in by_kind:
                 owners, entries = by_kind[kind]
                 columns = {name: _column(field, entries) for name, field in fields.items()}
@@ -288,25 +242,29 @@ class _Learned:
 
 
 class _Relatives:
-    """The children that begin or are cancelled, and the parents whose children end."""
+    """The children that begin or are cancelled, the parents whose children end, and the sequels of what ends."""
 
     def __init__(self, records: Sequence[Record], by_kind: _ByKind) -> None:
         self._begun: list[tuple[Record, ChildMemo]] = list(_of(ChildMemo, by_kind))
         self._unwanted: list[tuple[Record, UnwantedChild]] = list(_of(UnwantedChild, by_kind))
         self._ended = [child for record in records if (child := _ended_child(record)) is not None]
+        self._sequels = [record.sequel for record in records if record.sequel is not None]
 
     @property
     def are_there(self) -> bool:
-        return bool(self._begun or self._unwanted or self._ended)
+        return bool(self._begun or self._unwanted or self._ended or self._sequels)
 
     def statements(self, shard_value: str, ours: set[str]) -> list[Statement[None]]:
         """Returns what must be written about them, once it is known which runs are ours."""
         begun = [(record.run_id, child) for record, child in self._begun if record.run_id in ours]
-        unwanted = [(record.run_id, child.run_key) for record, child in self._unwanted if record.run_id in ours]
+        unwanted = [(record.run_id, child) for record, child in self._unwanted if record.run_id in ours]
+        dismissed = [(parent, child.run_key) for parent, child in unwanted if not child.is_awaited]
         return [
             *begin_children(shard_value, begun),
+            *dismiss_children(shard_value, dismissed),
             *cancel_children(shard_value, unwanted),
             *tell_parents(child for child in self._ended if child.run_id in ours),
+            *begin_sequels(sequel for sequel in self._sequels if sequel.ended in ours),
         ]
 
     def announcements(self) -> list[Statement[None]]:
@@ -314,6 +272,7 @@ class _Relatives:
         return [
             *announce_children(begun, [child.run_key for _, child in self._unwanted]),
             *announce_told(self._ended),
+            *announce_sequels(self._sequels),
         ]
 
 
@@ -368,6 +327,13 @@ def _is_for_others(record: Record, *, is_leaving: bool) -> bool:
 
 def _has_ended(record: Record) -> bool:
     return isinstance(record.ending, Settle) and record.ending.is_terminal
+
+
+def _shows_error(record: Record) -> bool:
+    """Returns whether what the run shows changes, and not by the way in which it leaves."""
+    ending = record.ending
+    stays = not isinstance(ending, Settle) or (ending.status == "queued" and ending.error is None)
+    return record.shown_error is not None and stays
 
 
 def _ends_waits(record: Record) -> bool:

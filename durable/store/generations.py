@@ -38,7 +38,14 @@ class _EventId(msgspec.Struct, frozen=True):
     event_id: str
 
 
+class _NewestOfKey(msgspec.Struct, frozen=True):
+    key: str
+    workflow_name_shard: str
+    run_id: str
+
+
 _FIND_NEWEST = Query("generations/find_newest", _NewestRow)
+_FIND_NEWEST_RUNS = Query("generations/find_newest_runs", _NewestOfKey)
 _BEGIN_GENERATION = Query("generations/begin_generation", RunId)
 _PUT_NEXT = Query("generations/put_next", _EventId)
 _FIND_EARLIER = Query("generations/find_earlier", Earlier)
@@ -58,6 +65,14 @@ def _found(rows: Sequence[_NewestRow]) -> FoundKey:
     return FoundKey(Newest(run_key, int(generation or 0), msgspec.convert(status, Status), begin_id), row)
 
 
+def find_newest_runs(shard_values: Sequence[str], keys: Sequence[str]) -> Statement[dict[str, RunKey]]:
+    """Reads the newest run with each of these keys under any of these shard values, by key."""
+    return _FIND_NEWEST_RUNS.statement(
+        {"shard_values": column(shard_values), "keys": column(keys)},
+        lambda rows: {row.key: RunKey(row.workflow_name_shard, row.run_id) for row in rows},
+    )
+
+
 def begin_generation(shard_value: str, run: NewRun, begin: Begin, begin_id: str) -> Statement[bool]:
     """Inserts a run of that generation of its key; answers whether it is new."""
     is_asleep = begin.follows is not None or run.delay is not None or run.at is not None
@@ -73,6 +88,7 @@ def begin_generation(shard_value: str, run: NewRun, begin: Begin, begin_id: str)
         "timeout": run.timeout,
         "key": run.key,
         "tags": run.tags,
+        "headers": run.headers,
         "input": run.input,
         "generation": begin.generation or None,
         "follows": None if begin.follows is None else begin.follows.run_id,

@@ -10,7 +10,10 @@ from uuid import UUID, uuid5
 import msgspec
 import uuid6
 
+from durable.core.runs import RunKey
+
 _KEYED_RUNS = UUID("5a3f6f4e-6c0b-4b8e-9d55-3d0f1a2b7c11")
+_SEQUELS = UUID("0c7e2f5b-52e4-4f0c-8f7e-6b1f0f6c3a92")
 
 
 class _Clock:
@@ -58,6 +61,11 @@ def _reserved(base: UUID, run_id: str) -> UUID:
     parent's request under the parent's own id, and it must not be refused if that parent is itself a child."""
     last = (UUID(run_id).int + 1) & 0xFF
     return UUID(int=base.int & ~(0xF << 76 | 0xFF) | 8 << 76 | last)
+
+
+def sequel_run_id(ended: RunKey, cause: str) -> str:
+    """Returns the id of the run that begins because that one has ended: the same for the same cause of its end."""
+    return str(uuid5(_SEQUELS, msgspec.json.encode((str(ended), cause)).decode()))
 
 
 def keyed_run_id(workflow_name: str, key: str, generation: int = 0) -> str:

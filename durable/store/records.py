@@ -15,13 +15,15 @@ import msgspec
 from durable.core.replay.commands import StartChild
 from durable.core.replay.endings import Ending
 from durable.core.replay.history import History, Kind
+from durable.core.run_options import CheckedOptions
 from durable.core.runs import RunKey
+from durable.store.sequels import Sequel
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     """A run as its claim returns it. ``attempts`` counts the failed ones. ``input`` is ``None`` if it is too large to
     be loaded. ``claimed_at`` is the database's time, and ``deadline_in`` is in seconds from then, ``None`` without a
-    deadline."""
+    deadline. ``strikes`` are the workers in a row that died with it."""
 
     run_id: str
     epoch: int
@@ -34,8 +36,12 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     scheduled_at: datetime | None
     parent_shard: str | None = None
     parent_run_id: str | None = None
+    strikes: int = 0
     began_at: datetime | None = None
     """When this attempt was claimed first, by the database's time; ``None`` if that was now."""
+    tags: str | None = None
+    headers: str | None = None
+    lone_strikes: int = 0
     is_keyed: bool = False
     """Whether it was begun with a key, so that something may be to happen once it has ended."""
 
@@ -50,11 +56,11 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
 class StepMemo(msgspec.Struct, frozen=True, gc=False):
     """A finished step. ``took`` is in seconds; exactly one of ``output`` and ``error`` is set. ``at`` is when the run
     saw it; if that is ``None``, which means that its code did not ask, the time of the flush is stored. The same is
-    true of the other answers."""
+    true of the other answers. ``seq`` is ``None`` if the run has not seen it."""
 
     key: str
     kind: Kind
-    seq: int
+    seq: int | None
     fn: str
     attempts: int
     took: float
@@ -74,16 +80,15 @@ class CancelMemo(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChildMemo(msgspec.Struct, frozen=True, gc=False):
-    """A child that begins. ``key`` is the key that its parent gave it, ``timeout`` is in seconds, and ``input`` is
-    encoded."""
+    """A child that begins. ``key`` is the key that its parent gave it, and ``input`` is encoded."""
 
     key: str
     seq: int
     run_key: RunKey
     workflow_name: str
     version: int
-    timeout: float | None
     input: str
+    options: CheckedOptions = CheckedOptions()
     at: datetime | None = None
 
     @property
@@ -141,8 +146,22 @@ class OrderedStep(msgspec.Struct, frozen=True, gc=False):
     at: datetime | None = None
 
 
+class RecordedTry(msgspec.Struct, frozen=True, gc=False):
+    """What is recorded of a step that has no answer yet; see ``Tries``, which are the encoded ``payload``. The step is
+    due again at ``until``; ``None`` for one that may be called at most once."""
+
+    key: str
+    fn: str
+    until: datetime | None
+    payload: str
+
+    @property
+    def wait_type(self) -> str:
+        return "start" if self.until is None else "retry"
+
+
 class AbandonedWait(msgspec.Struct, frozen=True, gc=False):
-    """A wait that the workflow no longer needs."""
+    """A wait that the workflow no longer needs, or tries of a step that has its answer."""
 
     key: str
 
@@ -161,9 +180,10 @@ class MetRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class UnwantedChild(msgspec.Struct, frozen=True, gc=False):
-    """A child that must be cancelled."""
+    """A child that must be cancelled. ``is_awaited``: the parent may still wait for its end."""
 
     run_key: RunKey
+    is_awaited: bool = False
 
 
 Entry: TypeAlias = (
@@ -173,6 +193,7 @@ Entry: TypeAlias = (
     | OrderedStep
     | OpenedWait
     | AnsweredWait
+    | RecordedTry
     | AbandonedWait
     | DroppedTimer
     | MetRequest
@@ -181,8 +202,10 @@ Entry: TypeAlias = (
 
 
 class Record(msgspec.Struct, gc=False):
-    """Everything that a run has to write since the last flush. ``parent`` is notified of its end; if it ``is_keyed``,
-    another run with its key may be waiting for that."""
+    """Everything that a run has to write since the last flush. ``parent`` is notified of its end, and ``sequel`` begins
+    with it; if the run ``is_keyed``, another run with its key may be waiting for that. ``shown_error`` is the encoded
+    error that a run shows while it goes on, empty if it shows none any longer, ``None`` if that is as before.
+    ``status_detail`` is what the workflow has set as its status, encoded, ``None`` if it has not."""
 
     run_id: str
     epoch: int
@@ -192,10 +215,13 @@ class Record(msgspec.Struct, gc=False):
     is_cancelled: bool = False
     ending: Ending | None = None
     wants_inbox: bool = False
+    shown_error: str | None = None
+    status_detail: str | None = None
+    sequel: Sequel | None = None
 
     @property
     def is_empty(self) -> bool:
-        return self.ending is None and not self.entries and not self.wants_inbox
+        return self.ending is None and not self.entries and not self.wants_inbox and self.status_detail is None
 
 
 EventKind = Literal["event", "cancel", "terminate", "retry", "child", "next"]

@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from durable.store.columns import column
+from durable.store.columns import Element, column
 from durable.store.statement import NoRow, Query, RunId, Statement, nothing
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """A run about to be begun. ``delay`` and ``timeout`` are in seconds; ``tags`` and ``input`` are encoded."""
+    """A run about to be begun. ``delay`` and ``timeout`` are in seconds; ``tags``,
+    ``headers`` and ``input`` are encoded."""
 
     run_id: str
     workflow_name: str
@@ -25,6 +26,7 @@ class NewRun(msgspec.Struct, frozen=True):
     priority: int = 0
     tags: str | None = None
     timeout: float | None = None
+    headers: str | None = None
 
 
 _BEGIN_RUN = Query("runs/begin_run", RunId)
@@ -57,21 +59,33 @@ def _params(shard_value: str, run: NewRun) -> dict[str, Any]:
         "key": run.key,
         "tags": run.tags,
         "input": run.input,
+        "headers": run.headers,
     }
 
 
 def begin_runs(shard_value: str, runs: Sequence[NewRun]) -> Statement[None]:
-    """Inserts runs of one workflow with the same priority and tags, at least one run, all due immediately."""
+    """Inserts runs of one workflow, at least one run."""
     return _BEGIN_RUNS.statement(
         {
             "shard_value": shard_value,
             "workflow_name": runs[0].workflow_name,
             "version": runs[0].version,
-            "timeout": runs[0].timeout,
             "run_ids": column([run.run_id for run in runs]),
-            "priority": runs[0].priority,
-            "tags": runs[0].tags,
             "inputs": column([run.input for run in runs]),
+            "priorities": column([run.priority for run in runs]),
+            "delays": _optional([run.delay for run in runs]),
+            "ats": _optional([run.at for run in runs]),
+            "timeouts": _optional([run.timeout for run in runs]),
+            "keys": _optional([run.key for run in runs]),
+            "tags": _optional([run.tags for run in runs]),
+            "headers": _optional([run.headers for run in runs]),
         },
         nothing,
     )
+
+
+def _optional(values: Sequence[Element]) -> str:
+    """Returns a column in which an empty text stands for ``None``; an empty one if it holds nothing else."""
+    if all(value is None for value in values):
+        return column([])
+    return column(["" if value is None else value for value in values])

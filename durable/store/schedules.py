@@ -15,7 +15,8 @@ from durable.store.statement import NoRow, Query, Statement, nothing, one
 
 
 class Schedule(msgspec.Struct, frozen=True):
-    """What defines a schedule. ``input`` is encoded; ``jitter`` and ``run_timeout`` are in seconds."""
+    """What defines a schedule. ``input`` is encoded; ``jitter`` and ``run_timeout`` are in seconds.
+    ``priority``, ``tags`` and ``headers`` are those of its runs, the last two encoded."""
 
     schedule_id: str
     workflow_name: str
@@ -27,6 +28,9 @@ class Schedule(msgspec.Struct, frozen=True):
     overlap: Overlap
     jitter: float
     run_timeout: float | None
+    priority: int | None
+    tags: str | None
+    headers: str | None
     starts_at: datetime | None
     ends_at: datetime | None
     anchor_at: datetime
@@ -70,7 +74,7 @@ class StoredSchedule(Schedule, frozen=True):
 
 
 class ScheduledRun(msgspec.Struct, frozen=True):
-    """A run that a schedule begins. ``input`` is encoded, ``timeout`` in seconds."""
+    """A run that a schedule begins. ``input``, ``tags`` and ``headers`` are encoded, ``timeout`` is in seconds."""
 
     run_key: RunKey
     version: int
@@ -78,6 +82,24 @@ class ScheduledRun(msgspec.Struct, frozen=True):
     schedule_id: str
     scheduled_at: datetime
     input: str
+    priority: int
+    tags: str | None
+    headers: str | None
+
+    @classmethod
+    def of(cls, schedule: Schedule, run_key: RunKey, tick: datetime) -> ScheduledRun:
+        """Returns the run of that tick."""
+        return cls(
+            run_key=run_key,
+            version=schedule.version,
+            timeout=schedule.run_timeout,
+            schedule_id=schedule.schedule_id,
+            scheduled_at=tick,
+            input=schedule.input,
+            priority=schedule.priority or 0,
+            tags=schedule.tags,
+            headers=schedule.headers,
+        )
 
 
 class _Clock(msgspec.Struct, frozen=True):
@@ -186,6 +208,9 @@ def begin_scheduled_runs(workflow_name: str, runs: Sequence[ScheduledRun]) -> St
             "schedule_ids": column([run.schedule_id for run in runs]),
             "scheduled_ats": column([run.scheduled_at for run in runs]),
             "inputs": column([run.input for run in runs]),
+            "priorities": column([run.priority for run in runs]),
+            "tags": column([run.tags or "" for run in runs]),
+            "headers": column([run.headers or "" for run in runs]),
         },
         nothing,
     )

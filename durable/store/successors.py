@@ -38,6 +38,7 @@ class EndedRun(msgspec.Struct, frozen=True):
     is_for_events: bool
     priority: int
     tags: str | None
+    headers: str | None
 
     @property
     def successor_id(self) -> str | None:
@@ -215,6 +216,7 @@ def _writes(shard_value: str, plan: _Plan) -> list[Statement[None]]:
                 "timeouts": column([bequest.timeout for _, _, bequest, _ in successors]),
                 "keys": column([run.key for run, _, _, _ in successors]),
                 "tags": column([run.tags for run, _, _, _ in successors]),
+                "headers": column([run.headers for run, _, _, _ in successors]),
                 "inputs": column([bytes(bequest.input).decode() for _, _, bequest, _ in successors]),
                 "generations": column([run.generation + 1 for run, _, _, _ in successors]),
             },

@@ -13,6 +13,7 @@ from durable.store.channels import announce_ended, announce_event, announce_runs
 from durable.store.children import EndedChild, announce_told, ended_child, tell_parents
 from durable.store.columns import column
 from durable.store.operation import operation
+from durable.store.sequels import Sequel, SequelOf, announce_sequels, begin_sequels, ended_runs, sequels_of
 from durable.store.statement import Begin, Commit, Query, Requests, RunId, Statement, one
 from durable.store.successors import reopen_next
 
@@ -69,12 +70,14 @@ def take_over(
     companions: Sequence[str] = (),
     culprits: Sequence[str] = (),
     is_death: bool = True,
+    sequel_of: SequelOf | None = None,
 ) -> Requests[TakenOver]:
     """Frees up to ``limit`` runs of a dead worker, or those runs of a living one that are not in ``held``.
 
     ``is_death``: the worker died with its runs; ``companions`` are the keys of some of them, under whatever shard
     value. ``culprits`` are runs that broke a living worker. After ``max_strikes`` lone strikes without a new memo in
-    between, a run fails with ``CrashLoop``. Parents, workers and clients that wait for a result are notified.
+    between, a run fails with ``CrashLoop``; ``sequel_of`` returns what begins then, and is ``None`` if nothing does.
+    Parents, workers and clients that wait for a result are notified.
     """
     taken: TakenOver
     taken, are_left = yield from Begin(
@@ -93,12 +96,16 @@ def take_over(
         ]
     )
     freed = [announce_runs_to_all(shard_value)] if taken.queued or taken.suspects else []
-    told = [*announce_ended(taken.failed), *announce_told(taken.children), *freed]
+    sequels: list[Sequel] = []
     next_ones: list[Statement[Any]] = []
+    told = [*announce_ended(taken.failed), *announce_told(taken.children), *freed]
     if taken.failed:
         next_ones = [reopen_next(shard_value, taken.failed)]
         told.append(announce_event(shard_value))
-    yield from Commit([*tell_parents(taken.children), *next_ones], then=told)
+        if sequel_of is not None:
+            sequels = sequels_of((yield from ended_runs(shard_value, taken.failed)), sequel_of)
+            told += announce_sequels(sequels)
+    yield from Commit([*tell_parents(taken.children), *begin_sequels(sequels), *next_ones], then=told)
     return msgspec.structs.replace(taken, are_left=are_left)
 
 
@@ -129,10 +136,17 @@ def take_over_runs(
             "sole_strikes": SOLE_STRIKES,
             "pause": PAUSE.base,
             "max_pause": PAUSE.maximum,
-            "crash_loop": f"{max_strikes} workers died or gave up while they executed this run apart from others, and "
-            "none recorded a new memo; find out what ended them, then retry the run",
+            "crash_loop": crash_loop(max_strikes),
         },
         _taken_over,
+    )
+
+
+def crash_loop(strikes: int) -> str:
+    """Returns what is said of a run that fails because of that many lone strikes."""
+    return (
+        f"{strikes} workers died or gave up while they executed this run apart from others, and "
+        "none recorded a new memo; find out what ended them, then retry the run"
     )
 
 

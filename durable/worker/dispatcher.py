@@ -332,6 +332,7 @@ class Dispatcher:
             left_to_others=self._asides.run_ids(),
             hold=self._executions.hold,
             isolation=isolation,
+            sequel_of=self._executions.sequels.after_cancel(shard_value),
         )
         is_asked = False
         with self._isolation.claiming():

@@ -153,16 +153,7 @@ def _runs_of(
     for tick in turn.ticks:
         run_id = run_id_of(schedule.schedule_id, tick)
         new = RunKey(shard_value(schedule.workflow_name, run_id, shard_count), run_id)
-        runs.append(
-            ScheduledRun(
-                run_key=begun_before.get(run_id, new),
-                version=schedule.version,
-                timeout=schedule.run_timeout,
-                schedule_id=schedule.schedule_id,
-                scheduled_at=tick,
-                input=schedule.input,
-            )
-        )
+        runs.append(ScheduledRun.of(schedule, begun_before.get(run_id, new), tick))
     return runs
 
 

@@ -10,15 +10,23 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, cast
 
+import msgspec
+
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
-from durable.core.replay.commands import Draw, Execute, StartChild, Transact
+from durable.core.errors import Terminal
+from durable.core.failures import ErrorInfo
+from durable.core.replay.commands import Draw, Execute, ReadChild, StartChild, Transact
+from durable.core.replay.endings import Settle
 from durable.core.replay.generators import watch_generators
 from durable.core.replay.history import NO_HISTORY
 from durable.core.replay.workflow import Workflow
-from durable.core.runs import RunKey
+from durable.core.runs import RunKey, Status
 from durable.core.suspicion import Isolation as Kind
+from durable.store.inspection import run_outcomes
 from durable.store.records import ClaimedRun, Comeback, Event, Written
+from durable.store.sequels import Sequel
+from durable.store.takeovers import crash_loop
 from durable.store.transaction_steps import Ownership
 from durable.worker.callbacks import Callbacks, guarded
 from durable.worker.clock import Clock
@@ -27,7 +35,9 @@ from durable.worker.isolation import Isolation
 from durable.worker.journal import Journal
 from durable.worker.run.draws import draw
 from durable.worker.run.execution import Execution
-from durable.worker.run.step_calls import Finished, run_step, run_transaction
+from durable.worker.run.pulse import Pulse
+from durable.worker.run.step_calls import Before, Ended, Finished, run_step, run_transaction
+from durable.worker.sequels import Sequels
 from durable.worker.threads import StepThreads
 
 _logger = logging.getLogger("durable.worker")
@@ -72,10 +82,14 @@ class Executions:
         max_threads: int,
         claimer_of: Callable[[str], Claimer],
         shard_count: Callable[[], int],
+        max_strikes: int,
+        sequels: Sequels,
     ) -> None:
         self.codec = codec
         self.clock = clock
         self._shard_count = shard_count
+        self._max_strikes = max_strikes
+        self.sequels = sequels
         self._database = database
         self._journal = journal
         self._callbacks = callbacks
@@ -86,7 +100,7 @@ class Executions:
         self._max_resident = max_resident
         self._outages = database.outages
         self.threads = StepThreads(max_threads, database.outages.log)
-        self._steps: dict[asyncio.Task[Finished], tuple[RunKey, str]] = {}
+        self._steps: dict[asyncio.Task[Ended], tuple[RunKey, str]] = {}
         self._claimer_of = claimer_of
         self._active: dict[str, Execution] = {}
         self._resident: OrderedDict[str, Execution] = OrderedDict()
@@ -195,6 +209,8 @@ class Executions:
             history = (comeback.history if comeback else None) or NO_HISTORY
             execution = Execution(self, workflow, shard_value, claimed, history)
             begin = partial(execution.begin, comeback.wake if comeback else None)
+        if claimed.lone_strikes >= self._max_strikes:  # a worker without its workflow has counted the last one
+            begin = partial(execution.fail, ErrorInfo("CrashLoop", crash_loop(claimed.lone_strikes)))
         self._load[workflow.name] = self._load.get(workflow.name, 0) + 1
         self._isolation.entered(claimed.run_id, isolation)
         self._idle.clear()
@@ -217,21 +233,47 @@ class Executions:
         codec = codec_at(execution.attempt.codec, "step", execution.run_key.run_id, call.key)
         return draw(call, execution.run_key.run_id, codec, execution.attempt.now, self._shard_count)
 
-    def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
+    def run_step(self, execution: Execution, call: Execute, before: Before) -> asyncio.Task[Ended]:
         attempt, key = execution.attempt, execution.run_key
         codec = codec_at(attempt.codec, "step", key.run_id, call.key)
         of_input = codec_at(attempt.codec, "arguments of a step", key.run_id, call.key)
+        pulse = Pulse(call, codec, self._loop, execution.step_said)
         if isinstance(call, Transact):
             ownership = Ownership(key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch)
+            outages, stopping = self._outages, self._stopping
             step = run_transaction(
-                call, codec, of_input, self._database, ownership, self._outages, self.clock, self._stopping
+                call,
+                attempt.given,
+                codec,
+                of_input,
+                self._database,
+                ownership,
+                outages,
+                self.clock,
+                stopping,
+                before,
+                pulse,
             )
         else:
-            step = run_step(call, key, codec, of_input, self.threads, self.clock, self._stopping)
+            if isinstance(call, ReadChild):
+                call = msgspec.structs.replace(call, fn=partial(self._status_of, call.run_key))
+            step = run_step(call, key, attempt.given, codec, of_input, self.threads, self.clock, before, pulse)
         task = self._loop.create_task(step, context=call.context.copy())
         self._steps[task] = key, call.key
         task.add_done_callback(self._steps.__delitem__)
         return task
+
+    async def _status_of(self, run_key: RunKey) -> Status:
+        async with self._database.engine() as connection:
+            outcomes = await connection.run(run_outcomes(run_key.workflow_name_shard, [run_key.run_id]))
+        if run_key.run_id not in outcomes:
+            raise Terminal(f"child {run_key} no longer exists")
+        return outcomes[run_key.run_id].status
+
+    def sequel(self, execution: Execution, ending: Settle) -> Sequel | None:
+        if execution.workflow.on_failure is None:
+            return None
+        return self.sequels.after(execution.run_key.workflow_name_shard, execution.attempt.ended(ending))
 
     def mark(self, execution: Execution) -> None:
         self._journal.mark(execution.run_key.workflow_name_shard, execution)
@@ -314,7 +356,7 @@ class Executions:
             extra = {"run_key": str(run_key), "step_key": step_key}
             _logger.error("step %r of run %s ignores its cancellation; closing it", step_key, run_key, extra=extra)
             try:
-                cast(Coroutine[Any, Any, Finished], task.get_coro()).close()
+                cast(Coroutine[Any, Any, Ended], task.get_coro()).close()
             except RuntimeError as error:
                 _logger.error("step %r of run %s cannot be closed: %s", step_key, run_key, error, extra=extra)
             task.cancel()

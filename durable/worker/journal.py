@@ -15,6 +15,7 @@ from durable.core.replay.endings import Settle
 from durable.postgres.outages import is_blocked, is_outage, reason_of
 from durable.store.flush import flush
 from durable.store.records import Record, Written
+from durable.store.sequels import Sequel
 from durable.worker.blocked_records import Blocked
 from durable.worker.callbacks import Callbacks
 from durable.worker.database import Database
@@ -44,6 +45,10 @@ class Recorder(Protocol):
 
     def take_record(self) -> Record:
         """Returns what has gathered since the last call."""
+        ...
+
+    def sequel(self, ending: Settle) -> Sequel | None:
+        """Returns the run that begins if this one ends like that."""
         ...
 
     def flushed(self, written: Written) -> None:
@@ -221,7 +226,10 @@ class _Lane:
         _logger.error("run %s cannot record what it did: %s", run_key, shown, extra=extra)
         kind = SerializationError if isinstance(error, UnicodeError) else type(error)
         ending = Settle(status="failed", error=ErrorInfo(kind.__name__, storable(shown)).text)
-        verdict = Record(record.run_id, record.epoch, record.parent, is_keyed=record.is_keyed, ending=ending)
+        sequel = pending.recorder.sequel(ending)
+        verdict = Record(
+            record.run_id, record.epoch, record.parent, is_keyed=record.is_keyed, ending=ending, sequel=sequel
+        )
         await self._write([pending._replace(record=verdict, is_verdict=True)], is_repeat=is_repeat)
 
 

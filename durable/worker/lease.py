@@ -30,6 +30,7 @@ from durable.worker.blocked import LoopWatch
 from durable.worker.database import Database
 from durable.worker.fleet import Fleet
 from durable.worker.outages import Outages
+from durable.worker.sequels import Sequels
 from durable.worker.takeover import SECOND_LOOK_SECONDS, Takeover
 from durable.worker.tasks import cancel_and_wait
 
@@ -65,6 +66,7 @@ class Lease:
         overdue: Callable[[], int | None],
         met: Callable[[Sequence[ListeningWorker]], None],
         is_listening: Callable[[], bool],
+        sequels: Sequels,
     ) -> None:
         self.worker_id = str(uuid4())
         self._next_id = str(uuid4())
@@ -96,6 +98,7 @@ class Lease:
             lambda: self.shard_count,
             max_strikes=max_strikes,
             patience=max(lease / _BEATS_A_LEASE, _TAKEOVER_SECONDS),
+            sequels=sequels,
         )
         self._own_loop = asyncio.SelectorEventLoop()  # the usual loop of Windows cannot carry psycopg's connections
         self._stopping = asyncio.Event()

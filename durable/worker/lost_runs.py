@@ -84,6 +84,7 @@ class LostRuns:
                         held=held,
                         culprits=sorted(culprits),
                         is_death=False,
+                        sequel_of=self._executions.sequels.after_failure(shard_value),
                     )
                 )
         except BaseException:

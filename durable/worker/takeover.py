@@ -16,6 +16,7 @@ from itertools import chain
 
 import psycopg
 
+from durable.core.arguments import MAX_INTEGER
 from durable.core.shards import shard_values
 from durable.postgres.connection import EngineConnection
 from durable.store.channels import announce_departure
@@ -25,6 +26,7 @@ from durable.store.takeovers import MAX_COMPANIONS, TakenOver, orphan_owners, ow
 from durable.store.workers import Suspect, remove_worker
 from durable.worker.database import Database
 from durable.worker.outages import Outages
+from durable.worker.sequels import Sequels
 
 _logger = logging.getLogger("durable.worker")
 
@@ -49,9 +51,11 @@ class Takeover:
         *,
         max_strikes: int,
         patience: float,
+        sequels: Sequels,
     ) -> None:
         self._database = database
         self._workflows = list(workflows)
+        self._sequels = sequels
         self._shard_count = shard_count
         self._max_strikes = max_strikes
         self._patience = min(patience, _TAKEOVER_SECONDS)
@@ -227,8 +231,16 @@ class Takeover:
         is_death: bool,
     ) -> TakenOver:
         before, self._batch = self._batch, max(1, self._batch // 2)  # for the next try, in case this one is cut off
+        # Without its workflow, it is not known what follows a run that fails: the worker that claims it next fails it.
+        is_known = self._sequels.knows(shard_value.rpartition("_")[0])
         taking = take_over(
-            shard_value, owner, before, max_strikes=self._max_strikes, companions=companions, is_death=is_death
+            shard_value,
+            owner,
+            before,
+            max_strikes=self._max_strikes if is_known else MAX_INTEGER,
+            companions=companions,
+            is_death=is_death,
+            sequel_of=self._sequels.after_failure(shard_value),
         )
         taken = await connection.answer(taking, self._patience)
         self._batch = min(before + before // 8 + 1, _MAX_TAKEN_OVER) if taken.count == before else before

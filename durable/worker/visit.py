@@ -15,6 +15,7 @@ from durable.store.claims import NextWake, claim_runs, claim_suspects, comebacks
 from durable.store.operation import operation
 from durable.store.records import ClaimedRun, Comeback, Event
 from durable.store.routing import Routed, Unrouted, dismiss_orphans, retry, route_events, unrouted_events
+from durable.store.sequels import Sequel, SequelOf, announce_sequels, begin_sequels, ended_runs, sequels_of
 from durable.store.statement import Batch, Begin, Commit, Requests, Statement
 from durable.store.successors import reopen_next
 
@@ -60,12 +61,14 @@ def visit(
     left_to_others: Sequence[str],
     hold: Callable[[ClaimedRun], bool],
     isolation: Isolation | None = None,
+    sequel_of: SequelOf | None = None,
 ) -> Requests[Visited]:
     """Visits a shard value in two round trips, or more if runs ended or must be retried. Runs that routing wakes are
     claimed in the same round trip; parents are told in the transaction that ends their children.
 
     ``routing_limit`` is how many runs may be routed, without those in ``left_out``; ``limit`` is how many may be
     claimed, without those in ``left_to_others``; with ``isolation``, only suspects that are to be tried in that way.
+    ``sequel_of`` returns what begins because a run was cancelled; ``None`` if nothing does.
     ``hold`` keeps the machine of a claimed run if it is in memory, and returns whether it is. Raises ``EndsBlocked``.
     """
     routing: list[Statement[Any]] = []
@@ -95,7 +98,10 @@ def visit(
     loading = load(shard_value, replayed, resident)
     is_next, is_retried, dismissed = False, False, 0
     if is_routing:
-        telling: list[Statement[Any]] = [*tell_parents(routed.children)]
+        sequels: list[Sequel] = []
+        if routed.ended and sequel_of is not None:
+            sequels = sequels_of((yield from ended_runs(shard_value, routed.ended)), sequel_of)
+        telling: list[Statement[Any]] = [*tell_parents(routed.children), *begin_sequels(sequels)]
         if routed.ended:
             telling.append(reopen_next(shard_value, routed.ended))
         try:
@@ -106,7 +112,7 @@ def visit(
             raise
         loaded = answers[len(telling) :]
         is_next = unrouted.is_next or (bool(routed.ended) and bool(answers[len(telling) - 1]))
-        yield from Batch([*announce_ended(routed.ended), *announce_told(routed.children)])
+        yield from Batch([*announce_ended(routed.ended), *announce_told(routed.children), *announce_sequels(sequels)])
         if unrouted.is_retry:
             is_retried = yield from retry(shard_value, _MAX_RETRIED)
         if unrouted.is_crowded:

@@ -36,6 +36,7 @@ from durable.worker.lease import Lease
 from durable.worker.listener import Listener
 from durable.worker.parts import Parts
 from durable.worker.scheduler import Scheduler
+from durable.worker.sequels import Sequels
 from durable.worker.signals import stop_signals
 from durable.worker.status import State, WorkerStatus
 from durable.worker.tasks import cancel_and_wait
@@ -236,6 +237,7 @@ class Worker:
             await database.close()
 
     def _assemble(self, database: Database, shard_count: int) -> Parts:
+        sequels = Sequels(self._workflows, self._codec, lambda: lease.shard_count)
         lease = self._lease = Lease(
             database,
             [workflow.name for workflow in self._workflows],
@@ -248,26 +250,26 @@ class Worker:
             overdue=lambda: self._signals.overdue(self._patience),
             met=self._met,
             is_listening=lambda: self._state == "running" and self._listener is not None and self._listener.hears_work,
+            sequels=sequels,
         )
-
-        def worker_id() -> str:
-            return lease.worker_id
 
         callbacks = Callbacks()
         isolation = Isolation(self._clock, self._dispatchers.values())
-        journal = Journal(database, callbacks, worker_id)
+        journal = Journal(database, callbacks, lambda: lease.worker_id)
         executions = self._executions = Executions(
             database,
             journal,
             callbacks,
             self._clock,
             isolation,
-            worker_id,
+            lambda: lease.worker_id,
             codec=self._codec,
             max_resident=self._max_resident,
             max_threads=self._max_threads,
             claimer_of=self._dispatchers.__getitem__,
             shard_count=lambda: lease.shard_count,
+            max_strikes=self._max_strikes,
+            sequels=sequels,
         )
         for workflow in self._workflows:
             self._dispatchers[workflow.name] = Dispatcher(
@@ -276,7 +278,7 @@ class Worker:
                 database,
                 executions,
                 isolation,
-                worker_id,
+                lambda: lease.worker_id,
                 self._clock,
                 poll_interval=self._poll_interval,
                 max_poll_interval=self._current_max_poll_interval,

@@ -8,6 +8,7 @@ import pytest
 
 from durable import (
     AsyncClient,
+    Begin,
     BeginOptions,
     Client,
     InvalidArgument,
@@ -214,21 +215,82 @@ async def test_the_result_is_that_of_the_run_which_the_handle_has_found_first(da
 
 
 async def test_many_runs_are_begun_each_with_options_of_its_own(database: str, colour: Colour) -> None:
-    each: list[BeginOptions] = [{"key": "b"}, {"priority": 7}, {}, {"key": "a", "if_active": "cancel"}, {"delay": 60}]
+    inputs: list[Any] = [
+        Begin("1", key="b"),
+        Begin("2", priority=7),
+        "3",
+        Begin("4", key="a", if_active="cancel"),
+        Begin("5", delay=60),
+        Begin("6", event=("note", 1)),
+    ]
     async with open_client(colour, database) as client:
         first = await client.begin(greet, "Ada", key="a")
-        begun = await client.begin_many(greet, list("12345"), priority=3, tags={"x": "y"}, each=each)
+        begun = await client.begin_many(greet, inputs, priority=3, tags={"x": "y"}, headers={"h": "i"})
         found = {run.run_key: run for run in await client.list_runs()}
-    assert len(begun) == 5
+    assert len(begun) == 6
     assert [(found[key].key, found[key].priority, found[key].status) for key in begun] == [
         ("b", 3, "queued"),
         (None, 7, "queued"),
         (None, 3, "queued"),
         ("a", 3, "sleeping"),
         (None, 3, "sleeping"),
+        (None, 3, "queued"),
     ]
     assert all(found[key].tags == {"x": "y"} for key in begun)
+    assert rows(database, "SELECT input #>> '{}' FROM durable.runs WHERE headers ->> 'h' = 'i' ORDER BY 1") == [
+        (name,) for name in "123456"
+    ]
     assert sorted(inbox(database, first.run_key)) == ["cancel", "next"]
+    assert inbox(database, begun[5]) == ["event"]
+
+
+async def test_begin_many_joins_the_newest_run_of_each_key_even_if_the_first_is_gone(
+    database: str, colour: Colour
+) -> None:
+    async with open_client(colour, database) as client:
+        end(database, (first := await client.begin(greet, "Ada", key="a")).run_key, "completed")
+        second = await client.begin(greet, "Bob", key="a", if_ended="begin_anew")
+        rows(database, "DELETE FROM durable.runs WHERE run_id = %s", first.run_key.run_id)
+        joined, new = await client.begin_many(greet, [Begin("Cy", key="a"), Begin("Di", key="b")])
+    assert joined == second.run_key
+    assert rows(database, "SELECT run_id::text FROM durable.runs WHERE key = 'b'") == [(new.run_id,)]
+    assert stored(database) == [("queued", None, 0), ("queued", 1, 0)]
+
+
+async def test_what_begin_many_does_with_one_key_it_does_in_the_order_of_the_inputs(
+    database: str, colour: Colour
+) -> None:
+    async with open_client(colour, database) as client:
+        first, replacing, joining = await client.begin_many(
+            greet, [Begin("1", key="k"), Begin("2", key="k", if_active="cancel"), Begin("3", key="k")]
+        )
+        assert first != replacing == joining
+        with pytest.raises(RunExists):
+            await client.begin_many(greet, ["4", Begin("5", key="k", if_active="refuse")])
+    assert stored(database) == [("queued", None, 0), ("sleeping", 1, 1)]
+
+
+async def test_begin_many_whose_answer_was_lost_does_not_replace_its_own_runs(database: str) -> None:
+    with Client(database) as client:
+        inputs = [Begin("1", key="a", if_active="cancel"), Begin("2", key="b", if_active="refuse"), Begin("3", key="c")]
+        begin = client._operations.begin_many(client._operations.new_runs(greet, inputs))
+        first = client._connections.transact(begin)
+        assert client._connections.transact(begin) == first
+    assert stored(database) == [("queued", None, 0)] * 3
+
+
+@pytest.mark.parametrize("status", ["queued", "completed"])
+async def test_every_generation_has_the_options_of_its_begin(database: str, colour: Colour, status: str) -> None:
+    async with open_client(colour, database) as client:
+        first = await client.begin(greet, "Ada", key="k", headers={"trace": "1"})
+        if status == "completed":
+            end(database, first.run_key, status)
+        options: dict[str, Any] = {"headers": {"trace": "2"}, "tags": {"a": "b"}, "priority": 3, "timeout": 60}
+        await client.begin(greet, "Bob", key="k", if_active="cancel", if_ended="begin_anew", **options)
+    given = "SELECT headers, tags, priority FROM durable.runs WHERE generation = 1"
+    assert rows(database, given) == [({"trace": "2"}, {"a": "b"}, 3)]
+    limits = "SELECT extract(epoch FROM deadline_at - created_at)::int FROM durable.runs WHERE generation = 1"
+    assert rows(database, limits) == [(60 if status == "completed" else None,)]  # it counts from the start
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

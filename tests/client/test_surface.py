@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from psycopg.pq import TransactionStatus
 
 import durable
-from durable import Client, Context, Cron, DurableError, Every, InvalidArgument, JsonCodec, RunKey, workflow
+from durable import Begin, Client, Context, Cron, DurableError, Every, InvalidArgument, JsonCodec, RunKey, workflow
 from durable.admin.migration import migrate
 from durable.core.generations import IfActive, IfEnded
 from durable.core.replay.workflow import Workflow
@@ -59,7 +59,19 @@ BEGIN = {
     "at": (st.none() | st.none() | arguments.moments(3, 9997), arguments.near(datetime)),
     "priority": st.integers(-32768, 32767),
     "tags": st.none() | st.dictionaries(arguments.keys, arguments.texts, max_size=3),
+    "timeout": st.none() | arguments.durations,
+    "headers": st.none() | st.dictionaries(arguments.keys, arguments.texts, max_size=3),
 }
+BEGUN = st.builds(
+    lambda given: Begin(**given),
+    st.fixed_dictionaries(
+        {
+            name: drawn if isinstance(drawn, st.SearchStrategy) else drawn[0]
+            for name, drawn in BEGIN.items()
+            if name != "wf"
+        }
+    ),
+)
 SCHEDULE = {
     "wf": st.just(keep),
     "input": (arguments.values, arguments.junk),
@@ -72,12 +84,13 @@ SCHEDULE = {
     "jitter": arguments.durations,
     "start": (st.none() | arguments.moments(2000, 2050), arguments.near(datetime)),
     "end": (st.none() | arguments.moments(2050, 2100), arguments.near(datetime)),
+    **{name: BEGIN[name] for name in ("priority", "tags", "timeout", "headers")},
 }
 EVENT = {"name": arguments.keys, "payload": (arguments.values, arguments.junk), "key": st.none() | arguments.keys}
 NAMED = {"schedule_id": SCHEDULES}
 METHODS: dict[str, dict[str, dict[str, Any]]] = {
     "begin": {"begin": BEGIN},
-    "begin many": {"begin_many": {"wf": st.just(keep), "inputs": st.lists(arguments.values, max_size=3)}},
+    "begin many": {"begin_many": {"wf": st.just(keep), "inputs": st.lists(arguments.values | BEGUN, max_size=3)}},
     "publish": {"publish_event": {"run_key": RUNS, **EVENT}},
     "ask": {name: {"run_key": RUNS, "reason": REASONS} for name in ("cancel_run", "terminate_run")}
     | {"retry_run": {"run_key": RUNS}},
@@ -178,7 +191,11 @@ def attempt(function: Callable[..., Any], call: Call) -> tuple[dict[str, Any], A
     except (DurableError, TypeError, ValueError) as error:
         assert str(error).strip()
         if isinstance(error, InvalidArgument):
-            assert error.argument.partition("[")[0] in {*given, OTHER_NAMES.get(call.method)}
+            assert error.argument.partition("[")[0] in {
+                *given,
+                OTHER_NAMES.get(call.method),
+                *(BEGIN if "inputs" in given else ()),
+            }
             assert error.rule
             assert str(error).startswith(f"{error.argument} must be {error.rule}, got ")
         return given, None, error
@@ -252,14 +269,16 @@ def check_kept(method: str, given: dict[str, Any], result: Any, connection: psyc
         case "begin":
             run_key = result if isinstance(result, RunKey) else result.run_key
             text, *stored, status = ask(
-                "input::text, priority, key, coalesce(tags, '{}'), status", "runs WHERE run_id = %s", run_key.run_id
+                "input::text, priority, key, coalesce(tags, '{}'), coalesce(headers, '{}'), status",
+                "runs WHERE run_id = %s",
+                run_key.run_id,
             )
             JsonCodec().decode(text, given["wf"].input_type, "the input")
-            assert stored == [given["priority"], given["key"], dict(given["tags"] or {})]
+            assert stored == [given["priority"], given["key"], given["tags"] or {}, given["headers"] or {}]
             assert status == ("queued" if given["delay"] is None and given["at"] is None else "sleeping")
             assert runs == 1
         case "begin_many":
-            assert runs == len(result)
+            assert runs == len(set(result))
             for run_key in result:
                 text = ask("input::text", "runs WHERE run_id = %s", run_key.run_id)[0]
                 JsonCodec().decode(text, given["wf"].input_type, "the input")

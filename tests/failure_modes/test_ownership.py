@@ -79,7 +79,7 @@ def everything(run_id: str, epoch: int) -> list[Record]:
         entries=[
             memo,
             CancelMemo(4, "request", '"why"'),
-            ChildMemo("child", 5, child, "idle", 1, None, "null"),
+            ChildMemo("child", 5, child, "idle", 1, "null"),
             OrderedStep("stored", 2),
             OpenedWait("nap", wake_in=60.0),
             OpenedWait("news", event_name="news"),

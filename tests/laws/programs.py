@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 from hypothesis import strategies as st
 
-from durable import Context, RunCancelled, RunFailed, RunKey, StepFailed, workflow
+from durable import Call, Context, RunCancelled, RunFailed, RunKey, StepFailed, workflow
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import EventTimeout
 from durable.core.replay.commands import Command
@@ -33,9 +33,12 @@ Trace: TypeAlias = list[tuple[str, str]]
 STEPS = ("execute", "typed", "transaction")
 DRAWS = ("random", "random_uint64", "random_uuid7", "now")
 WAITS = ("sleep", "sleep_until", "event", "shared_event", "event_in_time")
-CHILDREN = ("child", "child_later")
+CHILDREN = ("child", "child_later", "child_abandoned", "child_cancelled", "child_asked")
+CANCELLED_WITH_THE_AWAIT = ("child", "child_abandoned")
 EPOCH = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 SHARED = "news"
+SAID = "status "
+"""What lines of a trace begin with that tell what a program has set as its status."""
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -88,8 +91,8 @@ async def child(ctx: Context, x: str) -> str:
 
 def programs() -> st.SearchStrategy[Node]:
     leaves = st.one_of(
-        st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN)), st.sampled_from((0, 0, 0, 1, 9))),
-        st.builds(Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise", *TIMERS, *TIMERS))),
+        st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN, "once")), st.sampled_from((0, 0, 0, 1, 9))),
+        st.builds(Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise", "status", *TIMERS, *TIMERS))),
     )
     return trees(leaves, (*TOGETHER, *IN_TURN, *LIMITS))
 
@@ -108,7 +111,9 @@ def wide_programs() -> st.SearchStrategy[Node]:
 
 def confluent_programs() -> st.SearchStrategy[Node]:
     """Programs whose result does not depend on the order of answers."""
-    leaves = st.builds(Leaf, st.sampled_from((*STEPS, *DRAWS, *CHILDREN, "sleep", "event", "nap", "later", "glance")))
+    # A child that is cancelled may have completed before.
+    children = [kind for kind in CHILDREN if kind != "child_cancelled"]
+    leaves = st.builds(Leaf, st.sampled_from((*STEPS, *DRAWS, *children, "sleep", "event", "nap", "later", "glance")))
     return trees(leaves, ("seq", "gather", "settled", "group", "lock", "guard", "finally", "branch", "loop"))
 
 
@@ -131,7 +136,7 @@ def leaves_of(node: Node, path: str = "p") -> Iterator[tuple[str, Leaf]]:
 
 def leaf_at(leaves: Mapping[str, Leaf], key: str) -> Leaf:
     """The leaf, of those by their paths, that makes the call of that key."""
-    return leaves[re.sub("@[01]", "", key)]
+    return leaves[re.sub("@[01]|:status", "", key)]
 
 
 class Interpreter:
@@ -145,6 +150,8 @@ class Interpreter:
         if isinstance(node, Leaf):
             if node.kind == "raise":
                 raise Boom(path)
+            if node.kind == "status":
+                return await self._seen(f"{SAID}{path}", self._say(path))
             if node.kind in TIMERS:
                 return await self._seen(f"{node.kind} {path}", timers.begin(node.kind, path))
             return await self._seen(path, self._call(node.kind, path))
@@ -169,11 +176,16 @@ class Interpreter:
         self._trace.append((key, repr(value)))
         return value
 
+    async def _say(self, path: str) -> None:
+        self._ctx.set_status(path)
+
     def _call(self, kind: str, key: str) -> Any:
         ctx, seconds = self._ctx, len(key) % 3
         match kind:
             case "execute":
                 return ctx.execute(key, do, key)
+            case "once":
+                return ctx.execute(Call(key, at_most_once=True), do, key)
             case "typed":
                 return ctx.execute(key, do_typed, key)
             case "other":
@@ -192,13 +204,19 @@ class Interpreter:
                 return ctx.wait_for_event(key, SHARED, timeout=seconds)
             case "child":
                 return ctx.run_child(key, child, key)
-            case "child_later":
-                return self._child_later(key)
+            case "child_abandoned":
+                return ctx.run_child(key, child, key, abandon=True)
+            case "child_later" | "child_cancelled" | "child_asked":
+                return self._child_later(key, kind)
             case _:
                 return getattr(ctx, kind)(key)
 
-    async def _child_later(self, key: str) -> Any:
+    async def _child_later(self, key: str, kind: str) -> Any:
         handle = await self._ctx.start_child(key, child, key)
+        if kind == "child_cancelled":
+            await handle.cancel()
+        if kind == "child_asked":
+            await handle.status(f"{key}:status")
         return await handle.result()
 
     async def _together(self, how: str, begins: Sequence[Begin]) -> Any:

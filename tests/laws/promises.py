@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from tests.laws.programs import Leaf, Trace
+from durable.core.replay.history import Cancel
+from tests.laws.programs import CANCELLED_WITH_THE_AWAIT, SAID, Leaf, Trace
 from tests.laws.tables import Tables
 from tests.laws.timers import FIRED
 
@@ -17,7 +18,10 @@ def check_the_end(tables: Tables, trace: Trace, leaf_at: LeafAt, *, may_differ: 
     assert not tables.waits, f"waits are open after the end: {tables.waits}"
     check_events(tables)
     check_timers(tables)
+    is_of_flush = tables.sequels == 1 and tables.status != "completed"
+    assert is_of_flush or (tables.sequels == 0 and (tables.status == "completed" or tables.has_ended_unclaimed))
     if not was_terminated(tables):
+        check_status(tables, trace)
         check_children(tables, trace, leaf_at, may_differ=may_differ)
 
 
@@ -35,6 +39,13 @@ def check_timers(tables: Tables) -> None:
     """They have fired in the order of their times, whichever worker was there for them."""
     fired = [tables.fired[memo.key] for memo in tables.history().in_order() if memo.kind == "timer"]
     assert tables.has_jumped or fired == sorted(fired), f"the timers that have fired were due at {fired}"
+
+
+def check_status(tables: Tables, trace: Trace) -> None:
+    """What the code has said last is what is shown."""
+    said = [key for key, _ in trace if key.startswith(SAID)]
+    if said:
+        assert tables.status_detail == f'"{said[-1].removeprefix(SAID)}"', f"{tables.status_detail} is shown: {said}"
 
 
 def check_times(trace: Trace) -> None:
@@ -60,9 +71,10 @@ def check_children(tables: Tables, trace: Trace, leaf_at: LeafAt, *, may_differ:
         if memo.kind == "child":
             begun = tables.children.get(Tables.child_of(memo))
             assert begun is not None, f"{memo} was never begun"
-            is_to_be = shown.get(key) == "cancelled" and leaf_at(key).kind == "child"
+            is_to_be = shown.get(key) == "cancelled" and leaf_at(key).kind in CANCELLED_WITH_THE_AWAIT
             assert not is_to_be or begun.is_unwanted, f"{key} is given up, its child {begun} is not"
-            if not may_differ:
+            # A cancel of the run reaches every child that is awaited by then, in whatever task.
+            if not may_differ and Cancel.key not in tables.memos and leaf_at(key).kind != "child_cancelled":
                 assert is_to_be or not begun.is_unwanted, f"{key} is {shown.get(key)}, its child {begun}"
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from durable import RunCancelled, RunFailed, RunKey, StepFailed, Workflow
+from durable import Call, RunCancelled, RunFailed, RunKey, StepFailed, StepInterrupted, Workflow
 from durable.core.errors import EventTimeout
 from durable.core.failures import ErrorInfo, error_info
 from durable.core.replay.history import TIMER_KEYS, Failure, History, Memo, OpenWait, Outcome, Value
@@ -99,8 +99,11 @@ class _Timer:
 
 
 class _Child:
-    def __init__(self, end: Callable[[], asyncio.Future[Any]]) -> None:
+    def __init__(self, end: Callable[[], asyncio.Future[Any]], read: Callable[[str], asyncio.Future[Any]]) -> None:
         self.end = end
+        self.status = read
+
+    async def cancel(self) -> None: ...
 
     async def result(self) -> Any:
         return await asyncio.shield(self.end())
@@ -146,7 +149,8 @@ class _Reference:
 
     # what programs call
 
-    def execute(self, key: str, fn: Callable[..., Any], *_: Any) -> asyncio.Future[Any]:
+    def execute(self, call: str | Call, fn: Callable[..., Any], *_: Any) -> asyncio.Future[Any]:
+        key = call.key if isinstance(call, Call) else call
         returns = tuple[Receipt, ...] if fn.__name__ == "do_typed" else str
         return self._call("execute", key, fn.__name__, returns)
 
@@ -161,15 +165,20 @@ class _Reference:
     def wait_for_event(self, key: str, name: str, **_: Any) -> asyncio.Future[Any]:
         return self._call("event", key, name, Any)
 
+    def set_status(self, value: str) -> None: ...
+
     def timeout(self, key: str, seconds: float) -> _Timeout:
         return _Timeout(self, key, seconds)
 
-    async def run_child(self, key: str, wf: Workflow[Any, Any], _: object) -> Any:
+    async def run_child(self, key: str, wf: Workflow[Any, Any], _: object, *, abandon: bool = False) -> Any:
         return await (await self.start_child(key, wf, _)).end()
 
     async def start_child(self, key: str, wf: Workflow[Any, Any], _: object) -> _Child:
         run_key = RunKey.parse(await self._call("child", key, wf.name, str))
-        return _Child(lambda: self._call("child_result", f"{key}:result", run_key.run_id, run_key))
+        return _Child(
+            lambda: self._call("child_result", f"{key}:result", run_key.run_id, run_key),
+            lambda key: self._call("execute", key, "ChildHandle.status", str),
+        )
 
     def __getattr__(self, source: str) -> Callable[[str], asyncio.Future[Any]]:
         return lambda key: self._call(source, key, "", _TYPES[source])
@@ -286,6 +295,8 @@ def _settle(future: asyncio.Future[Any], memo: Memo, outcome: Outcome, type: Any
             _settle_child(future, type, msgspec.json.decode(text))
         case Value(text):
             future.set_result(msgspec.json.decode(text, type=type))
+        case Failure(error) if error.type == "StepInterrupted":
+            future.set_exception(StepInterrupted(memo.key))
         case Failure(error):
             future.set_exception(StepFailed(memo.key, ErrorInfo(error.type, error.message)))
         case _:

@@ -24,6 +24,7 @@ from durable.core.replay.history import (
     TimedOut,
     Value,
 )
+from durable.core.replay.tries import Tries, still_failing
 from durable.core.runs import TERMINAL, RunKey
 from durable.store.records import (
     AbandonedWait,
@@ -39,6 +40,7 @@ from durable.store.records import (
     OpenedWait,
     OrderedStep,
     Record,
+    RecordedTry,
     StepMemo,
     UnwantedChild,
     Wake,
@@ -55,6 +57,7 @@ _WRITTEN: list[type[Entry]] = [
     OpenedWait,
     AnsweredWait,
     MetRequest,
+    RecordedTry,
     AbandonedWait,
     UnwantedChild,
 ]
@@ -98,6 +101,9 @@ class Tables:
         self.deadline = deadline
         self.wake_at: float | None = None
         self.output: str | None = None
+        self.shown_error = ""
+        self.status_detail: str | None = None
+        """What the run shows while steps of it are tried again."""
         self.error: ErrorInfo | None = None
         self.memos: dict[str, Memo] = {}
         self.waits: dict[str, Wait] = {}
@@ -108,6 +114,11 @@ class Tables:
         self.forgotten: list[str] = []
         self.claimed_at = 0.0
         self._due: list[Wait] = []
+        self.held: tuple[str, ...] = ()
+        """The children for whose ends the run has parked because a cancel of it is held."""
+        self.sequels = 0
+        """How many runs have begun because this one has not completed."""
+        self.has_ended_unclaimed = False
         self.began_at: float | None = None
         """When this attempt was claimed first."""
         self.fired: dict[str, float] = {}
@@ -140,7 +151,8 @@ class Tables:
 
     def end_child(self, run_id: str, end: ChildEnd) -> None:
         self.children[run_id].end = end
-        self.events[run_id] = Arrival(Event(RUN_ID, run_id, "child", run_id, end.text))
+        if run_id not in self.events or self.events[run_id].consumed_by is None:
+            self.events[run_id] = Arrival(Event(RUN_ID, run_id, "child", run_id, end.text))
 
     # what the dispatcher does
 
@@ -150,7 +162,7 @@ class Tables:
         )
 
     def claim(self, now: float) -> ClaimedRun:
-        self.status, self.wake_at, self.claimed_at = "running", None, now
+        self.status, self.wake_at, self.claimed_at, self.held = "running", None, now, ()
         self.epoch += 1
         began_at = None if self.began_at is None else moment_at(self.began_at)
         if self.began_at is None:
@@ -198,6 +210,7 @@ class Tables:
         kinds = {arrival.event.kind for arrival in arrived}
         if "terminate" in kinds or ("cancel" in kinds and self.epoch == 0):
             self.status, self.error = "cancelled", ErrorInfo("RunCancelled", "enough")
+            self.has_ended_unclaimed = True
             self.waits.clear()
         elif any(self._wakes(arrival.event) for arrival in arrived):
             self.status, self.wake_at = "queued", None
@@ -206,6 +219,8 @@ class Tables:
     def _wakes(self, event: Event) -> bool:
         if event.kind in ("cancel", "terminate"):
             return True
+        if self.held:
+            return event.kind == "child" and event.event_id in self.held
         kind = "child_result" if event.kind == "child" else "event"
         return any(wait.open.kind == kind and wait.open.name == event.name for wait in self.waits.values())
 
@@ -214,19 +229,28 @@ class Tables:
     def store_transaction(self, key: str, fn: str, text: str, epoch: int, now: float) -> None:
         assert (self.status, self.epoch) == ("running", epoch)
         self._remember(key, "transaction", fn, None, Value(text), moment_at(now))
+        self.waits.pop(key, None)
 
     def commit(self, record: Record, now: float) -> Written:
         if (self.status, self.epoch) != ("running", record.epoch):
             return Written(is_ours=False)
         self._check_moments(record)
         self._record(record, now)
+        self._check_shown()
         if isinstance(record.ending, Settle):
             self._settle(record.ending, now)
+            assert record.sequel is None or self.is_ended
+            self.sequels += record.sequel is not None
             return Written(is_ours=True)
-        requeued = isinstance(record.ending, Park) and self._park()
+        requeued = isinstance(record.ending, Park) and self._park(record.ending.held)
         wake_in = None if self.wake_at is None else self.wake_at - now
         inbox = tuple(self.unconsumed()) if record.wants_inbox and record.ending is None else None
         return Written(True, wake_in, requeued, inbox)
+
+    def _check_shown(self) -> None:
+        failing = {wait.open.key: wait.open.tries for wait in self.waits.values() if wait.open.tries is not None}
+        shown = [still_failing(key, tries).text for key, tries in failing.items() if tries.failures]
+        assert not shown or self.shown_error in shown, f"{self.shown_error} is shown, and {shown} is so"
 
     def _check_moments(self, record: Record) -> None:
         """What was seen or armed since the claim was so by the database's clock, and not before the claim."""
@@ -243,6 +267,11 @@ class Tables:
             self._enter(entry, now)
         if record.is_cancelled:
             self.deadline = None
+        both = self.memos.keys() & self.waits.keys()
+        assert not both, f"{both} have their answer, and tries are left"
+        self.status_detail = record.status_detail or self.status_detail
+        if record.shown_error is not None:
+            self.shown_error = record.shown_error
 
     def _enter(self, entry: Entry, now: float) -> None:
         at = getattr(entry, "at", None) or moment_at(now)
@@ -260,7 +289,7 @@ class Tables:
                 self.children[entry.child_run_id] = Child(entry)
             case OrderedStep(key, seq, seen_at):
                 memo = self.memos[key]
-                assert memo.kind == "transaction"
+                assert memo.kind in ("transaction", "execute")
                 self.memos[key] = msgspec.structs.replace(memo, seq=seq, at=seen_at or memo.at)
             case OpenedWait():
                 self._open(entry, now)
@@ -268,10 +297,16 @@ class Tables:
                 self._answer(entry, at, now)
             case MetRequest(event_id):
                 self._consume(event_id, "")
+            case RecordedTry():
+                self._try(entry, now)
             case AbandonedWait(key) | DroppedTimer(key):
                 self.waits.pop(key, None)
-            case UnwantedChild(run_key):
+            case UnwantedChild(run_key, is_awaited):
                 self.children[run_key.run_id].is_unwanted = True
+                if not is_awaited and run_key.run_id not in self.events:
+                    end = ChildEnd("cancelled", error=ErrorInfo("RunCancelled", "its parent cancelled it"))
+                    dismissed = Event(RUN_ID, run_key.run_id, "child", run_key.run_id, end.text)
+                    self.events[run_key.run_id] = Arrival(dismissed, is_routed=True)
 
     def _answer(self, answer: AnsweredWait, at: datetime, now: float) -> None:
         answered = self.waits.pop(answer.key)
@@ -309,16 +344,41 @@ class Tables:
         name = opened.event_name or opened.child_run_id or ""
         self.waits.setdefault(opened.key, Wait(OpenWait(opened.key, opened.wait_type, name), at, now))
 
+    def _try(self, recorded: RecordedTry, now: float) -> None:
+        assert recorded.key not in self.memos, f"{recorded.key} has its answer and is tried again"
+        tries = Tries.parse(recorded.payload)
+        assert tries is not None
+        before = self.waits.get(recorded.key)
+        assert before is None or before.open.tries is not None, f"{recorded.key} is a wait"
+        at = None if recorded.until is None else (recorded.until - EPOCH).total_seconds()
+        wait = OpenWait(recorded.key, tries.kind, recorded.fn, tries)
+        self.waits[recorded.key] = Wait(wait, at, now if before is None else before.created_at)
+
+    def tries_of(self, key: str) -> Wait | None:
+        """What is recorded of a step without an answer."""
+        wait = self.waits.get(key)
+        return None if wait is None or wait.open.tries is None else wait
+
     def _consume(self, event_id: str, key: str) -> None:
         arrival = self.events[event_id]
         assert arrival.consumed_by is None, f"event {event_id} was consumed twice"
         arrival.consumed_by, arrival.is_routed = key, True
 
-    def _park(self) -> bool:
+    def _park(self, held: tuple[str, ...]) -> bool:
         assert self.waits, "the run parks and waits for nothing"
+        self.held = held
+        if held:
+            self.status, self.set_asides, self.wake_at = "waiting_event", 0, None
+            if any(event.kind == "terminate" or event.event_id in held for event in self.unconsumed()):
+                self.status = "queued"
+                return True
+            return False
         for wait in self.waits.values():
             assert wait not in self._due, f"{wait} was due when the run was claimed, and would wake it for ever"
-        names = any(wait.open.name for wait in self.waits.values())
+        assert all(wait.open.tries is None or wait.wake_at is not None for wait in self.waits.values()), (
+            "a mark is left"
+        )
+        names = any(wait.open.kind in ("event", "child_result") for wait in self.waits.values())
         self.status, self.set_asides = "waiting_event" if names else "sleeping", 0
         moments = [wait.wake_at for wait in self.waits.values()] + [self.deadline]
         self.wake_at = min((moment for moment in moments if moment is not None), default=None)

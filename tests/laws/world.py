@@ -24,25 +24,38 @@ import msgspec
 from durable import Context, RunKey, RunRetryPolicy, Workflow, workflow
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.failures import ErrorInfo
-from durable.core.replay.commands import Draw, Execute, StartChild, Transact
-from durable.core.replay.endings import Park
-from durable.core.replay.history import ChildEnd, Failure, History, Value
+from durable.core.replay.commands import Draw, Execute, ReadChild, StartChild, Transact
+from durable.core.replay.endings import Park, Settle
+from durable.core.replay.history import Cancel, ChildEnd, Failure, History, Value
 from durable.core.replay.loop import ReplayLoop
-from durable.store.records import AnsweredWait, OpenedWait, Record, Written
+from durable.core.replay.tries import FailedTry
+from durable.store.records import (
+    AbandonedWait,
+    AnsweredWait,
+    CancelMemo,
+    DroppedTimer,
+    OpenedWait,
+    Record,
+    Written,
+)
+from durable.store.sequels import Sequel
 from durable.worker.clock import Clock
 from durable.worker.run.execution import Execution
 from durable.worker.run.performing import _YOUNG_SECONDS
-from durable.worker.run.step_calls import Finished, Interrupted
+from durable.worker.run.step_calls import Before, Ended, Finished, Interrupted
 from durable.worker.run.step_tasks import _UNWIND_SECONDS
 from tests.laws.case import Case
 from tests.laws.programs import EPOCH, SHARED, Interpreter, Leaf, Node, Trace, leaf_at, leaves_of
-from tests.laws.promises import check_the_end, check_times, is_of_timer, times_fired
-from tests.laws.tables import ROUNDING, Tables
+from tests.laws.promises import check_status, check_the_end, check_times, is_of_timer, times_fired
+from tests.laws.tables import ROUNDING, RUN_ID, Tables
 from tests.laws.virtual_clock import VirtualClock
 
 _MOST_MOVES = 3000
 _JUMPS = (-1.7, 2.3)
 """In seconds: another server takes over, whose clock is another one."""
+_MOST_TRIES = 2
+_DELAYS = (0.0, 0.4, 1.0, 1.3, 2.5)
+"""In seconds: how long a step waits for its next try."""
 _OUTAGES = (0.3, 0.9, 1.6, 4.0)
 """How many seconds it may take until some worker claims what is due."""
 
@@ -74,6 +87,7 @@ class World:
         self._names = [f"to {path}" for path, _ in leaves_of(case.program)]
         self._random = random.Random(case.seed)
         self._excused: Counter[str] = Counter()
+        self._attempts = 0
         self._told: dict[str, str] = {}
         self._events_left = self._random.randrange(5) if case.events is None else case.events
         self._program = case.program
@@ -98,7 +112,7 @@ class World:
         self._is_marked = False
         self._in_flight: Record | None = None
         self._reply: Written | None = None
-        self._gates: dict[str, tuple[Execute, asyncio.Future[Finished]]] = {}
+        self._gates: dict[str, tuple[Execute, asyncio.Future[Ended]]] = {}
         self._unwinding: dict[asyncio.Future[None], float] = {}
         self._let: set[str] = set()
         """The steps that may start and have not had their turn."""
@@ -225,9 +239,11 @@ class World:
         self._loop.discard()
 
     def _excuse(self) -> None:
-        """What has started and has no memo may start once more."""
+        """What has started and has no memo may start once more; in the same attempt of the run, unless that was to
+        happen once at most."""
+        is_another, self._attempts = self._attempts != self.tables.attempts, self.tables.attempts
         for key in self.started:
-            if key not in self.tables.memos:
+            if key not in self.tables.memos and (is_another or self._leaf_at(key).kind != "once"):
                 self._excused[key] = self.started[key]
 
     def _let_time_pass(self) -> None:
@@ -242,10 +258,11 @@ class World:
             arrival.is_routed for arrival in self.tables.events.values()
         ):
             awaited = {wait.open.name for wait in self.tables.waits.values()} - {""}
+            awaited = set(self.tables.held) or awaited
             lost = [event for event in self.tables.unconsumed() if event.name in awaited]
             assert not lost, f"these events woke nobody: {lost}"
             names = {wait.open.name for wait in self.tables.waits.values() if wait.open.kind == "event"}
-            if names:
+            if names and not self.tables.held:
                 self.tables.publish(self._random.choice(sorted(names)))
 
     def _next_wake(self) -> float | None:
@@ -308,7 +325,38 @@ class World:
 
     def _commit(self) -> None:
         assert self._in_flight is not None
+        if self._in_flight.epoch == self.tables.epoch:
+            self._check_held(self._in_flight)
         self._reply = self.tables.commit(self._in_flight, self._now)
+
+    def _check_held(self, record: Record) -> None:
+        """When the code is cancelled, the children that it awaits have ended; and it is not told of their ends before,
+        if they were asked to cancel because of that. An attempt that failed may have asked them for another reason."""
+        awaited = {wait.open.key: wait.open.name for wait in self.tables.waits.values()}
+        is_cancelled = Cancel.key in self.tables.memos or self.tables.attempts > 0
+        for entry in record.entries:
+            if isinstance(entry, CancelMemo):
+                is_cancelled = True
+                for key, child in awaited.items():
+                    begun = self.tables.children.get(child)
+                    is_clean = not self._is_held(key) or (begun is not None and begun.end is not None)
+                    assert is_clean, f"{key} was given up before {begun} had ended"
+            elif isinstance(entry, OpenedWait):
+                awaited[entry.key] = entry.child_run_id or ""
+            elif isinstance(entry, AnsweredWait | AbandonedWait | DroppedTimer):
+                begun = self.tables.children.get(awaited.pop(entry.key, ""))
+                is_told = isinstance(entry, AnsweredWait) and begun is not None and begun.is_unwanted
+                # A clock that jumps back takes the deadline back, because of which the child was cancelled.
+                is_in_order = is_cancelled or self.tables.has_jumped or not is_told or not self._is_held(entry.key)
+                assert is_in_order, f"{entry} comes before the cancel"
+
+    def _is_held(self, key: str) -> bool:
+        return key.endswith(":result") and self._leaf_at(key.removesuffix(":result")).kind == "child"
+
+    def sequel(self, execution: Execution, ending: Settle) -> Sequel | None:
+        if ending.status == "completed":
+            return None
+        return Sequel(execution.run_key.run_id, RunKey("sequel_0", RUN_ID), 1, None, "null", None, None)
 
     def _answer(self) -> None:
         written, self._in_flight, self._reply = self._reply, None, None
@@ -348,20 +396,36 @@ class World:
 
     # the steps
 
-    def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
+    def run_step(self, execution: Execution, call: Execute, before: Before) -> asyncio.Task[Ended]:
         assert not self._is_stopping, f"{call} was started while the worker stops"
+        assert execution._hold is None, f"{call} was started while a cancel is held"
         assert call.key not in self.tables.memos, f"{call} has its memo and was started again"
         assert dict(self.trace).get(call.key) != "cancelled", f"{call} was started after it was given up"
         if call.key not in self._let:
             self._check_seen_is_durable(call)
         assert not self._waits_for_unwinding(), f"{call} was started beside steps that were cancelled"
+        self._check_tries(call, before)
         self.started[call.key] += 1
         return self._loop.create_task(self._step(call))
+
+    def _check_tries(self, call: Execute, before: Before) -> None:
+        """What came before is durable, and the next try is not early."""
+        recorded = self.tables.tries_of(call.key)
+        tries = None if recorded is None else recorded.open.tries
+        assert before.failures == (0 if tries is None else tries.failures), f"{call} has failed otherwise: {recorded}"
+        assert before.failures <= _MOST_TRIES
+        if call.is_at_most_once:
+            assert tries is not None and tries.is_mark, f"{call} is made before that is durable"
+        elif recorded is not None:
+            assert recorded.wake_at is not None
+            assert self.tables.has_jumped or self._now > recorded.wake_at - ROUNDING, f"{call} is tried again early"
 
     def _check_seen_is_durable(self, call: Execute) -> None:
         for key, _ in self.trace:
             assert is_of_timer(key) or self._is_durable(key), f"{call} was started before {key} was durable"
         assert times_fired(self.trace) <= len(self.tables.fired), f"{call} was started before a timer was durable"
+
+        check_status(self.tables, self.trace)
 
     def _check_what_may_start(self) -> None:
         """What may start and is not started at once may be overtaken by the answers to what was."""
@@ -378,8 +442,8 @@ class World:
             memo = self.tables.memos.get(f"{key}:result")
         return memo is not None and (memo.seq is not None or memo.carried)
 
-    async def _step(self, call: Execute) -> Finished:
-        gate: asyncio.Future[Finished] = self._loop.create_future()
+    async def _step(self, call: Execute) -> Ended:
+        gate: asyncio.Future[Ended] = self._loop.create_future()
         self._gates[call.key] = call, gate
         try:
             return await gate
@@ -400,11 +464,19 @@ class World:
             self._excused[key] = self.started[key]
             self._do(gate.set_exception, Interrupted("the worker is stopping"))
             return
-        if self._is_to_fail(key):
+        tries = self.tables.tries_of(key)
+        failures = 0 if tries is None or tries.open.tries is None else tries.open.tries.failures
+        if not call.is_at_most_once and failures < _MOST_TRIES and self._random.random() < 0.2:
+            self._excused[key] += 1
+            self._do(gate.set_result, FailedTry(ErrorInfo("Refused", key), self._random.choice(_DELAYS)))
+            return
+        if self._is_to_fail(key) and not isinstance(call, ReadChild):
             failure = Failure(ErrorInfo("Refused", key))
             self._do(gate.set_result, Finished(failure, 1, 0.0, None, is_stored=False))
             return
         text = _typed(key) if call.name == "do_typed" else f'"{key}"'
+        if isinstance(call, ReadChild):
+            text = '"running"'
         if isinstance(call, Transact):
             self._store(call)
             self._pass_moment()
@@ -458,7 +530,7 @@ class World:
         for key, memo in self.tables.memos.items():
             if memo.kind == "transaction" and isinstance(memo.outcome, Value):
                 assert self.committed[key] == 1, f"{key} was committed {self.committed[key]} times"
-            if memo.kind == "execute":
+            if memo.kind == "execute" and self._leaf_at(key).kind != "once":
                 assert self.started[key] >= 1
 
 

@@ -58,7 +58,7 @@ def _flush() -> list[Statement[Any]]:
     entries: list[Entry] = [
         MEMO,
         CancelMemo(4, "request", "null"),
-        ChildMemo("child", 5, RunKey("s_0", str(uuid.uuid4())), "s", 1, None, "null"),
+        ChildMemo("child", 5, RunKey("s_0", str(uuid.uuid4())), "s", 1, "null"),
         OrderedStep("other", 2),
         OpenedWait("wait", event_name="news"),
         AnsweredWait("open", 3, False, str(uuid.UUID(int=1)), "1"),

@@ -15,15 +15,19 @@ from durable import (
     AsyncClient,
     AsyncHandle,
     AsyncKeyHandle,
+    Begin,
     Call,
     ChildHandle,
     Client,
     Context,
+    FailedRun,
     Handle,
     KeyHandle,
+    OnFailure,
     RetryPolicy,
     RunInfo,
     RunKey,
+    Status,
     Worker,
     Workflow,
     current_context,
@@ -87,10 +91,16 @@ async def nightly(ctx: Context) -> None:
 async def season(ctx: Context, orders: list[Order]) -> int:
     assert_type(await ctx.run_child("one", checkout, orders[0]), Receipt)
     assert_type(await ctx.run_child("none", nightly), None)
+    assert_type(await ctx.run_child("given", checkout, orders[0], timeout=3, headers={"a": "b"}, delay=1), Receipt)
+    await ctx.start_child("keyed", nightly, key="k")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    assert_type(ctx.headers, dict[str, str])
     handle = await ctx.start_child("later", checkout, orders[1])
     assert_type(handle, ChildHandle[Receipt])
     assert_type(handle.run_key, RunKey)
     assert_type(await handle.result(), Receipt)
+    assert_type(await handle.status("asked"), Status)
+    assert_type(await handle.cancel(), None)
+    assert_type(await ctx.run_child("left", checkout, orders[0], abandon=True), Receipt)
     assert_type(await ctx.start_child("idle", nightly), ChildHandle[None])
     receipts = await asyncio.gather(*(ctx.run_child(order.item, checkout, order) for order in orders))
     assert_type(receipts, list[Receipt])
@@ -98,6 +108,21 @@ async def season(ctx: Context, orders: list[Order]) -> int:
     return len(receipts)
 
 
+@workflow
+async def apologize(ctx: Context, failed: FailedRun[Order]) -> None:
+    assert_type(failed.input, Order | None)
+    assert_type(failed.run_key, RunKey)
+
+
+@workflow(on_failure=apologize)
+async def guarded(ctx: Context, order: Order) -> None: ...
+
+
+@workflow(on_failure=OnFailure(apologize, cancelled=True))
+async def cancellable(ctx: Context, order: Order) -> None: ...
+
+
+assert_type(guarded, Workflow[Order, None])
 assert_type(checkout, Workflow[Order, Receipt])
 assert_type(nightly, Workflow[None, None])
 
@@ -109,6 +134,8 @@ def sync_side(client: Client) -> None:
     assert_type(handle.info(), RunInfo)
     assert_type(client.begin(nightly), Handle[None])
     assert_type(client.begin_many(checkout, [Order("a")]), list[RunKey])
+    assert_type(client.begin_many(checkout, [Begin(Order(name), key=name) for name in ("a", "b")]), list[RunKey])
+    client.begin_many(checkout, [Begin(3)])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(client.get_run_output("key", Receipt | None), Receipt | None)
     assert_type(client.handle("key", Receipt | None), Handle[Receipt | None])
     assert_type(client.handle("key", checkout), Handle[Receipt])
@@ -120,7 +147,7 @@ def sync_side(client: Client) -> None:
     assert_type(client.get_run_output((checkout, "k")), Receipt)
     assert_type(client.get_run_info(("checkout", "k")), RunInfo)
     client.begin(checkout, Order("a"), key="k", if_active="cancel", if_ended="begin_anew", event=("paid", 1))
-    client.begin_many(checkout, [Order("a")], each=[{"key": "k", "if_active": "refuse"}])
+    client.begin_many(checkout, [Begin(Order("a"), key="k", if_active="refuse")], timeout=60)
     client.begin(checkout, Order("a"), key="k", if_active="kill")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     client.begin(checkout, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
 

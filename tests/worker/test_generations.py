@@ -206,6 +206,33 @@ async def test_an_event_goes_to_the_run_that_is_there_and_else_to_one_that_is_be
         assert await client.handle(reader, key=KEY).result(timeout=20) == "c"
 
 
+async def test_runs_that_start_or_begin_later_have_the_headers_and_the_timeout_that_were_given(database: str) -> None:
+    @workflow
+    async def telling(ctx: Context, name: str) -> str:
+        await ctx.execute("work", pass_gate, name)
+        await ctx.execute("tell", tell, f"{name} has {ctx.headers.get('trace')}")
+        await ctx.wait_for_event("read", "note")
+        return name
+
+    async with AsyncClient(database) as client, Worker(database, [telling]):
+        first = await client.begin(telling, "a", key=KEY, headers={"trace": "1"})
+        await until(is_told("a begins"))
+        second = await client.begin(telling, "b", key=KEY, if_active="cancel", headers={"trace": "2"}, timeout=3600)
+        await until(is_told("b begins"))
+        assert (await first.info()).status == "cancelled"
+        options: Any = {"if_ended": "begin_anew", "headers": {"trace": "3"}, "timeout": 7200}
+        assert not (await client.begin(telling, "c", key=KEY, event=("note", 1), **options)).is_new
+        assert not (await client.begin(telling, "d", key=KEY, event=("note", 2), **options)).is_new
+        stage.gate("b").set()
+        await until(is_told("d begins"))
+        limits = "SELECT generation, round(extract(epoch FROM deadline_at - started_at) / 600)::int FROM durable.runs"
+        assert await rows(database, f"{limits} ORDER BY 1") == [(1, 6), (2, 12), (None, None)]
+        stage.gate("d").set()
+        assert await second.result(timeout=20) == "b"
+        assert await client.handle(telling, key=KEY).result(timeout=20) == "d"
+    assert [told for told in stage.told if " has " in told] == ["b has 2", "d has 2"]
+
+
 async def test_a_run_that_reads_nothing_is_followed_once_for_an_event(database: str) -> None:
     @workflow
     async def deaf(ctx: Context, name: str) -> str:

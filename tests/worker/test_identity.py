@@ -34,7 +34,7 @@ async def test_a_flush_under_another_identity_stores_nothing_of_a_run_of_the_sam
             " VALUES ('p_0', %s, 'p', 'null', 'running', %s, 1)",
             (parent, former),
         )
-        record = Record(parent, 1, entries=[ChildMemo("c", 1, RunKey("q_0", child), "q", 1, None, "null")])
+        record = Record(parent, 1, entries=[ChildMemo("c", 1, RunKey("q_0", child), "q", 1, "null")])
         writing = flush("p_0", present, [record], is_repeat=False, is_leaving=False)
         (written,) = await EngineConnection(connection, "durable").run(writing)
         assert not written.is_ours

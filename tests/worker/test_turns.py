@@ -150,7 +150,11 @@ async def test_only_workers_that_hear_of_runs_are_counted_on(database: str) -> N
         await until(lambda: elsewhere.status().is_listening)
         await asyncio.sleep(1.5)  # a heartbeat later, nobody has been counted who should not have been
         assert knows(one, 2)
-        assert await rows(database, LISTENING) == [(3,)]
+
+        async def are_listening() -> bool:
+            return await rows(database, LISTENING) == [(3,)]
+
+        await until(are_listening)
 
 
 async def test_a_worker_that_leaves_or_dies_is_soon_not_counted_on(database: str) -> None:

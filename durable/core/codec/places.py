@@ -11,7 +11,7 @@ from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.errors import DeserializationError, SerializationError
 
 PlaceKind: TypeAlias = Literal[
-    "input", "input of a child", "input of a schedule", "output", "step", "arguments of a step", "event"
+    "input", "input of a child", "input of a schedule", "output", "step", "arguments of a step", "event", "status"
 ]
 
 
@@ -30,6 +30,15 @@ class Place(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return msgspec.json.encode((self.kind, self.owner, self.name)).decode()
+
+
+def place_of_input(workflow_name: str, run_id: str, parent_run_id: str | None, *, is_scheduled: bool) -> Place:
+    """Returns where the input of a run was stored when the run began."""
+    if is_scheduled:
+        return Place("input of a schedule", workflow_name)
+    if parent_run_id is not None:
+        return Place("input of a child", parent_run_id)
+    return Place("input", run_id)
 
 
 def codec_at(codec: Codec, kind: PlaceKind, owner: str, name: str = "") -> Codec:

@@ -16,13 +16,21 @@ import msgspec
 
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import decode_at
-from durable.core.errors import NondeterminismError, RunCancelled, RunFailed
+from durable.core.errors import (
+    INTERRUPTED,
+    NondeterminismError,
+    RunCancelled,
+    RunFailed,
+    StepFailed,
+    StepInterrupted,
+)
 from durable.core.failures import ErrorInfo, error_info
 from durable.core.replay.handles import Timer
 from durable.core.replay.history import TIMER_KEYS, Cancel, ChildEnd, Kind, describe
 from durable.core.replay.signatures import Signature
 from durable.core.replay.workflow import Workflow
 from durable.core.retry import RetryPolicy
+from durable.core.run_options import CheckedOptions
 from durable.core.runs import RunKey
 
 
@@ -46,6 +54,10 @@ class _Call(msgspec.Struct, frozen=True):
         """Returns the answer as the workflow sees it. Raises what the workflow sees instead."""
         return decode_at(codec, "step", run_id, self.key, text, self.type, self._answer)
 
+    def failure(self, error: ErrorInfo) -> StepFailed:
+        """Returns what the workflow sees if the call has failed for good."""
+        return StepFailed(self.key, error)
+
     def _answer(self) -> str:
         return f"the answer to {self}"
 
@@ -61,6 +73,7 @@ class Execute(_Call, frozen=True):
     kwargs: dict[str, Any]
     retry: RetryPolicy
     recorded_name: str
+    is_at_most_once: bool
     signature: Signature
     context: contextvars.Context
     """The context variables as they were at the call."""
@@ -77,6 +90,11 @@ class Execute(_Call, frozen=True):
     def type(self) -> Any:
         return self.signature.returns
 
+    def failure(self, error: ErrorInfo) -> StepFailed:
+        if self.is_at_most_once and error.type == INTERRUPTED.type:
+            return StepInterrupted(self.key, error)
+        return StepFailed(self.key, error)
+
 
 class Transact(Execute, frozen=True):
     """Run ``fn(tx, *args, **kwargs)`` in a transaction that also stores the memo."""
@@ -84,6 +102,12 @@ class Transact(Execute, frozen=True):
     @property
     def kind(self) -> Kind:
         return "transaction"
+
+
+class ReadChild(Execute, frozen=True):
+    """Read how far a child has come: a step whose ``fn`` is the engine's."""
+
+    run_key: RunKey
 
 
 Source = Literal["random_uuid7", "random_uint64", "random", "now"]
@@ -165,6 +189,7 @@ class StartChild(_Call, frozen=True):
 
     workflow: Workflow[Any, Any]
     input: str
+    options: CheckedOptions
 
     @property
     def kind(self) -> Kind:
@@ -189,11 +214,13 @@ class StartChild(_Call, frozen=True):
 
 
 class WaitChild(_Call, frozen=True):
-    """Wait for the end of a child. ``codec`` is the one that encoded its output."""
+    """Wait for the end of a child. ``codec`` is the one that encoded its output. ``is_held``: a cancel of the run is
+    held until the child, which is cancelled first, has ended."""
 
     run_key: RunKey
     output_type: Any
     codec: Codec
+    is_held: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -229,10 +256,17 @@ class Abandon(msgspec.Struct, frozen=True):
     call: Call
 
 
-class CancelChild(msgspec.Struct, frozen=True):
-    """The workflow's own code no longer waits for this child and wants it cancelled."""
+class SetStatus(msgspec.Struct, frozen=True):
+    """The run shows this from now on; ``text`` is encoded."""
+
+    text: str
+
+
+class CancelChild(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+    """The workflow's own code wants this child cancelled, and no longer waits for it, or may still (``is_awaited``)."""
 
     run_key: RunKey
+    is_awaited: bool = False
 
 
 class Complete(msgspec.Struct, frozen=True):
@@ -269,4 +303,4 @@ class SetAside(msgspec.Struct, frozen=True):
     error: NondeterminismError
 
 
-Command: TypeAlias = Call | Abandon | CancelChild | Complete | Fail | EndCancelled | SetAside
+Command: TypeAlias = Call | Abandon | CancelChild | SetStatus | Complete | Fail | EndCancelled | SetAside

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
+from durable.core.arguments import truth
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument
@@ -19,6 +20,7 @@ from durable.core.replay.signatures import signature_of
 from durable.core.replay.step_call import Call, step_call
 from durable.core.replay.timeout import Timeout
 from durable.core.replay.workflow import InputT, OutputT, Workflow
+from durable.core.run_options import NOTHING_GIVEN, Given, RunOptions
 from durable.core.runs import RunKey
 
 if TYPE_CHECKING:
@@ -36,7 +38,17 @@ class Context:
     call on replay. The primitives may be combined with ``asyncio.gather``, ``TaskGroup`` and the like.
     """
 
-    __slots__ = ("_codec", "_machine", "attempt", "run_key", "scheduled_at", "version", "workflow_name")
+    __slots__ = (
+        "_codec",
+        "_given",
+        "_machine",
+        "attempt",
+        "max_attempts",
+        "run_key",
+        "scheduled_at",
+        "version",
+        "workflow_name",
+    )
 
     def __init__(
         self,
@@ -47,6 +59,8 @@ class Context:
         attempt: int,
         scheduled_at: datetime | None = None,
         codec: Codec | None = None,
+        given: Given = NOTHING_GIVEN,
+        max_attempts: int = 1,
     ) -> None:
         self.run_key = run_key
         """The key of this run."""
@@ -55,10 +69,30 @@ class Context:
         """The version of the workflow that the run was begun with."""
         self.attempt = attempt
         """1 on the first attempt, and one more after each failed attempt."""
+        self.max_attempts = max_attempts
+        """How many attempts the workflow's ``RunRetryPolicy`` allows, as the code says now. ``attempt`` exceeds it once
+        ``retry_run`` has been called."""
         self.scheduled_at = scheduled_at
         """The tick of the schedule that the run was begun for, aware, in UTC; ``None`` if no schedule began it."""
         self._codec = codec or JsonCodec()  # for children whose workflow has none; not the one of this workflow
+        self._given = given
         self._machine = machine
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether the run fails for good if this attempt does."""
+        return self.attempt >= self.max_attempts
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """A copy of the tags that the run was begun with; empty if there are none."""
+        return self._given.tags
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """A copy of the headers that the run was begun with, or has inherited from its parent; empty if there are
+        none."""
+        return self._given.headers
 
     @property
     def run_id(self) -> str:
@@ -74,6 +108,15 @@ class Context:
     def is_replaying(self) -> bool:
         """Whether the code is currently going through what it has already done before."""
         return self._machine.is_replaying
+
+    def set_status(self, value: object) -> None:
+        """Shows the outside how far the run is: ``handle.info().detail`` is the value that was set last, also after the
+        run has ended or was retried. It is written along with whatever the run records next, or as soon as it waits,
+        and not again on replay.
+
+        Raises ``SerializationError`` for a value that cannot be stored or takes more than 64 KiB.
+        """
+        self._machine.set_status(value)
 
     @overload
     async def execute(
@@ -110,6 +153,8 @@ class Context:
             raise InvalidArgument(
                 "fn", signature.name, "an `async def` that takes the transaction as its first parameter"
             )
+        if isinstance(key, Call) and key.at_most_once:
+            raise InvalidArgument("at_most_once", True, "False for a transaction, which happens exactly once anyway")
         return cast(T, await self._machine.call(step_call(Transact, key, fn, args, kwargs, signature)))
 
     async def sleep(self, key: str, duration: timedelta | float) -> None:
@@ -161,31 +206,68 @@ class Context:
         return await self._machine.call(call)
 
     @overload
-    async def run_child(self, key: str, wf: Workflow[None, OutputT], input: None = None) -> OutputT: ...
+    async def run_child(
+        self,
+        key: str,
+        wf: Workflow[None, OutputT],
+        input: None = None,
+        *,
+        abandon: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> OutputT: ...
     @overload
-    async def run_child(self, key: str, wf: Workflow[InputT, OutputT], input: InputT) -> OutputT: ...
-    async def run_child(self, key: str, wf: Workflow[Any, OutputT], input: object = None) -> OutputT:
+    async def run_child(
+        self,
+        key: str,
+        wf: Workflow[InputT, OutputT],
+        input: InputT,
+        *,
+        abandon: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> OutputT: ...
+    async def run_child(
+        self,
+        key: str,
+        wf: Workflow[Any, OutputT],
+        input: object = None,
+        *,
+        abandon: bool = False,
+        **options: Unpack[RunOptions],
+    ) -> OutputT:
         """Begins a run of another workflow, or of the same one, and waits for its output while parked: ``start_child``
         and ``result`` in one. Any worker that has the workflow may execute the child.
 
-        If this await is cancelled, so is the child. If this run fails or is terminated, the child continues. A retry of
-        this run begins a failed or cancelled child from scratch and keeps the result of a completed one.
+        The keywords are those of ``start_child``; a child that takes longer than ``timeout`` is cancelled and fails
+        with ``RunTimeout``. If this await is cancelled, so is the child. If this run is cancelled, all children that it
+        awaits by ``run_child`` are cancelled first, in whatever task: this run gets its ``CancelledError`` once they
+        have ended, clean-up included, and does nothing meanwhile. With ``abandon=True``, it does not wait for this
+        child. If this run fails or is terminated, the child continues. A retry of this run begins a failed or cancelled
+        child from scratch and keeps the result of a completed one.
         """
-        handle: ChildHandle[OutputT] = await start_child(self._machine, self._codec, key, wf, input)
-        return await handle.only_result()
+        is_held = not truth("abandon", abandon)
+        handle = await start_child(self._machine, self._codec, self._given, key, wf, input, **options)
+        return await handle.only_result(is_held=is_held)
 
     @overload
-    async def start_child(self, key: str, wf: Workflow[None, OutputT], input: None = None) -> ChildHandle[OutputT]: ...
+    async def start_child(
+        self, key: str, wf: Workflow[None, OutputT], input: None = None, **options: Unpack[RunOptions]
+    ) -> ChildHandle[OutputT]: ...
     @overload
-    async def start_child(self, key: str, wf: Workflow[InputT, OutputT], input: InputT) -> ChildHandle[OutputT]: ...
-    async def start_child(self, key: str, wf: Workflow[Any, OutputT], input: object = None) -> ChildHandle[OutputT]:
+    async def start_child(
+        self, key: str, wf: Workflow[InputT, OutputT], input: InputT, **options: Unpack[RunOptions]
+    ) -> ChildHandle[OutputT]: ...
+    async def start_child(
+        self, key: str, wf: Workflow[Any, OutputT], input: object = None, **options: Unpack[RunOptions]
+    ) -> ChildHandle[OutputT]:
         """Begins a child once, in the transaction that records it, and does not wait for it. The child continues
         whatever happens to this run. The call also uses the key ``"<key>:result"``, so ``key`` may have at most 193
         bytes.
 
-        Raises ``InvalidArgument``, ``SerializationError`` or ``DuplicateKey`` before anything is stored.
+        The keywords are those of ``RunOptions``: ``delay`` or ``at``, ``priority``, ``tags``, ``timeout`` and
+        ``headers``, which are added to those of this run. Only the call that begins the child reads them. Raises
+        ``InvalidArgument``, ``SerializationError`` or ``DuplicateKey`` before anything is stored.
         """
-        return await start_child(self._machine, self._codec, key, wf, input)
+        return await start_child(self._machine, self._codec, self._given, key, wf, input, **options)
 
     async def random_uuid7(self, key: str) -> UUID:
         """Returns a time-ordered UUID, the same one for the same key. Use it as the idempotency key for external

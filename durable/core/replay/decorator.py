@@ -10,7 +10,7 @@ import msgspec
 
 from durable.core.codec.json_codec import Codec
 from durable.core.replay.context import Context
-from durable.core.replay.workflow import InputT, OutputT, Workflow
+from durable.core.replay.workflow import InputT, OnFailure, OutputT, Workflow
 from durable.core.retry import RunRetryPolicy
 
 
@@ -31,6 +31,10 @@ class WorkflowOptions(TypedDict, total=False):
     codec: Codec | None
     """Encodes everything that is stored of its runs, in place of the codec of the client and the worker, and judges its
     declared types in place of ``JsonCodec``."""
+    on_failure: Workflow[Any, Any] | OnFailure | None
+    """A workflow of which one run begins, in the same transaction, whenever a run of this one ends ``failed``, for
+    whatever reason; with ``OnFailure(…, cancelled=True)``, also when it was cancelled. Its input is a ``FailedRun``. It
+    has the tags and the headers of the run that failed. Some worker must have it. None by default."""
 
 
 @overload

@@ -17,7 +17,10 @@ _SET_ASIDE_BACKOFF = exponential(1, 300)
 
 
 class Park(msgspec.Struct, frozen=True):
-    """The run parks until its first open wait ends."""
+    """The run parks until its first open wait ends; or, if a cancel of it is held, until one of the children that it is
+    ``held`` for has ended, which are given by their ids."""
+
+    held: tuple[str, ...] = ()
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,13 +51,17 @@ RELEASE = Settle(status="queued")
 """The ending of a run that is handed back by a stopping worker."""
 
 
-def ending_when_quiet(*, are_steps_waiting: bool, are_waits_open: bool, is_draining: bool) -> Ending | None:
+def ending_when_quiet(
+    *, are_steps_waiting: bool, are_waits_open: bool, is_draining: bool, held: tuple[str, ...] = ()
+) -> Ending | None:
     """Returns how a run leaves the worker whose machine has not ended it and of whose steps no code is executing, or
     ``None`` if it stays.
 
     If it has steps that have yet to start, or nothing to wait for, it continues here unless the worker is draining. If
     it has only waits, it parks.
     """
+    if held:  # a cancel waits for children, whatever else the run would do
+        return Park(held)
     if are_steps_waiting or not are_waits_open:
         return RELEASE if is_draining else None
     return Park()

@@ -21,7 +21,6 @@ from durable.core.errors import (
     DurableError,
     EventTimeout,
     NondeterminismError,
-    StepFailed,
     WorkflowCodeError,
     unreachable,
 )
@@ -37,6 +36,7 @@ from durable.core.replay.commands import (
     EndCancelled,
     Fail,
     SetAside,
+    SetStatus,
     failure_of,
 )
 from durable.core.replay.handles import Timer, moment_of
@@ -124,6 +124,11 @@ class Machine(Calls):
     def is_done(self) -> bool:
         """True if the workflow has ended or may not continue."""
         return self._is_closed or self._mismatch is not None or self._main.done() or self.loop.refusal is not None
+
+    @property
+    def may_be_cancelled(self) -> bool:
+        """True if the workflow has neither ended nor been cancelled before."""
+        return not self.is_done and self._cancelled is None
 
     @property
     def is_paused(self) -> bool:
@@ -219,7 +224,7 @@ class Machine(Calls):
         """Raises ``CancelledError`` in the workflow, at its current await. Returns the same as ``resolve``; the
         position is ``None`` if the workflow has ended or was cancelled before."""
         self._end_pause()
-        if self.is_done or self._cancelled is not None:
+        if not self.may_be_cancelled:
             return None, []
         self._seq += 1
         seq = self._seq
@@ -310,7 +315,7 @@ class Machine(Calls):
                 except DurableError as error:
                     answer.set_exception(error)
             case Failure(error):
-                answer.set_exception(StepFailed(call.key, error))
+                answer.set_exception(call.failure(error))
             case TimedOut() if isinstance(call, ArmTimer):
                 answer.set_result(None)
             case TimedOut():
@@ -373,7 +378,7 @@ class Machine(Calls):
 
     def _last_of(self, commands: list[Command]) -> list[Command]:
         calls = [ArmTimer.of(one) if isinstance(one, Timer) else one.call for one in self._pending.values()]
-        return [*(one for one in commands if isinstance(one, Abandon | CancelChild)), *map(Abandon, calls)]
+        return [*(one for one in commands if isinstance(one, Abandon | CancelChild | SetStatus)), *map(Abandon, calls)]
 
     def _ending(self, unfinished: tuple[str, ...]) -> Complete | Fail | EndCancelled:
         if self._cancelled is not None:

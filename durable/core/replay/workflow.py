@@ -8,7 +8,9 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from durable.core.arguments import check_codec, instance, whole_number
+import msgspec
+
+from durable.core.arguments import check_codec, instance, truth, whole_number
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.codec.paths import name_of
 from durable.core.codec.places import Place, codec_at
@@ -22,6 +24,7 @@ from durable.core.errors import (
 )
 from durable.core.keys import check_key
 from durable.core.replay.determinism import undetermined_calls
+from durable.core.replay.failed_run import takes_failed_run
 from durable.core.replay.signatures import signature_of
 from durable.core.retry import RunRetryPolicy
 
@@ -48,6 +51,7 @@ class Workflow(Generic[InputT, OutputT]):
         retry: RunRetryPolicy | None = None,
         timeout: timedelta | float | None = None,
         codec: Codec | None = None,
+        on_failure: Workflow[Any, Any] | OnFailure | None = None,
     ) -> None:
         if not callable(function):
             raise InvalidArgument("function", function, "an `async def` whose first parameter is a Context")
@@ -69,6 +73,12 @@ class Workflow(Generic[InputT, OutputT]):
         self.retry = RunRetryPolicy() if retry is None else retry
         self.timeout = None if timeout is None else positive("timeout", timeout)
         self.codec = codec
+        self.on_failure = None if on_failure is None else OnFailure.of(on_failure)
+        if codec is not None and self.on_failure is not None and self.on_failure.workflow.codec is None:
+            # What this one keeps secret, the other might store in plain text.
+            raise InvalidArgument(
+                "on_failure", self.on_failure.workflow, "a workflow with a codec, as this one has one"
+            )
         self.takes_input = len(signature.parameters) == 2
         self.input_type: Any = signature.parameters[1] if self.takes_input else None
         self.output_type: Any = signature.returns
@@ -125,6 +135,28 @@ class Workflow(Generic[InputT, OutputT]):
 
     def __repr__(self) -> str:
         return f"<workflow {self.name!r} version {self.version}>"
+
+
+class OnFailure(msgspec.Struct, frozen=True):
+    """Which workflow begins when a run has failed, with options: ``@workflow(on_failure=OnFailure(apologize,
+    cancelled=True))``. With ``cancelled``, it begins as well when a run was cancelled or terminated.
+
+    Raises ``InvalidArgument`` unless the workflow takes a ``FailedRun``.
+    """
+
+    workflow: Workflow[Any, Any]
+    cancelled: bool = False
+
+    def __post_init__(self) -> None:
+        rule = "a workflow whose input is declared as FailedRun or FailedRun[…]"
+        if not takes_failed_run(instance("on_failure", self.workflow, Workflow, rule).input_type):
+            raise InvalidArgument("on_failure", self.workflow, rule)
+        truth("cancelled", self.cancelled)
+
+    @classmethod
+    def of(cls, given: Workflow[Any, Any] | OnFailure) -> OnFailure:
+        """Returns what a workflow, or one with options, stands for."""
+        return given if isinstance(given, OnFailure) else cls(given)
 
 
 def check_workflow(wf: object) -> None:

@@ -7,11 +7,11 @@ else to do here.
 
 The other modules are what an execution keeps: the ``attempt`` (the claim, its clock, its machine), what it has recorded
 since the last flush (``recording``), its steps under way (``step_tasks``, each called by ``step_calls`` with its
-retries, and ``fresh_context`` for the later ones), its open ``waits``, and the ``inbox``. ``performing`` does what the
-machine commands, so much in one turn of the event loop that other runs have theirs. ``draws`` makes the values that a
-run draws from the world. ``host`` is the worker as an execution sees it: the execution touches nothing else, which is
-why ``tests/laws`` can run thousands of real executions in a simulated world. ``entry`` marks what is called from the
-event loop.
+retries, and ``fresh_context`` for the later ones), its open ``waits``, the ``inbox``, and the ``hold``, while a cancel
+waits for the children of the run to clean up. ``performing`` does what the machine commands, so much in one turn of the
+event loop that other runs have theirs. ``draws`` makes the values that a run draws from the world. ``host`` is the
+worker as an execution sees it: the execution touches nothing else, which is why ``tests/laws`` can run thousands of
+real executions in a simulated world. ``entry`` marks what is called from the event loop.
 
 Invariants
     Everything here runs in callbacks of the event loop, one at a time, and never inside a task.

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from durable.core.codec.json_codec import Codec
-from durable.core.codec.places import PlaceKind, decode_at
+from durable.core.codec.places import decode_at, place_of_input
 from durable.core.errors import DeserializationError
 from durable.core.replay.commands import Complete, EndCancelled, Fail, SetAside
 from durable.core.replay.context import Context
@@ -17,8 +17,10 @@ from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
 from durable.core.replay.numbered import salt_of
 from durable.core.replay.workflow import Workflow
+from durable.core.run_options import Given
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun
+from durable.store.sequels import EndedRun
 from durable.worker.clock import Clock
 
 _logger = logging.getLogger("durable.worker")
@@ -30,7 +32,7 @@ _MAX_NAMED = 10
 class Attempt:
     """``codec`` is the workflow's own codec if it has one, otherwise the worker's."""
 
-    __slots__ = ("_claimed_at", "_clock", "_worker_codec", "claimed", "codec", "run_key", "workflow")
+    __slots__ = ("_claimed_at", "_clock", "_worker_codec", "claimed", "codec", "given", "run_key", "workflow")
 
     def __init__(
         self, workflow: Workflow[Any, Any], run_key: RunKey, claimed: ClaimedRun, codec: Codec, clock: Clock
@@ -41,6 +43,7 @@ class Attempt:
         self.codec = workflow.codec or codec
         self._worker_codec = codec
         self._clock = clock
+        self.given = Given(claimed.tags, claimed.headers)
         self._claimed_at = clock.monotonic()
 
     def now(self) -> datetime:
@@ -107,6 +110,8 @@ class Attempt:
             claimed.attempts + 1,
             claimed.scheduled_at,
             self._worker_codec,
+            self.given,
+            self.workflow.retry.max_attempts,
         )
         machine.loop.run_context = ctx
         return self._main(machine, ctx)
@@ -118,8 +123,13 @@ class Attempt:
         if self.claimed.input is None:
             raise DeserializationError(self._input(), "it takes more than 64 MiB, which is too large to be loaded")
         try:
-            kind, owner = self._place_of_input()
-            value = decode_at(self.codec, kind, owner, "", self.claimed.input, workflow.input_type, self._input)
+            is_scheduled = self.claimed.scheduled_at is not None
+            place = place_of_input(
+                workflow.name, self.claimed.run_id, self.claimed.parent_run_id, is_scheduled=is_scheduled
+            )
+            value = decode_at(
+                self.codec, place.kind, place.owner, "", self.claimed.input, workflow.input_type, self._input
+            )
         except DeserializationError as error:
             machine.does_not_fit(error)
             return None
@@ -131,10 +141,17 @@ class Attempt:
     def _output(self) -> str:
         return f"the output of run {self.run_key}"
 
-    def _place_of_input(self) -> tuple[PlaceKind, str]:
+    def ended(self, ending: Settle) -> EndedRun:
+        """Returns the run as it is once it has ended like that."""
         claimed = self.claimed
-        if claimed.scheduled_at is not None:
-            return "input of a schedule", self.workflow.name
-        if claimed.parent_run_id is not None:
-            return "input of a child", claimed.parent_run_id
-        return "input", claimed.run_id
+        return EndedRun(
+            run_id=claimed.run_id,
+            epoch=claimed.epoch,
+            status=ending.status,
+            error=ending.error,
+            input=claimed.input,
+            tags=claimed.tags,
+            headers=claimed.headers,
+            is_scheduled=claimed.scheduled_at is not None,
+            parent_run_id=claimed.parent_run_id,
+        )

@@ -12,26 +12,24 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from durable.core.replay.commands import (
-    Abandon,
-    Draw,
-    Execute,
-    StartChild,
-    WaitEvent,
-)
+from durable.core.failures import ErrorInfo
+from durable.core.replay.commands import Abandon, Draw, Execute, StartChild, WaitEvent
 from durable.core.replay.endings import RELEASE, Park, Settle, cancelled, ending_when_quiet
 from durable.core.replay.history import Cancel, History
+from durable.core.replay.tries import FailedTry
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun, Event, Record, Wake, Written
+from durable.store.sequels import Sequel
 from durable.worker.run.attempt import Attempt
 from durable.worker.run.entry import GONE, LEAVING, Phase, entry
 from durable.worker.run.host import Host
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.performing import Performance
 from durable.worker.run.recording import Recording
-from durable.worker.run.step_calls import Fenced, Finished, Interrupted
+from durable.worker.run.step_calls import Ended, Fenced, Finished, Interrupted
 from durable.worker.run.step_tasks import StepTasks
+from durable.worker.run.step_tries import StepTries
 from durable.worker.run.waits import OpenWaits
 
 _NO_MORE = object()
@@ -47,8 +45,6 @@ class Execution(Performance):
         "_is_continuing",
         "_then",
         "is_draining",
-        "is_to_blame",
-        "phase",
         "workflow",
     )
 
@@ -70,16 +66,18 @@ class Execution(Performance):
         self._ending = None
         self._flushes = 0
         self._timers_fired = 0
+        self._hold = None
+        self._is_beginning = True
         self._commands = deque()
         self._due = deque()
         self.is_pausing = self._is_continuing = False
         self._then: Callable[[], None] | None = None
         self._steps = StepTasks(host.clock)
+        self._tries = StepTries(host.clock, history.open_waits)
         self._waits = OpenWaits(host.clock)
         self._inbox = Inbox()
         self.is_draining = False
         self.is_to_blame = False
-        """Whether it has let its run go because of what the run did, and not because another worker owns it."""
 
     @property
     def is_parked(self) -> bool:
@@ -114,6 +112,8 @@ class Execution(Performance):
         if wake is not None:
             self._inbox.load(wake.inbox)
         commands = self._machine.take_commands()
+        if self.attempt.claimed.strikes:
+            self._tries.interrupted(commands, self.attempt.claimed.strikes)
         given_up = {command.call.key for command in commands if isinstance(command, Abandon)}
         if wake is not None and given_up:  # what has the same key from now on is another timer
             wake = wake.without(given_up)
@@ -176,6 +176,12 @@ class Execution(Performance):
         self._settle()
 
     @entry
+    def fail(self, error: ErrorInfo) -> None:
+        """Ends the run without executing anything of it."""
+        self._ending = Settle(status="failed", error=error.text)
+        self._settle()
+
+    @entry
     def drain(self) -> None:
         """Called when the worker is stopping: no new step starts, and the run is handed back once the steps under way
         have finished."""
@@ -214,47 +220,58 @@ class Execution(Performance):
         if self._is_to_leave and self.phase is not GONE:
             self.phase = Phase.LEAVING
         self._waits.inbox_is_asked_for()
-        return self._recording.take(self._ending if self._is_to_leave else None)
+        ending = self._ending if self._is_to_leave else None
+        return self._recording.take(ending, self.sequel(ending) if isinstance(ending, Settle) else None)
+
+    def sequel(self, ending: Settle) -> Sequel | None:
+        """Returns the run that begins if this one ends like that."""
+        return self._host.sequel(self, ending) if ending.is_terminal else None
 
     # what comes in
 
     @entry
-    def _step_ended(self, call: Execute, task: asyncio.Task[Finished]) -> None:
+    def _step_ended(self, call: Execute, task: asyncio.Task[Ended]) -> None:
         if not self._steps.has_finished(call, task, self.run_key):
             self._let_go(task)
         else:
             self._answer(call, task)
 
-    def _answer(self, call: Execute, task: asyncio.Task[Finished]) -> None:
+    def _answer(self, call: Execute, task: asyncio.Task[Ended]) -> None:
         error = None if task.cancelled() else task.exception()
         if task.cancelled() or isinstance(error, Fenced):
             self.abandon()
             return
         if isinstance(error, Interrupted):
             self._steps.defer(call)  # it is handed back with the run, once the other steps have finished
+        elif isinstance(result := task.result(), FailedTry):
+            self._try_again(call, result)
         else:
-            self._perform(self._answer_step(call, task.result()))
+            self._step_finished(call, result)
         self._settle()
 
     def _take_requests(self) -> None:
         if self._ending is not None:
             return  # requests to a run that is set aside stay unmet until matching code can clean up
         for request in self._inbox.take_requests():
-            self._recording.met(request)
             cancel = Cancel.requested(request.payload)
             if request.kind == "terminate":
+                self._recording.met(request)
                 self._ending = cancelled(cancel)
                 self._steps.cancel()
             else:
-                self._cancel(cancel)
+                self._cancel(cancel, request)
+
+    @property
+    def _is_late(self) -> bool:
+        remaining = self.attempt.remaining()
+        return self._ending is None and remaining is not None and remaining <= 0
 
     def _watch_deadline(self) -> None:
         remaining = self.attempt.remaining()
-        if self._ending is None and remaining is not None:
-            if remaining <= 0:
-                self._cancel(Cancel("deadline"))
-            else:
-                self._waits.set_deadline(remaining, self._deadline_passed)
+        if self._is_late:
+            self._cancel(Cancel("deadline"))
+        elif self._ending is None and remaining is not None:
+            self._waits.set_deadline(remaining, self._deadline_passed)
 
     @entry
     def _deadline_passed(self) -> None:
@@ -263,12 +280,15 @@ class Execution(Performance):
             self._settle()
 
     @entry
-    def _let_go(self, task: asyncio.Task[Finished]) -> None:
+    def _let_go(self, task: asyncio.Task[Ended]) -> None:
         if self._steps.let_go(task, self.run_key) and not self.is_parked:
             self._settle()
 
     def _go_on(self, wake: Wake | None) -> None:
         self._take_requests()
+        if self._is_late and self._waits.held_children():  # their ends may have come because of the deadline
+            self._cancel(Cancel("deadline"))
+        self._is_beginning = False
         if wake is not None and self._ending is None:
             self._take_wake(wake)
         self._watch_deadline()
@@ -306,20 +326,22 @@ class Execution(Performance):
         left to do."""
         if self.phase is GONE or self.phase is LEAVING or (self.phase is Phase.CLAIMED and self._ending is None):
             return
+        self._end_hold()
         if self._ending is None and self._machine.is_paused:
             self._continue_later()
             return
         if self._ending is None and not self.is_pausing and not self._steps.is_active:
             self._ending = ending_when_quiet(
-                are_steps_waiting=self._steps.is_waiting,
+                are_steps_waiting=self._steps.is_waiting or self._tries.are_due_soon,
                 are_waits_open=bool(self._waits),
                 is_draining=self.is_draining,
+                held=() if self._hold is None else tuple(one.run_id for one in self._hold.awaits(self._inbox)),
             )
         is_empty = self._recording.record.is_empty
         if self._ending is not None:
             self._waits.stop_timers()
             self._steps.forget_all(self._let_go)  # what follows the run may be there to undo them, or to try them again
-        elif self._steps.is_waiting and self._flushes == 0 and is_empty:
+        elif self._hold is None and self._steps.is_waiting and self._flushes == 0 and is_empty:
             self._steps.all_is_written()
         elif not is_empty and self._waits:
             # While steps keep the run here, its waits end by local timers that are started when the waits are opened.
@@ -355,8 +377,8 @@ class Execution(Performance):
     def _drawn(self, call: Draw | StartChild) -> Finished:
         return self._host.draw(self, call)
 
-    def _start_step(self, call: Execute) -> asyncio.Task[Finished]:
-        return self._host.run_step(self, call)
+    def _start_step(self, call: Execute) -> asyncio.Task[Ended]:
+        return self._host.run_step(self, call, self._tries.before(call.key))
 
     @entry
     def _timer_fired(self, key: str) -> None:

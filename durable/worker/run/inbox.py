@@ -76,6 +76,10 @@ class Inbox:
         self._taken.add(_key(event))
         return event
 
+    def has_end(self, child: str) -> bool:
+        """Returns whether the end of that child is here."""
+        return (True, child) in self._by_topic
+
     def take_requests(self) -> tuple[Event, ...]:
         """Takes all requests, oldest first."""
         requests, self._requests = self._requests, ()

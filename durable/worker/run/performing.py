@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import timedelta
 
-from durable.core.errors import unreachable
+from durable.core.errors import INTERRUPTED, unreachable
 from durable.core.replay.commands import (
     Abandon,
     ArmTimer,
@@ -21,6 +21,7 @@ from durable.core.replay.commands import (
     Execute,
     Fail,
     SetAside,
+    SetStatus,
     Sleep,
     StartChild,
     Wait,
@@ -28,14 +29,19 @@ from durable.core.replay.commands import (
     WaitEvent,
 )
 from durable.core.replay.endings import Ending
-from durable.core.replay.history import ELAPSED, Cancel, TimedOut, Value
+from durable.core.replay.history import ELAPSED, Cancel, Failure, TimedOut, Value
 from durable.core.replay.machine import Machine
+from durable.core.replay.tries import FailedTry
 from durable.core.runs import RunKey
+from durable.store.records import Event
 from durable.worker.run.attempt import Attempt
+from durable.worker.run.entry import Phase, entry
+from durable.worker.run.hold import Hold
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
-from durable.worker.run.step_calls import Finished
+from durable.worker.run.step_calls import Ended, Finished
 from durable.worker.run.step_tasks import StepTasks
+from durable.worker.run.step_tries import StepTries, in_all
 from durable.worker.run.waits import OpenWaits
 
 _logger = logging.getLogger("durable.worker")
@@ -55,14 +61,19 @@ class Performance(ABC):
         "_commands",
         "_due",
         "_ending",
+        "_hold",
         "_inbox",
+        "_is_beginning",
         "_machine",
         "_recording",
         "_steps",
         "_timers_fired",
+        "_tries",
         "_waits",
         "attempt",
         "is_pausing",
+        "is_to_blame",
+        "phase",
         "run_key",
     )
 
@@ -71,9 +82,14 @@ class Performance(ABC):
     _machine: Machine
     _recording: Recording
     _steps: StepTasks
+    _tries: StepTries
     _waits: OpenWaits
     _inbox: Inbox
     _ending: Ending | None
+    _hold: Hold | None
+    _is_beginning: bool
+    """Whether it is still to be seen if the run is to be cancelled. The ends of children do not come before that: it
+    may be why they have ended."""
     _timers_fired: int
     _commands: deque[Command]
     """What is still to be performed."""
@@ -83,7 +99,17 @@ class Performance(ABC):
     """Whether it goes on in a later turn of the event loop; or would, if the run were not leaving. What is left then is
     asked for again by the next replay."""
 
+    phase: Phase
+    is_to_blame: bool
+    """Whether it has let its run go because of what the run did, and not because another worker owns it."""
+
     # what the execution does
+
+    @abstractmethod
+    def abandon(self) -> None: ...
+
+    @abstractmethod
+    def _settle(self) -> None: ...
 
     @abstractmethod
     def _drawn(self, call: Draw | StartChild) -> Finished: ...
@@ -98,7 +124,7 @@ class Performance(ABC):
     def _timers_are_older(self) -> None: ...
 
     @abstractmethod
-    def _let_go(self, task: asyncio.Task[Finished]) -> None: ...
+    def _let_go(self, task: asyncio.Task[Ended]) -> None: ...
 
     # what the machine commands
 
@@ -113,7 +139,7 @@ class Performance(ABC):
             if queue:
                 self._perform_one(queue.popleft())
             # Last, because the code may have abandoned the wait in the same turn.
-            elif self._waits and self._ending is None and (commands := self._next_answer()) is not None:
+            elif self._may_answer and (commands := self._next_answer()) is not None:
                 queue.extend(commands)
             else:
                 return
@@ -121,10 +147,14 @@ class Performance(ABC):
             self.is_pausing = True
             self._continue_later()
 
+    @property
+    def _may_answer(self) -> bool:
+        return bool(self._waits) and self._ending is None and self._hold is None and not self._is_beginning
+
     def _perform_one(self, command: Command) -> None:
         match command:
             case Execute():  # includes Transact
-                self._steps.defer(command)
+                self._call(command)
             case Draw() | StartChild():
                 self._commands.extend(self._draw(command))
             case Sleep() | WaitEvent() | WaitChild():
@@ -132,20 +162,63 @@ class Performance(ABC):
             case Abandon():
                 self._forget(command)
             case CancelChild():
-                self._recording.unwanted(command.run_key)
+                self._recording.unwanted(command.run_key, is_awaited=command.is_awaited)
+            case SetStatus(text):
+                self._recording.record.status_detail = text
             case Complete() | Fail() | EndCancelled() | SetAside():
                 self._ending = self.attempt.ending_of(command)
             case _:
                 unreachable(command)
 
+    def _call(self, call: Execute) -> None:
+        tries = self._tries.get(call.key)
+        if tries is None:
+            if call.is_at_most_once:
+                self._recording.tried(call, self._tries.begins(call, self.attempt.now()), None)
+            self._steps.defer(call)
+        elif not tries.is_mark:
+            self._waits.open(call)
+        elif call.is_at_most_once:
+            finished = Finished(Failure(INTERRUPTED), 1, 0.0, None, is_stored=False)
+            self._commands.extend(self._answer_step(call, finished))
+        else:
+            self._steps.defer(call)
+
+    def _try_again(self, call: Execute, failed: FailedTry) -> None:
+        # Counted from the failure, not from when that is written, so that local timers and the database agree.
+        now = self.attempt.now()
+        self._recording.tried(call, self._tries.failed(call, failed, now), now + timedelta(seconds=failed.delay))
+        self._waits.open(call)
+        self._waits.start_timer(call.key, failed.delay, self._timer_fired)
+
+    @entry
+    def step_said(self, call: Execute, detail: str) -> None:
+        """Called when a step that is being executed has said how far it has come."""
+        if self._ending is None and self._steps.is_running(call.key):
+            self._tries.said(call, detail, self.attempt.now(), self._record_details)
+
+    @entry
+    def _record_details(self) -> None:
+        for call, tries in self._tries.take_unrecorded(self._record_details) if self._ending is None else ():
+            self._recording.tried(call, tries, None if tries.is_mark else self.attempt.now())
+        self._settle()
+
     def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
         return self._answer_step(call, self._drawn(call))
 
     def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
+        finished = self._end_tries(call, finished)
         seq, commands = self._machine.resolve(call.key, finished.outcome)
         if seq is not None:
             self._recording.step(call, finished, seq, self._machine.moment)
         return commands
+
+    def _end_tries(self, call: Execute | Draw | StartChild, finished: Finished) -> Finished:
+        tries = self._tries.over(call.key)
+        if tries is None:
+            return finished
+        self._recording.tries_are_over(call.key, tries, self._tries.still_failing(), is_deleted=finished.is_stored)
+        return in_all(finished, tries, self.attempt.now())
 
     def _wait(self, call: Wait) -> None:
         if isinstance(call, ArmTimer):
@@ -181,13 +254,45 @@ class Performance(ABC):
                 self._recording.dropped(key)
             else:
                 self._recording.abandoned(key)
+        elif (tries := self._tries.over(key)) is not None:
+            self._waits.close(key)
+            self._recording.tries_are_over(key, tries, self._tries.still_failing(), is_deleted=False)
 
-    def _cancel(self, cancel: Cancel) -> None:
-        seq, commands = self._machine.cancel(cancel)
-        if seq is None:
+    def _step_finished(self, call: Execute, finished: Finished) -> None:
+        if self._hold is None:
+            self._perform(self._answer_step(call, finished))
+        else:
+            finished = self._recording.unseen(call, self._end_tries(call, finished))
+            self._hold.finished.append((call, finished))
+
+    def _cancel(self, cancel: Cancel, request: Event | None = None) -> None:
+        """Cancels the run, once the children that it awaits have ended."""
+        if self._hold is None:
+            self._hold = Hold(cancel)
+            self._steps.hold_back()
+        if request is not None:
+            self._hold.requests[request.event_id] = request
+        self._end_hold()
+
+    def _end_hold(self) -> None:
+        hold = self._hold
+        if hold is None or self.is_pausing or self._commands or self._ending is not None:
             return
-        self._recording.cancelled(cancel, seq, self._machine.moment)
+        if not hold.has_begun:
+            hold.begin(self._waits.held_children() if self._machine.may_be_cancelled else ())
+            for child in hold.awaits(self._inbox):
+                self._recording.unwanted(child, is_awaited=True)
+        if not hold.is_over(self._inbox):
+            return
+        self._hold = None
+        for request in hold.requests.values():
+            self._recording.met(request)
+        seq, commands = self._machine.cancel(hold.cancel)
+        if seq is not None:
+            self._recording.cancelled(hold.cancel, seq, self._machine.moment)
         self._perform(commands)
+        for call, finished in hold.finished:
+            self._perform(self._answer_step(call, finished))
 
     def _elapse(self, keys: Iterable[str]) -> None:
         self._due.extend(keys)
@@ -205,6 +310,11 @@ class Performance(ABC):
     def _time_is_over(self, key: str) -> Iterable[Command]:
         call = self._waits.get(key)
         if call is None:
+            return ()
+        if isinstance(call, Execute):
+            self._waits.close(key)
+            self._tries.is_due(key)
+            self._steps.defer(call)
             return ()
         if isinstance(call, ArmTimer):
             self._count_timer()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+import msgspec
+
 from durable.core.errors import unreachable
 from durable.core.replay.commands import Draw, Execute, Sleep, StartChild, Wait, WaitChild, WaitEvent
 from durable.core.replay.endings import Ending, Park
 from durable.core.replay.history import Cancel, TimedOut, Value
+from durable.core.replay.tries import Tries, still_failing
 from durable.core.runs import RunKey
 from durable.store.records import (
     AbandonedWait,
@@ -22,8 +25,10 @@ from durable.store.records import (
     OpenedWait,
     OrderedStep,
     Record,
+    RecordedTry,
     UnwantedChild,
 )
+from durable.store.sequels import Sequel
 from durable.worker.run.step_calls import Finished
 
 
@@ -35,20 +40,23 @@ class Recording:
     again in full.
     """
 
-    __slots__ = ("_opened", "_young_timers", "record")
+    __slots__ = ("_opened", "_tried", "_young_timers", "record")
 
     def __init__(self, claimed: ClaimedRun) -> None:
         self.record = Record(claimed.run_id, claimed.epoch, claimed.parent, is_keyed=claimed.is_keyed)
         self._young_timers: dict[str, OpenedWait] = {}
         self._opened: list[OpenedWait] = []
+        self._tried: dict[str, int] = {}
+        """Where in the record the tries of a step are: a statement can write a row only once."""
 
-    def take(self, ending: Ending | None) -> Record:
-        """Returns everything that has gathered, and how the run leaves, if it does."""
+    def take(self, ending: Ending | None, sequel: Sequel | None = None) -> Record:
+        """Returns everything that has gathered, and how the run leaves, if it does, and what begins then."""
         if isinstance(ending, Park):
             self.keep_timers()
         record = self.record
-        record.ending = ending
+        record.ending, record.sequel = ending, sequel
         self.record = Record(record.run_id, record.epoch, record.parent, is_keyed=record.is_keyed)
+        self._tried.clear()
         return record
 
     def armed(self, key: str, until: datetime) -> None:
@@ -73,13 +81,29 @@ class Recording:
                     run_key=call.begun(finished.outcome.text),
                     workflow_name=call.workflow.name,
                     version=call.workflow.version,
-                    timeout=call.workflow.timeout,
                     input=call.input,
+                    options=call.options,
                     at=at,
                 )
             )
         else:
             self.record.entries.append(finished.memo(call, seq, at))
+
+    def tried(self, call: Execute, tries: Tries, until: datetime | None) -> None:
+        """Records the tries of a step that is due again at that moment, or that may be called only once."""
+        entry = RecordedTry(call.key, call.name, until, tries.text)
+        place = self._tried.setdefault(call.key, len(self.record.entries))
+        self.record.entries[place : place + 1] = [entry]
+        if tries.failures:
+            self.record.shown_error = still_failing(call.key, tries).text
+
+    def tries_are_over(self, key: str, tries: Tries, still_failing: str, *, is_deleted: bool) -> None:
+        """Records that a step has its answer, or that nothing waits for it any longer, and what other steps have to
+        show. ``is_deleted``: its transaction has deleted what was recorded."""
+        if not is_deleted:
+            self.record.entries.append(AbandonedWait(key))
+        if tries.failures:
+            self.record.shown_error = still_failing
 
     def opened(self, call: Wait) -> None:
         """Records that a wait began."""
@@ -128,9 +152,16 @@ class Recording:
         """Records that changed code no longer arms a timer that is open."""
         self.record.entries.append(DroppedTimer(key))
 
-    def unwanted(self, child: RunKey) -> None:
-        """Records that the workflow no longer waits for that child."""
-        self.record.entries.append(UnwantedChild(child))
+    def unseen(self, call: Execute, finished: Finished) -> Finished:
+        """Records that a step finished of which the run is not told yet; its place in the order is recorded when it is.
+        Returns what it is told then."""
+        if not finished.is_stored:
+            self.record.entries.append(finished.memo(call, None, None))
+        return msgspec.structs.replace(finished, is_stored=True)
+
+    def unwanted(self, child: RunKey, *, is_awaited: bool) -> None:
+        """Records that the workflow wants that child cancelled."""
+        self.record.entries.append(UnwantedChild(child, is_awaited))
 
     def ordered(self, places: Iterable[tuple[str, int, datetime | None]]) -> None:
         """Records the places in the order that transactions were given, and when the run saw them."""

@@ -133,7 +133,7 @@ async def test_a_cancel_of_the_parent_cancels_the_children_it_runs_and_not_those
         with pytest.raises(RunCancelled, match="enough"):
             await handle.result(timeout=20)
         (started, _), (run, _) = await children_of(database, handle)
-        with pytest.raises(RunCancelled, match=f"its parent {handle.run_key} no longer waits for it"):
+        with pytest.raises(RunCancelled, match=f"its parent {handle.run_key} cancels it"):
             await client.handle(run, linger).result(timeout=20)
         await client.publish_event(started, "go", "on")
         assert await client.handle(started, linger).result(timeout=20) == "on"

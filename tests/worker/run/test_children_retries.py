@@ -28,7 +28,6 @@ from tests.worker.run.family import (
     query,
     until,
     until_status,
-    wait_for_lingering,
 )
 
 
@@ -104,8 +103,12 @@ async def test_a_retry_begins_a_child_anew_whose_failure_nobody_has_seen_and_kee
 
 
 async def test_a_retry_of_a_cancelled_parent_begins_the_cancelled_child_anew(database: str) -> None:
-    async with AsyncClient(database) as client, Worker(database, [wait_for_lingering]):
-        handle = await client.begin(wait_for_lingering)
+    @workflow
+    async def impatient(ctx: Context) -> str:
+        return await ctx.run_child("child", linger, abandon=True)
+
+    async with AsyncClient(database) as client, Worker(database, [impatient]):
+        handle = await client.begin(impatient)
         first = await only_child(database, handle, "queued")
         await until_status(handle, "waiting_event")
         await handle.cancel()

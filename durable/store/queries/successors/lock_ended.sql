@@ -2,7 +2,7 @@
 -- that still has to wait for the end of another run is left out, because then that one may be executing.
 SELECT run.run_id::text, run.workflow_name, run.key, coalesce(run.generation, 0) AS generation,
        run.generation IS NOT NULL AND run.begin_id IS NULL AS is_for_events,
-       run.priority, run.tags::text
+       run.priority, run.tags::text, run.headers::text
 FROM durable.runs AS run
 WHERE run.workflow_name_shard = %(shard_value)s
   AND run.run_id = ANY (ARRAY(SELECT DISTINCT run_id

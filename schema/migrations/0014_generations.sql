@@ -2,7 +2,7 @@
 -- one waits for the end of that one, which is told by a row of its inbox.
 -- Locks: short ones on runs and events. Writes to runs wait while the index over the runs with a key is built, which
 -- reads the table once. Nothing is rewritten, and the rows of before meet the checks, which are not validated. Workers of
--- version 11 start no run that waits for the end of another one, so replace all of them before applications begin such
+-- version 13 start no run that waits for the end of another one, so replace all of them before applications begin such
 -- runs.
 
 ALTER TABLE durable.runs
