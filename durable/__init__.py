@@ -11,6 +11,7 @@ from durable.core.errors import (
     DurableError,
     EventTimeout,
     InvalidArgument,
+    MapFailed,
     NondeterminismError,
     NotInTransaction,
     OutsideOfRun,
@@ -35,6 +36,8 @@ from durable.core.replay.child import ChildHandle
 from durable.core.replay.context import Context
 from durable.core.replay.current import RunLogFilter, Step, current_context, current_step
 from durable.core.replay.decorator import WorkflowOptions, workflow
+from durable.core.replay.mapping import MapResult
+from durable.core.replay.saga import Saga
 from durable.core.replay.step_call import Call
 from durable.core.replay.workflow import Workflow
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
@@ -53,6 +56,8 @@ __all__ = [
     "Step",
     "RunLogFilter",
     "ChildHandle",
+    "MapResult",
+    "Saga",
     "Client",
     "AsyncClient",
     "Handle",
@@ -87,6 +92,7 @@ __all__ = [
     "NotInTransaction",
     "OutsideOfRun",
     "StepFailed",
+    "MapFailed",
     "Terminal",
     "EventTimeout",
     "RunNotFound",

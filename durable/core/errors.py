@@ -3,6 +3,7 @@ do."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Never, NoReturn
 
 from durable.core.failures import ErrorInfo
@@ -120,6 +121,28 @@ class StepFailed(DurableError):
         self.is_final = error.is_final
         if error.traceback:
             self.add_note(f"The step's own traceback:\n{error.traceback}")
+
+
+class MapFailed(DurableError, ExceptionGroup[StepFailed]):
+    """More items of a ``ctx.map`` failed than may. Its ``exceptions`` are the errors of those that failed, in the order
+    in which they did; what was not under way by then was not called."""
+
+    def __new__(cls, key: str, items: int, max_failures: int, failures: Sequence[StepFailed]) -> MapFailed:
+        may = "none may" if max_failures == 0 else f"at most {max_failures} may"
+        message = f"map {key!r}: {len(failures)} of {items} items failed, {may}; first {failures[0]}"
+        error = super().__new__(cls, message, failures)
+        error.key, error.items, error.max_failures = key, items, max_failures
+        return error
+
+    key: str
+    items: int
+    max_failures: int
+
+    def __init__(self, key: str, items: int, max_failures: int, failures: Sequence[StepFailed]) -> None:
+        super().__init__(self.message, failures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.key, self.items, self.max_failures, self.exceptions)
 
 
 class Terminal(DurableError):

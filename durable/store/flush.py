@@ -39,6 +39,7 @@ from durable.store.records import (
     MetRequest,
     OpenedWait,
     OrderedStep,
+    PatchMemo,
     Record,
     StepMemo,
     UnwantedChild,
@@ -82,6 +83,7 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "ats": "at",
         },
     ),
+    PatchMemo: (Query("flush/record_patches", NoRow), {"step_keys": "key", "outputs": "output"}),
     CancelMemo: (
         Query("flush/record_cancels", NoRow),
         {"seqs": "seq", "causes": "cause", "reasons": "reason", "ats": "at"},

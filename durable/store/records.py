@@ -62,6 +62,14 @@ class StepMemo(msgspec.Struct, frozen=True, gc=False):
     at: datetime | None = None
 
 
+class PatchMemo(msgspec.Struct, frozen=True, gc=False):
+    """Which way a run goes at a place where its code was changed; ``output`` is ``true`` or ``false``. It has no place
+    in the order: like what a retry carries, it answers if it is called."""
+
+    key: str
+    output: str
+
+
 class CancelMemo(msgspec.Struct, frozen=True, gc=False):
     """A cancel, at its place in the order. ``reason`` is encoded: text or null."""
 
@@ -166,6 +174,7 @@ class UnwantedChild(msgspec.Struct, frozen=True, gc=False):
 
 Entry: TypeAlias = (
     StepMemo
+    | PatchMemo
     | CancelMemo
     | ChildMemo
     | OrderedStep

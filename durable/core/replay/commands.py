@@ -86,6 +86,14 @@ class Transact(Execute, frozen=True):
         return "transaction"
 
 
+class Undo(Execute, frozen=True):
+    """Undo what another call has done: a compensation of ``ctx.saga``."""
+
+    @property
+    def kind(self) -> Kind:
+        return "undo"
+
+
 Source = Literal["random_uuid7", "random_uint64", "random", "now"]
 
 
@@ -235,6 +243,13 @@ class CancelChild(msgspec.Struct, frozen=True):
     run_key: RunKey
 
 
+class Patch(msgspec.Struct, frozen=True):
+    """The code has asked ``ctx.patched`` under this key for the first time, and was told ``is_patched``."""
+
+    key: str
+    is_patched: bool
+
+
 class Complete(msgspec.Struct, frozen=True):
     """The workflow returned; ``output`` is encoded. ``unfinished`` names the calls for which nothing of it waited any
     longer, and which are dropped."""
@@ -269,4 +284,4 @@ class SetAside(msgspec.Struct, frozen=True):
     error: NondeterminismError
 
 
-Command: TypeAlias = Call | Abandon | CancelChild | Complete | Fail | EndCancelled | SetAside
+Command: TypeAlias = Call | Abandon | CancelChild | Patch | Complete | Fail | EndCancelled | SetAside

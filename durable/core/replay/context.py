@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
 from uuid import UUID
@@ -15,6 +15,8 @@ from durable.core.keys import check_key
 from durable.core.replay.child import ChildHandle, start_child
 from durable.core.replay.commands import Draw, Execute, Sleep, Transact, WaitEvent
 from durable.core.replay.machine import Machine
+from durable.core.replay.mapping import MapResult, map_items
+from durable.core.replay.saga import Saga
 from durable.core.replay.signatures import signature_of
 from durable.core.replay.step_call import Call, step_call
 from durable.core.replay.timeout import Timeout
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = ParamSpec("P")
+ItemT = TypeVar("ItemT")
+
+_NOT_GIVEN: Any = object()
 
 
 class Context:
@@ -111,6 +116,79 @@ class Context:
                 "fn", signature.name, "an `async def` that takes the transaction as its first parameter"
             )
         return cast(T, await self._machine.call(step_call(Transact, key, fn, args, kwargs, signature)))
+
+    @overload
+    async def map(
+        self,
+        key: str | Call,
+        fn: Callable[[ItemT], Awaitable[T]],
+        items: Iterable[ItemT],
+        *,
+        max_concurrency: int | None = None,
+    ) -> list[T]: ...
+    @overload
+    async def map(
+        self, key: str | Call, fn: Callable[[ItemT], T], items: Iterable[ItemT], *, max_concurrency: int | None = None
+    ) -> list[T]: ...
+    @overload
+    async def map(
+        self,
+        key: str | Call,
+        fn: Callable[[ItemT], Awaitable[T]],
+        items: Iterable[ItemT],
+        *,
+        max_concurrency: int | None = None,
+        max_failures: int | None,
+    ) -> MapResult[T]: ...
+    @overload
+    async def map(
+        self,
+        key: str | Call,
+        fn: Callable[[ItemT], T],
+        items: Iterable[ItemT],
+        *,
+        max_concurrency: int | None = None,
+        max_failures: int | None,
+    ) -> MapResult[T]: ...
+    async def map(
+        self,
+        key: str | Call,
+        fn: Callable[..., object],
+        items: Iterable[Any],
+        *,
+        max_concurrency: int | None = None,
+        max_failures: int | None = _NOT_GIVEN,
+    ) -> Any:
+        """Runs the step ``fn(item)`` for each item, under the keys ``key[0]``, ``key[1]`` …, and returns the results in
+        the order of the items. At most ``max_concurrency`` steps run at once (``None``: all); the next one starts as
+        soon as any ends.
+
+        Without ``max_failures``, none may fail. If it is given, a ``MapResult`` is returned, and so many may fail
+        (``None``: any number). Above that no other step starts, those under way finish, and ``MapFailed`` is raised. A
+        retry of the run calls those that failed or were not called.
+        """
+        least = 0 if max_failures is _NOT_GIVEN else max_failures
+        result = await map_items(self._machine, key, fn, items, max_concurrency, least)
+        return result.outcomes if max_failures is _NOT_GIVEN else result
+
+    def saga(self) -> Saga:
+        """Undoes what a block has done if it does not end well: ``async with ctx.saga() as saga:``. Inside, ``saga.undo``
+        registers compensations.
+
+        If the block raises, by a cancel or a timeout as well, they are called in reverse order, each as a step, and none
+        is interrupted by a cancel. Then the block raises what it has raised; errors of compensations are raised together
+        as an ``ExceptionGroup`` instead, from the original. A run that is terminated undoes nothing.
+        """
+        return Saga(self._machine)
+
+    def patched(self, key: str) -> bool:
+        """Returns whether this run goes the new way at a place where the code was changed: False if code from before
+        the change may have passed this place in it. May be asked any number of times; what is said first is recorded
+        for the run and stays the same, through retries too. Once no run needs the old way, the question can be removed.
+
+        ``DuplicateKey`` is raised if the key names a call.
+        """
+        return self._machine.patched(check_key("key", key))
 
     async def sleep(self, key: str, duration: timedelta | float) -> None:
         """Sleeps for ``duration`` (a ``timedelta`` or seconds) by the database's clock, across crashes and deployments.

@@ -36,6 +36,7 @@ from durable.core.replay.commands import (
     Complete,
     EndCancelled,
     Fail,
+    Patch,
     SetAside,
     failure_of,
 )
@@ -114,6 +115,10 @@ class Machine(Calls):
     def is_replaying(self) -> bool:
         """True while answers still come from the history."""
         return bool(self._replay)
+
+    @property
+    def has_unmet(self) -> bool:
+        return bool(self._replay) or any(wait.key not in self._used for wait in self._history.open_waits)
 
     @property
     def is_mismatched(self) -> bool:
@@ -373,7 +378,7 @@ class Machine(Calls):
 
     def _last_of(self, commands: list[Command]) -> list[Command]:
         calls = [ArmTimer.of(one) if isinstance(one, Timer) else one.call for one in self._pending.values()]
-        return [*(one for one in commands if isinstance(one, Abandon | CancelChild)), *map(Abandon, calls)]
+        return [*(one for one in commands if isinstance(one, Abandon | CancelChild | Patch)), *map(Abandon, calls)]
 
     def _ending(self, unfinished: tuple[str, ...]) -> Complete | Fail | EndCancelled:
         if self._cancelled is not None:

@@ -20,6 +20,7 @@ from durable.core.replay.commands import (
     EndCancelled,
     Execute,
     Fail,
+    Patch,
     SetAside,
     Sleep,
     StartChild,
@@ -133,6 +134,8 @@ class Performance(ABC):
                 self._forget(command)
             case CancelChild():
                 self._recording.unwanted(command.run_key)
+            case Patch():
+                self._recording.patched(command)
             case Complete() | Fail() | EndCancelled() | SetAside():
                 self._ending = self.attempt.ending_of(command)
             case _:

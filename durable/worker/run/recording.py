@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from durable.core.errors import unreachable
-from durable.core.replay.commands import Draw, Execute, Sleep, StartChild, Wait, WaitChild, WaitEvent
+from durable.core.replay.commands import Draw, Execute, Patch, Sleep, StartChild, Wait, WaitChild, WaitEvent
 from durable.core.replay.endings import Ending, Park
 from durable.core.replay.history import Cancel, TimedOut, Value
 from durable.core.runs import RunKey
@@ -21,6 +21,7 @@ from durable.store.records import (
     MetRequest,
     OpenedWait,
     OrderedStep,
+    PatchMemo,
     Record,
     UnwantedChild,
 )
@@ -131,6 +132,10 @@ class Recording:
     def unwanted(self, child: RunKey) -> None:
         """Records that the workflow no longer waits for that child."""
         self.record.entries.append(UnwantedChild(child))
+
+    def patched(self, patch: Patch) -> None:
+        """Records which way the run goes at a place where its code was changed."""
+        self.record.entries.append(PatchMemo(patch.key, "true" if patch.is_patched else "false"))
 
     def ordered(self, places: Iterable[tuple[str, int, datetime | None]]) -> None:
         """Records the places in the order that transactions were given, and when the run saw them."""
