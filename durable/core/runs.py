@@ -40,7 +40,7 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("waiting_event", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
     ("running", "sleeping"): frozenset(("flush/park_runs", "flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "waiting_event"): frozenset(("flush/park_runs",)),
-    ("running", "queued"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
+    ("running", "queued"): frozenset(("flush/settle_runs", "chapters/begin_chapters", "takeovers/take_over_runs")),
     ("running", "completed"): frozenset(("flush/settle_runs",)),
     ("running", "failed"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "cancelled"): frozenset(("flush/settle_runs",)),
@@ -93,7 +93,8 @@ class RunInfo(msgspec.Struct, frozen=True):
     the last failure, which is kept while the run is retried, or ``None`` if there was none. ``attempts`` counts failed
     attempts, and ``takeovers`` counts the workers that died while holding the run. ``next_wake_at`` is ``None`` unless
     the run sleeps or waits with a timeout. ``is_served`` says of a queued run whether a living worker has its workflow;
-    it is ``None`` if the run is not queued, or if that is not known.
+    it is ``None`` if the run is not queued, or if that is not known. ``chapter`` is 1, and one more each time the run
+    has continued as new.
     """
 
     status: Status
@@ -105,6 +106,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     updated_at: datetime
     next_wake_at: datetime | None
     is_served: bool | None = None
+    chapter: int = 1
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from durable.core.replay.endings import Park, Settle
+from durable.core.replay.endings import NextChapter, Park, Settle
 from durable.store.channels import announce_ended, announce_runs_to_all
+from durable.store.chapters import begin_chapters
 from durable.store.children import (
     EndedChild,
     announce_children,
@@ -185,11 +186,12 @@ class _Parts:
         self._shard_value = shard_value
         self._worker_id = worker_id
         staying = [record for record in records if not isinstance(record.ending, Settle)]
-        settled = [record for record in records if isinstance(record.ending, Settle)]
+        settled = [record for record in records if _is_settled(record)]
+        continued = [record for record in records if isinstance(record.ending, NextChapter)]
         parked = [record for record in staying if isinstance(record.ending, Park)]
         retried = [record for record in settled if isinstance(record.ending, Settle) and record.ending.is_retry]
         asking = [record for record in staying if record.wants_inbox and record.ending is None]
-        self._add_runs("ours", _FENCE_RUNS, staying, run_ids)
+        self._add_runs("ours", _FENCE_RUNS, [*staying, *continued], run_ids)
         self._add_settled(settled)
         self._add_entries(by_kind)
         self._add_runs("", _DROP_DEADLINES, [record for record in records if record.is_cancelled], nothing)
@@ -201,6 +203,9 @@ class _Parts:
         self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if _ends_waits(record)], nothing)
         self._add_runs("parked", _PARK_RUNS, parked, list)
         self._add_runs("requeued", _REQUEUE_PARKED_RUNS, parked, run_ids)
+        if continued:
+            endings = [record.ending for record in continued if isinstance(record.ending, NextChapter)]
+            self._add("", begin_chapters(_common(shard_value, worker_id, continued), endings))
         if asking:
             self._add("inbox", load_events(shard_value, [record.run_id for record in asking]))
 
@@ -358,6 +363,10 @@ def _is_for_others(record: Record, *, is_leaving: bool) -> bool:
             return is_leaving
         case _:
             return False
+
+
+def _is_settled(record: Record) -> bool:
+    return isinstance(record.ending, Settle) and not isinstance(record.ending, NextChapter)
 
 
 def _ends_waits(record: Record) -> bool:

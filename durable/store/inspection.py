@@ -32,6 +32,7 @@ class _InfoRow(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     next_wake_at: datetime | None
+    chapter: int
 
 
 class _OutcomeRow(msgspec.Struct, frozen=True):
@@ -84,6 +85,7 @@ def run_info(run_key: RunKey) -> Statement[RunInfo | None]:
             created_at=row.created_at,
             updated_at=row.updated_at,
             next_wake_at=row.next_wake_at,
+            chapter=row.chapter,
         )
 
     return _RUN_INFO.statement(_key_params(run_key), read)

@@ -36,6 +36,8 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     parent_run_id: str | None = None
     began_at: datetime | None = None
     """When this attempt was claimed first, by the database's time; ``None`` if that was now."""
+    chapter: int | None = None
+    """``None`` is the first."""
 
     @property
     def parent(self) -> RunKey | None:

@@ -258,6 +258,16 @@ class Complete(msgspec.Struct, frozen=True):
     unfinished: tuple[str, ...] = ()
 
 
+class ContinueAsNew(msgspec.Struct, frozen=True):
+    """The workflow goes on in its next chapter, with this input, which is encoded. ``timeout`` is in seconds;
+    ``unfinished`` is as in ``Complete``."""
+
+    input: str
+    version: int
+    timeout: float | None
+    unfinished: tuple[str, ...] = ()
+
+
 class Fail(msgspec.Struct, frozen=True):
     """The workflow raised."""
 
@@ -284,4 +294,4 @@ class SetAside(msgspec.Struct, frozen=True):
     error: NondeterminismError
 
 
-Command: TypeAlias = Call | Abandon | CancelChild | Patch | Complete | Fail | EndCancelled | SetAside
+Command: TypeAlias = Call | Abandon | CancelChild | Patch | Complete | ContinueAsNew | Fail | EndCancelled | SetAside

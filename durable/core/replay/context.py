@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, TypeVar, cast, overload
 from uuid import UUID
 
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
+from durable.core.replay.chapters import next_chapter
 from durable.core.replay.child import ChildHandle, start_child
 from durable.core.replay.commands import Draw, Execute, Sleep, Transact, WaitEvent
 from durable.core.replay.machine import Machine
@@ -41,7 +42,17 @@ class Context:
     call on replay. The primitives may be combined with ``asyncio.gather``, ``TaskGroup`` and the like.
     """
 
-    __slots__ = ("_codec", "_machine", "attempt", "run_key", "scheduled_at", "version", "workflow_name")
+    __slots__ = (
+        "_codec",
+        "_machine",
+        "_workflow",
+        "attempt",
+        "chapter",
+        "run_key",
+        "scheduled_at",
+        "version",
+        "workflow_name",
+    )
 
     def __init__(
         self,
@@ -52,6 +63,8 @@ class Context:
         attempt: int,
         scheduled_at: datetime | None = None,
         codec: Codec | None = None,
+        workflow: Workflow[Any, Any] | None = None,
+        chapter: int = 1,
     ) -> None:
         self.run_key = run_key
         """The key of this run."""
@@ -59,11 +72,14 @@ class Context:
         self.version = version
         """The version of the workflow that the run was begun with."""
         self.attempt = attempt
-        """1 on the first attempt, and one more after each failed attempt."""
+        """1 on the first attempt, and one more after each failed attempt; counted anew in each chapter."""
+        self.chapter = chapter
+        """1 at first, and one more each time the run continues as new."""
         self.scheduled_at = scheduled_at
         """The tick of the schedule that the run was begun for, aware, in UTC; ``None`` if no schedule began it."""
         self._codec = codec or JsonCodec()  # for children whose workflow has none; not the one of this workflow
         self._machine = machine
+        self._workflow = workflow
 
     @property
     def run_id(self) -> str:
@@ -172,12 +188,12 @@ class Context:
         return result.outcomes if max_failures is _NOT_GIVEN else result
 
     def saga(self) -> Saga:
-        """Undoes what a block has done if it does not end well: ``async with ctx.saga() as saga:``. Inside, ``saga.undo``
-        registers compensations.
+        """Undoes what a block has done if it does not end well: ``async with ctx.saga() as saga:``. Inside,
+        ``saga.undo`` registers compensations.
 
-        If the block raises, by a cancel or a timeout as well, they are called in reverse order, each as a step, and none
-        is interrupted by a cancel. Then the block raises what it has raised; errors of compensations are raised together
-        as an ``ExceptionGroup`` instead, from the original. A run that is terminated undoes nothing.
+        If the block raises, by a cancel or a timeout as well, they are called in reverse order, each as a step, and
+        none is interrupted by a cancel. Then the block raises what it has raised; errors of compensations are raised
+        together as an ``ExceptionGroup`` instead, from the original. A run that is terminated undoes nothing.
         """
         return Saga(self._machine)
 
@@ -264,6 +280,21 @@ class Context:
         Raises ``InvalidArgument``, ``SerializationError`` or ``DuplicateKey`` before anything is stored.
         """
         return await start_child(self._machine, self._codec, key, wf, input)
+
+    async def continue_as_new(self, input: object = None) -> Never:
+        """Ends this chapter of the run and has the workflow begin again with another input: the way for a run that goes
+        on for ever to forget its memos, which every replay goes through.
+
+        It stays the same run: its key, tags and schedule, its parent's wait, handles, and events that it has not read
+        are kept. The next chapter begins with the code that is deployed then, ``ctx.chapter`` is one more, attempts are
+        counted anew, and the workflow's timeout begins again. What other tasks of the run wait for is dropped, and
+        compensations that are registered are not called.
+
+        Raises ``InvalidArgument`` or ``SerializationError`` for an input that the workflow could not read, and
+        ``WorkflowCodeError`` after the run was cancelled.
+        """
+        await self._machine.continue_as_new(next_chapter(self._workflow, input, self._codec, self.run_id))
+        raise AssertionError("a run that continues as new does not come back")
 
     async def random_uuid7(self, key: str) -> UUID:
         """Returns a time-ordered UUID, the same one for the same key. Use it as the idempotency key for external

@@ -10,7 +10,7 @@ from typing import Any
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import PlaceKind, decode_at
 from durable.core.errors import DeserializationError
-from durable.core.replay.commands import Complete, EndCancelled, Fail, SetAside
+from durable.core.replay.commands import Complete, ContinueAsNew, EndCancelled, Fail, SetAside
 from durable.core.replay.context import Context
 from durable.core.replay.endings import Settle, ending_of
 from durable.core.replay.history import History
@@ -54,16 +54,18 @@ class Attempt:
             return None
         return self.claimed.deadline_in - (self._clock.monotonic() - self._claimed_at)
 
-    def ending_of(self, decision: Complete | Fail | EndCancelled | SetAside) -> Settle:
+    def ending_of(self, decision: Complete | ContinueAsNew | Fail | EndCancelled | SetAside) -> Settle:
         """Returns how the run ends now that its machine has decided, and logs it if that did not go well."""
         claimed = self.claimed
         ending = ending_of(decision, self.workflow.retry, attempts=claimed.attempts, set_asides=claimed.set_asides)
-        if isinstance(decision, Complete) and decision.unfinished:
+        if isinstance(decision, Complete | ContinueAsNew) and decision.unfinished:
             _logger.warning(
-                "run %s returned although tasks that it had started still waited for %s; these calls are dropped: "
-                "await the tasks before the workflow returns",
+                "run %s %s although tasks that it had started still waited for %s; these calls are dropped: "
+                "await the tasks before the workflow %s",
                 self.run_key,
+                "returned" if isinstance(decision, Complete) else "continued as new",
                 ", ".join(decision.unfinished[:_MAX_NAMED]) + (", …" if len(decision.unfinished) > _MAX_NAMED else ""),
+                "returns" if isinstance(decision, Complete) else "continues",
                 extra={"run_key": str(self.run_key)},
             )
         if isinstance(decision, Fail | SetAside):
@@ -107,6 +109,8 @@ class Attempt:
             claimed.attempts + 1,
             claimed.scheduled_at,
             self._worker_codec,
+            self.workflow,
+            claimed.chapter or 1,
         )
         machine.loop.run_context = ctx
         return self._main(machine, ctx)
@@ -133,6 +137,8 @@ class Attempt:
 
     def _place_of_input(self) -> tuple[PlaceKind, str]:
         claimed = self.claimed
+        if claimed.chapter is not None:  # the run itself has written it
+            return "input", claimed.run_id
         if claimed.scheduled_at is not None:
             return "input of a schedule", self.workflow.name
         if claimed.parent_run_id is not None:

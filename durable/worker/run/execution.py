@@ -237,16 +237,20 @@ class Execution(Performance):
         self._settle()
 
     def _take_requests(self) -> None:
-        if self._ending is not None:
-            return  # requests to a run that is set aside stay unmet until matching code can clean up
+        # Requests to a run that is set aside stay unmet until matching code can clean up, and those to a run that
+        # continues as new until its next chapter.
+        if self._ending is not None or self._machine.is_continuing:
+            return
         for request in self._inbox.take_requests():
-            self._recording.met(request)
             cancel = Cancel.requested(request.payload)
             if request.kind == "terminate":
                 self._ending = cancelled(cancel)
                 self._steps.cancel()
             else:
                 self._cancel(cancel)
+                if self._machine.is_continuing:  # it did so in its last turns before the cancel
+                    return
+            self._recording.met(request)
 
     def _watch_deadline(self) -> None:
         remaining = self.attempt.remaining()

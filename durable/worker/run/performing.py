@@ -16,6 +16,7 @@ from durable.core.replay.commands import (
     CancelChild,
     Command,
     Complete,
+    ContinueAsNew,
     Draw,
     EndCancelled,
     Execute,
@@ -44,6 +45,7 @@ _logger = logging.getLogger("durable.worker")
 _YOUNG_SECONDS = 1.0
 """A timer that is cancelled before it is this old is not written, as long as steps keep its run here."""
 _MANY_TIMERS = 1000
+_MANY_MEMOS = 10_000
 _A_TURN = 200
 """Commands and answers of one run in one turn of the event loop; they take a few milliseconds."""
 
@@ -136,7 +138,7 @@ class Performance(ABC):
                 self._recording.unwanted(command.run_key)
             case Patch():
                 self._recording.patched(command)
-            case Complete() | Fail() | EndCancelled() | SetAside():
+            case Complete() | ContinueAsNew() | Fail() | EndCancelled() | SetAside():
                 self._ending = self.attempt.ending_of(command)
             case _:
                 unreachable(command)
@@ -147,6 +149,7 @@ class Performance(ABC):
     def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
         seq, commands = self._machine.resolve(call.key, finished.outcome)
         if seq is not None:
+            self._count_memos(seq)
             self._recording.step(call, finished, seq, self._machine.moment)
         return commands
 
@@ -171,6 +174,7 @@ class Performance(ABC):
         self._waits.close(call.key)
         seq, commands = self._machine.resolve(call.key, outcome)
         if seq is not None:
+            self._count_memos(seq)
             is_unfit = isinstance(call, WaitEvent) and self._machine.is_mismatched
             self._recording.answered(call.key, outcome, event_id, seq, self._machine.moment, is_unfit=is_unfit)
         return commands
@@ -187,9 +191,8 @@ class Performance(ABC):
 
     def _cancel(self, cancel: Cancel) -> None:
         seq, commands = self._machine.cancel(cancel)
-        if seq is None:
-            return
-        self._recording.cancelled(cancel, seq, self._machine.moment)
+        if seq is not None:
+            self._recording.cancelled(cancel, seq, self._machine.moment)
         self._perform(commands)
 
     def _elapse(self, keys: Iterable[str]) -> None:
@@ -213,6 +216,16 @@ class Performance(ABC):
             self._count_timer()
         is_sleep = call.is_sleep if isinstance(call, ArmTimer) else isinstance(call, Sleep)
         return self._answer_wait(call, ELAPSED if is_sleep else TimedOut(), None)
+
+    def _count_memos(self, seq: int) -> None:
+        if seq == _MANY_MEMOS:
+            _logger.warning(
+                "run %s has %d memos, through all of which every replay goes; have it continue as new, or leave parts "
+                "of its work to children",
+                self.run_key,
+                _MANY_MEMOS,
+                extra={"run_key": str(self.run_key)},
+            )
 
     def _count_timer(self) -> None:
         self._timers_fired += 1

@@ -63,7 +63,9 @@ def test_after_too_many_failures_nothing_new_starts_and_what_runs_finishes(seed:
     play.check_replays()
     assert {memo.key for memo in play.memos} >= set(running)
     assert play.abandoned == []
-    with pytest.raises(MapFailed, match=r"map 'price': 1 of 10 items failed, none may; first step 'price\[1\]'") as caught:
+    with pytest.raises(
+        MapFailed, match=r"map 'price': 1 of 10 items failed, none may; first step 'price\[1\]'"
+    ) as caught:
         _ = play.result
     assert [error.step_key for error in caught.value.exceptions] == ["price[1]"]
     play.machine.close()

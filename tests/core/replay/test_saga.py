@@ -203,10 +203,11 @@ def test_bad_registrations_are_refused_before_anything_is_called() -> None:
             saga.undo("book", work)
 
     async def used(ctx: Context) -> None:
-        asyncio.ensure_future(execute(ctx, "book:undo"))
+        task = asyncio.ensure_future(execute(ctx, "book:undo"))
         await asyncio.sleep(0)
         async with ctx.saga() as saga:
             saga.undo("book", work)
+        await task
 
     async def too_long(ctx: Context) -> None:
         async with ctx.saga() as saga:
