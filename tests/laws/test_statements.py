@@ -20,3 +20,9 @@ def test_waits_come_back_in_the_order_of_their_times(database: str, waits: list[
 @given(seen=statements.kinds())
 def test_a_retry_keeps_and_forgets_the_same(database: str, seen: Kinds) -> None:
     statements.a_retry_keeps_and_forgets_the_same(database, seen)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True, database=None, suppress_health_check=_ONE_DATABASE)
+@given(seen=statements.kinds())
+def test_a_chapter_ends_the_same(database: str, seen: Kinds) -> None:
+    statements.a_chapter_ends_the_same(database, seen)

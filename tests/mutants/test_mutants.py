@@ -22,6 +22,7 @@ from tests.mutants.planted import (
     ASYNCIO,
     BLOCKED,
     CHANGED_TIMERS,
+    CHAPTERS,
     CLOSING,
     CODE,
     CODEC,
@@ -157,6 +158,7 @@ def test_a_planted_bug_is_found(mutant: Mutant) -> None:
 LAWS_OF_STATEMENTS: dict[str, tuple[Any, Callable[[str, Any], object]]] = {
     LOADS: (statements.timers(), statements.waits_come_back_in_the_order_of_their_times),
     FORGETS: (statements.kinds(), statements.a_retry_keeps_and_forgets_the_same),
+    CHAPTERS: (statements.kinds(), statements.a_chapter_ends_the_same),
 }
 
 

@@ -371,6 +371,8 @@ class Machine(Calls):
                 self._main.exception()  # the run does not end with it, so asyncio need not report it
             return [SetAside(self._mismatch) if self._mismatch is not None else failure_of(cast(Exception, refusal))]
         commands = list(self._commands.values())
+        if self._patches:  # the code knows the answers already: no step of this turn may start before they are written
+            commands.sort(key=lambda command: not isinstance(command, Patch))
         self._commands.clear()
         if self._main.done() or self._next_chapter is not None:
             unfinished: tuple[str, ...] = ()

@@ -42,6 +42,7 @@ WITH mine AS MATERIALIZED (
      AND child.run_id = ANY (%(run_ids)s::uuid[])
      AND child.event_id = memo.child_run_id AND child.child_status <> 'completed'
     LEFT JOIN undone ON undone.run_id = memo.run_id AND undone.step_key = memo.step_key
+     AND memo.kind IN ('execute', 'transaction', 'child')
     WHERE NOT mine.was_set_aside
       AND (memo.status = 'failed' OR memo.kind IN ('cancel', 'undo') OR child.event_id IS NOT NULL OR undone.step_key IS NOT NULL)
 ), answered AS MATERIALIZED (
