@@ -129,4 +129,10 @@ FEATURES: dict[str, Feature] = {
     "retry_after_a_limit": Feature(workflows.golden_retry_after_a_limit),
     "circles": Feature(workflows.golden_circles),
     "order_of_tasks": Feature(workflows.golden_order_of_tasks),
+    "saga": Feature(workflows.golden_saga),
+    "cancelled_saga": Feature(workflows.golden_cancelled_saga, until=end_after_cancel),
+    "retry_after_a_saga": Feature(workflows.golden_retry_after_a_saga),
+    "map": Feature(workflows.golden_map),
+    "patched": Feature(workflows.golden_patched),
+    "chapters": Feature(workflows.golden_chapters, 2, until=end_after_orders),
 }
