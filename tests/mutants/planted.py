@@ -473,11 +473,6 @@ MORE_AWAITS = (
         PAUSES, Machine, "take_commands", "if self._patches:", "if False:",
     ),
     Mutant(
-        "a run meets a cancel and continues as new",
-        PAUSES, Execution, "_take_requests", "if self._ending is not None or self._machine.is_continuing:",
-        "if self._ending is not None:",
-    ),
-    Mutant(
         "a run that was cancelled may continue as new",
         CRASHES, Machine, "continue_as_new", "if self._cancelled is not None:", "if False:",
     ),
