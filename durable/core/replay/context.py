@@ -176,8 +176,8 @@ class Context:
         max_failures: int | None = _NOT_GIVEN,
     ) -> Any:
         """Runs the step ``fn(item)`` for each item, under the keys ``key[0]``, ``key[1]`` …, and returns the results in
-        the order of the items. At most ``max_concurrency`` steps run at once (``None``: all); the next one starts as
-        soon as any ends.
+        the order of the items, which must be the same on each replay. At most ``max_concurrency`` steps run at once
+        (``None``: all); the next one starts as soon as any ends.
 
         Without ``max_failures``, none may fail. If it is given, a ``MapResult`` is returned, and so many may fail
         (``None``: any number). Above that no other step starts, those under way finish, and ``MapFailed`` is raised. A
