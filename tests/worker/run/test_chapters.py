@@ -254,6 +254,43 @@ async def test_children_of_an_earlier_chapter_end_unheard_and_leave_nothing(data
     assert len(set(children)) == 3
 
 
+async def test_a_child_that_is_begun_in_the_last_turn_of_a_chapter_runs(database: str) -> None:
+    notes = Notes()
+
+    @workflow
+    async def leaf(ctx: Context, number: int) -> None:
+        await ctx.execute("note", notes.note, f"leaf {number}")
+
+    @workflow
+    async def parent(ctx: Context, number: int) -> int:
+        await ctx.start_child("child", leaf, number)
+        if number < 3:
+            return await ctx.continue_as_new(number + 1)
+        return number
+
+    async with AsyncClient(database) as client, Worker(database, [parent, leaf]):
+        assert await (await client.begin(parent, 1)).result(timeout=20) == 3
+        for number in (1, 2, 3):
+            await notes.until(f"leaf {number}")
+
+
+async def test_a_saga_is_left_behind_by_the_next_chapter(database: str) -> None:
+    notes = Notes()
+
+    @workflow
+    async def trip(ctx: Context) -> str:
+        if ctx.chapter == 2:
+            return "on"
+        async with ctx.saga() as saga:
+            saga.undo("book", notes.note, "undo")
+            await ctx.execute("book", notes.note, "book")
+            return await ctx.continue_as_new()
+
+    async with AsyncClient(database) as client, Worker(database, [trip]):
+        assert await (await client.begin(trip)).result(timeout=20) == "on"
+    assert notes == ["book"]
+
+
 async def test_a_schedule_takes_the_run_for_active_until_its_last_chapter_ends(database: str) -> None:
     @workflow
     async def nightly(ctx: Context) -> None:
