@@ -17,7 +17,7 @@ from durable.postgres import pipeline
 from durable.postgres.drive import run
 from durable.store import claims
 from durable.store.flush import flush
-from durable.store.records import AnsweredWait, Comeback, OpenedWait, Record, StepMemo, Written
+from durable.store.records import AnsweredWait, Comeback, OpenedWait, PatchMemo, Record, StepMemo, Written
 from durable.store.routing import RetriedRun, forget_failed_steps
 from durable.store.statement import Batch
 from tests.laws.programs import EPOCH
@@ -129,6 +129,27 @@ def a_chapter_ends_the_same(dsn: str, kinds: Kinds) -> None:
     assert [event.event_id for event in comeback.wake.inbox] == [_EVENTS[1]]
     assert row == ("queued", tables.epoch, tables.chapter, 0, 0, 0, '"next"', 2)
     assert ended == (1, memos, "null", 1)
+
+
+def a_decision_is_recorded_the_same(dsn: str, decided: list[bool]) -> None:
+    """Of a place where the code was changed. What is decided first stays."""
+    tables = Tables(None)
+    tables.status, tables.epoch = "running", 1
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        _empty(connection)
+        _insert_run(connection, error=None)
+        connection.execute("UPDATE durable.runs SET status = 'running', worker_id = %s", (_WORKER,))
+        for number, is_patched in enumerate(decided):
+            entry = PatchMemo(f"place {number}", "true" if is_patched else "false")
+            tables._enter(entry, 0.0)
+            again = PatchMemo(entry.key, "true")  # by a repeated flush
+            for one in (entry, again):
+                assert asyncio.run(_flushed(dsn, Record(RUN_ID, 1, None, [one]))).is_ours
+        history = _comeback(connection).history
+        _empty(connection)
+    assert history is not None
+    recorded = {memo.key: (memo.kind, memo.seq, memo.carried, memo.outcome) for memo in history.memos}
+    assert recorded == {memo.key: (memo.kind, memo.seq, memo.carried, memo.outcome) for memo in tables.memos.values()}
 
 
 async def _flushed(dsn: str, record: Record) -> Written:

@@ -32,7 +32,7 @@ RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks",
 RESERVED, BLOCKED, PRECEDENCE = "reserved ids", "blocked records", "precedence"
 PAUSES = "pauses"
 TIMERS, CHANGED_TIMERS, SALT, LOADS, FORGETS = "timers", "changed timers", "salt", "loads", "forgets"
-CHAPTERS = "chapters"
+CHAPTERS, DECIDED = "chapters", "decided"
 
 REPLAY = (
     Mutant(
@@ -491,6 +491,14 @@ QUERIES = (
     QueryMutant(
         "a compensation is kept by a retry",
         FORGETS, "routing/forget_failed_steps", "memo.kind IN ('cancel', 'undo')", "memo.kind = 'cancel'",
+    ),
+    QueryMutant(
+        "which way a run goes has a place in the order",
+        DECIDED, "flush/record_patches", "'completed', true, ''", "'completed', false, ''",
+    ),
+    QueryMutant(
+        "which way a run goes is decided again",
+        DECIDED, "flush/record_patches", "DO NOTHING", "DO UPDATE SET output = excluded.output",
     ),
     QueryMutant(
         "a chapter ends under its epoch",
