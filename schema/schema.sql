@@ -138,14 +138,15 @@ CREATE TABLE durable.steps (
     autovacuum_vacuum_insert_scale_factor = 0.2
 );
 
--- Durable sleeps, waits for events and for children; open while satisfied_at is null.
+-- Durable sleeps, waits for events and for children; open while satisfied_at is null. Also, until a step has its memo,
+-- its failed tries ('retry'; it is tried again at wake_at) and that it may have been called ('start').
 CREATE TABLE durable.waits (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
     wait_key            text        NOT NULL,
     wait_type           text        NOT NULL CONSTRAINT waits_kind CHECK (wait_type IN
-        ('sleep', 'timer', 'event', 'child_result')),
-    event_name          text,
+        ('sleep', 'timer', 'event', 'child_result', 'retry', 'start')),
+    event_name          text,                                                   -- the function, for tries of a step
     wake_at             timestamptz,
     seq                 integer     CHECK (seq > 0),
     carried             boolean     NOT NULL DEFAULT false,
@@ -163,6 +164,8 @@ CREATE TABLE durable.waits (
                           AND NOT timed_out
         WHEN 'timer' THEN wake_at IS NOT NULL AND event_name IS NULL AND child_run_id IS NULL AND event_id IS NULL
         WHEN 'event' THEN event_name IS NOT NULL AND child_run_id IS NULL
+        WHEN 'retry' THEN event_name IS NOT NULL AND child_run_id IS NULL AND wake_at IS NOT NULL AND satisfied_at IS NULL
+        WHEN 'start' THEN event_name IS NOT NULL AND child_run_id IS NULL AND wake_at IS NULL AND satisfied_at IS NULL
         ELSE (event_name IS NULL) <> (child_run_id IS NULL) END),
     CONSTRAINT waits_satisfied CHECK (satisfied_at IS NULL OR
         CASE WHEN wait_type IN ('sleep', 'timer') THEN true ELSE timed_out <> (event_id IS NOT NULL) END),
@@ -485,9 +488,10 @@ COMMENT ON COLUMN durable.waits.run_id IS
 COMMENT ON COLUMN durable.waits.wait_key IS
     'The key by which the workflow names the wait.';
 COMMENT ON COLUMN durable.waits.wait_type IS
-    'sleep, event or child_result.';
+    'sleep, timer, event, child_result; retry: a step has failed and is tried again at wake_at; start: a step that may be '
+    'called at most once may have been called.';
 COMMENT ON COLUMN durable.waits.event_name IS
-    'The event that an event wait waits for.';
+    'The event that an event wait waits for; the function of a step that is tried again.';
 COMMENT ON COLUMN durable.waits.child_run_id IS
     'The child whose end is waited for.';
 COMMENT ON COLUMN durable.waits.wake_at IS
@@ -505,7 +509,7 @@ COMMENT ON COLUMN durable.waits.created_at IS
 COMMENT ON COLUMN durable.waits.satisfied_at IS
     'When its end was recorded.';
 COMMENT ON COLUMN durable.waits.payload IS
-    'A copy of the payload of the event, so that a replay reads no events.';
+    'A copy of the payload of the event, so that a replay reads no events; what is known of the tries of a step.';
 COMMENT ON COLUMN durable.waits.unfit IS
     'Whether the event that ended it did not fit the type that the code declared; a retry of the run forgets such an '
     'answer if it is the last one.';
@@ -661,4 +665,4 @@ COMMENT ON VIEW durable.schedule_overview IS
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (12);
+INSERT INTO durable.settings (schema_version) VALUES (13);

@@ -104,7 +104,10 @@ class _Reused:
         return connection.execute(
             "SELECT nspname, relname, relkind, relnatts FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
             " WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'"
-            " UNION ALL SELECT '', extname, '', 0 FROM pg_extension ORDER BY 1, 2"
+            " UNION ALL SELECT '', extname, '', 0 FROM pg_extension"
+            " UNION ALL SELECT '', proname, '', 0 FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace"
+            " WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'"
+            " UNION ALL SELECT '', tgname, '', 0 FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1, 2"
         ).fetchall()
 
 

@@ -41,7 +41,7 @@ class Handle(Generic[OutputT]):
 
     def info(self) -> RunInfo:
         """Returns the current state of the run. Raises ``RunNotFound``."""
-        return self._connections.run(self._operations.run_info(self.run_key))
+        return self._connections.run(self._operations.run_info(self.run_key, self._codec))
 
     def result(self, timeout: timedelta | float | None = None) -> OutputT:
         """Waits until the run has ended and returns its output, decoded as the workflow's return annotation declares.
@@ -101,7 +101,7 @@ class AsyncHandle(Generic[OutputT]):
 
     async def info(self) -> RunInfo:
         """Same as ``Handle.info``."""
-        return await self._connections.run(self._operations.run_info(self.run_key))
+        return await self._connections.run(self._operations.run_info(self.run_key, self._codec))
 
     async def result(self, timeout: timedelta | float | None = None) -> OutputT:
         """Same as ``Handle.result``. Any number of tasks may wait at once; they share one connection."""

@@ -303,10 +303,11 @@ class Operations:
     # looking
 
     @operation
-    def run_info(self, run_key: RunKey) -> Requests[RunInfo]:
-        """Returns the current state of the run. Raises ``RunNotFound``."""
+    def run_info(self, run_key: RunKey, codec: Codec | None = None) -> Requests[RunInfo]:
+        """Returns the current state of the run. ``codec`` is the one of its workflow, if that is known. Raises
+        ``RunNotFound``, and ``DeserializationError`` if its status cannot be decoded."""
         yield from self.require_schema()
-        info = yield from inspection.run_info(run_key)
+        info = yield from inspection.run_info(run_key, codec or self.codec)
         if info is None:
             raise RunNotFound(run_key)
         if info.status != "queued":

@@ -123,6 +123,23 @@ class StepFailed(DurableError):
             self.add_note(f"The step's own traceback:\n{error.traceback}")
 
 
+class StepInterrupted(StepFailed):
+    """A step with ``at_most_once`` was interrupted by the end of its worker. Whether its function was called, and how
+    far it came, is not known; it is not called again."""
+
+    def __init__(self, step_key: str, error: ErrorInfo | None = None) -> None:
+        super().__init__(step_key, error or INTERRUPTED)
+        self.args = (f"step {step_key!r} was interrupted: {self.message}",)
+
+
+INTERRUPTED = ErrorInfo(
+    "StepInterrupted",
+    "it may be called at most once, and its worker ended after the call may have begun; find out what it did before "
+    "going on",
+)
+"""What is recorded of a step that was interrupted."""
+
+
 class MapFailed(DurableError, ExceptionGroup[StepFailed]):
     """More items of a ``ctx.map`` failed than may. Its ``exceptions`` are the errors of those that failed, in the order
     in which they did; what was not under way by then was not called."""

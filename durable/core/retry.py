@@ -52,19 +52,27 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     dropped, and no other call begins before the thread has ended. If that takes longer than five seconds, or than the
     delay before the next call, the step fails with ``TimeoutError``.
 
+    With ``heartbeat``, a call that is silent for that long is cut off as well: it must call
+    ``current_step().heartbeat()`` more often.
+
+    Tries belong to the run: each that failed is recorded before the next begins, so that restarts of workers do not add
+    any. A run whose only work is to wait for its next try leaves its worker for delays of more than a second.
+
     Durations are ``timedelta`` or seconds. Raises ``InvalidArgument`` for values that could never make sense.
     """
 
     max_retries: int = 3
     backoff: Backoff | timedelta | float = exponential(0.1, 30)
     timeout: timedelta | float | None = None
+    heartbeat: timedelta | float | None = None
     give_up_on: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
         _check_count("max_retries", self.max_retries, least=0)
         _delay(self.backoff, 1)
-        if self.timeout is not None and seconds("timeout", self.timeout) == 0:
-            raise InvalidArgument("timeout", self.timeout, "more than 0 seconds, or None for no limit")
+        for argument, limit in (("timeout", self.timeout), ("heartbeat", self.heartbeat)):
+            if limit is not None and seconds(argument, limit) == 0:
+                raise InvalidArgument(argument, limit, "more than 0 seconds, or None for no limit")
         if not isinstance(self.give_up_on, tuple) or not all(map(_is_exception, self.give_up_on)):
             raise InvalidArgument("give_up_on", self.give_up_on, "a tuple of exception classes, such as (ValueError,)")
 

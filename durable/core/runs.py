@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -93,8 +93,9 @@ class RunInfo(msgspec.Struct, frozen=True):
     the last failure, which is kept while the run is retried, or ``None`` if there was none. ``attempts`` counts failed
     attempts, and ``takeovers`` counts the workers that died while holding the run. ``next_wake_at`` is ``None`` unless
     the run sleeps or waits with a timeout. ``is_served`` says of a queued run whether a living worker has its workflow;
-    it is ``None`` if the run is not queued, or if that is not known. ``chapter`` is 1, and one more each time the run
-    has continued as new.
+    it is ``None`` if the run is not queued, or if that is not known. ``detail`` is what the workflow last set with
+    ``ctx.set_status``, decoded without a declared type; ``None`` if it has not. ``chapter`` is 1, and one more each
+    time the run has continued as new.
     """
 
     status: Status
@@ -107,6 +108,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     next_wake_at: datetime | None
     is_served: bool | None = None
     chapter: int = 1
+    detail: Any = None
 
 
 class Run(msgspec.Struct, frozen=True):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any, TypeAlias
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from durable.core.failures import read_error
 from durable.core.replay.history import Failure, History, Kind, Memo, OpenWait, Outcome, TimedOut, Value
+from durable.core.replay.tries import Tries
 from durable.core.runs import RunKey
 from durable.core.suspicion import Isolation
 from durable.store.columns import column
 from durable.store.events import load_events
 from durable.store.records import ClaimedRun, Comeback, Event, Wake
 from durable.store.statement import NoRow, Query, Statement, nothing, one
+
+WaitType: TypeAlias = Literal["sleep", "timer", "event", "child_result", "retry", "start"]
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class NextWake(msgspec.Struct, frozen=True, gc=False):
@@ -43,7 +47,7 @@ class _StepRow(msgspec.Struct, frozen=True, gc=False):
 class _WaitRow(msgspec.Struct, frozen=True, gc=False):
     run_id: str
     wait_key: str
-    wait_type: Kind
+    wait_type: WaitType
     name: str
     seq: int | None
     carried: bool
@@ -60,6 +64,13 @@ class _OpenWaitRow(msgspec.Struct, frozen=True, gc=False):
     wait_key: str
     is_due: bool
     remaining: float | None
+
+
+def _open_wait(row: _WaitRow) -> OpenWait:
+    if row.wait_type != "retry" and row.wait_type != "start":
+        return OpenWait(row.wait_key, row.wait_type, row.name)
+    tries = Tries.parse(row.payload or "") or Tries("execute", _LONG_AGO)
+    return OpenWait(row.wait_key, tries.kind, row.name, tries)
 
 
 LoadedRow: TypeAlias = _StepRow | _WaitRow | _OpenWaitRow | Event
@@ -154,9 +165,10 @@ class _Loaded:
                 self.memos.append(Memo(row.step_key, row.kind, row.name, row.seq, row.carried, outcome, row.at))
             case _WaitRow(is_satisfied=True):
                 answer: Outcome = TimedOut() if row.timed_out else Value(row.payload or "null")
-                self.memos.append(Memo(row.wait_key, row.wait_type, row.name, row.seq, row.carried, answer, row.at))
+                kind = _open_wait(row).kind
+                self.memos.append(Memo(row.wait_key, kind, row.name, row.seq, row.carried, answer, row.at))
             case _WaitRow():
-                self.open_waits.append(OpenWait(row.wait_key, row.wait_type, row.name))
+                self.open_waits.append(_open_wait(row))
                 self._await(row)
             case _OpenWaitRow():
                 self._await(row)

@@ -17,17 +17,16 @@ from durable.core.replay.endings import NextChapter, Park, Settle
 from durable.store.channels import announce_ended, announce_runs_to_all
 from durable.store.chapters import begin_chapters
 from durable.store.children import (
-    EndedChild,
     announce_children,
     announce_told,
     begin_children,
     cancel_children,
     complete_children,
-    ended_child,
     tell_parents,
 )
 from durable.store.columns import column
 from durable.store.events import load_events
+from durable.store.leaving import child_that_ended, ends_waits, is_for_others, is_settled, shows_error
 from durable.store.operation import operation
 from durable.store.records import (
     AbandonedWait,
@@ -42,6 +41,7 @@ from durable.store.records import (
     OrderedStep,
     PatchMemo,
     Record,
+    RecordedTry,
     StepMemo,
     UnwantedChild,
     Written,
@@ -60,6 +60,8 @@ _FENCE_RUNS = Query("flush/fence_runs", RunId)
 _SETTLE_RUNS = Query("flush/settle_runs", RunId)
 _DROP_DEADLINES = Query("flush/drop_deadlines", NoRow)
 _FORGET_OPEN_WAITS = Query("flush/forget_open_waits", NoRow)
+_SHOW_ERRORS = Query("flush/show_errors", NoRow)
+_SHOW_STATUSES = Query("flush/show_statuses", NoRow)
 _PARK_RUNS = Query("flush/park_runs", _Parked)
 _REQUEUE_PARKED_RUNS = Query("flush/requeue_parked_runs", RunId)
 _ABANDON_WAITS = Query("flush/abandon_waits", NoRow)
@@ -126,6 +128,16 @@ _ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "unfits": "unfit",
         },
     ),
+    RecordedTry: (
+        Query("flush/record_tries", NoRow),
+        {
+            "wait_keys": "key",
+            "wait_types": "wait_type",
+            "fns": "fn",
+            "untils": "until",
+            "payloads": "payload",
+        },
+    ),
     AbandonedWait: (_ABANDON_WAITS, {"wait_keys": "key"}),
 }
 """For each kind of entry, in the order in which they are written: the statement, and which field goes into which
@@ -186,7 +198,7 @@ class _Parts:
         self._shard_value = shard_value
         self._worker_id = worker_id
         staying = [record for record in records if not isinstance(record.ending, Settle)]
-        settled = [record for record in records if _is_settled(record)]
+        settled = [record for record in records if is_settled(record)]
         continued = [record for record in records if isinstance(record.ending, NextChapter)]
         parked = [record for record in staying if isinstance(record.ending, Park)]
         retried = [record for record in settled if isinstance(record.ending, Settle) and record.ending.is_retry]
@@ -195,12 +207,15 @@ class _Parts:
         self._add_settled(settled)
         self._add_entries(by_kind)
         self._add_runs("", _DROP_DEADLINES, [record for record in records if record.is_cancelled], nothing)
+        self._add_shown(_SHOW_ERRORS, "shown_error", [record for record in records if shows_error(record)])
+        detailed = [record for record in records if record.status_detail is not None]
+        self._add_shown(_SHOW_STATUSES, "status_detail", detailed)
         if retried:
             again = [RetriedRun(record.run_id, record.epoch, was_set_aside=False) for record in retried]
             forget = forget_failed_steps(shard_value, again)
             self._add("", complete_children(shard_value, [record.run_id for record in retried]))
             self._add("", forget)
-        self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if _ends_waits(record)], nothing)
+        self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if ends_waits(record)], nothing)
         self._add_runs("parked", _PARK_RUNS, parked, list)
         self._add_runs("requeued", _REQUEUE_PARKED_RUNS, parked, run_ids)
         if continued:
@@ -225,6 +240,11 @@ class _Parts:
             columns = {name: _column(field, endings) for name, field in zip(plurals, fields, strict=True)}
             common = _common(self._shard_value, self._worker_id, settled)
             self._add("ours", _SETTLE_RUNS.statement({**common, **columns}, run_ids))
+
+    def _add_shown(self, query: Query[NoRow], field: str, records: Sequence[Record]) -> None:
+        if records:
+            common = _common(self._shard_value, self._worker_id, records)
+            self._add("", query.statement({**common, "shown": _column(field, records)}, nothing))
 
     def _add_entries(self, by_kind: _ByKind) -> None:
         for kind, (query, fields) in _ENTRIES.items():
@@ -292,7 +312,7 @@ class _Relatives:
     def __init__(self, records: Sequence[Record], by_kind: _ByKind) -> None:
         self._begun: list[tuple[Record, ChildMemo]] = list(_of(ChildMemo, by_kind))
         self._unwanted: list[tuple[Record, UnwantedChild]] = list(_of(UnwantedChild, by_kind))
-        self._ended = [child for record in records if (child := _ended_child(record)) is not None]
+        self._ended = [child for record in records if (child := child_that_ended(record)) is not None]
 
     @property
     def are_there(self) -> bool:
@@ -351,33 +371,5 @@ def _of(kind: type[Any], by_kind: _ByKind) -> Iterable[tuple[Record, Any]]:
 
 def _announcements(shard_value: str, records: Sequence[Record], *, is_leaving: bool) -> list[Statement[None]]:
     ended = [record.run_id for record in records if isinstance(record.ending, Settle) and record.ending.is_terminal]
-    are_for_others = any(_is_for_others(record, is_leaving=is_leaving) for record in records)
+    are_for_others = any(is_for_others(record, is_leaving=is_leaving) for record in records)
     return [*announce_ended(ended), *([announce_runs_to_all(shard_value)] if are_for_others else [])]
-
-
-def _is_for_others(record: Record, *, is_leaving: bool) -> bool:
-    match record.ending:
-        case Settle() as settled if not settled.is_terminal:
-            return is_leaving or settled.is_set_aside
-        case Park():
-            return is_leaving
-        case _:
-            return False
-
-
-def _is_settled(record: Record) -> bool:
-    return isinstance(record.ending, Settle) and not isinstance(record.ending, NextChapter)
-
-
-def _ends_waits(record: Record) -> bool:
-    ending = record.ending
-    return isinstance(ending, Settle) and (ending.is_retry or ending.is_terminal)
-
-
-def _ended_child(record: Record) -> EndedChild | None:
-    ending = record.ending
-    if record.parent is None or not isinstance(ending, Settle):
-        return None
-    if ending.status == "queued" or ending.status == "sleeping":
-        return None
-    return ended_child(record.parent, record.run_id, ending.status, output=ending.output, error=ending.error)

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import decode_at
 from durable.core.failures import ErrorInfo, read_error
 from durable.core.runs import Run, RunInfo, RunKey, Status, StatusReason
 from durable.store.columns import column
@@ -33,6 +35,7 @@ class _InfoRow(msgspec.Struct, frozen=True):
     updated_at: datetime
     next_wake_at: datetime | None
     chapter: int
+    detail: str | None
 
 
 class _OutcomeRow(msgspec.Struct, frozen=True):
@@ -69,8 +72,8 @@ _RUN_CREATED_AT = Query("inspection/run_created_at", _CreatedAt)
 _LIST_RUNS = Query("inspection/list_runs", _RunRow)
 
 
-def run_info(run_key: RunKey) -> Statement[RunInfo | None]:
-    """Reads the state of a run; ``None`` if there is no such run."""
+def run_info(run_key: RunKey, codec: Codec) -> Statement[RunInfo | None]:
+    """Reads the state of a run, of which ``codec`` has encoded the status; ``None`` if there is no such run."""
 
     def read(rows: Sequence[_InfoRow]) -> RunInfo | None:
         if not rows:
@@ -86,9 +89,14 @@ def run_info(run_key: RunKey) -> Statement[RunInfo | None]:
             updated_at=row.updated_at,
             next_wake_at=row.next_wake_at,
             chapter=row.chapter,
+            detail=None if row.detail is None else _detail(run_key, row.detail, codec),
         )
 
     return _RUN_INFO.statement(_key_params(run_key), read)
+
+
+def _detail(run_key: RunKey, text: str, codec: Codec) -> Any:
+    return decode_at(codec, "status", run_key.run_id, "", text, Any, lambda: f"the status of run {run_key}")
 
 
 def run_outcomes(shard_value: str, run_ids: Sequence[str]) -> Statement[dict[str, RunOutcome]]:

@@ -21,7 +21,7 @@ from durable.core.runs import RunKey
 class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     """A run as its claim returns it. ``attempts`` counts the failed ones. ``input`` is ``None`` if it is too large to
     be loaded. ``claimed_at`` is the database's time, and ``deadline_in`` is in seconds from then, ``None`` without a
-    deadline."""
+    deadline. ``strikes`` are the workers in a row that died with it."""
 
     run_id: str
     epoch: int
@@ -34,6 +34,7 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     scheduled_at: datetime | None
     parent_shard: str | None = None
     parent_run_id: str | None = None
+    strikes: int = 0
     began_at: datetime | None = None
     """When this attempt was claimed first, by the database's time; ``None`` if that was now."""
     chapter: int | None = None
@@ -149,8 +150,22 @@ class OrderedStep(msgspec.Struct, frozen=True, gc=False):
     at: datetime | None = None
 
 
+class RecordedTry(msgspec.Struct, frozen=True, gc=False):
+    """What is recorded of a step that has no answer yet; see ``Tries``, which are the encoded ``payload``. The step is
+    due again at ``until``; ``None`` for one that may be called at most once."""
+
+    key: str
+    fn: str
+    until: datetime | None
+    payload: str
+
+    @property
+    def wait_type(self) -> str:
+        return "start" if self.until is None else "retry"
+
+
 class AbandonedWait(msgspec.Struct, frozen=True, gc=False):
-    """A wait that the workflow no longer needs."""
+    """A wait that the workflow no longer needs, or tries of a step that has its answer."""
 
     key: str
 
@@ -182,6 +197,7 @@ Entry: TypeAlias = (
     | OrderedStep
     | OpenedWait
     | AnsweredWait
+    | RecordedTry
     | AbandonedWait
     | DroppedTimer
     | MetRequest
@@ -190,7 +206,9 @@ Entry: TypeAlias = (
 
 
 class Record(msgspec.Struct, gc=False):
-    """Everything that a run has to write since the last flush. ``parent`` is notified of its end."""
+    """Everything that a run has to write since the last flush. ``parent`` is notified of its end. ``shown_error`` is
+    the encoded error that a run shows while it goes on, empty if it shows none any longer, ``None`` if that is as
+    before. ``status_detail`` is what the workflow has set as its status, encoded, ``None`` if it has not."""
 
     run_id: str
     epoch: int
@@ -199,10 +217,12 @@ class Record(msgspec.Struct, gc=False):
     is_cancelled: bool = False
     ending: Ending | None = None
     wants_inbox: bool = False
+    shown_error: str | None = None
+    status_detail: str | None = None
 
     @property
     def is_empty(self) -> bool:
-        return self.ending is None and not self.entries and not self.wants_inbox
+        return self.ending is None and not self.entries and not self.wants_inbox and self.status_detail is None
 
 
 EventKind = Literal["event", "cancel", "terminate", "retry", "child"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from durable.store.operation import operation
-from durable.store.statement import Commit, Query, Requests, RunId, Statement
+from durable.store.statement import Commit, NoRow, Query, Requests, RunId, Statement, nothing
 
 
 class Ownership(msgspec.Struct, frozen=True):
@@ -24,6 +24,7 @@ class _Memo(msgspec.Struct, frozen=True):
 
 
 _STORE_TRANSACTION_MEMO = Query("transaction_steps/store_transaction_memo", RunId)
+_FORGET_TRIES = Query("transaction_steps/forget_tries", NoRow)
 _LOCK_RUN = Query("transaction_steps/lock_run", RunId)
 _FIND_TRANSACTION_MEMO = Query("transaction_steps/find_transaction_memo", _Memo)
 
@@ -43,6 +44,12 @@ def store_transaction_memo(
         },
         bool,
     )
+
+
+def forget_tries(ownership: Ownership, step_key: str) -> Statement[None]:
+    """Deletes what was recorded of failed tries of the step, in the transaction that stores its memo."""
+    params = {"shard_value": ownership.shard_value, "run_id": ownership.run_id, "step_key": step_key}
+    return _FORGET_TRIES.statement(params, nothing)
 
 
 class Committed(msgspec.Struct, frozen=True):

@@ -27,7 +27,8 @@ from durable.worker.isolation import Isolation
 from durable.worker.journal import Journal
 from durable.worker.run.draws import draw
 from durable.worker.run.execution import Execution
-from durable.worker.run.step_calls import Finished, run_step, run_transaction
+from durable.worker.run.pulse import Pulse
+from durable.worker.run.step_calls import Before, Ended, Finished, run_step, run_transaction
 from durable.worker.threads import StepThreads
 
 _logger = logging.getLogger("durable.worker")
@@ -83,7 +84,7 @@ class Executions:
         self._max_resident = max_resident
         self._outages = database.outages
         self.threads = StepThreads(max_threads, database.outages.log)
-        self._steps: dict[asyncio.Task[Finished], tuple[RunKey, str]] = {}
+        self._steps: dict[asyncio.Task[Ended], tuple[RunKey, str]] = {}
         self._claimer_of = claimer_of
         self._active: dict[str, Execution] = {}
         self._resident: OrderedDict[str, Execution] = OrderedDict()
@@ -214,17 +215,19 @@ class Executions:
         codec = codec_at(execution.attempt.codec, "step", execution.run_key.run_id, call.key)
         return draw(call, execution.run_key.run_id, codec, execution.attempt.now, self._shard_count)
 
-    def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
+    def run_step(self, execution: Execution, call: Execute, before: Before) -> asyncio.Task[Ended]:
         attempt, key = execution.attempt, execution.run_key
         codec = codec_at(attempt.codec, "step", key.run_id, call.key)
         of_input = codec_at(attempt.codec, "arguments of a step", key.run_id, call.key)
+        pulse = Pulse(call, codec, self._loop, execution.step_said)
         if isinstance(call, Transact):
             ownership = Ownership(key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch)
+            outages, stopping = self._outages, self._stopping
             step = run_transaction(
-                call, codec, of_input, self._database, ownership, self._outages, self.clock, self._stopping
+                call, codec, of_input, self._database, ownership, outages, self.clock, stopping, before, pulse
             )
         else:
-            step = run_step(call, key, codec, of_input, self.threads, self.clock, self._stopping)
+            step = run_step(call, key, codec, of_input, self.threads, self.clock, before, pulse)
         task = self._loop.create_task(step, context=call.context.copy())
         self._steps[task] = key, call.key
         task.add_done_callback(self._steps.__delitem__)
@@ -309,7 +312,7 @@ class Executions:
             extra = {"run_key": str(run_key), "step_key": step_key}
             _logger.error("step %r of run %s ignores its cancellation; closing it", step_key, run_key, extra=extra)
             try:
-                cast(Coroutine[Any, Any, Finished], task.get_coro()).close()
+                cast(Coroutine[Any, Any, Ended], task.get_coro()).close()
             except RuntimeError as error:
                 _logger.error("step %r of run %s cannot be closed: %s", step_key, run_key, error, extra=extra)
             task.cancel()

@@ -68,6 +68,15 @@ async def transaction_without_order(client: AsyncClient, handle: AsyncHandle[Any
     await _until(dsn, "SELECT EXISTS (SELECT FROM durable.steps WHERE kind = 'transaction')")
 
 
+async def asleep(client: AsyncClient, handle: AsyncHandle[Any], dsn: str) -> None:
+    await _until(dsn, "SELECT EXISTS (SELECT FROM durable.runs WHERE status = 'sleeping')")
+
+
+async def marked(client: AsyncClient, handle: AsyncHandle[Any], dsn: str) -> None:
+    """A step that hangs has its mark."""
+    await _until(dsn, "SELECT EXISTS (SELECT FROM durable.waits WHERE wait_key = 'hang' AND wait_type = 'start')")
+
+
 async def _until(dsn: str, question: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         while not (await (await connection.execute(question)).fetchone() or (False,))[0]:
@@ -80,6 +89,7 @@ HOLDS_ORDERS_UP = """
         'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN new; END';
     CREATE TRIGGER hold_up BEFORE UPDATE ON durable.steps FOR EACH ROW WHEN (old.seq IS NULL) EXECUTE FUNCTION hold_up()
 """
+
 
 FEATURES: dict[str, Feature] = {
     "step": Feature(workflows.golden_step, 7),
@@ -135,4 +145,8 @@ FEATURES: dict[str, Feature] = {
     "map": Feature(workflows.golden_map),
     "patched": Feature(workflows.golden_patched),
     "chapters": Feature(workflows.golden_chapters, 2, until=end_after_orders),
+    "tries": Feature(workflows.golden_tries),
+    "open_tries": Feature(workflows.golden_open_tries, until=asleep),
+    "at_most_once": Feature(workflows.golden_at_most_once, until=marked),
+    "calls": Feature(workflows.golden_calls),
 }

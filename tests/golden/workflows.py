@@ -13,7 +13,18 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from durable import Call, Context, EventTimeout, RetryPolicy, RunFailed, RunRetryPolicy, StepFailed, Terminal, workflow
+from durable import (
+    Call,
+    Context,
+    EventTimeout,
+    RetryPolicy,
+    RunFailed,
+    RunRetryPolicy,
+    StepFailed,
+    Terminal,
+    current_step,
+    workflow,
+)
 
 NEVER_AGAIN = RetryPolicy(max_retries=0)
 
@@ -481,6 +492,60 @@ async def golden_order_of_tasks(ctx: Context) -> list[str]:
     done, _ = await asyncio.wait(list(tasks)[::7])
     order = [task.get_name() for task in done]
     return [await ctx.execute(name, greet, name) for name in order[:5]]
+
+
+async def refuse_twice(what: str) -> str:
+    if current_step().attempt < 3:
+        raise ConnectionError(f"no {what} yet")
+    return what
+
+
+async def hang() -> None:
+    await asyncio.sleep(600)
+
+
+@workflow
+async def golden_tries(ctx: Context) -> list[str]:
+    policy = RetryPolicy(backoff=0.01)
+    return [
+        await ctx.execute(Call("tea", retry=policy), refuse_twice, "tea"),
+        await ctx.transaction(Call("milk", retry=policy), pour_at_last, "milk"),
+    ]
+
+
+async def pour_at_last(tx: psycopg.AsyncConnection[Any], what: str) -> str:
+    return await refuse_twice(what)
+
+
+@workflow
+async def golden_open_tries(ctx: Context) -> list[str]:
+    policy = RetryPolicy(backoff=3600)
+    return list(
+        await asyncio.gather(
+            ctx.execute(Call("tea", retry=policy), refuse_twice, "tea"),
+            ctx.transaction(Call("milk", retry=policy), pour_at_last, "milk"),
+        )
+    )
+
+
+@workflow
+async def golden_at_most_once(ctx: Context) -> list[str]:
+    """One call that was made, one that failed, and one that may have been made."""
+    found = [await ctx.execute(Call("greet", at_most_once=True), greet, "World")]
+    try:
+        await ctx.execute(Call("refuse", at_most_once=True), refuse, "tea")
+    except StepFailed as error:
+        found.append(str(error))
+    await ctx.execute(Call("hang", at_most_once=True), hang)
+    return found
+
+
+@workflow
+async def golden_calls(ctx: Context) -> list[Any]:
+    return [
+        await ctx.execute("by name", greet, name="World"),
+        await ctx.execute(Call("named", name="hello"), greet, "World"),
+    ]
 
 
 @workflow

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 from hypothesis import strategies as st
 
-from durable import Context, MapFailed, RunCancelled, RunFailed, RunKey, StepFailed, workflow
+from durable import Call, Context, MapFailed, RunCancelled, RunFailed, RunKey, StepFailed, workflow
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import EventTimeout
 from durable.core.replay.commands import Command
@@ -37,6 +37,8 @@ CHILDREN = ("child", "child_later")
 MANY = ("map", "map_some")
 EPOCH = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 SHARED = "news"
+SAID = "status "
+"""What lines of a trace begin with that tell what a program has set as its status."""
 
 
 class Leaf(msgspec.Struct, frozen=True):
@@ -89,8 +91,10 @@ async def child(ctx: Context, x: str) -> str:
 
 def programs() -> st.SearchStrategy[Node]:
     leaves = st.one_of(
-        st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN, *MANY)), st.sampled_from((0, 0, 0, 1, 9))),
-        st.builds(Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise", "patched", "patched", *TIMERS, *TIMERS))),
+        st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN, *MANY, "once")), st.sampled_from((0, 0, 0, 1, 9))),
+        st.builds(
+            Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise", "status", "patched", "patched", *TIMERS, *TIMERS))
+        ),
     )
     return trees(leaves, (*TOGETHER, *IN_TURN, *LIMITS))
 
@@ -150,6 +154,8 @@ class Interpreter:
         if isinstance(node, Leaf):
             if node.kind == "raise":
                 raise Boom(path)
+            if node.kind == "status":
+                return await self._seen(f"{SAID}{path}", self._say(path))
             if node.kind in TIMERS:
                 return await self._seen(f"{node.kind} {path}", timers.begin(node.kind, path))
             if node.kind in MANY:
@@ -176,11 +182,16 @@ class Interpreter:
         self._trace.append((key, repr(value)))
         return value
 
+    async def _say(self, path: str) -> None:
+        self._ctx.set_status(path)
+
     def _call(self, kind: str, key: str) -> Any:
         ctx, seconds = self._ctx, len(key) % 3
         match kind:
             case "execute":
                 return ctx.execute(key, do, key)
+            case "once":
+                return ctx.execute(Call(key, at_most_once=True), do, key)
             case "typed":
                 return ctx.execute(key, do_typed, key)
             case "other":

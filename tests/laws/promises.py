@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from tests.laws.programs import Leaf, Trace
+from tests.laws.programs import SAID, Leaf, Trace
 from tests.laws.tables import Tables
 from tests.laws.timers import FIRED
 
@@ -18,6 +18,7 @@ def check_the_end(tables: Tables, trace: Trace, leaf_at: LeafAt, *, may_differ: 
     check_events(tables)
     check_timers(tables)
     if not was_terminated(tables):
+        check_status(tables, trace)
         check_children(tables, trace, leaf_at, may_differ=may_differ)
 
 
@@ -35,6 +36,13 @@ def check_timers(tables: Tables) -> None:
     """They have fired in the order of their times, whichever worker was there for them."""
     fired = [tables.fired[memo.key] for memo in tables.history().in_order() if memo.kind == "timer"]
     assert tables.has_jumped or fired == sorted(fired), f"the timers that have fired were due at {fired}"
+
+
+def check_status(tables: Tables, trace: Trace) -> None:
+    """What the code has said last is what is shown."""
+    said = [key for key, _ in trace if key.startswith(SAID)]
+    if said:
+        assert tables.status_detail == f'"{said[-1].removeprefix(SAID)}"', f"{tables.status_detail} is shown: {said}"
 
 
 def check_times(trace: Trace) -> None:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from durable import MapFailed, MapResult, RunCancelled, RunFailed, RunKey, StepFailed, Workflow
+from durable import Call, MapFailed, MapResult, RunCancelled, RunFailed, RunKey, StepFailed, StepInterrupted, Workflow
 from durable.core.errors import EventTimeout
 from durable.core.failures import ErrorInfo, error_info
 from durable.core.replay.history import TIMER_KEYS, UNDO, Failure, History, Memo, OpenWait, Outcome, Value
@@ -189,7 +189,8 @@ class _Reference:
 
     # what programs call
 
-    def execute(self, key: str, fn: Callable[..., Any], *_: Any) -> asyncio.Future[Any]:
+    def execute(self, call: str | Call, fn: Callable[..., Any], *_: Any) -> asyncio.Future[Any]:
+        key = call.key if isinstance(call, Call) else call
         returns = tuple[Receipt, ...] if fn.__name__ == "do_typed" else str
         return self.call("execute", key, fn.__name__, returns)
 
@@ -257,6 +258,8 @@ class _Reference:
             is_passed = self._unmet > 0 or any(wait.key not in self._calls for wait in self._history.open_waits)
             self._patches[key] = known.outcome == Value("true") if isinstance(known, Memo) else not is_passed
         return self._patches[key]
+
+    def set_status(self, value: str) -> None: ...
 
     def timeout(self, key: str, seconds: float) -> _Timeout:
         return _Timeout(self, key, seconds)
@@ -386,6 +389,8 @@ def _settle(future: asyncio.Future[Any], memo: Memo, outcome: Outcome, type: Any
             _settle_child(future, type, msgspec.json.decode(text))
         case Value(text):
             future.set_result(msgspec.json.decode(text, type=type))
+        case Failure(error) if error.type == "StepInterrupted":
+            future.set_exception(StepInterrupted(memo.key))
         case Failure(error):
             future.set_exception(StepFailed(memo.key, ErrorInfo(error.type, error.message)))
         case _:

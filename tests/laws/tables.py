@@ -25,6 +25,7 @@ from durable.core.replay.history import (
     TimedOut,
     Value,
 )
+from durable.core.replay.tries import Tries, still_failing
 from durable.core.runs import TERMINAL, RunKey
 from durable.store.records import (
     AbandonedWait,
@@ -41,6 +42,7 @@ from durable.store.records import (
     OrderedStep,
     PatchMemo,
     Record,
+    RecordedTry,
     StepMemo,
     UnwantedChild,
     Wake,
@@ -58,6 +60,7 @@ _WRITTEN: list[type[Entry]] = [
     OpenedWait,
     AnsweredWait,
     MetRequest,
+    RecordedTry,
     AbandonedWait,
     UnwantedChild,
 ]
@@ -104,6 +107,9 @@ class Tables:
         self.deadline = deadline
         self.wake_at: float | None = None
         self.output: str | None = None
+        self.shown_error = ""
+        self.status_detail: str | None = None
+        """What the run shows while steps of it are tried again."""
         self.error: ErrorInfo | None = None
         self.memos: dict[str, Memo] = {}
         self.waits: dict[str, Wait] = {}
@@ -221,12 +227,14 @@ class Tables:
     def store_transaction(self, key: str, fn: str, text: str, epoch: int, now: float) -> None:
         assert (self.status, self.epoch) == ("running", epoch)
         self._remember(key, "transaction", fn, None, Value(text), moment_at(now))
+        self.waits.pop(key, None)
 
     def commit(self, record: Record, now: float) -> Written:
         if (self.status, self.epoch) != ("running", record.epoch):
             return Written(is_ours=False)
         self._check_moments(record)
         self._record(record, now)
+        self._check_shown(record)
         if isinstance(record.ending, NextChapter):
             self._begin_chapter(record)
             return Written(is_ours=True)
@@ -237,6 +245,13 @@ class Tables:
         wake_in = None if self.wake_at is None else self.wake_at - now
         inbox = tuple(self.unconsumed()) if record.wants_inbox and record.ending is None else None
         return Written(True, wake_in, requeued, inbox)
+
+    def _check_shown(self, record: Record) -> None:
+        failing = {wait.open.key: wait.open.tries for wait in self.waits.values() if wait.open.tries is not None}
+        shown = [still_failing(key, tries).text for key, tries in failing.items() if tries.failures]
+        assert not shown or self.shown_error in (*shown, ""), f"{self.shown_error} is shown, and {shown} is so"
+        is_retried = any(isinstance(entry, RecordedTry) for entry in record.entries)
+        assert not is_retried or not shown or self.shown_error, "a step has failed and that is not shown"
 
     def _check_moments(self, record: Record) -> None:
         """What was seen or armed since the claim was so by the database's clock, and not before the claim."""
@@ -253,6 +268,11 @@ class Tables:
             self._enter(entry, now)
         if record.is_cancelled:
             self.deadline = None
+        both = self.memos.keys() & self.waits.keys()
+        assert not both, f"{both} have their answer, and tries are left"
+        self.status_detail = record.status_detail or self.status_detail
+        if record.shown_error is not None:
+            self.shown_error = record.shown_error
 
     def _enter(self, entry: Entry, now: float) -> None:
         at = getattr(entry, "at", None) or moment_at(now)
@@ -281,6 +301,8 @@ class Tables:
                 self._answer(entry, at, now)
             case MetRequest(event_id):
                 self._consume(event_id, "")
+            case RecordedTry():
+                self._try(entry, now)
             case AbandonedWait(key) | DroppedTimer(key):
                 self.waits.pop(key, None)
             case UnwantedChild(run_key):
@@ -322,6 +344,21 @@ class Tables:
         name = opened.event_name or opened.child_run_id or ""
         self.waits.setdefault(opened.key, Wait(OpenWait(opened.key, opened.wait_type, name), at, now))
 
+    def _try(self, recorded: RecordedTry, now: float) -> None:
+        assert recorded.key not in self.memos, f"{recorded.key} has its answer and is tried again"
+        tries = Tries.parse(recorded.payload)
+        assert tries is not None
+        before = self.waits.get(recorded.key)
+        assert before is None or before.open.tries is not None, f"{recorded.key} is a wait"
+        at = None if recorded.until is None else (recorded.until - EPOCH).total_seconds()
+        wait = OpenWait(recorded.key, tries.kind, recorded.fn, tries)
+        self.waits[recorded.key] = Wait(wait, at, now if before is None else before.created_at)
+
+    def tries_of(self, key: str) -> Wait | None:
+        """What is recorded of a step without an answer."""
+        wait = self.waits.get(key)
+        return None if wait is None or wait.open.tries is None else wait
+
     def _consume(self, event_id: str, key: str) -> None:
         arrival = self.events[event_id]
         assert arrival.consumed_by is None, f"event {event_id} was consumed twice"
@@ -331,7 +368,10 @@ class Tables:
         assert self.waits, "the run parks and waits for nothing"
         for wait in self.waits.values():
             assert wait not in self._due, f"{wait} was due when the run was claimed, and would wake it for ever"
-        names = any(wait.open.name for wait in self.waits.values())
+        assert all(wait.open.tries is None or wait.wake_at is not None for wait in self.waits.values()), (
+            "a mark is left"
+        )
+        names = any(wait.open.kind in ("event", "child_result") for wait in self.waits.values())
         self.status, self.set_asides = "waiting_event" if names else "sleeping", 0
         moments = [wait.wake_at for wait in self.waits.values()] + [self.deadline]
         self.wake_at = min((moment for moment in moments if moment is not None), default=None)

@@ -28,21 +28,25 @@ from durable.core.replay.commands import Draw, Execute, StartChild, Transact
 from durable.core.replay.endings import NextChapter, Park
 from durable.core.replay.history import ChildEnd, Failure, History, Memo, Value
 from durable.core.replay.loop import ReplayLoop
+from durable.core.replay.tries import FailedTry
 from durable.store.records import AnsweredWait, OpenedWait, Record, Written
 from durable.worker.clock import Clock
 from durable.worker.run.execution import Execution
 from durable.worker.run.performing import _YOUNG_SECONDS
-from durable.worker.run.step_calls import Finished, Interrupted
+from durable.worker.run.step_calls import Before, Ended, Finished, Interrupted
 from durable.worker.run.step_tasks import _UNWIND_SECONDS
 from tests.laws.case import Case
 from tests.laws.programs import EPOCH, SHARED, Interpreter, Leaf, Node, Trace, leaf_at, leaves_of
-from tests.laws.promises import check_the_end, check_times, is_of_timer, times_fired
+from tests.laws.promises import check_status, check_the_end, check_times, is_of_timer, times_fired
 from tests.laws.tables import ROUNDING, Tables
 from tests.laws.virtual_clock import VirtualClock
 
 _MOST_MOVES = 3000
 _JUMPS = (-1.7, 2.3)
 """In seconds: another server takes over, whose clock is another one."""
+_MOST_TRIES = 2
+_DELAYS = (0.0, 0.4, 1.0, 1.3, 2.5)
+"""In seconds: how long a step waits for its next try."""
 _OUTAGES = (0.3, 0.9, 1.6, 4.0)
 """How many seconds it may take until some worker claims what is due."""
 
@@ -74,6 +78,7 @@ class World:
         self._names = [f"to {path}" for path, _ in leaves_of(case.program)]
         self._random = random.Random(case.seed)
         self._excused: Counter[str] = Counter()
+        self._attempts = 0
         self._told: dict[str, str] = {}
         self._events_left = self._random.randrange(5) if case.events is None else case.events
         self._program = case.program
@@ -102,7 +107,7 @@ class World:
         self._is_marked = False
         self._in_flight: Record | None = None
         self._reply: Written | None = None
-        self._gates: dict[str, tuple[Execute, asyncio.Future[Finished]]] = {}
+        self._gates: dict[str, tuple[Execute, asyncio.Future[Ended]]] = {}
         self._unwinding: dict[asyncio.Future[None], float] = {}
         self._let: set[str] = set()
         """The steps that may start and have not had their turn."""
@@ -229,9 +234,11 @@ class World:
         self._loop.discard()
 
     def _excuse(self) -> None:
-        """What has started and has no memo may start once more."""
+        """What has started and has no memo may start once more; in the same attempt of the run, unless that was to
+        happen once at most."""
+        is_another, self._attempts = self._attempts != self.tables.attempts, self.tables.attempts
         for key in self.started:
-            if key not in self.tables.memos:
+            if key not in self.tables.memos and (is_another or self._leaf_at(key).kind != "once"):
                 self._excused[key] = self.started[key]
 
     def _let_time_pass(self) -> None:
@@ -356,20 +363,35 @@ class World:
 
     # the steps
 
-    def run_step(self, execution: Execution, call: Execute) -> asyncio.Task[Finished]:
+    def run_step(self, execution: Execution, call: Execute, before: Before) -> asyncio.Task[Ended]:
         assert not self._is_stopping, f"{call} was started while the worker stops"
         assert call.key not in self.tables.memos, f"{call} has its memo and was started again"
         assert dict(self.trace).get(call.key) != "cancelled", f"{call} was started after it was given up"
         if call.key not in self._let:
             self._check_seen_is_durable(call)
         assert not self._waits_for_unwinding(), f"{call} was started beside steps that were cancelled"
+        self._check_tries(call, before)
         self.started[call.key] += 1
         return self._loop.create_task(self._step(call))
+
+    def _check_tries(self, call: Execute, before: Before) -> None:
+        """What came before is durable, and the next try is not early."""
+        recorded = self.tables.tries_of(call.key)
+        tries = None if recorded is None else recorded.open.tries
+        assert before.failures == (0 if tries is None else tries.failures), f"{call} has failed otherwise: {recorded}"
+        assert before.failures <= _MOST_TRIES
+        if call.is_at_most_once:
+            assert tries is not None and tries.is_mark, f"{call} is made before that is durable"
+        elif recorded is not None:
+            assert recorded.wake_at is not None
+            assert self.tables.has_jumped or self._now > recorded.wake_at - ROUNDING, f"{call} is tried again early"
 
     def _check_seen_is_durable(self, call: Execute) -> None:
         for key, _ in self.trace:
             assert is_of_timer(key) or self._is_durable(key), f"{call} was started before {key} was durable"
         assert times_fired(self.trace) <= len(self.tables.fired), f"{call} was started before a timer was durable"
+
+        check_status(self.tables, self.trace)
 
     def _check_what_may_start(self) -> None:
         """What may start and is not started at once may be overtaken by the answers to what was."""
@@ -386,8 +408,8 @@ class World:
             memo = self.tables.memos.get(f"{key}:result")
         return memo is not None and (memo.seq is not None or memo.carried)
 
-    async def _step(self, call: Execute) -> Finished:
-        gate: asyncio.Future[Finished] = self._loop.create_future()
+    async def _step(self, call: Execute) -> Ended:
+        gate: asyncio.Future[Ended] = self._loop.create_future()
         self._gates[call.key] = call, gate
         try:
             return await gate
@@ -407,6 +429,12 @@ class World:
         if self._is_stopping and self._random.random() < 0.5:
             self._excused[key] = self.started[key]
             self._do(gate.set_exception, Interrupted("the worker is stopping"))
+            return
+        tries = self.tables.tries_of(key)
+        failures = 0 if tries is None or tries.open.tries is None else tries.open.tries.failures
+        if not call.is_at_most_once and failures < _MOST_TRIES and self._random.random() < 0.2:
+            self._excused[key] += 1
+            self._do(gate.set_result, FailedTry(ErrorInfo("Refused", key), self._random.choice(_DELAYS)))
             return
         if self._is_to_fail(key):
             failure = Failure(ErrorInfo("Refused", key))
@@ -467,7 +495,7 @@ class World:
         for key, memo in memos.items():
             if memo.kind == "transaction" and isinstance(memo.outcome, Value):
                 assert self.committed[key] == 1, f"{key} was committed {self.committed[key]} times"
-            if memo.kind == "execute":
+            if memo.kind == "execute" and self._leaf_at(key).kind != "once":
                 assert self.started[key] >= 1
 
 

@@ -24,6 +24,7 @@ from durable.worker.run.inbox import Inbox
 from durable.worker.run.performing import Performance
 from durable.worker.run.recording import Recording
 from durable.worker.run.step_tasks import StepTasks
+from durable.worker.run.step_tries import StepTries
 from tests.mutants.planting import Mutant, QueryMutant
 
 CRASHES, CODE, TYPES, KEYS, CLOSING = "random crashes", "changed code", "changed types", "keys", "closing"
@@ -559,4 +560,72 @@ QUERIES = (
     ),
 )  # fmt: skip
 
-MUTANTS = (*REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION, *TIMERS_OF_ASYNCIO, *PAUSING, *MORE_AWAITS)
+STATUSES = (
+    Mutant(
+        "of two statuses the first one stays",
+        CRASHES, Calls, "set_status", "self._commands[SetStatus] = SetStatus(text)",
+        "self._commands.setdefault(SetStatus, SetStatus(text))",
+    ),
+    Mutant(
+        "a status that is set at the end is lost",
+        CRASHES, Machine, "_last_of", "Abandon | CancelChild | SetStatus", "Abandon | CancelChild",
+    ),
+)  # fmt: skip
+
+TRIES = (
+    Mutant(
+        "the tries of a step are not counted",
+        CRASHES, StepTries, "failed", "failures=tries.failures + 1", "failures=1",
+    ),
+    Mutant(
+        "the first failed try of a step is not recorded",
+        CRASHES, Recording, "tried", "self.record.entries[place : place + 1] = [entry]",
+        "self.record.entries[place : place + 1] = [entry] if tries.failures != 1 else []",
+    ),
+    Mutant(
+        "the tries of a step stay after its answer",
+        CRASHES, Recording, "tries_are_over", "if not is_deleted:", "if False:",
+    ),
+    Mutant(
+        "the tries of a step stay after it was given up",
+        CRASHES, Performance, "_forget", "elif (tries := self._tries.over(key)) is not None:", "elif False:",
+    ),
+    Mutant(
+        "a step is tried again before it is due",
+        CRASHES, Execution, "_try_again", "call.key, failed.delay,", "call.key, failed.delay / 2,",
+    ),
+    Mutant(
+        "a step whose worker has died is tried again at once",
+        CRASHES, Performance, "_call", "self._waits.open(call)", "self._steps.defer(call)",
+    ),
+    Mutant(
+        "a step that is due is not tried again",
+        CRASHES, Performance, "_time_is_over", "self._steps.defer(call)", "pass",
+    ),
+    Mutant(
+        "a run that a failing step keeps waiting shows nothing",
+        CRASHES, Recording, "tried", "self.record.shown_error = still_failing(call.key, tries).text", "pass",
+    ),
+    Mutant(
+        "a step that may be called at most once is called without a mark",
+        CRASHES, Performance, "_call",
+        "self._recording.tried(call, self._tries.begins(call, self.attempt.now()), None)", "pass",
+    ),
+    Mutant(
+        "the mark of an interrupted call is ignored",
+        CRASHES, Performance, "_call", "elif call.is_at_most_once:", "elif False:",
+    ),
+)  # fmt: skip
+
+MUTANTS = (
+    *REPLAY,
+    *EXECUTION,
+    *DECISIONS,
+    *HOSTILE,
+    *SUSPICION,
+    *TIMERS_OF_ASYNCIO,
+    *PAUSING,
+    *STATUSES,
+    *TRIES,
+    *MORE_AWAITS,
+)

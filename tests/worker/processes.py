@@ -14,7 +14,18 @@ from typing import Any, Self
 
 import psycopg
 
-from durable import Call, Context, RetryPolicy, RunFailed, Worker, Workflow, workflow
+from durable import (
+    Call,
+    Context,
+    RetryPolicy,
+    RunFailed,
+    StepFailed,
+    StepInterrupted,
+    Worker,
+    Workflow,
+    current_step,
+    workflow,
+)
 from tests import roles
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -140,6 +151,58 @@ async def in_chapters(ctx: Context, hanging: str) -> list[str]:
         return [str(patched), str(ctx.chapter)]
 
 
+async def fail(name: str) -> None:
+    await note(f"{name}, try {current_step().attempt}")
+    raise ConnectionError("not yet")
+
+
+async def fail_to_book(tx: psycopg.AsyncConnection[Any], name: str) -> None:
+    await fail(name)
+
+
+@workflow
+async def failing(ctx: Context, delay: float) -> None:
+    policy = RetryPolicy(max_retries=3, backoff=delay)
+    outcomes = await asyncio.gather(
+        ctx.execute(Call("call", retry=policy), fail, "call"),
+        ctx.transaction(Call("book", retry=policy), fail_to_book, "book"),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [StepFailed, StepFailed]
+
+
+@workflow
+async def only_once(ctx: Context) -> str:
+    try:
+        return await ctx.execute(Call("hang", at_most_once=True), hang, "hang")
+    except StepInterrupted as error:
+        return await ctx.execute("clean up", quick, f"clean up {error.step_key}")
+
+
+async def count_up() -> list[int]:
+    step = current_step()
+    reached = step.last_detail(int) or 0
+    await note(f"begins at {reached}")
+    for number in range(reached + 1, 4):
+        step.heartbeat(number)
+    if os.environ.get("TEST_HANGS"):
+        await asyncio.sleep(600)
+    return [reached, step.attempt]
+
+
+@workflow
+async def counting(ctx: Context) -> list[int]:
+    return await ctx.execute("count", count_up)
+
+
+@workflow
+async def telling(ctx: Context, steps: int) -> None:
+    for number in range(1, steps + 1):
+        await ctx.execute(f"step {number}", quick, str(number))
+        ctx.set_status(number)
+        await ctx.sleep(f"nap {number}", 0.2)
+
+
 WORKFLOWS: list[Workflow[Any, Any]] = [
     in_chapters,
     three_steps,
@@ -152,6 +215,10 @@ WORKFLOWS: list[Workflow[Any, Any]] = [
     crashing_child,
     napping,
     limited,
+    failing,
+    only_once,
+    counting,
+    telling,
 ]
 
 

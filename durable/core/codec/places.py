@@ -11,7 +11,7 @@ from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.errors import DeserializationError
 
 PlaceKind: TypeAlias = Literal[
-    "input", "input of a child", "input of a schedule", "output", "step", "arguments of a step", "event"
+    "input", "input of a child", "input of a schedule", "output", "step", "arguments of a step", "event", "status"
 ]
 
 

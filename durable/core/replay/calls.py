@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
-from durable.core.errors import DuplicateKey, NondeterminismError, WorkflowCodeError
-from durable.core.replay.commands import Abandon, ArmTimer, Call, CancelChild, Command, Draw, Patch
+from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import codec_at
+from durable.core.errors import DuplicateKey, NondeterminismError, SerializationError, WorkflowCodeError
+from durable.core.replay.commands import Abandon, ArmTimer, Call, CancelChild, Command, Draw, Patch, SetStatus
 from durable.core.replay.handles import Timer
 from durable.core.replay.history import Kind, Memo, OpenWait, Outcome, Value, describe
 from durable.core.replay.loop import ReplayLoop
@@ -19,6 +21,7 @@ from durable.core.runs import RunKey
 _HAS_EAGER_TASKS = hasattr(asyncio, "eager_task_factory")
 _GREATEST_DELAY = 100 * 366 * 86400.0
 """A timer that is due later than in a hundred years, in seconds, never fires."""
+_MAX_STATUS = 64 * 1024
 
 
 class Answer(asyncio.Future[Any]):
@@ -41,6 +44,8 @@ class Calls:
     that are new. ``_known`` is what the history says about a key."""
 
     loop: ReplayLoop
+    run_id: str
+    _codec: Codec
     _commands: dict[object, Command]
     """By the key of the call; an ``Abandon`` by its key in a tuple."""
     _pending: dict[str, Answer | Timer]
@@ -164,6 +169,19 @@ class Calls:
         """Asks for a child to be cancelled because the workflow has cancelled what awaited it. A replay asks again,
         which changes nothing."""
         self._commands[run_key] = CancelChild(run_key)
+
+    def set_status(self, value: object) -> None:
+        """Has the run show that value. Of several in one turn, and of all that a replay goes through, only the last one
+        counts. Raises ``SerializationError``."""
+        if asyncio._get_running_loop() is not self.loop:
+            raise WorkflowCodeError("set_status was called outside the workflow's own code; call it there")
+        if self._is_closed:
+            raise Unwound
+        text = codec_at(self._codec, "status", self.run_id).encode(value, "the status")
+        if (size := len(text.encode())) > _MAX_STATUS:
+            raise SerializationError("the status", "$", f"takes {size} bytes, but the limit is {_MAX_STATUS}")
+        self.loop.has_moved = True
+        self._commands[SetStatus] = SetStatus(text)
 
     # timers
 

@@ -16,7 +16,14 @@ import msgspec
 
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import decode_at
-from durable.core.errors import NondeterminismError, RunCancelled, RunFailed
+from durable.core.errors import (
+    INTERRUPTED,
+    NondeterminismError,
+    RunCancelled,
+    RunFailed,
+    StepFailed,
+    StepInterrupted,
+)
 from durable.core.failures import ErrorInfo, error_info
 from durable.core.replay.handles import Timer
 from durable.core.replay.history import TIMER_KEYS, Cancel, ChildEnd, Kind, describe
@@ -46,6 +53,10 @@ class _Call(msgspec.Struct, frozen=True):
         """Returns the answer as the workflow sees it. Raises what the workflow sees instead."""
         return decode_at(codec, "step", run_id, self.key, text, self.type, self._answer)
 
+    def failure(self, error: ErrorInfo) -> StepFailed:
+        """Returns what the workflow sees if the call has failed for good."""
+        return StepFailed(self.key, error)
+
     def _answer(self) -> str:
         return f"the answer to {self}"
 
@@ -61,6 +72,7 @@ class Execute(_Call, frozen=True):
     kwargs: dict[str, Any]
     retry: RetryPolicy
     recorded_name: str
+    is_at_most_once: bool
     signature: Signature
     context: contextvars.Context
     """The context variables as they were at the call."""
@@ -76,6 +88,11 @@ class Execute(_Call, frozen=True):
     @property
     def type(self) -> Any:
         return self.signature.returns
+
+    def failure(self, error: ErrorInfo) -> StepFailed:
+        if self.is_at_most_once and error.type == INTERRUPTED.type:
+            return StepInterrupted(self.key, error)
+        return StepFailed(self.key, error)
 
 
 class Transact(Execute, frozen=True):
@@ -237,6 +254,12 @@ class Abandon(msgspec.Struct, frozen=True):
     call: Call
 
 
+class SetStatus(msgspec.Struct, frozen=True):
+    """The run shows this from now on; ``text`` is encoded."""
+
+    text: str
+
+
 class CancelChild(msgspec.Struct, frozen=True):
     """The workflow's own code no longer waits for this child and wants it cancelled."""
 
@@ -294,4 +317,6 @@ class SetAside(msgspec.Struct, frozen=True):
     error: NondeterminismError
 
 
-Command: TypeAlias = Call | Abandon | CancelChild | Patch | Complete | ContinueAsNew | Fail | EndCancelled | SetAside
+Command: TypeAlias = (
+    Call | Abandon | CancelChild | SetStatus | Patch | Complete | ContinueAsNew | Fail | EndCancelled | SetAside
+)

@@ -96,6 +96,15 @@ class Context:
         """Whether the code is currently going through what it has already done before."""
         return self._machine.is_replaying
 
+    def set_status(self, value: object) -> None:
+        """Shows the outside how far the run is: ``handle.info().detail`` is the value that was set last, also after the
+        run has ended or was retried. It is written along with whatever the run records next, or as soon as it waits,
+        and not again on replay.
+
+        Raises ``SerializationError`` for a value that cannot be stored or takes more than 64 KiB.
+        """
+        self._machine.set_status(value)
+
     @overload
     async def execute(
         self, key: str | Call, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
@@ -131,6 +140,8 @@ class Context:
             raise InvalidArgument(
                 "fn", signature.name, "an `async def` that takes the transaction as its first parameter"
             )
+        if isinstance(key, Call) and key.at_most_once:
+            raise InvalidArgument("at_most_once", True, "False for a transaction, which happens exactly once anyway")
         return cast(T, await self._machine.call(step_call(Transact, key, fn, args, kwargs, signature)))
 
     @overload

@@ -6,30 +6,73 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-import msgspec
-
+from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.errors import OutsideOfRun
 from durable.core.replay.loop import ReplayLoop
 from durable.core.runs import RunKey
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm  # only for type checkers, which bring it along
+
     from durable.core.replay.context import Context
 
+T = TypeVar("T")
 
-class Step(msgspec.Struct, frozen=True):
-    """The step that is being executed. ``attempt`` is the 1-based number of the try on this worker."""
 
-    run_key: RunKey
-    key: str
-    attempt: int
+class Step:
+    """The step that is being executed."""
+
+    __slots__ = ("_beat", "_codec", "_detail", "attempt", "key", "run_key")
+
+    def __init__(
+        self,
+        run_key: RunKey,
+        key: str,
+        attempt: int,
+        detail: str | None = None,
+        codec: Codec | None = None,
+        beat: Callable[[object], None] | None = None,
+    ) -> None:
+        self.run_key = run_key
+        """The key of the run that the step belongs to."""
+        self.key = key
+        """The key under which the step was called."""
+        self.attempt = attempt
+        """The 1-based number of the try; those that the end of a worker has interrupted are counted as well."""
+        self._detail = detail
+        self._codec = codec or JsonCodec()
+        self._beat = beat
+
+    def __repr__(self) -> str:
+        return f"<Step {self.key!r} of run {self.run_key}, try {self.attempt}>"
 
     @property
     def workflow_name(self) -> str:
         """The name of the workflow of which the run is one."""
         return self.run_key.workflow_name
+
+    def heartbeat(self, detail: object = None) -> None:
+        """Says that the step is alive, for ``RetryPolicy(heartbeat=…)``, and how far it has come: if this try fails or
+        its worker dies, the next one finds the last ``detail`` that is not ``None``. Details are stored about once a
+        second, so the very last may be lost with its worker. May be called as often as convenient, and from any thread.
+        Raises ``SerializationError`` for a detail that cannot be stored."""
+        if self._beat is not None:
+            self._beat(detail)
+
+    @overload
+    def last_detail(self, type: TypeForm[T]) -> T | None: ...
+    @overload
+    def last_detail(self, type: Any = Any) -> Any: ...
+    def last_detail(self, type: Any = Any) -> Any:
+        """Returns the last detail that an earlier try of this step has given with its heartbeat, decoded as ``type``;
+        ``None`` if there is none. Raises ``DeserializationError`` if it does not fit."""
+        if self._detail is None:
+            return None
+        return self._codec.decode(self._detail, type, f"the last detail of step {self.key!r}")
 
 
 _step: ContextVar[Step] = ContextVar("durable_step")

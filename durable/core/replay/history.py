@@ -10,6 +10,7 @@ import msgspec
 from durable.core.codec.complaints import described
 from durable.core.errors import DeserializationError
 from durable.core.failures import ErrorInfo, storable
+from durable.core.replay.tries import Tries
 
 Kind = Literal[
     "execute",
@@ -134,11 +135,13 @@ class ChildEnd(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OpenWait(msgspec.Struct, frozen=True, gc=False):
-    """A sleep, or a wait for an event or a child, that was begun and has no answer yet."""
+    """A sleep, or a wait for an event or a child, that was begun and has no answer yet; or a step that has failed and
+    will be tried again, or that may be called only once, with its ``tries``."""
 
     key: str
     kind: Kind
     name: str
+    tries: Tries | None = None
 
     def __str__(self) -> str:
         return describe(self.kind, self.key, self.name)

@@ -23,7 +23,6 @@ from durable.core.errors import (
     DurableError,
     EventTimeout,
     NondeterminismError,
-    StepFailed,
     WorkflowCodeError,
     unreachable,
 )
@@ -37,6 +36,7 @@ from durable.core.replay.commands import (
     ContinueAsNew,
     Patch,
     SetAside,
+    SetStatus,
     failure_of,
 )
 from durable.core.replay.handles import Timer, moment_of
@@ -333,7 +333,7 @@ class Machine(Calls):
                 except DurableError as error:
                     answer.set_exception(error)
             case Failure(error):
-                answer.set_exception(StepFailed(call.key, error))
+                answer.set_exception(call.failure(error))
             case TimedOut() if isinstance(call, ArmTimer):
                 answer.set_result(None)
             case TimedOut():
@@ -396,4 +396,5 @@ class Machine(Calls):
 
     def _last_of(self, commands: list[Command]) -> list[Command]:
         calls = [ArmTimer.of(one) if isinstance(one, Timer) else one.call for one in self._pending.values()]
-        return [*(one for one in commands if isinstance(one, Abandon | CancelChild | Patch)), *map(Abandon, calls)]
+        kept = Abandon | CancelChild | SetStatus | Patch
+        return [*(one for one in commands if isinstance(one, kept)), *map(Abandon, calls)]

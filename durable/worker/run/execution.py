@@ -10,17 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 
-from durable.core.replay.commands import (
-    Abandon,
-    Draw,
-    Execute,
-    StartChild,
-    WaitEvent,
-)
+from durable.core.replay.commands import Abandon, Draw, Execute, StartChild, WaitEvent
 from durable.core.replay.endings import RELEASE, Park, Settle, cancelled, ending_when_quiet
 from durable.core.replay.history import Cancel, History
+from durable.core.replay.tries import FailedTry
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import RunKey
 from durable.store.records import ClaimedRun, Event, Record, Wake, Written
@@ -30,8 +26,9 @@ from durable.worker.run.host import Host
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.performing import Performance
 from durable.worker.run.recording import Recording
-from durable.worker.run.step_calls import Fenced, Finished, Interrupted
+from durable.worker.run.step_calls import Ended, Fenced, Finished, Interrupted
 from durable.worker.run.step_tasks import StepTasks
+from durable.worker.run.step_tries import StepTries
 from durable.worker.run.waits import OpenWaits
 
 _NO_MORE = object()
@@ -75,6 +72,7 @@ class Execution(Performance):
         self.is_pausing = self._is_continuing = False
         self._then: Callable[[], None] | None = None
         self._steps = StepTasks(host.clock)
+        self._tries = StepTries(host.clock, history.open_waits)
         self._waits = OpenWaits(host.clock)
         self._inbox = Inbox()
         self.is_draining = False
@@ -114,6 +112,8 @@ class Execution(Performance):
         if wake is not None:
             self._inbox.load(wake.inbox)
         commands = self._machine.take_commands()
+        if self.attempt.claimed.strikes:
+            self._tries.interrupted(commands, self.attempt.claimed.strikes)
         given_up = {command.call.key for command in commands if isinstance(command, Abandon)}
         if wake is not None and given_up:  # what has the same key from now on is another timer
             wake = wake.without(given_up)
@@ -219,26 +219,46 @@ class Execution(Performance):
     # what comes in
 
     @entry
-    def _step_ended(self, call: Execute, task: asyncio.Task[Finished]) -> None:
+    def _step_ended(self, call: Execute, task: asyncio.Task[Ended]) -> None:
         if not self._steps.has_finished(call, task, self.run_key):
             self._let_go(task)
         else:
             self._answer(call, task)
 
-    def _answer(self, call: Execute, task: asyncio.Task[Finished]) -> None:
+    def _answer(self, call: Execute, task: asyncio.Task[Ended]) -> None:
         error = None if task.cancelled() else task.exception()
         if task.cancelled() or isinstance(error, Fenced):
             self.abandon()
             return
         if isinstance(error, Interrupted):
             self._steps.defer(call)  # it is handed back with the run, once the other steps have finished
+        elif isinstance(result := task.result(), FailedTry):
+            self._try_again(call, result)
         else:
-            self._perform(self._answer_step(call, task.result()))
+            self._perform(self._answer_step(call, result))
+        self._settle()
+
+    def _try_again(self, call: Execute, failed: FailedTry) -> None:
+        # Counted from the failure, not from when that is written, so that local timers and the database agree.
+        now = self.attempt.now()
+        self._recording.tried(call, self._tries.failed(call, failed, now), now + timedelta(seconds=failed.delay))
+        self._waits.open(call)
+        self._waits.start_timer(call.key, failed.delay, self._timer_fired)
+
+    @entry
+    def step_said(self, call: Execute, detail: str) -> None:
+        """Called when a step that is being executed has said how far it has come."""
+        if self._ending is None and self._steps.is_running(call.key):
+            self._tries.said(call, detail, self.attempt.now(), self._record_details)
+
+    @entry
+    def _record_details(self) -> None:
+        for call, tries in self._tries.take_unrecorded(self._record_details) if self._ending is None else ():
+            self._recording.tried(call, tries, None if tries.is_mark else self.attempt.now())
         self._settle()
 
     def _take_requests(self) -> None:
-        # Requests to a run that is set aside stay unmet until matching code can clean up, and those to a run that
-        # continues as new until its next chapter.
+        # Else they stay unmet: if it is set aside, until matching code can clean up, or else until its next chapter.
         if self._ending is not None or self._machine.is_continuing:
             return
         for request in self._inbox.take_requests():
@@ -267,7 +287,7 @@ class Execution(Performance):
             self._settle()
 
     @entry
-    def _let_go(self, task: asyncio.Task[Finished]) -> None:
+    def _let_go(self, task: asyncio.Task[Ended]) -> None:
         if self._steps.let_go(task, self.run_key) and not self.is_parked:
             self._settle()
 
@@ -315,7 +335,7 @@ class Execution(Performance):
             return
         if self._ending is None and not self.is_pausing and not self._steps.is_active:
             self._ending = ending_when_quiet(
-                are_steps_waiting=self._steps.is_waiting,
+                are_steps_waiting=self._steps.is_waiting or self._tries.are_due_soon,
                 are_waits_open=bool(self._waits),
                 is_draining=self.is_draining,
             )
@@ -359,8 +379,8 @@ class Execution(Performance):
     def _drawn(self, call: Draw | StartChild) -> Finished:
         return self._host.draw(self, call)
 
-    def _start_step(self, call: Execute) -> asyncio.Task[Finished]:
-        return self._host.run_step(self, call)
+    def _start_step(self, call: Execute) -> asyncio.Task[Ended]:
+        return self._host.run_step(self, call, self._tries.before(call.key))
 
     @entry
     def _timer_fired(self, key: str) -> None:

@@ -9,7 +9,7 @@ from durable.core.codec.json_codec import Codec
 from durable.core.replay.commands import Draw, Execute, StartChild
 from durable.store.records import Written
 from durable.worker.clock import Clock
-from durable.worker.run.step_calls import Finished
+from durable.worker.run.step_calls import Before, Ended, Finished
 
 ExecutionT_contra = TypeVar("ExecutionT_contra", contravariant=True)
 
@@ -25,8 +25,8 @@ class Host(Protocol[ExecutionT_contra]):
         """Draws a fresh value for a call that has no memo."""
         ...
 
-    def run_step(self, execution: ExecutionT_contra, call: Execute) -> asyncio.Task[Finished]:
-        """Starts a step."""
+    def run_step(self, execution: ExecutionT_contra, call: Execute, before: Before) -> asyncio.Task[Ended]:
+        """Makes a try of a step."""
         ...
 
     def mark(self, execution: ExecutionT_contra) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import timedelta
 
-from durable.core.errors import unreachable
+from durable.core.errors import INTERRUPTED, unreachable
 from durable.core.replay.commands import (
     Abandon,
     ArmTimer,
@@ -23,6 +23,7 @@ from durable.core.replay.commands import (
     Fail,
     Patch,
     SetAside,
+    SetStatus,
     Sleep,
     StartChild,
     Wait,
@@ -30,14 +31,15 @@ from durable.core.replay.commands import (
     WaitEvent,
 )
 from durable.core.replay.endings import Ending
-from durable.core.replay.history import ELAPSED, Cancel, TimedOut, Value
+from durable.core.replay.history import ELAPSED, Cancel, Failure, TimedOut, Value
 from durable.core.replay.machine import Machine
 from durable.core.runs import RunKey
 from durable.worker.run.attempt import Attempt
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.recording import Recording
-from durable.worker.run.step_calls import Finished
+from durable.worker.run.step_calls import Ended, Finished
 from durable.worker.run.step_tasks import StepTasks
+from durable.worker.run.step_tries import StepTries, in_all
 from durable.worker.run.waits import OpenWaits
 
 _logger = logging.getLogger("durable.worker")
@@ -63,6 +65,7 @@ class Performance(ABC):
         "_recording",
         "_steps",
         "_timers_fired",
+        "_tries",
         "_waits",
         "attempt",
         "is_pausing",
@@ -74,6 +77,7 @@ class Performance(ABC):
     _machine: Machine
     _recording: Recording
     _steps: StepTasks
+    _tries: StepTries
     _waits: OpenWaits
     _inbox: Inbox
     _ending: Ending | None
@@ -101,7 +105,7 @@ class Performance(ABC):
     def _timers_are_older(self) -> None: ...
 
     @abstractmethod
-    def _let_go(self, task: asyncio.Task[Finished]) -> None: ...
+    def _let_go(self, task: asyncio.Task[Ended]) -> None: ...
 
     # what the machine commands
 
@@ -127,7 +131,7 @@ class Performance(ABC):
     def _perform_one(self, command: Command) -> None:
         match command:
             case Execute():  # includes Transact
-                self._steps.defer(command)
+                self._call(command)
             case Draw() | StartChild():
                 self._commands.extend(self._draw(command))
             case Sleep() | WaitEvent() | WaitChild():
@@ -136,6 +140,8 @@ class Performance(ABC):
                 self._forget(command)
             case CancelChild():
                 self._recording.unwanted(command.run_key)
+            case SetStatus(text):
+                self._recording.record.status_detail = text
             case Patch():
                 self._recording.patched(command)
             case Complete() | ContinueAsNew() | Fail() | EndCancelled() | SetAside():
@@ -143,10 +149,28 @@ class Performance(ABC):
             case _:
                 unreachable(command)
 
+    def _call(self, call: Execute) -> None:
+        tries = self._tries.get(call.key)
+        if tries is None:
+            if call.is_at_most_once:
+                self._recording.tried(call, self._tries.begins(call, self.attempt.now()), None)
+            self._steps.defer(call)
+        elif not tries.is_mark:
+            self._waits.open(call)
+        elif call.is_at_most_once:
+            finished = Finished(Failure(INTERRUPTED), 1, 0.0, None, is_stored=False)
+            self._commands.extend(self._answer_step(call, finished))
+        else:
+            self._steps.defer(call)
+
     def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
         return self._answer_step(call, self._drawn(call))
 
     def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
+        tries = self._tries.over(call.key)
+        if tries is not None:
+            finished = in_all(finished, tries, self.attempt.now())
+            self._recording.tries_are_over(call.key, tries, is_deleted=finished.is_stored)
         seq, commands = self._machine.resolve(call.key, finished.outcome)
         if seq is not None:
             self._count_memos(seq)
@@ -188,6 +212,9 @@ class Performance(ABC):
                 self._recording.dropped(key)
             else:
                 self._recording.abandoned(key)
+        elif (tries := self._tries.over(key)) is not None:
+            self._waits.close(key)
+            self._recording.tries_are_over(key, tries, is_deleted=False)
 
     def _cancel(self, cancel: Cancel) -> None:
         seq, commands = self._machine.cancel(cancel)
@@ -211,6 +238,11 @@ class Performance(ABC):
     def _time_is_over(self, key: str) -> Iterable[Command]:
         call = self._waits.get(key)
         if call is None:
+            return ()
+        if isinstance(call, Execute):
+            self._waits.close(key)
+            self._tries.is_due(key)
+            self._steps.defer(call)
             return ()
         if isinstance(call, ArmTimer):
             self._count_timer()

@@ -9,6 +9,7 @@ from durable.core.errors import unreachable
 from durable.core.replay.commands import Draw, Execute, Patch, Sleep, StartChild, Wait, WaitChild, WaitEvent
 from durable.core.replay.endings import Ending, Park
 from durable.core.replay.history import Cancel, TimedOut, Value
+from durable.core.replay.tries import Tries, still_failing
 from durable.core.runs import RunKey
 from durable.store.records import (
     AbandonedWait,
@@ -23,6 +24,7 @@ from durable.store.records import (
     OrderedStep,
     PatchMemo,
     Record,
+    RecordedTry,
     UnwantedChild,
 )
 from durable.worker.run.step_calls import Finished
@@ -36,12 +38,14 @@ class Recording:
     again in full.
     """
 
-    __slots__ = ("_opened", "_young_timers", "record")
+    __slots__ = ("_opened", "_tried", "_young_timers", "record")
 
     def __init__(self, claimed: ClaimedRun) -> None:
         self.record = Record(claimed.run_id, claimed.epoch, claimed.parent)
         self._young_timers: dict[str, OpenedWait] = {}
         self._opened: list[OpenedWait] = []
+        self._tried: dict[str, int] = {}
+        """Where in the record the tries of a step are: a statement can write a row only once."""
 
     def take(self, ending: Ending | None) -> Record:
         """Returns everything that has gathered, and how the run leaves, if it does."""
@@ -50,6 +54,7 @@ class Recording:
         record = self.record
         record.ending = ending
         self.record = Record(record.run_id, record.epoch, record.parent)
+        self._tried.clear()
         return record
 
     def armed(self, key: str, until: datetime) -> None:
@@ -81,6 +86,22 @@ class Recording:
             )
         else:
             self.record.entries.append(finished.memo(call, seq, at))
+
+    def tried(self, call: Execute, tries: Tries, until: datetime | None) -> None:
+        """Records the tries of a step that is due again at that moment, or that may be called only once."""
+        entry = RecordedTry(call.key, call.name, until, tries.text)
+        place = self._tried.setdefault(call.key, len(self.record.entries))
+        self.record.entries[place : place + 1] = [entry]
+        if tries.failures:
+            self.record.shown_error = still_failing(call.key, tries).text
+
+    def tries_are_over(self, key: str, tries: Tries, *, is_deleted: bool) -> None:
+        """Records that a step has its answer, or that nothing waits for it any longer. ``is_deleted``: its transaction
+        has deleted what was recorded."""
+        if not is_deleted:
+            self.record.entries.append(AbandonedWait(key))
+        if tries.failures:
+            self.record.shown_error = ""
 
     def opened(self, call: Wait) -> None:
         """Records that a wait began."""

@@ -1,39 +1,39 @@
-"""Runs one step: the user's function, its retries, its timeout."""
+"""Makes one try of a step: the user's function, its limits, and what follows from its failure."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextvars
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import psycopg
 
 from durable.core.codec.json_codec import Codec, encode_as
-from durable.core.durations import seconds
 from durable.core.errors import DurableError, SerializationError
 from durable.core.failures import error_info
 from durable.core.replay.commands import Draw, Execute, StartChild, Transact
-from durable.core.replay.current import Step, current_step, enter_step
+from durable.core.replay.current import Step, enter_step
 from durable.core.replay.history import Failure, Value
 from durable.core.replay.isolation import isolated, isolated_by_name
+from durable.core.replay.tries import FailedTry
 from durable.core.retry import is_hopeless
 from durable.core.runs import RunKey
 from durable.postgres.outages import is_outage, reason_of
 from durable.postgres.pipeline import run
 from durable.store.records import StepMemo
-from durable.store.transaction_steps import Ownership, find_committed, store_transaction_memo
+from durable.store.transaction_steps import Ownership, find_committed, forget_tries, store_transaction_memo
 from durable.worker.clock import Clock
 from durable.worker.database import Database
 from durable.worker.outages import Outages
-from durable.worker.run.fresh_context import body_of_try
+from durable.worker.run.failures import log_failed_try
+from durable.worker.run.pulse import Pulse
+from durable.worker.run.step_limits import thread_within_limits, within_limits
 from durable.worker.threads import StepThreads, ThreadCall
-
-_logger = logging.getLogger("durable.worker")
 
 _JITTER = 0.25
 _OVERRUN_SECONDS = 5.0
@@ -46,7 +46,8 @@ succeed must end all the same."""
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """The result of a step. ``attempts`` counts calls of the function; ``took`` is in seconds and includes retries."""
+    """The result of a step. ``attempts`` counts calls of the function, those of earlier tries included; ``took`` is in
+    seconds."""
 
     outcome: Value | Failure
     attempts: int
@@ -61,16 +62,28 @@ class Finished(msgspec.Struct, frozen=True):
         return StepMemo(call.key, call.kind, seq, call.name, self.attempts, self.took, self.input, output, error, at)
 
 
+Ended: TypeAlias = Finished | FailedTry
+
+
 class Fenced(DurableError):
     """The run belongs to another worker by now; what this one did is rolled back."""
 
 
 class Interrupted(DurableError):
-    """The worker is stopping while the step waits for its next try, which another worker may make."""
+    """The worker is stopping while the step waits for a thread or for the database; another worker may call it."""
 
 
 class _DatabaseAway(Exception):
     """No connection could be had, or it was lost."""
+
+
+class Before(msgspec.Struct, frozen=True):
+    """What came before one try of a step: how many tries have failed, how many calls have been counted, and what the
+    last one said with its heartbeat, encoded."""
+
+    failures: int = 0
+    calls: int = 0
+    detail: str | None = None
 
 
 def run_step(
@@ -80,37 +93,37 @@ def run_step(
     of_input: Codec,
     threads: StepThreads,
     clock: Clock,
-    stopping: asyncio.Event,
-) -> Coroutine[Any, Any, Finished]:
-    """Calls the function of ``ctx.execute`` until it succeeds or its policy gives up. ``codec`` encodes its output and
-    ``of_input`` its arguments. Raises ``Interrupted``."""
+    before: Before,
+    pulse: Pulse,
+) -> Coroutine[Any, Any, Ended]:
+    """Calls the function of ``ctx.execute`` once. ``codec`` encodes its output and ``of_input`` its arguments. Raises
+    ``Interrupted``."""
     overrunning: ThreadCall | None = None
 
-    async def attempt(number: int, what: str) -> str:
+    async def attempt(what: str) -> str:
         nonlocal overrunning
-        overrunning = None
         if call.signature.is_async:
-            body = body_of_try(call, number, call.fn(*isolated(call.args), **isolated_by_name(call.kwargs)))
-            value = await (body if call.retry.timeout is None else _within(call, body))
+            body = call.fn(*isolated(call.args), **isolated_by_name(call.kwargs))
+            value = await (body if _is_unlimited(call) else within_limits(call, pulse, body))
         else:
-            context = call.context.copy()
-            context.run(enter_step, current_step())
+            context = contextvars.copy_context()
             thread = await threads.begin(run_key, call.key, lambda: context.run(_call, call))
             if thread is None:
                 raise Interrupted("the worker is stopping")
-            if not await thread.ends_within(_limit(call)):
+            overdue = await thread_within_limits(call, pulse, thread)
+            if overdue is not None:
                 thread.is_given_up = True
                 overrunning = thread
-                raise _timed_out(call)
+                raise overdue
             value = thread.result()
             if asyncio.iscoroutine(value):
-                value = await _within(call, body_of_try(call, number, value), spent=time.monotonic() - thread.started)
+                value = await within_limits(call, pulse, value, spent=time.monotonic() - thread.started)
         return encode_as(codec, value, call.type, what)
 
     async def has_ended(seconds: float) -> bool:
         return overrunning is None or await overrunning.ends_within(seconds)
 
-    return _with_retries(call, run_key, codec, of_input, attempt, has_ended, clock, stopping, is_stored=False)
+    return _one_try(call, run_key, codec, of_input, attempt, has_ended, clock, before, pulse, is_stored=False)
 
 
 def _call(call: Execute) -> Any:
@@ -130,19 +143,21 @@ def run_transaction(
     outages: Outages,
     clock: Clock,
     stopping: asyncio.Event,
-) -> Coroutine[Any, Any, Finished]:
-    """Calls the function of ``ctx.transaction`` and commits its work with its memo. Raises ``Fenced`` or
-    ``Interrupted``."""
+    before: Before,
+    pulse: Pulse,
+) -> Coroutine[Any, Any, Ended]:
+    """Calls the function of ``ctx.transaction`` until no outage is in its way, and commits its work with its memo.
+    Raises ``Fenced`` or ``Interrupted``."""
     run_key = RunKey(ownership.shard_value, ownership.run_id)
     in_doubt = False
     excused = 0
 
-    async def attempt(number: int, what: str) -> str:
+    async def attempt(what: str) -> str:
         nonlocal excused
         duty = f"transaction {call.key!r} of run {run_key}"
         while True:
             try:
-                text = await once(number, what)
+                text = await once(what)
             except (_DatabaseAway, psycopg.Error) as error:
                 is_away = isinstance(error, _DatabaseAway)
                 if _is_being_cancelled() or not (is_away or (excused < _MAX_EXCUSED and _is_excused(error))):
@@ -154,41 +169,43 @@ def run_transaction(
                 outages.succeeded(duty)
                 return text
 
-    async def once(number: int, what: str) -> str:
+    async def once(what: str) -> str:
         connection: psycopg.AsyncConnection[Any] | None = None
         try:
             if in_doubt and (memo := await _committed(call, database, ownership)) is not None:
                 return memo
             async with database.transaction() as connection:
-                return await within(connection, number, what)
+                return await within(connection, what)
         except psycopg.OperationalError as error:
             if connection is None or connection.closed:
                 raise _DatabaseAway(str(error)) from error
             raise
 
-    async def within(connection: psycopg.AsyncConnection[Any], number: int, what: str) -> str:
+    async def within(connection: psycopg.AsyncConnection[Any], what: str) -> str:
         nonlocal in_doubt
-        body = body_of_try(call, number, call.fn(connection, *isolated(call.args), **isolated_by_name(call.kwargs)))
-        value = await _within(call, body)
+        body = call.fn(connection, *isolated(call.args), **isolated_by_name(call.kwargs))
+        value = await within_limits(call, pulse, body)
         output = encode_as(codec, value, call.type, what)
         store = store_transaction_memo(
             ownership,
             step_key=call.key,
             fn=call.name,
-            attempts=number,
+            attempts=before.calls + 1,
             input=_input(call, of_input),
             output=output,
         )
         in_doubt = True
         try:
             is_ours = await run(connection, database.schema, store)
+            if before.failures:
+                await run(connection, database.schema, forget_tries(ownership, call.key))
         except (psycopg.DataError, psycopg.IntegrityError) as error:  # what a codec made of it is no JSON
             raise SerializationError(what, "$", f"cannot be stored: {reason_of(error)}") from None
         if not is_ours:
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
-    return _with_retries(call, run_key, codec, of_input, attempt, _at_once, clock, stopping, is_stored=True)
+    return _one_try(call, run_key, codec, of_input, attempt, _at_once, clock, before, pulse, is_stored=True)
 
 
 async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
@@ -206,67 +223,53 @@ async def _at_once(_: float) -> bool:
     return True
 
 
-async def _with_retries(
+async def _one_try(
     call: Execute,
     run_key: RunKey,
     codec: Codec,
     of_input: Codec,
-    attempt: Callable[[int, str], Awaitable[str]],
+    attempt: Callable[[str], Awaitable[str]],
     has_ended: Callable[[float], Awaitable[bool]],
     clock: Clock,
-    stopping: asyncio.Event,
+    before: Before,
+    pulse: Pulse,
     *,
     is_stored: bool,
-) -> Finished:
-    """``has_ended`` waits, for at most that many seconds, until nothing of the last try is still being executed, and
-    returns whether that is so."""
+) -> Ended:
+    """``has_ended`` waits, for at most that many seconds, until nothing of the try is still being executed, and returns
+    whether that is so."""
     started = clock.monotonic()
-    failures = 0
+    calls = before.calls + 1
     what = f"the output of {call}"
-
-    def failed(error: BaseException) -> Finished:
-        _log_failure(call, run_key, failures, error, None)
-        took = clock.monotonic() - started
-        return Finished(_failure(error), failures, took, _input(call, of_input), is_stored=False)
-
     try:
         codec.check_type(call.signature.returns, what)
     except SerializationError as error:
-        return Finished(_failure(error), 1, 0.0, None, is_stored=False)
-    while True:
-        try:
-            enter_step(Step(run_key, call.key, failures + 1))
-            text = await attempt(failures + 1, what)
-            took = clock.monotonic() - started
-            return Finished(Value(text), failures + 1, took, _input(call, of_input), is_stored)
-        except (Fenced, Interrupted):
+        return Finished(_failure(error), calls, 0.0, None, is_stored=False)
+    try:
+        enter_step(Step(run_key, call.key, calls, before.detail, codec, pulse.beat))
+        text = await attempt(what)
+        return Finished(Value(text), calls, clock.monotonic() - started, _input(call, of_input), is_stored)
+    except (Fenced, Interrupted):
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or _is_being_cancelled():
             raise
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) or _is_being_cancelled():
-                raise
-            failures += 1
-            # With a GeneratorExit there is no telling whether the step raised it or the loop is being closed.
-            delay = None if isinstance(error, GeneratorExit) else call.retry.next_delay(failures, error)
-            failed_at = time.monotonic()
-            if not await has_ended(max(delay or 0.0, _OVERRUN_SECONDS)):
-                return failed(TimeoutError(f"{error}, {_STILL_RUNS}"))
-            if delay is None:
-                return failed(error)
+        failures = before.failures + 1
+        # With a GeneratorExit there is no telling whether the step raised it or the loop is being closed.
+        delay = None if isinstance(error, GeneratorExit) else call.retry.next_delay(failures, error)
+        failed_at = time.monotonic()
+        if not await has_ended(max(delay or 0.0, _OVERRUN_SECONDS)):
+            error, delay = TimeoutError(f"{error}, {_STILL_RUNS}"), None
+        if delay is not None:
             delay *= random.uniform(1 - _JITTER, 1 + _JITTER)
-            _log_failure(call, run_key, failures, error, delay)
-            await _pause(max(delay - (time.monotonic() - failed_at), 0.0), clock, stopping)
+        log_failed_try(call, run_key, calls, error, delay)
+        if delay is None:
+            return Finished(_failure(error), calls, clock.monotonic() - started, _input(call, of_input), False)
+        return FailedTry(error_info(error), max(delay - (time.monotonic() - failed_at), 0.0))
 
 
-STEP_CODE = _with_retries.__code__
+STEP_CODE = _one_try.__code__
 """A frame that executes it has the step as ``call`` and its run as ``run_key``."""
-
-
-def _log_failure(call: Execute, run_key: RunKey, failures: int, error: BaseException, delay: float | None) -> None:
-    # Only the class of the error: its message may repeat what the step was given.
-    next_try = "it is not tried again" if delay is None else f"it is tried again in {delay:.2g} s"
-    extra = {"run_key": str(run_key), "step_key": call.key, "attempt": failures}
-    message = "step %r of run %s failed in try %d with %s; %s"
-    _logger.warning(message, call.key, run_key, failures, type(error).__name__, next_try, extra=extra)
 
 
 def _failure(error: BaseException) -> Failure:
@@ -276,11 +279,6 @@ def _failure(error: BaseException) -> Failure:
 def _is_being_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-async def _pause(delay: float, clock: Clock, stopping: asyncio.Event) -> None:
-    if await clock.wait(stopping, delay):
-        raise Interrupted("the worker is stopping")
 
 
 async def _wait_out(duty: str, error: Exception, outages: Outages, stopping: asyncio.Event) -> None:
@@ -298,27 +296,8 @@ def _is_excused(error: BaseException) -> bool:
     return state not in (None, "57014") and is_outage(error)
 
 
-async def _within(call: Execute, body: Awaitable[Any], *, spent: float = 0.0) -> Any:
-    """``spent`` is how many seconds of the step's time are over."""
-    limit = _limit(call)
-    if limit is None:
-        return await body
-    deadline = asyncio.timeout(limit - spent)
-    try:
-        async with deadline:
-            return await body
-    except TimeoutError:
-        if deadline.expired():
-            raise _timed_out(call) from None
-        raise
-
-
-def _limit(call: Execute) -> float | None:
-    return None if call.retry.timeout is None else seconds("timeout", call.retry.timeout)
-
-
-def _timed_out(call: Execute) -> TimeoutError:
-    return TimeoutError(f"step {call.key!r} did not finish within {_limit(call):g} s")
+def _is_unlimited(call: Execute) -> bool:
+    return call.retry.timeout is None and call.retry.heartbeat is None
 
 
 def _input(call: Execute, codec: Codec) -> str | None:

@@ -11,7 +11,7 @@ from itertools import islice
 from durable.core.replay.commands import Execute
 from durable.core.runs import RunKey
 from durable.worker.clock import Clock, Timer
-from durable.worker.run.step_calls import Finished
+from durable.worker.run.step_calls import Ended
 
 _logger = logging.getLogger("durable.worker")
 
@@ -33,13 +33,17 @@ class StepTasks:
         self._deferred: dict[str, Execute] = {}
         self.startable: dict[str, Execute] = {}
         """The steps that wait for nothing but their turn, and for what is unwinding."""
-        self._running: dict[str, asyncio.Task[Finished]] = {}
-        self._unwinding: dict[asyncio.Task[Finished], tuple[str, Timer]] = {}
+        self._running: dict[str, asyncio.Task[Ended]] = {}
+        self._unwinding: dict[asyncio.Task[Ended], tuple[str, Timer]] = {}
 
     @property
     def is_active(self) -> bool:
         """Returns whether code of a step may be executing."""
         return bool(self._running or self._unwinding)
+
+    def is_running(self, key: str) -> bool:
+        """Returns whether code of that step may be executing, and is waited for."""
+        return key in self._running
 
     @property
     def is_unwinding(self) -> bool:
@@ -70,8 +74,8 @@ class StepTasks:
 
     def start_some(
         self,
-        start: Callable[[Execute], asyncio.Task[Finished]],
-        ended: Callable[[Execute, asyncio.Task[Finished]], None],
+        start: Callable[[Execute], asyncio.Task[Ended]],
+        ended: Callable[[Execute, asyncio.Task[Ended]], None],
     ) -> None:
         """Starts the next steps, but not before the cancelled ones have ended, because the next ones may be there to
         undo them."""
@@ -80,7 +84,7 @@ class StepTasks:
             task = self._running[call.key] = start(call)
             task.add_done_callback(partial(ended, call))
 
-    def forget(self, key: str, let_go: Callable[[asyncio.Task[Finished]], None]) -> None:
+    def forget(self, key: str, let_go: Callable[[asyncio.Task[Ended]], None]) -> None:
         """Cancels the step with that key, if there is one, because the workflow no longer waits for it. If it takes too
         long to end, ``let_go`` is called with it."""
         self._deferred.pop(key, None)
@@ -91,7 +95,7 @@ class StepTasks:
             task.add_done_callback(_retrieve)
             self._unwinding[task] = key, self._clock.call_later(_UNWIND_SECONDS, let_go, task)
 
-    def forget_all(self, let_go: Callable[[asyncio.Task[Finished]], None]) -> None:
+    def forget_all(self, let_go: Callable[[asyncio.Task[Ended]], None]) -> None:
         """Does the same with every step."""
         if self._running:  # going through a dict that has been emptied takes as long as when it was full
             for key in list(self._running):
@@ -107,7 +111,7 @@ class StepTasks:
             timer.cancel()
         self._unwinding.clear()
 
-    def has_finished(self, call: Execute, task: asyncio.Task[Finished], run_key: RunKey) -> bool:
+    def has_finished(self, call: Execute, task: asyncio.Task[Ended], run_key: RunKey) -> bool:
         """Returns whether the step, which has ended, is still waited for."""
         if self._running.get(call.key) is not task:
             return False
@@ -118,7 +122,7 @@ class StepTasks:
             _logger.warning(message, call.key, run_key, extra=extra)
         return True
 
-    def let_go(self, task: asyncio.Task[Finished], run_key: RunKey) -> bool:
+    def let_go(self, task: asyncio.Task[Ended], run_key: RunKey) -> bool:
         """Stops waiting for a cancelled step. Returns whether it was being waited for."""
         if task not in self._unwinding:
             return False
@@ -131,7 +135,7 @@ class StepTasks:
         return True
 
 
-def _retrieve(task: asyncio.Task[Finished]) -> None:
+def _retrieve(task: asyncio.Task[Ended]) -> None:
     """Retrieves the exception of a task that nothing waits for any longer: asyncio would log one that was never
     retrieved."""
     if not task.cancelled():

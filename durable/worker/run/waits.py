@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from heapq import heappop, heappush
+from typing import TypeAlias, cast
 
 from durable.core.errors import unreachable
-from durable.core.replay.commands import Sleep, Wait, WaitChild, WaitEvent
+from durable.core.replay.commands import Execute, Sleep, Wait, WaitChild, WaitEvent
 from durable.store.records import Event, OpenedWait
 from durable.worker.clock import Clock, Timer
 from durable.worker.run.inbox import Inbox, Topic
+
+Waiting: TypeAlias = Wait | Execute
+"""A step is among them while it waits for its next try."""
 
 
 class OpenWaits:
@@ -31,7 +35,7 @@ class OpenWaits:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._open: dict[str, Wait] = {}
+        self._open: dict[str, Waiting] = {}
         self._opened = 0
         self._waiting: dict[Topic, dict[str, int]] = {}
         """The keys of the open waits for a topic, each with its place in the order in which waits were opened."""
@@ -46,7 +50,7 @@ class OpenWaits:
     def __bool__(self) -> bool:
         return bool(self._open)
 
-    def open(self, call: Wait) -> None:
+    def open(self, call: Waiting) -> None:
         """Opens a wait: from now on, events and timers may end it."""
         self._open[call.key] = call
         topic = _topic(call)
@@ -55,7 +59,7 @@ class OpenWaits:
             self._waiting.setdefault(topic, {})[call.key] = self._opened
             heappush(self._answerable, (self._opened, topic))
 
-    def get(self, key: str) -> Wait | None:
+    def get(self, key: str) -> Waiting | None:
         """Returns the open wait with that key, ``None`` if there is none."""
         return self._open.get(key)
 
@@ -72,7 +76,7 @@ class OpenWaits:
             if not waiting:
                 del self._waiting[topic]
 
-    def next_arrival(self, inbox: Inbox) -> tuple[Wait, Event] | None:
+    def next_arrival(self, inbox: Inbox) -> tuple[WaitEvent | WaitChild, Event] | None:
         """Returns an open wait whose event is in the inbox, together with that event, which is taken from the inbox. If
         there are several such waits, it is the one that was opened first. The wait must be closed then."""
         for topic in inbox.take_arrived():
@@ -86,7 +90,7 @@ class OpenWaits:
                 heappush(self._answerable, (first, topic))
             elif (event := inbox.take(topic)) is not None:
                 heappush(self._answerable, (place, topic))  # there may be more, for the next wait
-                return self._open[key], event
+                return cast("WaitEvent | WaitChild", self._open[key]), event
         return None
 
     def _may_be_answered(self, topic: Topic) -> None:
@@ -154,14 +158,14 @@ class OpenWaits:
             self._deadline.cancel()
 
 
-def _topic(call: Wait) -> Topic | None:
+def _topic(call: Waiting) -> Topic | None:
     topic: Topic | None
     match call:
         case WaitEvent():
             topic = False, call.event_name
         case WaitChild():
             topic = True, call.run_key.run_id
-        case Sleep():
+        case Sleep() | Execute():
             topic = None
         case _:
             unreachable(call)

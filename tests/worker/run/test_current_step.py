@@ -123,7 +123,8 @@ async def test_a_step_knows_its_run_its_key_and_its_try_also_in_what_it_calls(da
         handle = await client.begin(noting)
         await handle.result(timeout=20)
     run_key = handle.run_key
-    assert steps == [Step(run_key, key, number) for key in ("in a thread", "deeply") for number in (1, 2)]
+    seen = [(step.run_key, step.key, step.attempt) for step in steps]
+    assert seen == [(run_key, key, number) for key in ("in a thread", "deeply") for number in (1, 2)]
     assert steps[0].workflow_name == "noting"
 
 

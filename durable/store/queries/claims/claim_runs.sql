@@ -31,5 +31,5 @@ RETURNING run.run_id::text, run.epoch, run.version, run.attempts, run.set_asides
           (extract(epoch FROM run.updated_at) * 1e6)::bigint AS claimed_at,
           extract(epoch FROM run.deadline_at - run.updated_at)::numeric AS deadline_in,
           (extract(epoch FROM run.scheduled_at) * 1e6)::bigint AS scheduled_at,
-          run.parent_shard, run.parent_run_id::text,
+          run.parent_shard, run.parent_run_id::text, run.strikes,
           (extract(epoch FROM nullif(run.started_at, run.updated_at)) * 1e6)::bigint AS began_at, run.chapter
