@@ -568,7 +568,7 @@ STATUSES = (
     ),
     Mutant(
         "a status that is set at the end is lost",
-        CRASHES, Machine, "_last_of", "Abandon | CancelChild | SetStatus", "Abandon | CancelChild",
+        CRASHES, Machine, "_last_of", "Abandon | CancelChild | SetStatus | Patch", "Abandon | CancelChild | Patch",
     ),
 )  # fmt: skip
 
