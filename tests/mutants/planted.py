@@ -604,7 +604,8 @@ TRIES = (
     ),
     Mutant(
         "a run that a failing step keeps waiting shows nothing",
-        CRASHES, Recording, "tried", "self.record.shown_error = still_failing(call.key, tries).text", "pass",
+        CRASHES, Recording, "tried",
+        "self.record.shown_error = self._errors[call.key] = still_failing(call.key, tries).text", "pass",
     ),
     Mutant(
         "a step that may be called at most once is called without a mark",

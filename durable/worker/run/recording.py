@@ -38,7 +38,7 @@ class Recording:
     again in full.
     """
 
-    __slots__ = ("_opened", "_tried", "_young_timers", "record")
+    __slots__ = ("_errors", "_opened", "_tried", "_young_timers", "record")
 
     def __init__(self, claimed: ClaimedRun) -> None:
         self.record = Record(claimed.run_id, claimed.epoch, claimed.parent)
@@ -46,6 +46,8 @@ class Recording:
         self._opened: list[OpenedWait] = []
         self._tried: dict[str, int] = {}
         """Where in the record the tries of a step are: a statement can write a row only once."""
+        self._errors: dict[str, str] = {}
+        """The errors of the steps that have failed since the last flush and will be tried again."""
 
     def take(self, ending: Ending | None) -> Record:
         """Returns everything that has gathered, and how the run leaves, if it does."""
@@ -55,6 +57,7 @@ class Recording:
         record.ending = ending
         self.record = Record(record.run_id, record.epoch, record.parent)
         self._tried.clear()
+        self._errors.clear()
         return record
 
     def armed(self, key: str, until: datetime) -> None:
@@ -93,7 +96,7 @@ class Recording:
         place = self._tried.setdefault(call.key, len(self.record.entries))
         self.record.entries[place : place + 1] = [entry]
         if tries.failures:
-            self.record.shown_error = still_failing(call.key, tries).text
+            self.record.shown_error = self._errors[call.key] = still_failing(call.key, tries).text
 
     def tries_are_over(self, key: str, tries: Tries, *, is_deleted: bool) -> None:
         """Records that a step has its answer, or that nothing waits for it any longer. ``is_deleted``: its transaction
@@ -101,7 +104,8 @@ class Recording:
         if not is_deleted:
             self.record.entries.append(AbandonedWait(key))
         if tries.failures:
-            self.record.shown_error = ""
+            self._errors.pop(key, None)
+            self.record.shown_error = next(reversed(self._errors.values()), "")
 
     def opened(self, call: Wait) -> None:
         """Records that a wait began."""
