@@ -17,6 +17,7 @@ from durable import (
     RunFailed,
     RunRetryPolicy,
     Worker,
+    current_step,
     workflow,
 )
 from tests.watching import rows, until
@@ -187,3 +188,27 @@ async def test_children_and_transactions_that_were_undone_are_begun_again(databa
         assert await (await client.begin(order)).result(timeout=20) == ["pay", "ship"]
     assert notes == ["pay", "ship", "undo ship", "undo pay", "pay", "ship"]
     assert await rows(database, "SELECT count(*) FROM durable.runs WHERE workflow_name = 'ship'") == [(2,)]
+
+
+async def test_a_compensation_that_fails_is_tried_again_while_the_run_sleeps(database: str) -> None:
+    tries: list[int] = []
+
+    async def unbook() -> None:
+        tries.append(current_step().attempt)
+        if len(tries) < 2:
+            raise OSError("not reachable")
+
+    @workflow
+    async def trip(ctx: Context) -> None:
+        async with ctx.saga() as saga:
+            saga.undo(Call("hotel", retry=RetryPolicy(backoff=1.5)), unbook)
+            raise ValueError("no")
+
+    async with AsyncClient(database) as client:
+        async with Worker(database, [trip]):
+            run = await client.begin(trip)
+            await until_status(run, "sleeping")
+        async with Worker(database, [trip]):
+            with pytest.raises(RunFailed, match="no"):
+                await run.result(timeout=20)
+    assert tries == [1, 2]
