@@ -41,7 +41,7 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("waiting_event", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
     ("running", "sleeping"): frozenset(("flush/park_runs", "flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "waiting_event"): frozenset(("flush/park_runs", "flush/hold_runs")),
-    ("running", "queued"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
+    ("running", "queued"): frozenset(("flush/settle_runs", "chapters/begin_chapters", "takeovers/take_over_runs")),
     ("running", "completed"): frozenset(("flush/settle_runs",)),
     ("running", "failed"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "cancelled"): frozenset(("flush/settle_runs",)),
@@ -97,7 +97,8 @@ class RunInfo(msgspec.Struct, frozen=True):
     attempts, and ``takeovers`` counts the workers that died while holding the run. ``next_wake_at`` is ``None`` unless
     the run sleeps or waits with a timeout. ``is_served`` says of a queued run whether a living worker has its workflow;
     it is ``None`` if the run is not queued, or if that is not known. ``detail`` is what the workflow last set with
-    ``ctx.set_status``, decoded without a declared type; ``None`` if it has not.
+    ``ctx.set_status``, decoded without a declared type; ``None`` if it has not. ``chapter`` is 1, and one more each
+    time the run has continued as new.
     """
 
     status: Status
@@ -109,6 +110,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     updated_at: datetime
     next_wake_at: datetime | None
     is_served: bool | None = None
+    chapter: int = 1
     detail: Any = None
 
 

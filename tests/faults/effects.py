@@ -69,6 +69,11 @@ async def effect(run_id: str, key: str, seconds: float = 0.0) -> str:
     return value
 
 
+async def effect_of(item: tuple[str, str]) -> str:
+    """The same for an item of a map: the run and the key of the step."""
+    return await effect(*item)
+
+
 async def failing_effect(run_id: str, key: str, number: int) -> str:
     """Fails until it is remedied."""
     await journal.write(run_id, key, "start")

@@ -14,6 +14,7 @@ from tests.faults.workload import (
     Bearing,
     Branches,
     Breaking,
+    Chapters,
     Deciding,
     Effects,
     Leaf,
@@ -196,6 +197,14 @@ def _compensating(facts: Facts) -> str | None:
     return completed(lambda _: "credited", str)(facts)
 
 
+def _continuing(facts: Facts) -> list[str]:
+    order = _decode(facts.input, type=Chapters)
+    if order.chapter != order.chapters:
+        raise Missing(f"it ended in chapter {order.chapter} of {order.chapters}")
+    facts.memo("undone:undo")
+    return [*(facts.memo(f"chapter {order.chapter}[{index}]") for index in range(order.items)), "undone"]
+
+
 def _failing(facts: Facts) -> str | None:
     order = _decode(facts.input, type=Breaking)
     memo = facts.memos.get("break")
@@ -250,6 +259,7 @@ JUDGES: dict[str, Callable[[Facts], str | None]] = {
     "timing": completed(_timing, Timed),
     "parallel": completed(_parallel, Raced),
     "compensating": _compensating,
+    "continuing": completed(_continuing, list[str]),
     "failing": _failing,
     "leaf": _leaf,
     "parent": _parent,
