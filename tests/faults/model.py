@@ -197,6 +197,16 @@ def _compensating(facts: Facts) -> str | None:
     return completed(lambda _: "credited", str)(facts)
 
 
+def _trying(facts: Facts) -> list[str]:
+    if len(facts.done.get("once", ())) > 1:
+        raise Missing("what may be done at most once was done more often")
+    once = facts.memos.get("once")
+    if once is None or once.error is None:
+        return [facts.memo("stumble"), facts.memo("once")]
+    is_interrupted = _decode(once.error)["type"] == "StepInterrupted"
+    return [facts.memo("stumble"), "StepInterrupted" if is_interrupted else "StepFailed"]
+
+
 def _continuing(facts: Facts) -> list[str]:
     order = _decode(facts.input, type=Chapters)
     if order.chapter != order.chapters:
@@ -260,6 +270,7 @@ JUDGES: dict[str, Callable[[Facts], str | None]] = {
     "parallel": completed(_parallel, Raced),
     "compensating": _compensating,
     "continuing": completed(_continuing, list[str]),
+    "trying": completed(_trying, list[str]),
     "failing": _failing,
     "leaf": _leaf,
     "parent": _parent,
