@@ -11,6 +11,7 @@ from durable.core.errors import (
     DurableError,
     EventTimeout,
     InvalidArgument,
+    MapFailed,
     NondeterminismError,
     NotInTransaction,
     OutsideOfRun,
@@ -38,6 +39,8 @@ from durable.core.replay.context import Context
 from durable.core.replay.current import RunLogFilter, Step, current_context, current_step
 from durable.core.replay.decorator import WorkflowOptions, workflow
 from durable.core.replay.failed_run import FailedRun
+from durable.core.replay.mapping import MapResult
+from durable.core.replay.saga import Saga
 from durable.core.replay.step_call import Call
 from durable.core.replay.workflow import OnFailure, Workflow
 from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
@@ -59,6 +62,8 @@ __all__ = [
     "Step",
     "RunLogFilter",
     "ChildHandle",
+    "MapResult",
+    "Saga",
     "Client",
     "AsyncClient",
     "Handle",
@@ -97,6 +102,7 @@ __all__ = [
     "NotInTransaction",
     "OutsideOfRun",
     "StepFailed",
+    "MapFailed",
     "StepInterrupted",
     "Terminal",
     "EventTimeout",

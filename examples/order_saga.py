@@ -1,4 +1,4 @@
-"""Undo earlier steps when a later step fails for good: compensation is a plain `except`."""
+"""Undo earlier steps when a later step fails for good, or when the run is cancelled."""
 
 import asyncio
 
@@ -25,11 +25,12 @@ async def release(reservation: str) -> None:
 
 @workflow
 async def order(ctx: Context, item: str) -> str:
-    reservation = await ctx.execute("reserve", reserve, item)
     try:
-        await ctx.execute(Call("charge", retry=RetryPolicy(max_retries=5)), charge, item)
+        async with ctx.saga() as saga:
+            reservation = await ctx.execute("reserve", reserve, item)
+            saga.undo("reserve", release, reservation)
+            await ctx.execute(Call("charge", retry=RetryPolicy(max_retries=5)), charge, item)
     except StepFailed as failure:
-        await ctx.execute("release", release, reservation)
         return f"no {item}: {failure.message}"
     return f"{item} is yours"
 

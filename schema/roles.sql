@@ -61,10 +61,11 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA durable FROM PUBLIC, durable_worker, durab
 GRANT USAGE ON SCHEMA durable TO durable_worker, durable_client, durable_viewer;
 
 -- The worker: it claims and records runs, begins the runs of schedules, and takes over the runs of dead workers. It
--- deletes no run and no event.
+-- deletes no run; the events that a run has read, once the run has continued as new.
 GRANT SELECT ON durable.settings TO durable_worker;
-GRANT SELECT, INSERT, UPDATE ON durable.runs, durable.events TO durable_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON durable.steps, durable.waits, durable.workers TO durable_worker;
+GRANT SELECT, INSERT, UPDATE ON durable.runs TO durable_worker;
+GRANT SELECT, INSERT ON durable.chapters TO durable_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON durable.events, durable.steps, durable.waits, durable.workers TO durable_worker;
 GRANT SELECT, UPDATE ON durable.schedules TO durable_worker;
 
 -- The client: it begins runs, queued or asleep; publishes events and requests cancels and retries; sees the state of
@@ -75,8 +76,8 @@ GRANT SELECT ON durable.settings TO durable_client;
 GRANT INSERT (workflow_name_shard, run_id, workflow_name, version, status, priority, next_wake_at, deadline_at, key, tags,
               input, schedule_id, scheduled_at, headers, generation, follows, begin_id) ON durable.runs TO durable_client;
 GRANT SELECT (workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, set_asides,
-              isolation, next_wake_at, created_at, updated_at, completed_at, tags, output, error, status_detail, key, generation,
-              follows, begin_id) ON durable.runs TO durable_client;
+              isolation, next_wake_at, created_at, updated_at, completed_at, tags, output, error, status_detail, chapter, key,
+              generation, follows, begin_id) ON durable.runs TO durable_client;
 GRANT INSERT (workflow_name_shard, run_id, event_id, kind, name, key, payload) ON durable.events TO durable_client;
 GRANT SELECT (workflow_name_shard, run_id, event_id, kind, name, key, routed_at) ON durable.events TO durable_client;
 GRANT INSERT (schedule_id, workflow_name, version, expression, timezone, input, catch_up, overlap, jitter, run_timeout,
@@ -92,6 +93,6 @@ GRANT SELECT (workflows, heartbeat_at, lease) ON durable.workers TO durable_clie
 
 -- The viewer: it sees everything but payloads.
 GRANT SELECT ON durable.settings, durable.workers, durable.run_overview, durable.step_overview, durable.wait_overview,
-                durable.event_overview, durable.schedule_overview TO durable_viewer;
+                durable.event_overview, durable.chapter_overview, durable.schedule_overview TO durable_viewer;
 
 COMMIT;

@@ -59,6 +59,7 @@ CREATE TABLE durable.runs (
     isolation           text,                                                   -- how it is tried, under suspicion
     died_with           text[],                                                 -- keys of runs that died with it
     headers             json,                                                   -- a map from text to text
+    chapter             integer     CONSTRAINT runs_chapter CHECK (chapter > 1), -- null: it has not continued as new
     generation          integer     CHECK (generation > 0),                     -- of its key; null: the first one
     follows             uuid,                                                   -- the run whose end it waits for
     begin_id            uuid,                                                   -- the call that began it
@@ -116,7 +117,8 @@ CREATE TABLE durable.steps (
     run_id              uuid        NOT NULL,
     step_key            text        NOT NULL,
     kind                text        NOT NULL CONSTRAINT steps_kind CHECK (kind IN
-        ('execute', 'transaction', 'random_uuid7', 'random_uint64', 'random', 'now', 'cancel', 'child')),
+        ('execute', 'transaction', 'undo', 'patched', 'random_uuid7', 'random_uint64', 'random', 'now', 'cancel',
+         'child')),
     status              text        NOT NULL CHECK (status IN ('completed', 'failed')),
     seq                 integer     CHECK (seq > 0),              -- the order in which the run saw it; null: not yet known
     carried             boolean     NOT NULL DEFAULT false,       -- kept by a retry: answers, but need not be called
@@ -227,6 +229,21 @@ CREATE UNIQUE INDEX events_key ON durable.events (workflow_name_shard, run_id, k
 CREATE INDEX events_unrouted ON durable.events (workflow_name_shard, run_id)
     WHERE routed_at IS NULL;
 
+-- The chapters that have ended of runs that continued as new. The present chapter is the row in runs.
+CREATE TABLE durable.chapters (
+    workflow_name_shard text        NOT NULL,
+    run_id              uuid        NOT NULL,
+    chapter             integer     NOT NULL CHECK (chapter > 0),
+    version             integer     NOT NULL,
+    memos               integer     NOT NULL CHECK (memos >= 0),
+    began_at            timestamptz NOT NULL,
+    ended_at            timestamptz NOT NULL,
+    input               json        NOT NULL,
+    PRIMARY KEY (workflow_name_shard, run_id, chapter),
+    CONSTRAINT chapters_moments CHECK (
+        LEAST(began_at, ended_at) > '0002-01-02Z' AND GREATEST(began_at, ended_at) < '9999-06-01Z')
+);
+
 -- What begins runs by the clock. A worker that has the workflow looks at a row when it is due, begins the runs of its
 -- ticks, and moves the row forward, all in one transaction. The run's id follows from the schedule and the tick.
 CREATE TABLE durable.schedules (
@@ -330,8 +347,8 @@ CREATE VIEW durable.event_payloads AS
 CREATE VIEW durable.run_overview AS
     SELECT workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, strikes, set_asides,
            epoch, worker_id, awaits, next_wake_at, created_at, started_at, updated_at, completed_at, key, tags, deadline_at,
-           schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs, lone_strikes, isolation, died_with, generation,
-           follows
+           schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs, lone_strikes, isolation, died_with, chapter,
+           generation, follows
     FROM durable.runs;
 CREATE VIEW durable.step_overview AS
     SELECT workflow_name_shard, run_id, step_key, kind, status, seq, carried, fn, attempts, started_at, completed_at,
@@ -345,6 +362,9 @@ CREATE VIEW durable.event_overview AS
     SELECT workflow_name_shard, run_id, event_id, name, key, created_at, routed_at, consumed_by, kind, child_status,
            sender_run_id
     FROM durable.events;
+CREATE VIEW durable.chapter_overview AS
+    SELECT workflow_name_shard, run_id, chapter, version, memos, began_at, ended_at
+    FROM durable.chapters;
 CREATE VIEW durable.schedule_overview AS
     SELECT schedule_id, workflow_name, version, expression, timezone, catch_up, overlap, jitter, run_timeout, starts_at,
            ends_at, anchor_at, paused, problem, next_tick_at, due_at, last_tick_at, last_run, buffered_tick_at, created_at,
@@ -373,7 +393,7 @@ COMMENT ON COLUMN durable.runs.run_id IS
 COMMENT ON COLUMN durable.runs.workflow_name IS
     'The name of the workflow, as in its definition.';
 COMMENT ON COLUMN durable.runs.version IS
-    'The version of the workflow that the run was begun with.';
+    'The version of the workflow that its present chapter was begun with.';
 COMMENT ON COLUMN durable.runs.status IS
     'queued: waiting to be claimed. running: claimed. sleeping, waiting_event: parked. The others are terminal.';
 COMMENT ON COLUMN durable.runs.priority IS
@@ -411,7 +431,7 @@ COMMENT ON COLUMN durable.runs.key IS
 COMMENT ON COLUMN durable.runs.tags IS
     'A map from text to text, set by the application, by which people can find runs.';
 COMMENT ON COLUMN durable.runs.input IS
-    'The encoded input, exactly as it was given.';
+    'The encoded input of its present chapter, exactly as it was given.';
 COMMENT ON COLUMN durable.runs.output IS
     'The encoded output of a completed run.';
 COMMENT ON COLUMN durable.runs.error IS
@@ -440,6 +460,8 @@ COMMENT ON COLUMN durable.runs.died_with IS
     'Keys of runs that were executing on the same worker when it last died in company; at most 10.';
 COMMENT ON COLUMN durable.runs.headers IS
     'A map from text to text that the application has given it and that its children inherit; a payload.';
+COMMENT ON COLUMN durable.runs.chapter IS
+    'The number of its present chapter; null: the first, because the run has not continued as new.';
 COMMENT ON COLUMN durable.runs.generation IS
     'How many runs with its workflow and key were begun before it; null for the first one.';
 COMMENT ON COLUMN durable.runs.follows IS
@@ -551,6 +573,25 @@ COMMENT ON COLUMN durable.events.child_status IS
 COMMENT ON COLUMN durable.events.sender_run_id IS
     'For the end of a child: the child. For the request of a parent that cancels it: the parent. Otherwise null.';
 
+COMMENT ON TABLE durable.chapters IS
+    'The chapters of runs that have ended because the run continued as new. The present chapter is the row in runs.';
+COMMENT ON COLUMN durable.chapters.workflow_name_shard IS
+    'The shard value of the run.';
+COMMENT ON COLUMN durable.chapters.run_id IS
+    'The id of the run.';
+COMMENT ON COLUMN durable.chapters.chapter IS
+    'Its number, from 1.';
+COMMENT ON COLUMN durable.chapters.version IS
+    'The version of the workflow that it was begun with.';
+COMMENT ON COLUMN durable.chapters.memos IS
+    'How many memos it had, which were deleted at its end.';
+COMMENT ON COLUMN durable.chapters.began_at IS
+    'When it was begun: the run, or by the end of the chapter before it.';
+COMMENT ON COLUMN durable.chapters.ended_at IS
+    'When the run continued as new.';
+COMMENT ON COLUMN durable.chapters.input IS
+    'Its encoded input.';
+
 COMMENT ON TABLE durable.schedules IS
     'What begins runs by the clock, by cron fields or an interval.';
 COMMENT ON COLUMN durable.schedules.schedule_id IS
@@ -652,9 +693,12 @@ COMMENT ON VIEW durable.wait_overview IS
 COMMENT ON VIEW durable.event_overview IS
     'The inboxes without the payloads.';
 
+COMMENT ON VIEW durable.chapter_overview IS
+    'The chapters that have ended, without their inputs.';
+
 COMMENT ON VIEW durable.schedule_overview IS
     'Schedules without the inputs of their runs.';
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (14);
+INSERT INTO durable.settings (schema_version) VALUES (15);

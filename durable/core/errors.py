@@ -3,7 +3,8 @@ do."""
 
 from __future__ import annotations
 
-from typing import Any, Never, NoReturn
+from collections.abc import Sequence
+from typing import Any, Never, NoReturn, Self
 
 from durable.core.failures import ErrorInfo
 from durable.core.runs import RunKey
@@ -137,6 +138,28 @@ INTERRUPTED = ErrorInfo(
     "going on",
 )
 """What is recorded of a step that was interrupted."""
+
+
+class MapFailed(DurableError, ExceptionGroup[StepFailed]):
+    """More items of a ``ctx.map`` failed than may. Its ``exceptions`` are the errors of those that failed, in the order
+    in which they did; what was not under way by then was not called."""
+
+    def __new__(cls, key: str, items: int, max_failures: int, failures: Sequence[StepFailed]) -> Self:
+        may = "none may" if max_failures == 0 else f"at most {max_failures} may"
+        message = f"map {key!r}: {len(failures)} of {items} items failed, {may}; first {failures[0]}"
+        error = super().__new__(cls, message, failures)
+        error.key, error.items, error.max_failures = key, items, max_failures
+        return error
+
+    key: str
+    items: int
+    max_failures: int
+
+    def __init__(self, key: str, items: int, max_failures: int, failures: Sequence[StepFailed]) -> None:
+        super().__init__(self.message, failures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.key, self.items, self.max_failures, list(self.exceptions))
 
 
 class Terminal(DurableError):

@@ -53,7 +53,7 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("waiting_event", "running"): frozenset(("claims/claim_runs", "claims/claim_suspects")),
     ("running", "sleeping"): frozenset(("flush/park_runs", "flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "waiting_event"): frozenset(("flush/park_runs", "flush/hold_runs")),
-    ("running", "queued"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
+    ("running", "queued"): frozenset(("flush/settle_runs", "chapters/begin_chapters", "takeovers/take_over_runs")),
     ("running", "completed"): frozenset(("flush/settle_runs",)),
     ("running", "failed"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "cancelled"): frozenset(("flush/settle_runs",)),
@@ -119,7 +119,8 @@ class RunInfo(msgspec.Struct, frozen=True):
     counts the workers that died while holding the run. ``next_wake_at`` is ``None`` unless the run sleeps or waits with
     a timeout. ``is_served`` says of a queued run whether a living worker has its workflow; it is ``None`` if the run is
     not queued, or if that is not known. ``detail`` is what the workflow last set with ``ctx.set_status``, decoded
-    without a declared type; ``None`` if it has not.
+    without a declared type; ``None`` if it has not. ``chapter`` is 1, and one more each time the run has continued as
+    new.
     """
 
     status: Status
@@ -131,6 +132,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     updated_at: datetime
     next_wake_at: datetime | None
     is_served: bool | None = None
+    chapter: int = 1
     detail: Any = None
 
 

@@ -13,6 +13,7 @@ from durable.store.records import (
     Entry,
     OpenedWait,
     OrderedStep,
+    PatchMemo,
     RecordedTry,
     StepMemo,
 )
@@ -36,6 +37,7 @@ ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "ats": "at",
         },
     ),
+    PatchMemo: (Query("flush/record_patches", NoRow), {"step_keys": "key", "outputs": "output"}),
     CancelMemo: (
         Query("flush/record_cancels", NoRow),
         {"seqs": "seq", "causes": "cause", "reasons": "reason", "ats": "at"},

@@ -13,22 +13,22 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from durable.core.replay.endings import Park, Settle
+from durable.core.replay.endings import NextChapter, Park, Settle
 from durable.store.channels import announce_ended, announce_runs_to_all
+from durable.store.chapters import begin_chapters
 from durable.store.children import (
-    EndedChild,
     announce_children,
     announce_told,
     begin_children,
     cancel_children,
     complete_children,
     dismiss_children,
-    ended_child,
     tell_parents,
 )
 from durable.store.columns import column
 from durable.store.entries import ENTRIES
 from durable.store.events import load_events
+from durable.store.leaving import child_that_ended, ends_waits, has_ended, is_for_others, is_settled, shows_error
 from durable.store.operation import operation
 from durable.store.records import (
     AnsweredWait,
@@ -121,16 +121,17 @@ class _Parts:
         self._shard_value = shard_value
         self._worker_id = worker_id
         staying = [record for record in records if not isinstance(record.ending, Settle)]
-        settled = [record for record in records if isinstance(record.ending, Settle)]
+        settled = [record for record in records if is_settled(record)]
+        continued = [record for record in records if isinstance(record.ending, NextChapter)]
         parked = [record for record in staying if isinstance(record.ending, Park) and not record.ending.held]
         held = [record for record in staying if isinstance(record.ending, Park) and record.ending.held]
         retried = [record for record in settled if isinstance(record.ending, Settle) and record.ending.is_retry]
         asking = [record for record in staying if record.wants_inbox and record.ending is None]
-        self._add_runs("ours", _FENCE_RUNS, staying, run_ids)
+        self._add_runs("ours", _FENCE_RUNS, [*staying, *continued], run_ids)
         self._add_settled(settled)
         self._add_entries(by_kind)
         self._add_runs("", _DROP_DEADLINES, [record for record in records if record.is_cancelled], nothing)
-        self._add_shown(_SHOW_ERRORS, "shown_error", [record for record in records if _shows_error(record)])
+        self._add_shown(_SHOW_ERRORS, "shown_error", [record for record in records if shows_error(record)])
         detailed = [record for record in records if record.status_detail is not None]
         self._add_shown(_SHOW_STATUSES, "status_detail", detailed)
         if retried:
@@ -138,13 +139,16 @@ class _Parts:
             forget = forget_failed_steps(shard_value, again)
             self._add("", complete_children(shard_value, [record.run_id for record in retried]))
             self._add("", forget)
-        self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if _ends_waits(record)], nothing)
+        self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if ends_waits(record)], nothing)
         self._add_runs("parked", _PARK_RUNS, parked, list)
         self._add_runs("requeued", _REQUEUE_PARKED_RUNS, parked, run_ids)
         self._add_held(held)
-        keyed = [record.run_id for record in settled if record.is_keyed and _has_ended(record)]
+        keyed = [record.run_id for record in settled if record.is_keyed and has_ended(record)]
         if keyed:
             self._add("followed", reopen_next(shard_value, keyed))
+        if continued:
+            endings = [record.ending for record in continued if isinstance(record.ending, NextChapter)]
+            self._add("", begin_chapters(_common(shard_value, worker_id, continued), endings))
         if asking:
             self._add("inbox", load_events(shard_value, [record.run_id for record in asking]))
 
@@ -247,7 +251,7 @@ class _Relatives:
     def __init__(self, records: Sequence[Record], by_kind: _ByKind) -> None:
         self._begun: list[tuple[Record, ChildMemo]] = list(_of(ChildMemo, by_kind))
         self._unwanted: list[tuple[Record, UnwantedChild]] = list(_of(UnwantedChild, by_kind))
-        self._ended = [child for record in records if (child := _ended_child(record)) is not None]
+        self._ended = [child for record in records if (child := child_that_ended(record)) is not None]
         self._sequels = [record.sequel for record in records if record.sequel is not None]
 
     @property
@@ -310,41 +314,6 @@ def _of(kind: type[Any], by_kind: _ByKind) -> Iterable[tuple[Record, Any]]:
 
 
 def _announcements(shard_value: str, records: Sequence[Record], *, is_leaving: bool) -> list[Statement[None]]:
-    ended = [record.run_id for record in records if _has_ended(record)]
-    are_for_others = any(_is_for_others(record, is_leaving=is_leaving) for record in records)
+    ended = [record.run_id for record in records if has_ended(record)]
+    are_for_others = any(is_for_others(record, is_leaving=is_leaving) for record in records)
     return [*announce_ended(ended), *([announce_runs_to_all(shard_value)] if are_for_others else [])]
-
-
-def _is_for_others(record: Record, *, is_leaving: bool) -> bool:
-    match record.ending:
-        case Settle() as settled if not settled.is_terminal:
-            return is_leaving or settled.is_set_aside
-        case Park():
-            return is_leaving
-        case _:
-            return False
-
-
-def _has_ended(record: Record) -> bool:
-    return isinstance(record.ending, Settle) and record.ending.is_terminal
-
-
-def _shows_error(record: Record) -> bool:
-    """Returns whether what the run shows changes, and not by the way in which it leaves."""
-    ending = record.ending
-    stays = not isinstance(ending, Settle) or (ending.status == "queued" and ending.error is None)
-    return record.shown_error is not None and stays
-
-
-def _ends_waits(record: Record) -> bool:
-    ending = record.ending
-    return isinstance(ending, Settle) and (ending.is_retry or ending.is_terminal)
-
-
-def _ended_child(record: Record) -> EndedChild | None:
-    ending = record.ending
-    if record.parent is None or not isinstance(ending, Settle):
-        return None
-    if ending.status == "queued" or ending.status == "sleeping":
-        return None
-    return ended_child(record.parent, record.run_id, ending.status, output=ending.output, error=ending.error)

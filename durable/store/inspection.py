@@ -34,6 +34,7 @@ class _InfoRow(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     next_wake_at: datetime | None
+    chapter: int
     detail: str | None
 
 
@@ -89,6 +90,7 @@ def run_info(run_key: RunKey, codec: Codec) -> Statement[RunInfo | None]:
             created_at=row.created_at,
             updated_at=row.updated_at,
             next_wake_at=row.next_wake_at,
+            chapter=row.chapter,
             detail=None if row.detail is None else _detail(run_key, row.detail, codec),
         )
 

@@ -42,6 +42,8 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     tags: str | None = None
     headers: str | None = None
     lone_strikes: int = 0
+    chapter: int | None = None
+    """``None`` is the first."""
     is_keyed: bool = False
     """Whether it was begun with a key, so that something may be to happen once it has ended."""
 
@@ -68,6 +70,14 @@ class StepMemo(msgspec.Struct, frozen=True, gc=False):
     output: str | None
     error: str | None
     at: datetime | None = None
+
+
+class PatchMemo(msgspec.Struct, frozen=True, gc=False):
+    """Which way a run goes at a place where its code was changed; ``output`` is ``true`` or ``false``. It has no place
+    in the order: like what a retry carries, it answers if it is called."""
+
+    key: str
+    output: str
 
 
 class CancelMemo(msgspec.Struct, frozen=True, gc=False):
@@ -188,6 +198,7 @@ class UnwantedChild(msgspec.Struct, frozen=True, gc=False):
 
 Entry: TypeAlias = (
     StepMemo
+    | PatchMemo
     | CancelMemo
     | ChildMemo
     | OrderedStep

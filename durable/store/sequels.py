@@ -30,6 +30,7 @@ class EndedRun(msgspec.Struct, frozen=True, gc=False):
     tags: str | None
     headers: str | None
     is_scheduled: bool
+    has_continued: bool
     parent_run_id: str | None
     request_id: str | None = None
 

@@ -104,6 +104,12 @@ class Sequels:
             return msgspec.json.encode(failed).decode()
 
     def _decoded(self, workflow: Workflow[Any, Any], ended: EndedRun, text: str) -> Any:
-        place = place_of_input(workflow.name, ended.run_id, ended.parent_run_id, is_scheduled=ended.is_scheduled)
+        place = place_of_input(
+            workflow.name,
+            ended.run_id,
+            ended.parent_run_id,
+            is_scheduled=ended.is_scheduled,
+            has_continued=ended.has_continued,
+        )
         codec = codec_at(workflow.codec or self._codec, place.kind, place.owner)
         return codec.decode(text, workflow.input_type, "its input")

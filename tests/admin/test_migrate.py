@@ -239,7 +239,7 @@ def test_a_newer_database_is_left_alone(bare_database: str) -> None:
     assert settings(bare_database)[0] == 99
 
 
-TABLES = ["events", "runs", "schedules", "settings", "steps", "waits", "workers"]
+TABLES = ["chapters", "events", "runs", "schedules", "settings", "steps", "waits", "workers"]
 
 
 def test_83_the_schema_is_printed_under_any_name_and_needs_no_migration(bare_database: str) -> None:

@@ -75,6 +75,10 @@ def plant(connection: psycopg.Connection[Any], forest: list[Planted]) -> None:
             " VALUES (%s, %s, gen_random_uuid(), 'news', '1', %s, CASE WHEN %s THEN NULL ELSE now() END)",
             (*own, "retry" if run.retried else "event", run.retried),
         )
+        connection.execute(
+            "INSERT INTO durable.chapters VALUES (%s, %s, 1, 1, 0, now(), now(), 'null')",
+            own,
+        )
         if parent is not None:
             connection.execute(
                 "INSERT INTO durable.steps (workflow_name_shard, run_id, step_key, kind, status, seq, fn, started_at,"
@@ -95,7 +99,7 @@ def left(connection: psycopg.Connection[Any]) -> dict[str, set[str]]:
     """The ids of the runs of which each table has something."""
     return {
         table: {str(row[0]) for row in connection.execute(f"SELECT run_id FROM durable.{table}".encode())}
-        for table in ("runs", "steps", "waits", "events")
+        for table in ("runs", "steps", "waits", "events", "chapters")
     }
 
 
@@ -155,7 +159,7 @@ def test_exactly_what_may_go_goes_whatever_the_families(
     most: int,
 ) -> None:
     connection.execute("DELETE FROM durable.runs; DELETE FROM durable.steps; DELETE FROM durable.waits")
-    connection.execute("DELETE FROM durable.events")
+    connection.execute("DELETE FROM durable.events; DELETE FROM durable.chapters")
     plant(connection, forest)
     stays = expected(forest, 2, workflow)
 
@@ -163,7 +167,7 @@ def test_exactly_what_may_go_goes_whatever_the_families(
         patch.setattr("durable.admin.pruning._MAX_RUNS", most)
         assert prune(database, older_than=2 * HOUR, workflow=workflow) == len(forest) - len(stays)
 
-    assert left(connection) == dict.fromkeys(("runs", "steps", "waits", "events"), stays)
+    assert left(connection) == dict.fromkeys(("runs", "steps", "waits", "events", "chapters"), stays)
 
 
 def test_a_page_after_the_other_until_all_are_gone(database: str, connection: psycopg.Connection[Any]) -> None:

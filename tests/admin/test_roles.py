@@ -19,15 +19,23 @@ from durable.store.migrations import latest_version
 from tests.conftest import new_database
 from tests.roles import as_role, make_roles
 
-TABLES = ("settings", "runs", "steps", "waits", "events", "schedules", "workers")
+TABLES = ("settings", "runs", "steps", "waits", "events", "chapters", "schedules", "workers")
 PAYLOADS = ("run_payloads", "step_payloads", "event_payloads")
-OVERVIEWS = ("run_overview", "step_overview", "wait_overview", "event_overview", "schedule_overview")
+OVERVIEWS = (
+    "run_overview",
+    "step_overview",
+    "wait_overview",
+    "event_overview",
+    "chapter_overview",
+    "schedule_overview",
+)
 
 ALLOWED: dict[str, dict[str, set[str]]] = {
     "durable_worker": {
         "settings": {"SELECT"},
         "runs": {"SELECT", "INSERT", "UPDATE"},
-        "events": {"SELECT", "INSERT", "UPDATE"},
+        "events": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+        "chapters": {"SELECT", "INSERT"},
         "steps": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "waits": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "workers": {"SELECT", "INSERT", "UPDATE", "DELETE"},
@@ -219,7 +227,7 @@ def test_a_viewer_sees_everything_but_payloads(limited: str) -> None:
         client.schedule(greeting, "the secret", "daily", "0 9 * * *")
         for view in OVERVIEWS:
             found = looking.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier("durable", view))).fetchall()
-            assert found or view in ("step_overview", "wait_overview")
+            assert found or view in ("step_overview", "wait_overview", "chapter_overview")
             assert "the secret" not in repr(found)
 
 

@@ -22,6 +22,7 @@ VALUES: dict[str, Any] = {
     "run_key": RunKey("job_0", "0198c0de-0000-7000-8000-000000000001"),
     "error": ErrorInfo("ValueError", "no"),
     "timeout": 1.5,
+    "failures": [errors.StepFailed("a[1]", ErrorInfo("ValueError", "no"))],
 }
 
 
@@ -49,7 +50,7 @@ def test_an_error_is_the_same_after_pickling_and_copying(kind: type[Any]) -> Non
     error = made(kind)
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # our own
         assert type(again) is kind
-        assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+        assert (str(again), repr(again.args), vars(again)) == (str(error), repr(error.args), vars(error))
 
 
 def test_every_error_that_is_public_is_among_them() -> None:

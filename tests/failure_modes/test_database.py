@@ -231,7 +231,7 @@ async def connections(dsn: str) -> int:
 async def test_d11_a_column_added_under_load_fails_no_run(database: str) -> None:
     async def add_columns() -> None:
         for number in range(5):
-            for table in ("runs", "steps", "waits", "events", "workers", "schedules"):
+            for table in ("runs", "steps", "waits", "events", "chapters", "workers", "schedules"):
                 await rows(database, f"ALTER TABLE durable.{table} ADD COLUMN added_{number} integer DEFAULT 1")
                 await asyncio.sleep(0.02)
 
@@ -330,7 +330,7 @@ async def test_d14_what_is_pruned_while_it_is_claimed_and_retried_is_gone_whole_
     assert found["pruned"] > 0
     assert sum(found.values()) == 150
     orphans = "SELECT '{0}' FROM durable.{0} LEFT JOIN durable.runs USING (run_id) WHERE runs.run_id IS NULL"
-    for table in ("steps", "waits"):
+    for table in ("steps", "waits", "chapters"):
         assert await rows(database, orphans.format(table)) == []
 
     prune(database, older_than=0)

@@ -109,7 +109,7 @@ async def idle(ctx: Context) -> None: ...
 
 
 async def state_of(dsn: str) -> list[Any]:
-    tables = ("runs", "steps", "waits", "events")
+    tables = ("runs", "steps", "waits", "events", "chapters")
     return [await rows(dsn, f"SELECT to_jsonb(t) FROM durable.{table} AS t ORDER BY 1") for table in tables]
 
 

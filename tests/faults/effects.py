@@ -10,7 +10,7 @@ import time
 import psycopg
 from psycopg import AsyncConnection
 
-from durable import RetryPolicy, exponential
+from durable import RetryPolicy, current_step, exponential
 
 _Connection = AsyncConnection[tuple[object, ...]]
 
@@ -67,6 +67,28 @@ async def effect(run_id: str, key: str, seconds: float = 0.0) -> str:
     value = f"{key}/{random.getrandbits(64):016x}"
     await journal.write(run_id, key, "done", value)
     return value
+
+
+async def effect_of(item: tuple[str, str]) -> str:
+    """The same for an item of a map: the run and the key of the step."""
+    return await effect(*item)
+
+
+async def stumbling_effect(run_id: str, key: str, failures: int) -> str:
+    """Fails until that many tries have, which it knows from what it has said itself."""
+    await journal.write(run_id, key, "start")
+    step = current_step()
+    failed = step.last_detail(int) or 0
+    if failed < failures:
+        step.heartbeat(failed + 1)
+        raise Stumbled(f"try {failed + 1} of {failures}")
+    value = f"{key}/{random.getrandbits(64):016x}"
+    await journal.write(run_id, key, "done", value)
+    return value
+
+
+class Stumbled(Exception):
+    """What a step raises that succeeds in the end."""
 
 
 async def failing_effect(run_id: str, key: str, number: int) -> str:

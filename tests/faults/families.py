@@ -11,6 +11,7 @@ from tests.faults.workload import (
     Bearing,
     Branches,
     Breaking,
+    Chapters,
     Deciding,
     Effects,
     Leaf,
@@ -18,7 +19,9 @@ from tests.faults.workload import (
     Nap,
     Told,
     Transfer,
+    Trying,
     compensating,
+    continuing,
     deciding,
     effects,
     failing,
@@ -27,6 +30,7 @@ from tests.faults.workload import (
     parent,
     sleepy,
     transfer,
+    trying,
 )
 
 _ACCOUNTS = 32
@@ -131,6 +135,20 @@ async def _compensating(life: Life) -> None:
     await life.load.ended(run_key)
 
 
+async def _trying(life: Life) -> None:
+    order = Trying(life.number(), life.random.randint(0, 3), life.random.choice((0.01, 0.3, 1.2)))
+    run_key = await life.begin(trying, order)
+    if run_key is not None:
+        await life.load.ended(run_key)
+
+
+async def _continuing(life: Life) -> None:
+    order = Chapters(life.number(), life.random.randint(1, 3), life.random.randint(1, 5))
+    run_key = await life.begin(continuing, order)
+    if run_key is not None:
+        await life.load.ended(run_key)
+
+
 async def _failing(life: Life) -> None:
     order = Breaking(life.number(), life.random.random() < 0.5)
     run_key = await life.begin(failing, order, is_plain=True)
@@ -182,6 +200,8 @@ FAMILIES = [
     Family("timing", 2, _timing),
     Family("parallel", 2, _branches),
     Family("compensating", 2, _compensating),
+    Family("continuing", 2, _continuing),
+    Family("trying", 2, _trying),
     Family("failing", 1, _failing),
     Family("parent", 1, _parent),
     Family("cancelled parent", 1, _cancelled_parent),

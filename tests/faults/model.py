@@ -14,6 +14,7 @@ from tests.faults.workload import (
     Bearing,
     Branches,
     Breaking,
+    Chapters,
     Deciding,
     Effects,
     Leaf,
@@ -196,6 +197,24 @@ def _compensating(facts: Facts) -> str | None:
     return completed(lambda _: "credited", str)(facts)
 
 
+def _trying(facts: Facts) -> list[str]:
+    if len(facts.done.get("once", ())) > 1:
+        raise Missing("what may be done at most once was done more often")
+    once = facts.memos.get("once")
+    if once is None or once.error is None:
+        return [facts.memo("stumble"), facts.memo("once")]
+    is_interrupted = _decode(once.error)["type"] == "StepInterrupted"
+    return [facts.memo("stumble"), "StepInterrupted" if is_interrupted else "StepFailed"]
+
+
+def _continuing(facts: Facts) -> list[str]:
+    order = _decode(facts.input, type=Chapters)
+    if order.chapter != order.chapters:
+        raise Missing(f"it ended in chapter {order.chapter} of {order.chapters}")
+    facts.memo("undone:undo")
+    return [*(facts.memo(f"chapter {order.chapter}[{index}]") for index in range(order.items)), "undone"]
+
+
 def _failing(facts: Facts) -> str | None:
     order = _decode(facts.input, type=Breaking)
     memo = facts.memos.get("break")
@@ -250,6 +269,8 @@ JUDGES: dict[str, Callable[[Facts], str | None]] = {
     "timing": completed(_timing, Timed),
     "parallel": completed(_parallel, Raced),
     "compensating": _compensating,
+    "continuing": completed(_continuing, list[str]),
+    "trying": completed(_trying, list[str]),
     "failing": _failing,
     "leaf": _leaf,
     "parent": _parent,

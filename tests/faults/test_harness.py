@@ -218,6 +218,13 @@ _ANY_RUN = "(SELECT run_id FROM durable.runs WHERE workflow_name = 'transfer' OR
         ),
         ("I9", "UPDATE durable.waits SET seq = seq + 1000 WHERE wait_type = 'timer' AND seq IS NOT NULL"),
         ("I9", "DELETE FROM durable.events WHERE kind = 'cancel'"),
+        (
+            "I9",
+            (
+                "INSERT INTO journal (run_id, step_key, what, value, process_id) SELECT run_id, step_key, what, '', 1"
+                " FROM journal WHERE step_key = 'once' AND what = 'done' ORDER BY id LIMIT 1"
+            ),
+        ),
         ("I9", "UPDATE durable.runs SET status = 'failed', output = NULL, error = '{}' WHERE workflow_name = 'sleepy'"),
         (
             "I9",

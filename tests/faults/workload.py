@@ -20,7 +20,16 @@ from durable import (
     exponential,
     workflow,
 )
-from tests.faults.effects import STEADFAST, BrokenPart, book, effect, failing_effect, refund
+from tests.faults.effects import (
+    STEADFAST,
+    BrokenPart,
+    book,
+    effect,
+    effect_of,
+    failing_effect,
+    refund,
+    stumbling_effect,
+)
 from tests.faults.timing import timing
 
 _UNLESS_BROKEN = RetryPolicy(max_retries=100_000, backoff=exponential(0.02, 0.3), give_up_on=(BrokenPart,))
@@ -37,6 +46,19 @@ class Effects(msgspec.Struct, frozen=True):
     number: int
     steps: int
     seconds: float
+
+
+class Trying(msgspec.Struct, frozen=True):
+    number: int
+    failures: int
+    delay: float
+
+
+class Chapters(msgspec.Struct, frozen=True):
+    number: int
+    chapters: int
+    items: int
+    chapter: int = 1
 
 
 class Nap(msgspec.Struct, frozen=True):
@@ -185,6 +207,44 @@ async def compensating(ctx: Context, order: Transfer) -> str:
 
 
 @workflow
+async def continuing(ctx: Context, order: Chapters) -> list[str]:
+    """Several effects in each chapter; in the last one, one that is undone."""
+    key = f"chapter {order.chapter}"
+    items = [(ctx.run_id, f"{key}[{index}]") for index in range(order.items)]
+    values = await ctx.map(Call(key, retry=STEADFAST), effect_of, items, max_concurrency=2)
+    if order.chapter < order.chapters:
+        return await ctx.continue_as_new(msgspec.structs.replace(order, chapter=order.chapter + 1))
+    try:
+        async with ctx.saga() as saga:
+            saga.undo(Call("undone", retry=STEADFAST), effect, ctx.run_id, "undone:undo")
+            await ctx.execute(Call("undone", retry=STEADFAST), effect, ctx.run_id, "undone")
+            if ctx.patched("changes its mind"):
+                raise _ChangedItsMind
+    except _ChangedItsMind:
+        values.append("undone")
+    return values
+
+
+class _ChangedItsMind(Exception):
+    pass
+
+
+@workflow
+async def trying(ctx: Context, order: Trying) -> list[str]:
+    """A step that fails some times, here or while the run is parked, and one that is called at most once."""
+    ctx.set_status("stumbling")
+    policy = RetryPolicy(max_retries=100_000, backoff=order.delay)
+    call = Call("stumble", retry=policy)
+    found = [await ctx.execute(call, stumbling_effect, ctx.run_id, "stumble", order.failures)]
+    try:
+        found.append(await ctx.execute(Call("once", at_most_once=True), effect, ctx.run_id, "once", 0.02))
+    except StepFailed as failure:  # the journal was away, or the worker was
+        found.append(type(failure).__name__)
+    ctx.set_status(found[-1])
+    return found
+
+
+@workflow
 async def failing(ctx: Context, order: Breaking) -> str:
     """Fails for good, or catches that; a retry of the run succeeds once the part is remedied."""
     await ctx.execute(Call("before", retry=STEADFAST), effect, ctx.run_id, "before")
@@ -241,6 +301,8 @@ WORKFLOWS: list[Workflow[Any, Any]] = [
     deciding,
     parallel,
     compensating,
+    continuing,
+    trying,
     failing,
     leaf,
     parent,

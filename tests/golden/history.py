@@ -115,6 +115,7 @@ def replay(feature: str, run: Row, run_key: RunKey, history: History) -> list[st
             "claimed_at": "2026-01-01T00:00:00Z",
             "deadline_in": None,
             "scheduled_at": None,
+            "chapter": int(run["chapter"]) if run.get("chapter") else None,
             "began_at": datetime.fromisoformat(run["started_at"]) if run["started_at"] else None,
         },
         ClaimedRun,

@@ -573,3 +573,68 @@ async def golden_held_cancel(ctx: Context) -> None:
         await asyncio.gather(ctx.run_child("leaf", golden_leaf, Order(0, ())), ctx.sleep("sleep", 86400))
     finally:
         await ctx.execute("release", greet, "World")
+
+
+@workflow
+async def golden_saga(ctx: Context) -> list[str]:
+    """One that ends well, and one that is undone although a compensation of it fails."""
+    found: list[str] = []
+    async with ctx.saga() as saga:
+        saga.undo("kept", greet, "nobody")
+        found.append(await ctx.execute("kept", greet, "World"))
+    try:
+        async with ctx.saga() as saga:
+            for name in ("first", "second", "third"):
+                saga.undo(Call(name, retry=NEVER_AGAIN), refuse if name == "second" else greet, name)
+                await ctx.execute(name, greet, name)
+            await ctx.execute(Call("refuse", retry=NEVER_AGAIN), refuse, "seats")
+    except* StepFailed as errors:
+        found += [str(error) for error in errors.exceptions]
+    return found
+
+
+@workflow
+async def golden_cancelled_saga(ctx: Context) -> None:
+    async with ctx.saga() as saga:
+        saga.undo("reserve", greet, await ctx.execute("reserve", greet, "World"))
+        await ctx.wait_for_event("wait", "payment")
+
+
+@workflow(retry=RunRetryPolicy(max_attempts=2, backoff=0))
+async def golden_retry_after_a_saga(ctx: Context) -> list[str]:
+    before = await ctx.execute("before", greet, "before")
+    async with ctx.saga() as saga:
+        saga.undo("undone", greet, "undo")
+        undone = await ctx.execute("undone", greet, "undone")
+        kept = await ctx.execute("kept", greet, "kept")
+        failing = await ctx.execute(Call("failing", retry=NEVER_AGAIN), refuse_at_first, ctx.attempt)
+        return [before, undone, kept, failing]
+    return []
+
+
+async def halve(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number // 2
+
+
+@workflow
+async def golden_map(ctx: Context) -> list[Any]:
+    all_of_them = await ctx.map("half", halve, range(0, 12, 2), max_concurrency=2)
+    some = await ctx.map(Call("some", retry=NEVER_AGAIN), halve, range(5), max_concurrency=3, max_failures=2)
+    return [all_of_them, some.values, list(some.failures)]
+
+
+@workflow
+async def golden_patched(ctx: Context) -> list[Any]:
+    found: list[Any] = [ctx.patched("at first")]
+    found.append(await ctx.execute("greet", greet, "World"))
+    return [*found, ctx.patched("later"), ctx.patched("at first")]
+
+
+@workflow
+async def golden_chapters(ctx: Context, number: int) -> list[Any]:
+    order = await ctx.wait_for_event("wait", "order", Order)
+    if number > 1:
+        return await ctx.continue_as_new(number - 1)
+    return [ctx.chapter, order.number, await ctx.execute("greet", greet, "World")]

@@ -22,5 +22,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = 1
     events: int | None = None
     """How many are published unasked; else a random number."""
+    chapters: int = 1
+    """In how many the program is run; it continues as new after each that ends well."""
     drawn_from: int | None = None
     """Makes what is drawn a function of this and the key, instead of new in every world."""

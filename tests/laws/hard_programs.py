@@ -116,6 +116,10 @@ HARD_EDITS: dict[str, tuple[Node, Node]] = {
         Block("gather", (Leaf("nap"), Leaf("later"), _NAPS)),
         Block("gather", (Leaf("time"), Leaf("time"), _NAPS)),
     ),
+    "a question is new in front of an open wait": (
+        Block("seq", (Leaf("execute"), Leaf("time"), Leaf("event"), Leaf("execute"))),
+        Block("seq", (Leaf("execute"), Leaf("patched"), Leaf("event"), Leaf("execute"))),
+    ),
 }
 
 

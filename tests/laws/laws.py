@@ -35,6 +35,7 @@ def cases(programs: st.SearchStrategy[Node] | None = None) -> st.SearchStrategy[
         request=st.sampled_from(("cancel", "cancel", "terminate")),
         deadline=st.none() | st.sampled_from((0.5, 1.5, 2.5)),
         max_attempts=st.sampled_from((1, 1, 2, 3)),
+        chapters=st.sampled_from((1, 1, 1, 2, 3)),
     )
 
 

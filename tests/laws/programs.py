@@ -14,11 +14,11 @@ from uuid import UUID
 import msgspec
 from hypothesis import strategies as st
 
-from durable import Call, Context, RunCancelled, RunFailed, RunKey, StepFailed, workflow
+from durable import Call, Context, MapFailed, RunCancelled, RunFailed, RunKey, StepFailed, workflow
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import EventTimeout
 from durable.core.replay.commands import Command
-from durable.core.replay.history import History
+from durable.core.replay.history import UNDO, History
 from durable.core.replay.loop import THE_PAST
 from durable.core.replay.machine import Machine
 from tests.laws import timers
@@ -35,6 +35,7 @@ DRAWS = ("random", "random_uint64", "random_uuid7", "now")
 WAITS = ("sleep", "sleep_until", "event", "shared_event", "event_in_time")
 CHILDREN = ("child", "child_later", "child_abandoned", "child_cancelled", "child_asked")
 CANCELLED_WITH_THE_AWAIT = ("child", "child_abandoned")
+MANY = ("map", "map_some")
 EPOCH = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 SHARED = "news"
 SAID = "status "
@@ -56,7 +57,7 @@ class Block(msgspec.Struct, frozen=True):
 Node: TypeAlias = Leaf | Block
 
 TOGETHER = ("gather", "settled", "group", "race", "first", "lock", "queue")
-IN_TURN = ("seq", "guard", "finally", "swallow", "branch", "loop", "drop")
+IN_TURN = ("seq", "guard", "finally", "swallow", "branch", "loop", "drop", "saga", "saga_after")
 
 
 class Boom(Exception):
@@ -91,8 +92,10 @@ async def child(ctx: Context, x: str) -> str:
 
 def programs() -> st.SearchStrategy[Node]:
     leaves = st.one_of(
-        st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN, "once")), st.sampled_from((0, 0, 0, 1, 9))),
-        st.builds(Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise", "status", *TIMERS, *TIMERS))),
+        st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN, *MANY, "once")), st.sampled_from((0, 0, 0, 1, 9))),
+        st.builds(
+            Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise", "status", "patched", "patched", *TIMERS, *TIMERS))
+        ),
     )
     return trees(leaves, (*TOGETHER, *IN_TURN, *LIMITS))
 
@@ -113,8 +116,10 @@ def confluent_programs() -> st.SearchStrategy[Node]:
     """Programs whose result does not depend on the order of answers."""
     # A child that is cancelled may have completed before.
     children = [kind for kind in CHILDREN if kind != "child_cancelled"]
-    leaves = st.builds(Leaf, st.sampled_from((*STEPS, *DRAWS, *children, "sleep", "event", "nap", "later", "glance")))
-    return trees(leaves, ("seq", "gather", "settled", "group", "lock", "guard", "finally", "branch", "loop"))
+    leaves = st.builds(
+        Leaf, st.sampled_from((*STEPS, *DRAWS, *children, *MANY, "sleep", "event", "nap", "later", "glance"))
+    )
+    return trees(leaves, ("seq", "gather", "settled", "group", "lock", "guard", "finally", "branch", "loop", "saga"))
 
 
 def trees(leaves: st.SearchStrategy[Leaf], hows: tuple[str, ...]) -> st.SearchStrategy[Node]:
@@ -135,8 +140,10 @@ def leaves_of(node: Node, path: str = "p") -> Iterator[tuple[str, Leaf]]:
 
 
 def leaf_at(leaves: Mapping[str, Leaf], key: str) -> Leaf:
-    """The leaf, of those by their paths, that makes the call of that key."""
-    return leaves[re.sub("@[01]|:status", "", key)]
+    """The leaf, of those by their paths, that makes the call of that key. A compensation fails as what it undoes."""
+    path, _, undo = re.sub(r"@[01]|\[\d\]|:status", "", key).partition(UNDO)
+    is_undo = key.endswith(UNDO)
+    return leaves.get(path, Leaf("execute")) if is_undo else leaves[path + undo]
 
 
 class Interpreter:
@@ -154,6 +161,8 @@ class Interpreter:
                 return await self._seen(f"{SAID}{path}", self._say(path))
             if node.kind in TIMERS:
                 return await self._seen(f"{node.kind} {path}", timers.begin(node.kind, path))
+            if node.kind in MANY:
+                return await self._seen(f"{node.kind} {path}", self._many(node.kind, path))
             return await self._seen(path, self._call(node.kind, path))
         if node.how in TOGETHER:
             begins = [partial(self.run, part, f"{path}.{index}") for index, part in enumerate(node.parts)]
@@ -165,7 +174,7 @@ class Interpreter:
     async def _seen(self, key: str, answer: Awaitable[Any]) -> Any:
         try:
             value = await answer
-        except (StepFailed, EventTimeout, RunFailed, RunCancelled) as error:
+        except (StepFailed, EventTimeout, RunFailed, RunCancelled, MapFailed) as error:
             self._trace.append((key, f"{type(error).__name__}: {error}"))
             if isinstance(error, EventTimeout):
                 return "too late"
@@ -208,8 +217,19 @@ class Interpreter:
                 return ctx.run_child(key, child, key, abandon=True)
             case "child_later" | "child_cancelled" | "child_asked":
                 return self._child_later(key, kind)
+            case "patched":
+                return self._said(key)
             case _:
                 return getattr(ctx, kind)(key)
+
+    async def _many(self, kind: str, key: str) -> Any:
+        if kind == "map":
+            return await self._ctx.map(key, do, "abc", max_concurrency=2)
+        result = await self._ctx.map(key, do, "abcd", max_concurrency=3, max_failures=2)
+        return [_shown(outcome) for outcome in result.outcomes]
+
+    async def _said(self, key: str) -> bool:
+        return bool(self._ctx.patched(key))
 
     async def _child_later(self, key: str, kind: str) -> Any:
         handle = await self._ctx.start_child(key, child, key)
@@ -308,6 +328,15 @@ class Interpreter:
                         results.append(await self.run(part, f"{path}.{index}"))
                 finally:
                     results.append(await self.run(parts[-1], f"{path}.{len(parts) - 1}"))
+            case "saga" | "saga_after":
+                async with self._ctx.saga() as saga:
+                    for index, part in enumerate(parts):
+                        key = f"{path}.{index}"
+                        if how == "saga":
+                            saga.undo(key, do, key)
+                        results.append(await self.run(part, key))
+                        if how == "saga_after":
+                            saga.undo(key, do, key)
             case "branch":
                 first = await self.run(parts[0], f"{path}.0")
                 chosen = sum(repr(first).encode()) % len(parts)

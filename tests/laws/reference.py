@@ -6,17 +6,18 @@ import asyncio
 from collections.abc import Callable
 from contextvars import Context
 from datetime import datetime
+from functools import partial
 from itertools import count
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import msgspec
 
-from durable import Call, RunCancelled, RunFailed, RunKey, StepFailed, StepInterrupted, Workflow
+from durable import Call, MapFailed, MapResult, RunCancelled, RunFailed, RunKey, StepFailed, StepInterrupted, Workflow
 from durable.core.errors import EventTimeout
 from durable.core.failures import ErrorInfo, error_info
-from durable.core.replay.history import TIMER_KEYS, Failure, History, Memo, OpenWait, Outcome, Value
+from durable.core.replay.history import TIMER_KEYS, UNDO, Failure, History, Memo, OpenWait, Outcome, Value
 from tests.laws.programs import Interpreter, Node, Receipt, Trace
 
 _TYPES: dict[str, Any] = {"random_uuid7": UUID, "random_uint64": int, "random": float, "now": datetime}
@@ -109,6 +110,45 @@ class _Child:
         return await asyncio.shield(self.end())
 
 
+class _Saga:
+    """Each compensation is a task that nothing cancels."""
+
+    def __init__(self, reference: _Reference) -> None:
+        self._reference = reference
+        self._undos: list[tuple[str, Callable[..., Any]]] = []
+
+    def undo(self, key: str, fn: Callable[..., Any], *_: Any) -> None:
+        self._undos.append((key + UNDO, fn))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None or self._reference.is_unwound:
+            return
+        failed: list[Exception] = []
+        cancels: list[asyncio.CancelledError] = []
+        while self._undos:
+            key, fn = self._undos.pop()
+            call = self._reference.call("undo", key, fn.__name__, str)
+            while not call.done():
+                try:
+                    await asyncio.shield(call)
+                except asyncio.CancelledError as cancel:
+                    cancels.append(cancel)
+                    if self._reference.is_unwound:
+                        raise
+                except StepFailed as failure:
+                    failed.append(failure)
+        if failed:
+            many = "a compensation" if len(failed) == 1 else f"{len(failed)} compensations"
+            raise ExceptionGroup(f"{many} of the saga failed", failed) from error
+        if cancels:
+            raise cancels[-1]
+
+
 class _Timeout:
     """asyncio's own, whose timer has a name."""
 
@@ -142,6 +182,9 @@ class _Reference:
         """The key of the next timer, if it is not to be its number."""
         loop.armed = self._arm
         self._mismatch: str | None = None
+        self._unmet = 0
+        self._patches: dict[str, bool] = {}
+        self.is_unwound = False
         self._cancel: Memo | None = None
         self._trace: Trace = []
         self._asked: list[str] = []
@@ -152,18 +195,72 @@ class _Reference:
     def execute(self, call: str | Call, fn: Callable[..., Any], *_: Any) -> asyncio.Future[Any]:
         key = call.key if isinstance(call, Call) else call
         returns = tuple[Receipt, ...] if fn.__name__ == "do_typed" else str
-        return self._call("execute", key, fn.__name__, returns)
+        return self.call("execute", key, fn.__name__, returns)
 
     def transaction(self, key: str, fn: Callable[..., Any], *_: Any) -> asyncio.Future[Any]:
-        return self._call("transaction", key, fn.__name__, str)
+        return self.call("transaction", key, fn.__name__, str)
 
     def sleep(self, key: str, *_: Any) -> asyncio.Future[Any]:
-        return self._call("sleep", key, "", None)
+        return self.call("sleep", key, "", None)
 
     sleep_until = sleep
 
     def wait_for_event(self, key: str, name: str, **_: Any) -> asyncio.Future[Any]:
-        return self._call("event", key, name, Any)
+        return self.call("event", key, name, Any)
+
+    def saga(self) -> _Saga:
+        return _Saga(self)
+
+    async def map(
+        self, key: str, fn: Callable[..., Any], items: str, max_concurrency: int, max_failures: int | None = None
+    ) -> Any:
+        numbers = iter(range(len(items)))
+        outcomes: list[Any] = [None] * len(items)
+        failed: list[StepFailed] = []
+        running: set[int] = set()
+        most = max_failures or 0
+        ended = self._loop.create_future()
+        calls: list[asyncio.Future[Any]] = []
+
+        def start_some() -> None:
+            while (
+                len(failed) <= most and len(running) < max_concurrency and (number := next(numbers, None)) is not None
+            ):
+                running.add(number)
+                calls.append(self.call("execute", f"{key}[{number}]", fn.__name__, str))
+                calls[-1].add_done_callback(partial(has_ended, number))
+            if not running and not ended.done():
+                ended.set_result(None)
+
+        def has_ended(number: int, call: asyncio.Future[Any]) -> None:
+            running.discard(number)
+            if call.cancelled():
+                return
+            error = call.exception()
+            outcomes[number] = call.result() if error is None else error
+            if isinstance(error, StepFailed):
+                failed.append(error)
+            if not ended.done():
+                start_some()
+
+        start_some()
+        try:
+            await ended
+        finally:
+            for call in calls:
+                call.cancel()
+        if len(failed) > most:
+            raise MapFailed(key, len(items), most, failed)
+        return outcomes if max_failures is None else MapResult(outcomes)
+
+    def patched(self, key: str) -> bool:
+        known = self._known.get(key)
+        if known is not None and known.kind != "patched":
+            self._mismatch = self._mismatch or f"{known} is asked of ctx.patched"
+        if key not in self._patches:
+            is_passed = self._unmet > 0 or any(wait.key not in self._calls for wait in self._history.open_waits)
+            self._patches[key] = known.outcome == Value("true") if isinstance(known, Memo) else not is_passed
+        return self._patches[key]
 
     def set_status(self, value: str) -> None: ...
 
@@ -174,16 +271,16 @@ class _Reference:
         return await (await self.start_child(key, wf, _)).end()
 
     async def start_child(self, key: str, wf: Workflow[Any, Any], _: object) -> _Child:
-        run_key = RunKey.parse(await self._call("child", key, wf.name, str))
+        run_key = RunKey.parse(await self.call("child", key, wf.name, str))
         return _Child(
-            lambda: self._call("child_result", f"{key}:result", run_key.run_id, run_key),
-            lambda key: self._call("execute", key, "ChildHandle.status", str),
+            lambda: self.call("child_result", f"{key}:result", run_key.run_id, run_key),
+            lambda key: self.call("execute", key, "ChildHandle.status", str),
         )
 
     def __getattr__(self, source: str) -> Callable[[str], asyncio.Future[Any]]:
-        return lambda key: self._call(source, key, "", _TYPES[source])
+        return lambda key: self.call(source, key, "", _TYPES[source])
 
-    def _call(self, kind: str, key: str, name: str, type: Any) -> asyncio.Future[Any]:
+    def call(self, kind: str, key: str, name: str, type: Any) -> asyncio.Future[Any]:
         known = self._known.get(key)
         if known is not None and (known.kind, known.name) != (kind, name):
             self._mismatch = self._mismatch or f"{known} is called as {kind} {name}"
@@ -205,12 +302,14 @@ class _Reference:
     # the judgement
 
     def judge(self) -> Verdict:
-        self._run()
         replayed = sorted(
             (memo for memo in self._history.memos if not memo.carried),
             key=lambda memo: (memo.seq or float("inf"), memo.key),
         )
+        self._unmet = len(replayed)
+        self._run()
         for memo in replayed:
+            self._unmet -= 1
             if memo.kind == "cancel":
                 self._cancel = memo
                 self._pass_time(memo)
@@ -229,6 +328,7 @@ class _Reference:
 
     def unwind(self) -> None:
         """Ends what is left of the program."""
+        self.is_unwound = True
         while unfinished := asyncio.all_tasks(self._loop):
             for task in unfinished:
                 task.cancel()

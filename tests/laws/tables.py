@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from durable.core.failures import ErrorInfo
-from durable.core.replay.endings import Park, Settle
+from durable.core.replay.endings import NextChapter, Park, Settle
 from durable.core.replay.history import (
     ELAPSED,
     TIMER_KEYS,
+    UNDO,
     Cancel,
     ChildEnd,
     Failure,
@@ -39,6 +40,7 @@ from durable.store.records import (
     MetRequest,
     OpenedWait,
     OrderedStep,
+    PatchMemo,
     Record,
     RecordedTry,
     StepMemo,
@@ -50,6 +52,7 @@ from tests.laws.programs import EPOCH, SHARED
 
 _WRITTEN: list[type[Entry]] = [
     StepMemo,
+    PatchMemo,
     CancelMemo,
     ChildMemo,
     OrderedStep,
@@ -98,6 +101,9 @@ class Tables:
     def __init__(self, deadline: float | None) -> None:
         self.status = "queued"
         self.epoch = self.attempts = self.set_asides = 0
+        self.chapter = 1
+        self.ended: dict[str, Memo] = {}
+        """The memos of the chapter before."""
         self.deadline = deadline
         self.wake_at: float | None = None
         self.output: str | None = None
@@ -179,6 +185,7 @@ class Tables:
             deadline_in=deadline_in,
             scheduled_at=None,
             began_at=began_at,
+            chapter=self.chapter if self.chapter > 1 else None,
         )
 
     def wake(self, now: float) -> Wake:
@@ -237,6 +244,9 @@ class Tables:
         self._check_moments(record)
         self._record(record, now)
         self._check_shown()
+        if isinstance(record.ending, NextChapter):
+            self._begin_chapter(record)
+            return Written(is_ours=True)
         if isinstance(record.ending, Settle):
             self._settle(record.ending, now)
             assert record.sequel is None or self.is_ended
@@ -281,6 +291,9 @@ class Tables:
                 if entry.error is not None:
                     outcome = Failure(msgspec.json.decode(entry.error, type=ErrorInfo))
                 self._remember(entry.key, entry.kind, entry.fn, entry.seq, outcome, at)
+            case PatchMemo(key, output):
+                self._remember(key, "patched", "", None, Value(output), at)
+                self.memos[key] = msgspec.structs.replace(self.memos[key], carried=True)
             case CancelMemo():
                 self._remember(Cancel.key, "cancel", entry.cause, entry.seq, Value(entry.reason), at)
             case ChildMemo():
@@ -387,6 +400,20 @@ class Tables:
             return True
         return False
 
+    def _begin_chapter(self, record: Record) -> None:
+        assert Cancel.key not in self.memos, "a run that was cancelled continues as new"
+        met = [entry.event_id for entry in record.entries if isinstance(entry, MetRequest)]
+        assert not met, "a run has met a request and continues as new"
+        self.status, self.ended = "queued", self.memos
+        self.epoch += 1
+        self.chapter += 1
+        self.attempts = self.set_asides = 0
+        self.error = self.began_at = self.deadline = None
+        self.memos, self.waits, self.fired = {}, {}, {}
+        for arrival in self.events.values():
+            if arrival.event.kind == "child" and arrival.consumed_by is None:
+                arrival.consumed_by, arrival.is_routed = "", True
+
     def _settle(self, ending: Settle, now: float) -> None:
         self.status, self.output = ending.status, ending.output
         self.error = None if ending.error is None else msgspec.json.decode(ending.error, type=ErrorInfo)
@@ -406,7 +433,16 @@ class Tables:
     def _forget_failed(self, named: Collection[str]) -> None:
         last = max((memo.seq or 0 for memo in self.memos.values()), default=0)
         timed_out = [memo for memo in self.memos.values() if isinstance(memo.outcome, TimedOut)]
-        failed = [memo for memo in self.memos.values() if self._is_failed(memo)]
+        undone = {
+            memo.key.removesuffix(UNDO)
+            for memo in self.memos.values()
+            if memo.kind == "undo" and isinstance(memo.outcome, Value)
+        }
+        failed = [
+            memo
+            for memo in self.memos.values()
+            if self._is_failed(memo) or (memo.key in undone and memo.kind in ("execute", "transaction", "child"))
+        ]
         failed += [memo for memo in timed_out if memo.kind == "timer" or memo.key in named or memo.seq == last]
         if not failed:
             return
@@ -420,7 +456,11 @@ class Tables:
             del self.memos[memo.key]
             if memo.kind == "child":
                 self.memos.pop(f"{memo.key}:result", None)
-                arrival = self.events[self.child_of(memo)]
+                child_id = self.child_of(memo)
+                end = self.children[child_id].end
+                if end is None or end.status == "completed":  # it was undone; if its end is not read yet, it never is
+                    continue
+                arrival = self.events[child_id]
                 arrival.is_routed, arrival.consumed_by = True, arrival.consumed_by or ""
         for memo in list(self.memos.values()):
             if memo.seq is None or memo.seq > first:
@@ -430,7 +470,7 @@ class Tables:
         if memo.kind == "child":
             end = self.children[self.child_of(memo)].end
             return end is not None and end.status != "completed"
-        return isinstance(memo.outcome, Failure) or memo.kind == "cancel"
+        return isinstance(memo.outcome, Failure) or memo.kind in ("cancel", "undo")
 
     @staticmethod
     def child_of(memo: Memo) -> str:

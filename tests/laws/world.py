@@ -11,8 +11,8 @@ import logging
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import timedelta
 from functools import partial
@@ -21,12 +21,12 @@ from uuid import UUID
 
 import msgspec
 
-from durable import Context, RunKey, RunRetryPolicy, Workflow, workflow
+from durable import Context, RunKey, RunRetryPolicy, Workflow, WorkflowCodeError, workflow
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.failures import ErrorInfo
 from durable.core.replay.commands import Draw, Execute, ReadChild, StartChild, Transact
-from durable.core.replay.endings import Park, Settle
-from durable.core.replay.history import Cancel, ChildEnd, Failure, History, Value
+from durable.core.replay.endings import NextChapter, Park, Settle
+from durable.core.replay.history import Cancel, ChildEnd, Failure, History, Memo, Value
 from durable.core.replay.loop import ReplayLoop
 from durable.core.replay.tries import FailedTry
 from durable.store.records import (
@@ -98,7 +98,11 @@ class World:
     def _make_workflow(self) -> Workflow[Any, Any]:
         async def program(ctx: Context) -> Any:
             self.trace = []
-            return await Interpreter(ctx, self.trace).run(self._program)
+            result = await Interpreter(ctx, self.trace).run(self._program)
+            if ctx.chapter < self.case.chapters:
+                with suppress(WorkflowCodeError):  # it was cancelled
+                    await ctx.continue_as_new()
+            return result
 
         made = copy(_program)  # to read a signature thousands of times is slow
         made.function, made.retry = program, RunRetryPolicy(max_attempts=self.case.max_attempts, backoff=1)
@@ -130,7 +134,7 @@ class World:
             try:
                 for _ in range(_MOST_MOVES):
                     if self.tables.is_ended:
-                        self._check_counts()
+                        self._check_counts(self.tables.memos)
                         may_differ = self.tables.is_edited or self.case.max_attempts > 1
                         check_the_end(self.tables, self.trace, self._leaf_at, may_differ=may_differ)
                         return self.tables
@@ -328,6 +332,10 @@ class World:
         if self._in_flight.epoch == self.tables.epoch:
             self._check_held(self._in_flight)
         self._reply = self.tables.commit(self._in_flight, self._now)
+        if self._reply.is_ours and isinstance(self._in_flight.ending, NextChapter):
+            self._check_counts(self.tables.ended)
+            for counted in (self.started, self.committed, self._excused, self._told):
+                counted.clear()
 
     def _check_held(self, record: Record) -> None:
         """When the code is cancelled, the children that it awaits have ended; and it is not told of their ends before,
@@ -516,6 +524,7 @@ class World:
         """An answer that was once durable is the same for ever."""
         for key in self.tables.forgotten:
             self._told.pop(key, None)
+            self.committed.pop(key, None)
             self._excused[key] = self.started[key]
         self.tables.forgotten.clear()
         check_times(self.trace)
@@ -524,10 +533,10 @@ class World:
                 told = self._told.setdefault(key, shown)
                 assert told == shown, f"{key} was {told} and is {shown} now"
 
-    def _check_counts(self) -> None:
+    def _check_counts(self, memos: Mapping[str, Memo]) -> None:
         for key, times in self.started.items():
             assert times <= 1 + self._excused[key], f"{key} ran {times} times"
-        for key, memo in self.tables.memos.items():
+        for key, memo in memos.items():
             if memo.kind == "transaction" and isinstance(memo.outcome, Value):
                 assert self.committed[key] == 1, f"{key} was committed {self.committed[key]} times"
             if memo.kind == "execute" and self._leaf_at(key).kind != "once":

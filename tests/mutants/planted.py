@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from durable.core import retry, shards, suspicion
 from durable.core.codec.json_codec import JsonCodec
-from durable.core.replay import endings, loop
+from durable.core.replay import endings, loop, machine, saga
 from durable.core.replay import isolation as isolation_of_arguments
 from durable.core.replay.calls import Calls
 from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
+from durable.core.replay.mapping import _Mapping
 from durable.core.replay.numbered import NumberedTask
+from durable.core.replay.saga import Saga
 from durable.core.schedules import ticks, timetable, turns
 from durable.store import ids
 from durable.worker import isolation, precedence
@@ -31,7 +33,7 @@ RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks",
 RESERVED, BLOCKED, PRECEDENCE = "reserved ids", "blocked records", "precedence"
 PAUSES = "pauses"
 TIMERS, CHANGED_TIMERS, SALT, LOADS, FORGETS = "timers", "changed timers", "salt", "loads", "forgets"
-GENERATIONS = "generations"
+CHAPTERS, DECIDED, GENERATIONS = "chapters", "decided", "generations"
 
 REPLAY = (
     Mutant(
@@ -103,8 +105,7 @@ REPLAY = (
     ),
     Mutant(
         "a run that swallows its cancel completes",
-        CRASHES, Machine, "_ending", "if self._cancelled is not None:",
-        "if self._cancelled is not None and self._main.cancelled():",
+        CRASHES, machine, "outcome_of", "if cancel is not None:", "if cancel is not None and main.cancelled():",
     ),
     Mutant(
         "a run is cancelled twice",
@@ -418,7 +419,120 @@ PAUSING = (
     ),
 )  # fmt: skip
 
+MORE_AWAITS = (
+    Mutant(
+        "compensations are called in the order in which they were registered",
+        CRASHES, Saga, "_undo_all", "self._undos.pop()", "self._undos.pop(0)",
+    ),
+    Mutant(
+        "a cancel interrupts a compensation",
+        CRASHES, saga, "_ended", "await asyncio.shield(answer)", "await answer",
+    ),
+    Mutant(
+        "a cancel that comes while a saga undoes is swallowed",
+        CRASHES, Saga, "_undo_all", "if cancelled is not None:", "if False:",
+    ),
+    Mutant(
+        "a compensation that fails ends the undoing",
+        CRASHES, Saga, "_undo_all", "failures.append(failure)", "failures.append(failure)\n            break",
+    ),
+    Mutant(
+        "a saga undoes although its block has ended well",
+        CRASHES, Saga, "__aexit__",
+        "if error is not None and not self._calls.is_closed:\n            await self._undo_all(error)",
+        "if not self._calls.is_closed:\n            await self._undo_all(error or ValueError())",
+    ),
+    Mutant(
+        "the results of a map are in the order of their ends",
+        CRASHES, _Mapping, "_item_ended", "self._outcomes[index] = answer.result()",
+        "self._outcomes[self._outcomes.index(None)] = answer.result()",
+    ),
+    Mutant(
+        "a map starts more although too many have failed",
+        CRASHES, _Mapping, "_start_some", "may_start = len(self._failed) <= self._max_failures", "may_start = True",
+    ),
+    Mutant(
+        "a map waits for all that run before it starts more",
+        CRASHES, _Mapping, "_start_some", "len(self._running) < self._most_at_once",
+        "len(self._running) - 1 and len(self._running) < self._most_at_once",
+    ),
+    Mutant(
+        "the new way is taken as soon as nothing is replayed any more",
+        CHANGED_TIMERS, Machine, "has_unmet", "for wait in self._history.open_waits)", "for wait in ())",
+    ),
+    Mutant(
+        "the new way is taken whatever is recorded",
+        CODE, Machine, "patched", "decided = not self.has_unmet", "decided = True",
+    ),
+    Mutant(
+        "that a run goes the old way is not recorded",
+        CRASHES, Machine, "patched", "self._commands[key] = Patch(key, decided)",
+        "self._commands.update({key: Patch(key, decided)} if not decided else {})",
+    ),
+    Mutant(
+        "a step starts before it is recorded which way the run goes",
+        PAUSES, Machine, "take_commands", "if self._patches:", "if False:",
+    ),
+    Mutant(
+        "a run that was cancelled may continue as new",
+        CRASHES, Machine, "continue_as_new", "if self._cancelled is not None:", "if False:",
+    ),
+)  # fmt: skip
+
 QUERIES = (
+    QueryMutant(
+        "what was undone is kept by a retry",
+        FORGETS, "routing/forget_failed_steps", "OR undone.step_key IS NOT NULL)", ")",
+    ),
+    QueryMutant(
+        "a call is forgotten although its compensation failed",
+        FORGETS, "routing/forget_failed_steps", "AND undo.kind = 'undo' AND undo.status = 'completed'",
+        "AND undo.kind = 'undo'",
+    ),
+    QueryMutant(
+        "a compensation is kept by a retry",
+        FORGETS, "routing/forget_failed_steps", "memo.kind IN ('cancel', 'undo')", "memo.kind = 'cancel'",
+    ),
+    QueryMutant(
+        "which way a run goes has a place in the order",
+        DECIDED, "flush/record_patches", "'completed', true, ''", "'completed', false, ''",
+    ),
+    QueryMutant(
+        "which way a run goes is decided again",
+        DECIDED, "flush/record_patches", "DO NOTHING", "DO UPDATE SET output = excluded.output",
+    ),
+    QueryMutant(
+        "a chapter ends under its epoch",
+        CHAPTERS, "chapters/begin_chapters", "epoch = run.epoch + 1, worker_id = NULL", "worker_id = NULL",
+    ),
+    QueryMutant(
+        "a chapter leaves its open waits behind",
+        CHAPTERS, "chapters/begin_chapters", "AND wait.run_id = mine.run_id\n      AND wait.run_id = ANY",
+        "AND wait.run_id = mine.run_id AND wait.satisfied_at IS NOT NULL\n      AND wait.run_id = ANY",
+    ),
+    QueryMutant(
+        "a chapter leaves its memos behind",
+        CHAPTERS, "chapters/begin_chapters", "AND step.run_id = mine.run_id\n      AND step.run_id = ANY",
+        "AND step.run_id = mine.run_id AND step.status = 'failed'\n      AND step.run_id = ANY",
+    ),
+    QueryMutant(
+        "a chapter drops what was sent to the run",
+        CHAPTERS, "chapters/begin_chapters", "AND event.kind = 'child' AND event.consumed_by IS NULL",
+        "AND event.consumed_by IS NULL",
+    ),
+    QueryMutant(
+        "a chapter leaves the ends of its children behind",
+        CHAPTERS, "chapters/begin_chapters", "AND event.kind = 'child' AND event.consumed_by IS NULL",
+        "AND event.kind = 'retry' AND event.consumed_by IS NULL",
+    ),
+    QueryMutant(
+        "a chapter counts the failures of the one before",
+        CHAPTERS, "chapters/begin_chapters", "attempts = 0, set_asides = 0,", "set_asides = 0,",
+    ),
+    QueryMutant(
+        "fewer memos than in the chapter before look like a crash loop",
+        CHAPTERS, "chapters/begin_chapters", "memos_at_takeover = 0, isolation", "isolation",
+    ),
     QueryMutant(
         "overdue timers are loaded in no order", LOADS, "claims/load_waits", "ORDER BY wake_at, created_at,", "ORDER BY"
     ),
@@ -476,7 +590,7 @@ STATUSES = (
     ),
     Mutant(
         "a status that is set at the end is lost",
-        CRASHES, Machine, "_last_of", "Abandon | CancelChild | SetStatus", "Abandon | CancelChild",
+        CRASHES, Machine, "_last_of", "Abandon | CancelChild | SetStatus | Patch", "Abandon | CancelChild | Patch",
     ),
 )  # fmt: skip
 
@@ -512,7 +626,8 @@ TRIES = (
     ),
     Mutant(
         "a run that a failing step keeps waiting shows nothing",
-        CRASHES, Recording, "tried", "self.record.shown_error = still_failing(call.key, tries).text", "pass",
+        CRASHES, Recording, "tried",
+        "self.record.shown_error = still_failing(call.key, tries).text", "pass",
     ),
     Mutant(
         "a step that may be called at most once is called without a mark",
@@ -554,5 +669,15 @@ HOLDS = (
 )  # fmt: skip
 
 MUTANTS = (
-    *HOLDS, *REPLAY, *EXECUTION, *DECISIONS, *HOSTILE, *SUSPICION, *TIMERS_OF_ASYNCIO, *PAUSING, *STATUSES, *TRIES,
-)  # fmt: skip
+    *HOLDS,
+    *REPLAY,
+    *EXECUTION,
+    *DECISIONS,
+    *HOSTILE,
+    *SUSPICION,
+    *TIMERS_OF_ASYNCIO,
+    *PAUSING,
+    *STATUSES,
+    *TRIES,
+    *MORE_AWAITS,
+)

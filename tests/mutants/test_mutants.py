@@ -22,10 +22,12 @@ from tests.mutants.planted import (
     ASYNCIO,
     BLOCKED,
     CHANGED_TIMERS,
+    CHAPTERS,
     CLOSING,
     CODE,
     CODEC,
     CRASHES,
+    DECIDED,
     ENDINGS,
     FORGETS,
     GENERATIONS,
@@ -158,6 +160,8 @@ def test_a_planted_bug_is_found(mutant: Mutant) -> None:
 LAWS_OF_STATEMENTS: dict[str, tuple[Any, Callable[[str, Any], object]]] = {
     LOADS: (statements.timers(), statements.waits_come_back_in_the_order_of_their_times),
     FORGETS: (statements.kinds(), statements.a_retry_keeps_and_forgets_the_same),
+    DECIDED: (st.lists(st.booleans(), min_size=1, max_size=4), statements.a_decision_is_recorded_the_same),
+    CHAPTERS: (statements.kinds(), statements.a_chapter_ends_the_same),
     GENERATIONS: (generations.moves(), generations.a_key_has_one_run_at_a_time_and_loses_nothing),
 }
 

@@ -13,7 +13,7 @@ from pglast import ast, parse_sql
 import durable.store.queries
 
 FOLDER = Path(durable.store.queries.__file__).parent
-DISTRIBUTED = {"runs", "steps", "waits", "events"}
+DISTRIBUTED = {"runs", "steps", "waits", "events", "chapters"}
 ACROSS_SHARDS = {
     "inspection/list_runs",
     "generations/find_newest",

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from durable.admin.migration import migrate
-from durable.core.replay.endings import Park, Settle
+from durable.core.replay.endings import NextChapter, Park, Settle
 from durable.core.runs import RunKey
 from durable.store.claims import claim_runs, claim_suspects, end_trial, load, next_wake
 from durable.store.flush import flush
@@ -26,6 +26,7 @@ from durable.store.records import (
     MetRequest,
     OpenedWait,
     OrderedStep,
+    PatchMemo,
     Record,
     StepMemo,
     UnwantedChild,
@@ -50,13 +51,14 @@ _HISTORY = """
     SELECT 's_0', run_id, gen_random_uuid(), 'news', 'null', now() FROM durable.runs
 """
 
-_BY_KEY = {"runs_pkey", "steps_pkey", "waits_pkey", "events_pkey", "events_unrouted"}
+_BY_KEY = {"runs_pkey", "steps_pkey", "waits_pkey", "events_pkey", "events_unrouted", "chapters_pkey"}
 _OF_CLAIMS = _BY_KEY | {"runs_queued", "runs_asleep"}
 
 
 def _flush() -> list[Statement[Any]]:
     entries: list[Entry] = [
         MEMO,
+        PatchMemo("patch", "true"),
         CancelMemo(4, "request", "null"),
         ChildMemo("child", 5, RunKey("s_0", str(uuid.uuid4())), "s", 1, "null"),
         OrderedStep("other", 2),
@@ -70,13 +72,15 @@ def _flush() -> list[Statement[Any]]:
     parent = RunKey("s_0", RUN_IDS[0])
     records = [Record(run_id, 1, parent, list(entries), is_keyed=True, is_cancelled=True) for run_id in RUN_IDS]
     for number, record in enumerate(records):
-        match number % 4:
+        match number % 5:
             case 0:
                 record.ending = Settle(status="completed", output="1")
             case 1:
                 record.ending = Park()
             case 2:
                 record.ending = Settle(status="queued", is_retry=True)
+            case 3:
+                record.ending = NextChapter(status="queued", input="1", version=1, timeout=None)
             case _:
                 record.wants_inbox = True
     return _asked(flush("s_0", WORKER, records, is_repeat=True, is_leaving=False))

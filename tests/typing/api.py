@@ -23,11 +23,14 @@ from durable import (
     FailedRun,
     Handle,
     KeyHandle,
+    MapResult,
     OnFailure,
     RetryPolicy,
     RunInfo,
     RunKey,
+    Saga,
     Status,
+    StepFailed,
     Worker,
     Workflow,
     current_context,
@@ -72,6 +75,19 @@ async def checkout(ctx: Context, order: Order) -> Receipt:
     assert_type(await ctx.wait_for_event("anything", "paid"), Any)
     async with ctx.timeout("limit", 3600) as limit:
         assert_type(limit.expired(), bool)
+    async with ctx.saga() as saga:
+        assert_type(saga, Saga)
+        saga.undo("price", tax, total, rate=0.2)
+        saga.undo("price", price, order)
+        saga.undo("price", tax, "much", 0.2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await ctx.map("prices", price, [order, order], max_concurrency=2), list[int])
+    assert_type(await ctx.map("sync", len, ["a"]), list[int])
+    result = await ctx.map("some", price, [order], max_failures=1)
+    assert_type(result, MapResult[int])
+    assert_type(result.values, list[int])
+    assert_type(result.failures, dict[int, StepFailed])
+    assert_type(ctx.patched("fee"), bool)
+    assert_type(ctx.chapter, int)
     assert_type(current_step().attempt, int)
     assert_type(current_context(), Context)
     assert_type(await ctx.random_uuid7("id"), UUID)
@@ -80,6 +96,11 @@ async def checkout(ctx: Context, order: Order) -> Receipt:
     assert_type(first, int)
     assert_type(second, float)
     return Receipt(total)
+
+
+@workflow
+async def for_ever(ctx: Context, orders: list[Order]) -> int:
+    return await ctx.continue_as_new(orders)
 
 
 @workflow(version=2)

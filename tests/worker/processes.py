@@ -134,6 +134,23 @@ async def limited(ctx: Context, seconds: float) -> str:
         return await ctx.execute("too late", quick, "too late")
 
 
+@workflow
+async def in_chapters(ctx: Context, hanging: str) -> list[str]:
+    """Two chapters: the first does it for several items, the second undoes what it has done."""
+    patched = ctx.patched("way")
+    if ctx.chapter == 1:
+        await ctx.map("item", hang if hanging == "item" else quick, ["a", "b", "c"], max_concurrency=1)
+        return await ctx.continue_as_new(hanging)
+    try:
+        async with ctx.saga() as saga:
+            for name in ("hotel", "car"):
+                saga.undo(name, hang if hanging == "undo" else quick, f"undo {name}")
+                await ctx.execute(name, quick, name)
+            raise ValueError("no")
+    except ValueError:
+        return [str(patched), str(ctx.chapter)]
+
+
 async def fail(name: str) -> None:
     await note(f"{name}, try {current_step().attempt}")
     raise ConnectionError("not yet")
@@ -187,6 +204,7 @@ async def telling(ctx: Context, steps: int) -> None:
 
 
 WORKFLOWS: list[Workflow[Any, Any]] = [
+    in_chapters,
     three_steps,
     booking,
     crashing,

@@ -138,6 +138,40 @@ async def test_a_codec_is_told_the_place_of_every_value(database: str) -> None:
     assert "nowhere" not in places
 
 
+@workflow(codec=Bound())
+async def in_chapters(ctx: Context, text: str) -> str:
+    if ctx.chapter == 1:
+        return await ctx.continue_as_new(await ctx.execute("echo", echo, f"{text} again"))
+    (mapped,) = await ctx.map("map", echo, [text])
+    try:
+        async with ctx.saga() as saga:
+            saga.undo("echo", echo, text)
+            raise ValueError("no")
+    except ValueError:
+        return mapped
+
+
+@workflow(codec=Bound())
+async def begins_one(ctx: Context) -> str:
+    return await ctx.run_child("child", in_chapters, "child")
+
+
+async def test_the_input_of_a_later_chapter_is_the_run_s_own_whatever_began_the_run(database: str) -> None:
+    async with AsyncClient(database, codec=Bound()) as client:
+        plain, parent = await client.begin(in_chapters, "plain"), await client.begin(begins_one)
+        await client.schedule(in_chapters, "tick", "s", "0 9 1 1 *", run_now=True)
+        triggered = await client.trigger_schedule("s")
+        assert await process_all(Worker(database, [in_chapters, begins_one])) >= 4
+        for run_key, output in (
+            (plain.run_key, "plain again"),
+            (parent.run_key, "child again"),
+            (triggered, "tick again"),
+        ):
+            assert await client.handle(run_key, str).result(timeout=10) == output
+    inputs = await rows(database, "SELECT input->>0, run_id::text FROM durable.runs WHERE chapter = 2")
+    assert {place for place, _ in inputs} == {f'["input","{run_id}",""]' for _, run_id in inputs}
+
+
 async def test_what_was_moved_to_another_place_is_refused(database: str) -> None:
     async with AsyncClient(database) as client:
         first, second = await client.begin(small, "first"), await client.begin(small, "second")

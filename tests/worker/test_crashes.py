@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import psycopg
+import pytest
 
 from durable import Client, Every, RunFailed
 from tests.worker.processes import (
@@ -15,6 +16,7 @@ from tests.worker.processes import (
     booking,
     crashing,
     entries,
+    in_chapters,
     prepare,
     three_steps,
     ticking,
@@ -148,3 +150,20 @@ def test_each_tick_begins_one_run_whatever_dies(database: str) -> None:
             until(lambda: all(run.status == "completed" for run in client.list_runs(limit=10_000)))
 
     assert {after - before for before, after in pairwise(ticks(database))} == {timedelta(seconds=0.02)}
+
+
+@pytest.mark.parametrize(
+    ("hanging", "twice"), [("item", "a"), ("undo", "undo car")], ids=["in a map", "in a compensation"]
+)
+def test_a_kill_in_a_map_or_while_a_saga_undoes_repeats_only_what_it_interrupted(
+    database: str, hanging: str, twice: str
+) -> None:
+    prepare(database)
+    with Client(database) as client, WorkerProcess(database, hangs=True) as victim:
+        handle = client.begin(in_chapters, hanging)
+        until(lambda: twice in entries(database))
+        victim.signal(signal.SIGKILL)
+        with WorkerProcess(database):
+            assert handle.result(timeout=20) == ["True", "2"]
+    once = ["a", "b", "c", "hotel", "car", "undo car", "undo hotel"]
+    assert entries(database) == [entry for name in once for entry in [name] * (2 if name == twice else 1)]

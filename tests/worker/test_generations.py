@@ -233,6 +233,37 @@ async def test_runs_that_start_or_begin_later_have_the_headers_and_the_timeout_t
     assert [told for told in stage.told if " has " in told] == ["b has 2", "d has 2"]
 
 
+async def test_what_a_run_has_read_in_a_chapter_that_is_over_counts_at_its_end(database: str) -> None:
+    @workflow
+    async def continuing(ctx: Context, chapter: int) -> int:
+        if chapter == 1:
+            await ctx.wait_for_event("early", "early")
+        if chapter < 3:
+            await ctx.continue_as_new(chapter + 1)
+        if not await ctx.execute("is first", is_first):
+            await ctx.wait_for_event("late", "late")
+        return chapter
+
+    def is_first() -> bool:
+        stage.tell("a last chapter begins")
+        return len(stage.told) == 1
+
+    async with AsyncClient(database) as client, Worker(database, [continuing]):
+        first = await client.begin(continuing, 1, key=KEY, if_ended="begin_anew", event=("late", 1))
+        await first.publish_event("early")
+        assert await first.result(timeout=20) == 3
+        assert (await first.info()).chapter == 3
+        await until(lambda: is_begun(database, 2))
+        await client.publish_event((continuing, KEY), "early")
+        assert await client.handle(continuing, key=KEY).result(timeout=20) == 3
+    assert await rows(database, "SELECT name FROM durable.events WHERE kind = 'event' AND consumed_by IS NULL") == []
+
+
+async def is_begun(database: str, count: int) -> bool:
+    """Whether there are that many runs."""
+    return await rows(database, "SELECT count(*) FROM durable.runs") == [(count,)]
+
+
 async def test_a_run_that_reads_nothing_is_followed_once_for_an_event(database: str) -> None:
     @workflow
     async def deaf(ctx: Context, name: str) -> str:

@@ -210,3 +210,32 @@ async def test_a_run_that_is_claimed_before_its_worker_learns_that_it_is_parked_
         async with Worker(database, [waiting], max_resident=10):
             assert await handle.result(timeout=20) == "good"
     assert (overtaken, bodies) == (["flush"], [0])
+
+
+async def test_a_chapter_whose_end_was_not_confirmed_has_ended_once(
+    database: str, after_commit: Callable[[Injection], None]
+) -> None:
+    lost: list[str] = []
+    noted: list[str] = []
+
+    async def note(text: str) -> None:
+        noted.append(text)
+
+    @workflow
+    async def in_chapters(ctx: Context, number: int) -> int:
+        await ctx.execute("note", note, f"chapter {ctx.chapter}")
+        if ctx.chapter < 4:
+            return await ctx.continue_as_new(number + 1)
+        return number
+
+    async def lose_the_answer(statements: list[str], _: Any) -> None:
+        if "chapters/begin_chapters" in statements and len(lost) < 2:
+            lost.append("answer")
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    after_commit(lose_the_answer)
+    async with AsyncClient(database) as client, Worker(database, [in_chapters]):
+        assert await (await client.begin(in_chapters, 1)).result(timeout=30) == 4
+    assert noted == [f"chapter {number}" for number in range(1, 5)]
+    assert len(await rows(database, "SELECT chapter FROM durable.chapters")) == 3
+    assert lost

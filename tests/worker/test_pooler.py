@@ -81,6 +81,30 @@ async def test_every_primitive_works_many_times_over(pooled: str) -> None:
         assert results == [[f"step {number}", "True", "good"] for number in range(20)]
 
 
+@workflow
+async def in_chapters(ctx: Context, number: int) -> list[Any]:
+    news = await ctx.wait_for_event("wait", "news", str)
+    if ctx.chapter < 3:
+        return await ctx.continue_as_new(number + 1)
+    words = await ctx.map("word", word, ["a", "b"], max_concurrency=1)
+    try:
+        async with ctx.saga() as saga:
+            saga.undo("booked", word, await ctx.execute("booked", word, news))
+            raise ValueError("no")
+    except ValueError:
+        return [number, ctx.patched("way"), *words]
+
+
+async def test_sagas_maps_and_chapters_work(pooled: str, direct: str) -> None:
+    async with AsyncClient(pooled) as client, Worker(pooled, [in_chapters], poll_interval=0.05):
+        handles = [await client.begin(in_chapters, 1) for _ in range(10)]
+        for handle in handles * 3:
+            await handle.publish_event("news", "good")
+        results = await asyncio.gather(*(handle.result(timeout=60) for handle in handles))
+        assert results == [[3, True, "a", "b"]] * 10
+    assert await rows(direct, "SELECT count(*) FROM durable.steps WHERE kind = 'undo'") == [(10,)]
+
+
 async def test_what_is_set_for_the_database_changes_nothing(pooled: str, direct: str) -> None:
     name = conninfo_to_dict(direct)["dbname"]
     with psycopg.connect(direct, autocommit=True) as connection:

@@ -32,8 +32,12 @@ class Place(msgspec.Struct, frozen=True):
         return msgspec.json.encode((self.kind, self.owner, self.name)).decode()
 
 
-def place_of_input(workflow_name: str, run_id: str, parent_run_id: str | None, *, is_scheduled: bool) -> Place:
-    """Returns where the input of a run was stored when the run began."""
+def place_of_input(
+    workflow_name: str, run_id: str, parent_run_id: str | None, *, is_scheduled: bool, has_continued: bool
+) -> Place:
+    """Returns where the input of a run was stored when the run began, or when it continued as new."""
+    if has_continued:
+        return Place("input", run_id)
     if is_scheduled:
         return Place("input of a schedule", workflow_name)
     if parent_run_id is not None:

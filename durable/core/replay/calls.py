@@ -11,9 +11,9 @@ import msgspec
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
 from durable.core.errors import DuplicateKey, NondeterminismError, SerializationError, WorkflowCodeError
-from durable.core.replay.commands import Abandon, ArmTimer, Call, CancelChild, Command, Draw, SetStatus
+from durable.core.replay.commands import Abandon, ArmTimer, Call, CancelChild, Command, Draw, Patch, SetStatus
 from durable.core.replay.handles import Timer
-from durable.core.replay.history import Kind, Memo, OpenWait, Outcome, describe
+from durable.core.replay.history import Kind, Memo, OpenWait, Outcome, Value, describe
 from durable.core.replay.loop import ReplayLoop
 from durable.core.replay.unwinding import Unwound
 from durable.core.runs import RunKey
@@ -56,6 +56,9 @@ class Calls:
     _draws: dict[str, Answer] | None = None
     _carried: deque[tuple[Answer, Outcome]] | None = None
     """Calls whose memo no longer has a place in the order, in the order of the calls."""
+    _promised: dict[str, str] | None = None
+    """The keys of calls that may be made later, each with a description of the call."""
+    _patches: dict[str, bool] | None = None
     _timers_armed = 0
     _mismatch: NondeterminismError | None = None
     _is_closed = False
@@ -67,7 +70,7 @@ class Calls:
 
     def call(self, call: Call) -> Answer:
         """Registers a call under its key and returns the future of its answer."""
-        self.check_caller(call)
+        self.check_is_inside(call)
         if _HAS_EAGER_TASKS:  # one that was made by hand was not seen then
             self.loop.check_task(asyncio.current_task(self.loop))
         key = call.key
@@ -90,16 +93,6 @@ class Calls:
             self._carried.append((answer, known.outcome))
         return answer
 
-    def check_caller(self, call: object) -> None:
-        """Raises ``WorkflowCodeError``, which names the call, outside the code of the run."""
-        if asyncio._get_running_loop() is not self.loop:
-            raise WorkflowCodeError(
-                f"{call} was called outside the workflow's own code: there is no Context inside a step; "
-                "return from the step and make the call in the workflow"
-            )
-        if self._is_closed:
-            raise Unwound
-
     def draw(self, call: Draw) -> asyncio.Future[Any]:
         """Does what ``call`` does, but the same key may be used again and then gives the same value."""
         if self._draws is None:
@@ -112,6 +105,58 @@ class Calls:
             del self._draws[call.key], self._used[call.key]
             return self.draw(call)
         return asyncio.shield(earlier)
+
+    def check_is_inside(self, what: object) -> None:
+        """Raises ``WorkflowCodeError`` outside the workflow's own code, naming what was called, and ``Unwound`` once
+        the run has left."""
+        if asyncio._get_running_loop() is not self.loop:
+            raise WorkflowCodeError(
+                f"{what} was called outside the workflow's own code: there is no Context inside a step; "
+                "return from the step and make the call in the workflow"
+            )
+        if self._is_closed:
+            raise Unwound
+
+    def promise(self, call: Call) -> None:
+        """Takes the key of a call that may be made later. Raises ``DuplicateKey`` now rather than then."""
+        self.check_is_inside(call)
+        if self._promised is None:
+            self._promised = {}
+        used = self._used.get(call.key)
+        first = self._promised.get(call.key) if used is None else describe(used[0], call.key, used[1])
+        if first is not None:
+            raise DuplicateKey(call.key, first, str(call))
+        self._promised[call.key] = str(call)
+
+    @property
+    def has_unmet(self) -> bool:
+        """True if something is recorded that a replay has yet to meet: a memo, or a call that was open."""
+        raise NotImplementedError  # the machine knows the history
+
+    def patched(self, key: str) -> bool:
+        """Returns whether the run goes the new way at that key, for ever the same; decides it the first time: a run
+        goes the old way if there is anything left that the code before the change has recorded."""
+        what = describe("patched", key, "")
+        self.check_is_inside(what)
+        if self._patches is None:
+            self._patches = {}
+        decided = self._patches.get(key)
+        if decided is not None:
+            return decided
+        if key in self._used:
+            kind, name = self._used[key]
+            raise DuplicateKey(key, describe(kind, key, name), what)
+        self._used[key] = ("patched", "")
+        known = self._known.get(key)
+        if known is None:
+            decided = not self.has_unmet
+            self._commands[key] = Patch(key, decided)
+        else:
+            decided = isinstance(known, Memo) and known.outcome == Value("true")
+            if known.kind != "patched":
+                self._mismatch = self._mismatch or NondeterminismError(str(known), what)
+        self._patches[key] = decided
+        return decided
 
     def abandoned(self, call: Call) -> None:
         """Drops a call because the workflow has cancelled what awaited it."""

@@ -59,7 +59,7 @@ class ChildHandle(Generic[OutputT]):
     async def cancel(self) -> None:
         """Requests that the child be cancelled; ``result`` goes on waiting for its end. Requesting it twice has the
         same effect as requesting it once, and a child that has ended is left alone."""
-        self._machine.check_caller(f"cancel() of child {self.run_key}")
+        self._machine.check_is_inside(f"cancel() of child {self.run_key}")
         self._machine.cancel_child(self.run_key, is_awaited=True)
 
     async def status(self, key: str) -> Status:

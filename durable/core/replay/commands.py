@@ -110,6 +110,14 @@ class ReadChild(Execute, frozen=True):
     run_key: RunKey
 
 
+class Undo(Execute, frozen=True):
+    """Undo what another call has done: a compensation of ``ctx.saga``."""
+
+    @property
+    def kind(self) -> Kind:
+        return "undo"
+
+
 Source = Literal["random_uuid7", "random_uint64", "random", "now"]
 
 
@@ -269,11 +277,28 @@ class CancelChild(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     is_awaited: bool = False
 
 
+class Patch(msgspec.Struct, frozen=True):
+    """The code has asked ``ctx.patched`` under this key for the first time, and was told ``is_patched``."""
+
+    key: str
+    is_patched: bool
+
+
 class Complete(msgspec.Struct, frozen=True):
     """The workflow returned; ``output`` is encoded. ``unfinished`` names the calls for which nothing of it waited any
     longer, and which are dropped."""
 
     output: str
+    unfinished: tuple[str, ...] = ()
+
+
+class ContinueAsNew(msgspec.Struct, frozen=True):
+    """The workflow goes on in its next chapter, with this input, which is encoded. ``timeout`` is in seconds;
+    ``unfinished`` is as in ``Complete``."""
+
+    input: str
+    version: int
+    timeout: float | None
     unfinished: tuple[str, ...] = ()
 
 
@@ -303,4 +328,6 @@ class SetAside(msgspec.Struct, frozen=True):
     error: NondeterminismError
 
 
-Command: TypeAlias = Call | Abandon | CancelChild | SetStatus | Complete | Fail | EndCancelled | SetAside
+Command: TypeAlias = (
+    Call | Abandon | CancelChild | SetStatus | Patch | Complete | ContinueAsNew | Fail | EndCancelled | SetAside
+)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
 from durable.core.arguments import truth
@@ -13,9 +13,13 @@ from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.durations import aware, seconds
 from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
+from durable.core.replay.chapters import next_chapter
 from durable.core.replay.child import ChildHandle, start_child
 from durable.core.replay.commands import Draw, Execute, Sleep, Transact, WaitEvent
+from durable.core.replay.logger import ReplayAwareLogger
 from durable.core.replay.machine import Machine
+from durable.core.replay.mapping import MapResult, map_items
+from durable.core.replay.saga import Saga
 from durable.core.replay.signatures import signature_of
 from durable.core.replay.step_call import Call, step_call
 from durable.core.replay.timeout import Timeout
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = ParamSpec("P")
+ItemT = TypeVar("ItemT")
+
+_NOT_GIVEN: Any = object()
 
 
 class Context:
@@ -42,7 +49,9 @@ class Context:
         "_codec",
         "_given",
         "_machine",
+        "_workflow",
         "attempt",
+        "chapter",
         "max_attempts",
         "run_key",
         "scheduled_at",
@@ -61,6 +70,8 @@ class Context:
         codec: Codec | None = None,
         given: Given = NOTHING_GIVEN,
         max_attempts: int = 1,
+        workflow: Workflow[Any, Any] | None = None,
+        chapter: int = 1,
     ) -> None:
         self.run_key = run_key
         """The key of this run."""
@@ -68,15 +79,18 @@ class Context:
         self.version = version
         """The version of the workflow that the run was begun with."""
         self.attempt = attempt
-        """1 on the first attempt, and one more after each failed attempt."""
+        """1 on the first attempt, and one more after each failed attempt; counted anew in each chapter."""
         self.max_attempts = max_attempts
         """How many attempts the workflow's ``RunRetryPolicy`` allows, as the code says now. ``attempt`` exceeds it once
         ``retry_run`` has been called."""
+        self.chapter = chapter
+        """1 at first, and one more each time the run continues as new."""
         self.scheduled_at = scheduled_at
         """The tick of the schedule that the run was begun for, aware, in UTC; ``None`` if no schedule began it."""
         self._codec = codec or JsonCodec()  # for children whose workflow has none; not the one of this workflow
         self._given = given
         self._machine = machine
+        self._workflow = workflow
 
     @property
     def is_last_attempt(self) -> bool:
@@ -102,7 +116,7 @@ class Context:
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger that adds the run's key as ``extra`` and is silent while replaying."""
-        return _ReplayAwareLogger(self)
+        return ReplayAwareLogger(self._machine, self.run_key)
 
     @property
     def is_replaying(self) -> bool:
@@ -156,6 +170,79 @@ class Context:
         if isinstance(key, Call) and key.at_most_once:
             raise InvalidArgument("at_most_once", True, "False for a transaction, which happens exactly once anyway")
         return cast(T, await self._machine.call(step_call(Transact, key, fn, args, kwargs, signature)))
+
+    @overload
+    async def map(
+        self,
+        key: str | Call,
+        fn: Callable[[ItemT], Awaitable[T]],
+        items: Iterable[ItemT],
+        *,
+        max_concurrency: int | None = None,
+    ) -> list[T]: ...
+    @overload
+    async def map(
+        self, key: str | Call, fn: Callable[[ItemT], T], items: Iterable[ItemT], *, max_concurrency: int | None = None
+    ) -> list[T]: ...
+    @overload
+    async def map(
+        self,
+        key: str | Call,
+        fn: Callable[[ItemT], Awaitable[T]],
+        items: Iterable[ItemT],
+        *,
+        max_concurrency: int | None = None,
+        max_failures: int | None,
+    ) -> MapResult[T]: ...
+    @overload
+    async def map(
+        self,
+        key: str | Call,
+        fn: Callable[[ItemT], T],
+        items: Iterable[ItemT],
+        *,
+        max_concurrency: int | None = None,
+        max_failures: int | None,
+    ) -> MapResult[T]: ...
+    async def map(
+        self,
+        key: str | Call,
+        fn: Callable[..., object],
+        items: Iterable[Any],
+        *,
+        max_concurrency: int | None = None,
+        max_failures: int | None = _NOT_GIVEN,
+    ) -> Any:
+        """Runs the step ``fn(item)`` for each item, under the keys ``key[0]``, ``key[1]`` …, and returns the results in
+        the order of the items, which must be the same on each replay. At most ``max_concurrency`` steps run at once
+        (``None``: all); the next one starts as soon as any ends.
+
+        Without ``max_failures``, none may fail. If it is given, a ``MapResult`` is returned, and so many may fail
+        (``None``: any number). Above that no other step starts, those under way finish, and ``MapFailed`` is raised. A
+        retry of the run calls those that failed or were not called.
+        """
+        least = 0 if max_failures is _NOT_GIVEN else max_failures
+        result = await map_items(self._machine, key, fn, items, max_concurrency, least)
+        return result.outcomes if max_failures is _NOT_GIVEN else result
+
+    def saga(self) -> Saga:
+        """Undoes what a block has done if it does not end well: ``async with ctx.saga() as saga:``. Inside,
+        ``saga.undo`` registers compensations.
+
+        If the block raises, by a cancel or a timeout as well, they are called in reverse order, each as a step, and
+        none is interrupted by a cancel. Then the block raises what it has raised; errors of compensations are raised
+        together as an ``ExceptionGroup`` instead, from the original. A run that is terminated undoes nothing.
+        """
+        return Saga(self._machine)
+
+    def patched(self, key: str) -> bool:
+        """Returns whether this run goes the new way at a place where the code was changed: False if code from before
+        the change may have passed this place in it. May be asked any number of times; what is said first is recorded
+        for the run and stays the same, through retries too. Once no run needs the old way, the question can be removed.
+
+        ``DuplicateKey`` is raised if the key names a call.
+        """
+        return self._machine.patched(check_key("key", key))
 
     async def sleep(self, key: str, duration: timedelta | float) -> None:
         """Sleeps for ``duration`` (a ``timedelta`` or seconds) by the database's clock, across crashes and deployments.
@@ -269,6 +356,21 @@ class Context:
         """
         return await start_child(self._machine, self._codec, self._given, key, wf, input, **options)
 
+    async def continue_as_new(self, input: object = None) -> Never:
+        """Ends this chapter of the run and has the workflow begin again with another input: the way for a run that goes
+        on for ever to forget its memos, which every replay goes through.
+
+        It stays the same run: its key, tags and schedule, its parent's wait, handles, and events that it has not read
+        are kept. The next chapter begins with the code that is deployed then, ``ctx.chapter`` is one more, attempts are
+        counted anew, and the workflow's timeout begins again. What other tasks of the run wait for is dropped, and
+        compensations that are registered are not called.
+
+        Raises ``InvalidArgument`` or ``SerializationError`` for an input that the workflow could not read, and
+        ``WorkflowCodeError`` after the run was cancelled.
+        """
+        await self._machine.continue_as_new(next_chapter(self._workflow, input, self._codec, self.run_id))
+        raise AssertionError("a run that continues as new does not come back")
+
     async def random_uuid7(self, key: str) -> UUID:
         """Returns a time-ordered UUID, the same one for the same key. Use it as the idempotency key for external
         effects."""
@@ -285,17 +387,3 @@ class Context:
     async def now(self, key: str) -> datetime:
         """Returns the time by the database's clock, aware and in UTC, the same for the same key."""
         return cast(datetime, await self._machine.draw(Draw(check_key("key", key), "now")))
-
-
-class _ReplayAwareLogger(logging.LoggerAdapter[logging.Logger]):
-    def __init__(self, ctx: Context) -> None:
-        super().__init__(logging.getLogger("durable.workflow"), {"run_key": str(ctx.run_key)})
-        self._ctx = ctx
-
-    def isEnabledFor(self, level: int) -> bool:
-        machine = self._ctx._machine
-        return not machine.is_replaying and not machine.is_closed and super().isEnabledFor(level)
-
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
-        return msg, kwargs

@@ -8,7 +8,7 @@ import msgspec
 
 from durable.core.errors import EventTimeout, WorkflowCodeError
 from durable.core.failures import ErrorInfo, error_info
-from durable.core.replay.commands import Complete, EndCancelled, Fail, SetAside
+from durable.core.replay.commands import Complete, ContinueAsNew, EndCancelled, Fail, SetAside
 from durable.core.replay.history import Cancel
 from durable.core.retry import RunRetryPolicy, exponential, raised_members
 from durable.core.runs import TERMINAL
@@ -45,6 +45,15 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
         return self.set_asides > 0
 
 
+class NextChapter(Settle, frozen=True, kw_only=True):
+    """The run continues as new: it goes back into the queue with this input, encoded, and without its memos.
+    ``timeout`` is in seconds, from now."""
+
+    input: str
+    version: int
+    timeout: float | None
+
+
 Ending: TypeAlias = Park | Settle
 
 RELEASE = Settle(status="queued")
@@ -68,13 +77,19 @@ def ending_when_quiet(
 
 
 def ending_of(
-    decision: Complete | Fail | EndCancelled | SetAside, policy: RunRetryPolicy, *, attempts: int, set_asides: int
+    decision: Complete | ContinueAsNew | Fail | EndCancelled | SetAside,
+    policy: RunRetryPolicy,
+    *,
+    attempts: int,
+    set_asides: int,
 ) -> Settle:
     """Returns the ending of a run whose machine has decided. ``attempts`` is the number of its failed attempts before
     this one."""
     match decision:
         case Complete(output):
             return Settle(status="completed", output=output)
+        case ContinueAsNew(input, version, timeout):
+            return NextChapter(status="queued", input=input, version=version, timeout=timeout)
         case EndCancelled(cancel, error):
             return cancelled(cancel, error)
         case SetAside():

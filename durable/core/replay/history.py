@@ -15,6 +15,8 @@ from durable.core.replay.tries import Tries
 Kind = Literal[
     "execute",
     "transaction",
+    "undo",
+    "patched",
     "random_uuid7",
     "random_uint64",
     "random",
@@ -163,6 +165,9 @@ NO_HISTORY = History()
 """The history of a run that is just beginning, or of one whose memos have all been replayed."""
 
 
+UNDO = ":undo"
+"""How the key of a compensation ends; the key of the call that it undoes comes before."""
+
 TIMER_KEYS = "asyncio:timer:"
 """How the keys of asyncio's timers begin; no other key may begin like that. Their number follows."""
 
@@ -172,6 +177,8 @@ def describe(kind: Kind, key: str, name: str) -> str:
     match kind:
         case "execute" | "transaction":
             return f"{kind} {key!r} of {name}"
+        case "undo":
+            return f"undo {key.removesuffix(UNDO)!r} by {name}"
         case "event":
             return f"wait_for_event {key!r} for {name!r}"
         case "timer" if not key.startswith(TIMER_KEYS):

@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from datetime import datetime
 from typing import Any, cast
 
+import msgspec
+
 from durable.core.codec.json_codec import Codec, encode_as
 from durable.core.codec.places import codec_at
 from durable.core.errors import (
@@ -24,7 +26,6 @@ from durable.core.errors import (
     WorkflowCodeError,
     unreachable,
 )
-from durable.core.failures import ErrorInfo, error_info
 from durable.core.replay.calls import Answer, Calls
 from durable.core.replay.commands import (
     Abandon,
@@ -32,9 +33,8 @@ from durable.core.replay.commands import (
     Call,
     CancelChild,
     Command,
-    Complete,
-    EndCancelled,
-    Fail,
+    ContinueAsNew,
+    Patch,
     SetAside,
     SetStatus,
     failure_of,
@@ -53,15 +53,8 @@ from durable.core.replay.history import (
 )
 from durable.core.replay.loop import MAX_SLICES_ALONE, THE_PAST, ReplayLoop
 from durable.core.replay.ordering import order_anyio
+from durable.core.replay.outcomes import how_it_stands, outcome_of, stuck
 
-_CIRCLES = (
-    "the workflow went in circles (asyncio.sleep(0) in a loop?) while there was no call whose answer could end it; "
-    "wait for what it needs with asyncio.Event, a task or a durable call"
-)
-_BLOCKED = (
-    "the workflow is blocked on something other than a durable call and can never resume; what only a thread or "
-    "another event loop can bring about belongs in a step, with ctx.execute"
-)
 _MEMOS_WITHOUT_PAUSE = 250
 
 
@@ -78,6 +71,7 @@ class Machine(Calls):
     _replay: deque[Memo] | None = None
     _seq = 0
     _cancelled: Cancel | None = None
+    _next_chapter: ContinueAsNew | None = None
     _is_circling = False
     _circles: Iterator[None] | None = None
 
@@ -116,6 +110,11 @@ class Machine(Calls):
         return bool(self._replay)
 
     @property
+    def has_unmet(self) -> bool:
+        self._take_timers()  # those that were armed before this
+        return bool(self._replay) or any(wait.key not in self._used for wait in self._history.open_waits)
+
+    @property
     def is_mismatched(self) -> bool:
         """True if the code and the history disagree."""
         return self._mismatch is not None
@@ -123,7 +122,12 @@ class Machine(Calls):
     @property
     def is_done(self) -> bool:
         """True if the workflow has ended or may not continue."""
-        return self._is_closed or self._mismatch is not None or self._main.done() or self.loop.refusal is not None
+        return self._is_closed or self.is_stopped or self._main.done() or self._next_chapter is not None
+
+    @property
+    def is_continuing(self) -> bool:
+        """True if the run continues as new: whatever comes now is for its next chapter."""
+        return self._next_chapter is not None
 
     @property
     def may_be_cancelled(self) -> bool:
@@ -222,16 +226,27 @@ class Machine(Calls):
 
     def cancel(self, cancel: Cancel) -> tuple[int | None, list[Command]]:
         """Raises ``CancelledError`` in the workflow, at its current await. Returns the same as ``resolve``; the
-        position is ``None`` if the workflow has ended or was cancelled before."""
+        position is ``None`` if the workflow has ended or was cancelled before, or does so before it is cancelled."""
+        was_paused = self.is_paused
         self._end_pause()
         if not self.may_be_cancelled:
-            return None, []
+            return None, self.take_commands() if was_paused else []
         self._seq += 1
         seq = self._seq
         self.loop.has_been_asked = False
         self._cancel(cancel)
         self._run()
         return seq, self.take_commands()
+
+    def continue_as_new(self, decision: ContinueAsNew) -> asyncio.Future[Any]:
+        """Ends the run's chapter, whatever else its code does. Returns a future that is never resolved. Raises
+        ``WorkflowCodeError`` if the run was cancelled: it has been asked to end."""
+        what = "continue_as_new"
+        self.check_is_inside(what)
+        if self._cancelled is not None:
+            raise WorkflowCodeError(f"{what} was called after the run was cancelled: let the workflow end instead")
+        self._next_chapter = self._next_chapter or decision
+        return self.loop.create_future()
 
     def _cancel(self, cancel: Cancel) -> None:
         self._cancelled = cancel
@@ -331,7 +346,7 @@ class Machine(Calls):
         missed: Memo | OpenWait | None = self._replay[0] if self._replay else self._missed_wait()
         if missed is not None and self.loop.refusal is None:
             called = next((str(command) for command in self._commands.values() if isinstance(command, Call)), None)
-            self._mismatch = NondeterminismError(str(missed), called or self._how_it_stands())
+            self._mismatch = NondeterminismError(str(missed), called or how_it_stands(self._main))
 
     def _missed_wait(self) -> OpenWait | None:
         """Returns the first open wait that the code does not call. A timer that has not fired had no influence yet: if
@@ -344,17 +359,6 @@ class Machine(Calls):
                 return wait
         return None
 
-    def _how_it_stands(self) -> str:
-        if not self._main.done():
-            return "nothing more"
-        if self._main.cancelled():
-            return "nothing more: the workflow ended with CancelledError"
-        exception = self._main.exception()
-        if exception is None:
-            return "nothing more: the workflow returned"
-        info = error_info(exception)
-        return f"nothing more: the workflow raised {info.type}: {info.message}"
-
     def take_commands(self) -> list[Command]:
         """Returns what the code has asked for since the last time, and its ending if it has ended."""
         refusal = self.loop.refusal
@@ -364,36 +368,30 @@ class Machine(Calls):
                 self._main.exception()  # the run does not end with it, so asyncio need not report it
             return [SetAside(self._mismatch) if self._mismatch is not None else failure_of(cast(Exception, refusal))]
         commands = list(self._commands.values())
+        if self._patches:  # the code knows the answers already: no step of this turn may start before they are written
+            commands.sort(key=lambda command: not isinstance(command, Patch))
         self._commands.clear()
-        if self._main.done():
+        if self._main.done() or self._next_chapter is not None:
             unfinished: tuple[str, ...] = ()
             if commands or self._pending:
                 unfinished = tuple(str(answer.call) for answer in self._pending.values() if isinstance(answer, Answer))
                 commands = self._last_of(commands)
                 self._pending.clear()
-            commands.append(self._ending(unfinished))
+            if self._next_chapter is not None:
+                if self._main.done() and not self._main.cancelled():
+                    self._main.exception()  # the run goes on, so asyncio need not report it
+                commands.append(msgspec.structs.replace(self._next_chapter, unfinished=unfinished))
+            else:
+                commands.append(outcome_of(self._main, self._cancelled, self._encoded, unfinished))
         elif not self._pending and self._circles is None:
-            commands.append(failure_of(WorkflowCodeError(_CIRCLES if self.loop.is_turning else _BLOCKED)))
+            commands.append(stuck(is_turning=self.loop.is_turning))
         return commands
+
+    def _encoded(self, output: object) -> str:
+        codec = codec_at(self._codec, "output", self.run_id)
+        return encode_as(codec, output, self._output_type, self._output())
 
     def _last_of(self, commands: list[Command]) -> list[Command]:
         calls = [ArmTimer.of(one) if isinstance(one, Timer) else one.call for one in self._pending.values()]
-        return [*(one for one in commands if isinstance(one, Abandon | CancelChild | SetStatus)), *map(Abandon, calls)]
-
-    def _ending(self, unfinished: tuple[str, ...]) -> Complete | Fail | EndCancelled:
-        if self._cancelled is not None:
-            return EndCancelled(self._cancelled, self._raised_instead())
-        if self._main.cancelled():
-            return failure_of(asyncio.CancelledError("the workflow cancelled itself"))
-        exception = self._main.exception()
-        if exception is not None:
-            return failure_of(exception)
-        try:
-            codec = codec_at(self._codec, "output", self.run_id)
-            return Complete(encode_as(codec, self._main.result(), self._output_type, self._output()), unfinished)
-        except DurableError as error:
-            return failure_of(error)
-
-    def _raised_instead(self) -> ErrorInfo | None:
-        exception = None if self._main.cancelled() else self._main.exception()
-        return None if exception is None else error_info(exception)
+        kept = Abandon | CancelChild | SetStatus | Patch
+        return [*(one for one in commands if isinstance(one, kept)), *map(Abandon, calls)]

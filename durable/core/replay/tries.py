@@ -9,7 +9,7 @@ import msgspec
 
 from durable.core.failures import ErrorInfo
 
-StepKind = Literal["execute", "transaction"]
+StepKind = Literal["execute", "transaction", "undo"]
 
 
 class Tries(msgspec.Struct, frozen=True, omit_defaults=True):

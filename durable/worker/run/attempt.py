@@ -10,7 +10,7 @@ from typing import Any
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import decode_at, place_of_input
 from durable.core.errors import DeserializationError
-from durable.core.replay.commands import Complete, EndCancelled, Fail, SetAside
+from durable.core.replay.commands import Complete, ContinueAsNew, EndCancelled, Fail, SetAside
 from durable.core.replay.context import Context
 from durable.core.replay.endings import Settle, ending_of
 from durable.core.replay.history import History
@@ -57,16 +57,18 @@ class Attempt:
             return None
         return self.claimed.deadline_in - (self._clock.monotonic() - self._claimed_at)
 
-    def ending_of(self, decision: Complete | Fail | EndCancelled | SetAside) -> Settle:
+    def ending_of(self, decision: Complete | ContinueAsNew | Fail | EndCancelled | SetAside) -> Settle:
         """Returns how the run ends now that its machine has decided, and logs it if that did not go well."""
         claimed = self.claimed
         ending = ending_of(decision, self.workflow.retry, attempts=claimed.attempts, set_asides=claimed.set_asides)
-        if isinstance(decision, Complete) and decision.unfinished:
+        if isinstance(decision, Complete | ContinueAsNew) and decision.unfinished:
             _logger.warning(
-                "run %s returned although tasks that it had started still waited for %s; these calls are dropped: "
-                "await the tasks before the workflow returns",
+                "run %s %s although tasks that it had started still waited for %s; these calls are dropped: "
+                "await the tasks before the workflow %s",
                 self.run_key,
+                "returned" if isinstance(decision, Complete) else "continued as new",
                 ", ".join(decision.unfinished[:_MAX_NAMED]) + (", …" if len(decision.unfinished) > _MAX_NAMED else ""),
+                "returns" if isinstance(decision, Complete) else "continues",
                 extra={"run_key": str(self.run_key)},
             )
         if isinstance(decision, Fail | SetAside):
@@ -112,6 +114,8 @@ class Attempt:
             self._worker_codec,
             self.given,
             self.workflow.retry.max_attempts,
+            self.workflow,
+            claimed.chapter or 1,
         )
         machine.loop.run_context = ctx
         return self._main(machine, ctx)
@@ -123,9 +127,12 @@ class Attempt:
         if self.claimed.input is None:
             raise DeserializationError(self._input(), "it takes more than 64 MiB, which is too large to be loaded")
         try:
-            is_scheduled = self.claimed.scheduled_at is not None
             place = place_of_input(
-                workflow.name, self.claimed.run_id, self.claimed.parent_run_id, is_scheduled=is_scheduled
+                workflow.name,
+                self.claimed.run_id,
+                self.claimed.parent_run_id,
+                is_scheduled=self.claimed.scheduled_at is not None,
+                has_continued=self.claimed.chapter is not None,
             )
             value = decode_at(
                 self.codec, place.kind, place.owner, "", self.claimed.input, workflow.input_type, self._input
@@ -153,5 +160,6 @@ class Attempt:
             tags=claimed.tags,
             headers=claimed.headers,
             is_scheduled=claimed.scheduled_at is not None,
+            has_continued=claimed.chapter is not None,
             parent_run_id=claimed.parent_run_id,
         )

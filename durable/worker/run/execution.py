@@ -250,8 +250,9 @@ class Execution(Performance):
         self._settle()
 
     def _take_requests(self) -> None:
-        if self._ending is not None:
-            return  # requests to a run that is set aside stay unmet until matching code can clean up
+        # Else they stay unmet: if it is set aside, until matching code can clean up, or else until its next chapter.
+        if self._ending is not None or self._machine.is_continuing:
+            return
         for request in self._inbox.take_requests():
             cancel = Cancel.requested(request.payload)
             if request.kind == "terminate":

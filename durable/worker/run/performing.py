@@ -16,10 +16,12 @@ from durable.core.replay.commands import (
     CancelChild,
     Command,
     Complete,
+    ContinueAsNew,
     Draw,
     EndCancelled,
     Execute,
     Fail,
+    Patch,
     SetAside,
     SetStatus,
     Sleep,
@@ -49,6 +51,7 @@ _logger = logging.getLogger("durable.worker")
 _YOUNG_SECONDS = 1.0
 """A timer that is cancelled before it is this old is not written, as long as steps keep its run here."""
 _MANY_TIMERS = 1000
+_MANY_MEMOS = 10_000
 _A_TURN = 200
 """Commands and answers of one run in one turn of the event loop; they take a few milliseconds."""
 
@@ -165,7 +168,9 @@ class Performance(ABC):
                 self._recording.unwanted(command.run_key, is_awaited=command.is_awaited)
             case SetStatus(text):
                 self._recording.record.status_detail = text
-            case Complete() | Fail() | EndCancelled() | SetAside():
+            case Patch():
+                self._recording.patched(command)
+            case Complete() | ContinueAsNew() | Fail() | EndCancelled() | SetAside():
                 self._ending = self.attempt.ending_of(command)
             case _:
                 unreachable(command)
@@ -210,6 +215,7 @@ class Performance(ABC):
         finished = self._end_tries(call, finished)
         seq, commands = self._machine.resolve(call.key, finished.outcome)
         if seq is not None:
+            self._count_memos(seq)
             self._recording.step(call, finished, seq, self._machine.moment)
         return commands
 
@@ -241,6 +247,7 @@ class Performance(ABC):
         self._waits.close(call.key)
         seq, commands = self._machine.resolve(call.key, outcome)
         if seq is not None:
+            self._count_memos(seq)
             is_unfit = isinstance(call, WaitEvent) and self._machine.is_mismatched
             self._recording.answered(call.key, outcome, event_id, seq, self._machine.moment, is_unfit=is_unfit)
         return commands
@@ -285,9 +292,12 @@ class Performance(ABC):
         if not hold.is_over(self._inbox):
             return
         self._hold = None
-        for request in hold.requests.values():
-            self._recording.met(request)
         seq, commands = self._machine.cancel(hold.cancel)
+        if (
+            not self._machine.is_continuing
+        ):  # else it did so in its last turns before the cancel, which is left for then
+            for request in hold.requests.values():
+                self._recording.met(request)
         if seq is not None:
             self._recording.cancelled(hold.cancel, seq, self._machine.moment)
         self._perform(commands)
@@ -320,6 +330,16 @@ class Performance(ABC):
             self._count_timer()
         is_sleep = call.is_sleep if isinstance(call, ArmTimer) else isinstance(call, Sleep)
         return self._answer_wait(call, ELAPSED if is_sleep else TimedOut(), None)
+
+    def _count_memos(self, seq: int) -> None:
+        if seq == _MANY_MEMOS:
+            _logger.warning(
+                "run %s has %d memos, through all of which every replay goes; have it continue as new, or leave parts "
+                "of its work to children",
+                self.run_key,
+                _MANY_MEMOS,
+                extra={"run_key": str(self.run_key)},
+            )
 
     def _count_timer(self) -> None:
         self._timers_fired += 1

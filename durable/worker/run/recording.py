@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from durable.core.errors import unreachable
-from durable.core.replay.commands import Draw, Execute, Sleep, StartChild, Wait, WaitChild, WaitEvent
+from durable.core.replay.commands import Draw, Execute, Patch, Sleep, StartChild, Wait, WaitChild, WaitEvent
 from durable.core.replay.endings import Ending, Park
 from durable.core.replay.history import Cancel, TimedOut, Value
 from durable.core.replay.tries import Tries, still_failing
@@ -24,6 +24,7 @@ from durable.store.records import (
     MetRequest,
     OpenedWait,
     OrderedStep,
+    PatchMemo,
     Record,
     RecordedTry,
     UnwantedChild,
@@ -162,6 +163,10 @@ class Recording:
     def unwanted(self, child: RunKey, *, is_awaited: bool) -> None:
         """Records that the workflow wants that child cancelled."""
         self.record.entries.append(UnwantedChild(child, is_awaited))
+
+    def patched(self, patch: Patch) -> None:
+        """Records which way the run goes at a place where its code was changed."""
+        self.record.entries.append(PatchMemo(patch.key, "true" if patch.is_patched else "false"))
 
     def ordered(self, places: Iterable[tuple[str, int, datetime | None]]) -> None:
         """Records the places in the order that transactions were given, and when the run saw them."""

@@ -7,9 +7,9 @@ from datetime import datetime
 
 import msgspec
 
-from durable.core.replay.commands import Command, Execute, Transact
+from durable.core.replay.commands import Command, Execute, Transact, Undo
 from durable.core.replay.history import OpenWait
-from durable.core.replay.tries import FailedTry, Tries, still_failing
+from durable.core.replay.tries import FailedTry, StepKind, Tries, still_failing
 from durable.worker.clock import Clock
 from durable.worker.run.step_calls import Before, Finished
 
@@ -55,7 +55,7 @@ class StepTries:
 
     def begins(self, call: Execute, now: datetime) -> Tries:
         """Returns what must be recorded before the call of a step that may be called at most once."""
-        tries = self._by_key[call.key] = Tries("execute", now, is_mark=True)
+        tries = self._by_key[call.key] = Tries(_kind_of(call), now, is_mark=True)
         return tries
 
     def failed(self, call: Execute, failed: FailedTry, now: datetime) -> Tries:
@@ -86,7 +86,7 @@ class StepTries:
         return [(call, self._by_key[key]) for key, call in unrecorded.items()]
 
     def _of(self, call: Execute, now: datetime) -> Tries:
-        return self._by_key.get(call.key) or Tries("transaction" if isinstance(call, Transact) else "execute", now)
+        return self._by_key.get(call.key) or Tries(_kind_of(call), now)
 
     def is_due(self, key: str) -> None:
         """Notes that the step is no longer waiting for its next try."""
@@ -112,3 +112,9 @@ def in_all(finished: Finished, tries: Tries | None, now: datetime) -> Finished:
     if tries is None or tries.is_mark:
         return finished
     return msgspec.structs.replace(finished, took=max((now - tries.began).total_seconds(), finished.took))
+
+
+def _kind_of(call: Execute) -> StepKind:
+    if isinstance(call, Undo):
+        return "undo"
+    return "transaction" if isinstance(call, Transact) else "execute"

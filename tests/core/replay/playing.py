@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from durable import Context, RunKey
+from durable import Context, ErrorInfo, RunKey
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay.commands import (
     Abandon,
@@ -20,11 +20,12 @@ from durable.core.replay.commands import (
     EndCancelled,
     Execute,
     Fail,
+    Patch,
     SetAside,
     Sleep,
 )
 from durable.core.replay.generators import watch_generators
-from durable.core.replay.history import ELAPSED, Cancel, History, Memo, OpenWait, Outcome, TimedOut, Value
+from durable.core.replay.history import ELAPSED, Cancel, Failure, History, Memo, OpenWait, Outcome, TimedOut, Value
 from durable.core.replay.machine import Machine
 
 Main = Callable[[Context], Coroutine[Any, Any, Any]]
@@ -35,10 +36,11 @@ _DECIDED = (Complete, Fail, EndCancelled, SetAside)
 
 class Play:
     """One run of the code. ``now`` only moves when the machine has nothing else to wait for, or by up to a second with
-    an answer."""
+    an answer. The steps whose keys ``fails`` names fail for good."""
 
-    def __init__(self, main: Main, seed: int = 0, *, salt: int = 1 << 20) -> None:
+    def __init__(self, main: Main, seed: int = 0, *, salt: int = 1 << 20, fails: Collection[str] = ()) -> None:
         self.main = main
+        self.fails = fails
         self.salt = salt
         self.now = BEGAN
         self.memos: list[Memo] = []
@@ -81,6 +83,8 @@ class Play:
         else:
             self.now += timedelta(microseconds=self._chance.randrange(1_000_000))
             outcome = Value(str(len(self.memos)))
+            if key in self.fails:
+                outcome = Failure(ErrorInfo("ValueError", f"no {key}"))
         seq, commands = self.machine.resolve(key, outcome)
         if seq is not None:
             at = self.machine.moment or self.now + timedelta(milliseconds=1)  # as the time of a flush
@@ -105,6 +109,8 @@ class Play:
                 case Abandon(call):
                     self._open.pop(call.key, None)
                     self.abandoned.append(call.key)
+                case Patch(key, is_patched):
+                    self.memos.append(Memo(key, "patched", "", None, True, Value(str(is_patched).lower())))
                 case Complete() | Fail() | EndCancelled() | SetAside():
                     self.ending = command
                 case Sleep():
@@ -114,6 +120,11 @@ class Play:
                 case _:
                     assert isinstance(command, Call)
                     self._open[command.key] = (command, self.now)
+
+    @property
+    def open_keys(self) -> list[str]:
+        """The calls that wait for an answer, in the order in which they were made."""
+        return list(self._open)
 
     @property
     def result(self) -> Any:
@@ -130,6 +141,8 @@ class Play:
             commands = again.start(self.main(_context(again)))
             later = [memo.key for memo in self.memos[length:] if memo.key]
             for memo in self.memos[length:]:
+                if memo.carried:
+                    continue  # it was decided again
                 assert not any(isinstance(command, SetAside) for command in commands), (length, commands)
                 again.loop.clock = lambda at=memo.at: at
                 if memo.kind == "cancel":

@@ -8,8 +8,11 @@ from typing import Any
 import anyio
 import pytest
 
-from durable import Context, WorkflowCodeError
-from durable.core.replay.commands import Fail
+from durable import Context, RunKey, WorkflowCodeError
+from durable.core.codec.json_codec import JsonCodec
+from durable.core.replay.commands import Complete, ContinueAsNew, Fail
+from durable.core.replay.history import ELAPSED, Cancel, History
+from durable.core.replay.machine import Machine
 from tests.core.replay.playing import Play, execute
 from tests.laws.programs import Main
 
@@ -100,3 +103,24 @@ def test_work_that_takes_many_turns_is_not_taken_for_a_circle() -> None:
     play = Play(main).start()
     play.answer("pending")
     assert play.result == sum(range(20_000))
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_code_that_ends_in_its_last_turns_before_a_cancel_has_ended(*, goes_on: bool) -> None:
+    """The ending would otherwise never be taken, and the run stay on its worker for ever."""
+
+    async def main(ctx: Context) -> str:
+        await ctx.sleep("nap", 1)
+        for _ in range(30_000):
+            await asyncio.sleep(0)
+        if goes_on:
+            await machine.continue_as_new(ContinueAsNew('"next"', 1, None))
+        return "done"
+
+    machine = Machine(History(), JsonCodec(), output=lambda: "the output", may_pause=True)
+    machine.start(main(Context(machine, RunKey("program_0", "01940000-0000-7000-8000-0123456789ab"), "program", 1, 1)))
+    machine.resolve("nap", ELAPSED)
+    assert machine.is_paused
+    seq, commands = machine.cancel(Cancel("request"))
+    assert (seq, commands) == (None, [ContinueAsNew('"next"', 1, None) if goes_on else Complete('"done"')])
+    machine.close()

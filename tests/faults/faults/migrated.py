@@ -16,7 +16,7 @@ from tests.faults.workload import Nap, sleepy
 
 _WORKERS = 4
 _PAUSE_SECONDS = 2.0
-_TABLES = ("runs", "steps", "waits", "events", "schedules", "workers")
+_TABLES = ("runs", "steps", "waits", "events", "chapters", "schedules", "workers")
 _CHANGES = (
     "".join(f"ALTER TABLE durable.{table} ADD COLUMN next text;" for table in _TABLES),
     """ALTER TABLE durable.runs ADD CONSTRAINT runs_next CHECK (length(next) < 9) NOT VALID;

@@ -21,7 +21,7 @@ from tests.faults.workload import Bearing, Breaking, Leaf, Nap, failing, parent,
 _AGE_SECONDS = 3.0
 _PRUNERS = 2
 _PAUSE_SECONDS = 0.1
-_TABLES = ("runs", "steps", "waits", "events")
+_TABLES = ("runs", "steps", "waits", "events", "chapters")
 _PRUNER = "pruner"
 _NOTE = """
     CREATE TABLE burials (

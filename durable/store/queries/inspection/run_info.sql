@@ -13,6 +13,7 @@ SELECT CASE WHEN run.status IN ('failed', 'cancelled') AND EXISTS (
        (extract(epoch FROM least(greatest(run.updated_at, '0002-01-02Z'), '9999-06-01Z')) * 1e6)::bigint AS updated_at,
        (extract(epoch FROM CASE WHEN run.next_wake_at IS NOT NULL
                                 THEN least(greatest(run.next_wake_at, '0002-01-02Z'), '9999-06-01Z') END) * 1e6)::bigint AS next_wake_at,
+       coalesce(run.chapter, 1) AS chapter,
        run.status_detail::text AS detail
 FROM durable.runs AS run
 WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = %(run_id)s::uuid

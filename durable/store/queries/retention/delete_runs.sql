@@ -26,6 +26,9 @@ WITH locked AS MATERIALIZED (
 ), events AS (
     DELETE FROM durable.events
     WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (ARRAY(SELECT run_id FROM gone))
+), chapters AS (
+    DELETE FROM durable.chapters
+    WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (ARRAY(SELECT run_id FROM gone))
 ), steps AS (
     DELETE FROM durable.steps
     WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (ARRAY(SELECT run_id FROM gone))

@@ -1,4 +1,4 @@
--- A retry of the run: failed memos and a cancel are deleted, and so are the beginnings and ends of children that did
+-- A retry of the run: failed memos and a cancel are deleted, compensations and the calls that these have undone, and the beginnings and ends of children that did
 -- not complete, and the answers to waits that led to the failure. These are timeouts that the error names, a timeout or
 -- an event that did not fit its type if it was the last thing that the run saw, and every timeout after the first of
 -- all that is deleted. Earlier timeouts, which the code has acted upon, stay. A timer of asyncio that ended anything but
@@ -26,9 +26,14 @@ WITH mine AS MATERIALIZED (
         WHERE workflow_name_shard = %(shard_value)s AND run_id = ANY (%(run_ids)s::uuid[])
     ) AS seen
     GROUP BY seen.run_id
+), undone AS MATERIALIZED (
+    SELECT undo.run_id, pg_catalog.left(undo.step_key, -5) AS step_key
+    FROM durable.steps AS undo
+    WHERE undo.workflow_name_shard = %(shard_value)s AND undo.run_id = ANY (%(run_ids)s::uuid[])
+      AND undo.kind = 'undo' AND undo.status = 'completed'
 ), failed AS MATERIALIZED (
     SELECT memo.run_id, memo.step_key, CASE WHEN memo.carried THEN 0 ELSE memo.seq END AS seq,
-           child.event_id AS child_id, memo.step_key || ':result' AS wait_key
+           child.event_id AS child_id, memo.kind = 'child' AS is_child, memo.step_key || ':result' AS wait_key
     FROM mine
     JOIN durable.steps AS memo ON memo.workflow_name_shard = %(shard_value)s AND memo.run_id = mine.run_id
      AND memo.run_id = ANY (%(run_ids)s::uuid[])
@@ -36,7 +41,10 @@ WITH mine AS MATERIALIZED (
       ON child.workflow_name_shard = %(shard_value)s AND child.run_id = memo.run_id AND child.kind = 'child'
      AND child.run_id = ANY (%(run_ids)s::uuid[])
      AND child.event_id = memo.child_run_id AND child.child_status <> 'completed'
-    WHERE NOT mine.was_set_aside AND (memo.status = 'failed' OR memo.kind = 'cancel' OR child.event_id IS NOT NULL)
+    LEFT JOIN undone ON undone.run_id = memo.run_id AND undone.step_key = memo.step_key
+     AND memo.kind IN ('execute', 'transaction', 'child')
+    WHERE NOT mine.was_set_aside
+      AND (memo.status = 'failed' OR memo.kind IN ('cancel', 'undo') OR child.event_id IS NOT NULL OR undone.step_key IS NOT NULL)
 ), answered AS MATERIALIZED (
     SELECT wait.run_id, wait.wait_key, wait.wait_type, wait.timed_out, mine.was_set_aside, CASE WHEN wait.carried THEN 0 ELSE wait.seq END AS seq,
            wait.timed_out AND NOT mine.was_set_aside
@@ -63,7 +71,7 @@ WITH mine AS MATERIALIZED (
        OR answered.timed_out AND NOT answered.was_set_aside AND ours.first_failed > 0 AND answered.seq > ours.first_failed
        OR answered.wait_type = 'timer' AND answered.seq > ours.first_failed
     UNION
-    SELECT run_id, wait_key FROM failed WHERE child_id IS NOT NULL
+    SELECT run_id, wait_key FROM failed WHERE is_child
 ), forgotten AS (
     DELETE FROM durable.steps AS step
     USING failed

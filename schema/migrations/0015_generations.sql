@@ -2,7 +2,7 @@
 -- one waits for the end of that one, which is told by a row of its inbox.
 -- Locks: short ones on runs and events. Writes to runs wait while the index over the runs with a key is built, which
 -- reads the table once. Nothing is rewritten, and the rows of before meet the checks, which are not validated. Workers of
--- version 13 start no run that waits for the end of another one, so replace all of them before applications begin such
+-- version 14 start no run that waits for the end of another one, so replace all of them before applications begin such
 -- runs.
 
 ALTER TABLE durable.runs
@@ -29,8 +29,8 @@ ALTER TABLE durable.events
 CREATE OR REPLACE VIEW durable.run_overview AS
     SELECT workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, strikes, set_asides,
            epoch, worker_id, awaits, next_wake_at, created_at, started_at, updated_at, completed_at, key, tags, deadline_at,
-           schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs, lone_strikes, isolation, died_with, generation,
-           follows
+           schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs, lone_strikes, isolation, died_with, chapter,
+           generation, follows
     FROM durable.runs;
 
 COMMENT ON COLUMN durable.runs.generation IS
