@@ -11,7 +11,9 @@ from durable import (
     AsyncClient,
     Context,
     DeserializationError,
+    FailedRun,
     JsonCodec,
+    OnFailure,
     Place,
     RunCancelled,
     RunNotRetryable,
@@ -204,6 +206,45 @@ async def test_an_event_goes_to_the_run_that_is_there_and_else_to_one_that_is_be
         assert [told.partition(" reads ")[2] for told in stage.told] == ["a", "b", "c"]
         assert handles[0].is_new
         assert await client.handle(reader, key=KEY).result(timeout=20) == "c"
+
+
+@workflow
+async def regret(ctx: Context, failed: FailedRun[str]) -> None:
+    await ctx.execute("tell", tell, f"regrets {failed.input}")
+
+
+@workflow(retry=RunRetryPolicy(max_attempts=1), on_failure=OnFailure(regret, cancelled=True))
+async def regretted(ctx: Context, name: str) -> str:
+    await ctx.execute("work", pass_gate, name)
+    if name == "first":
+        raise ValueError(name)
+    return name
+
+
+@pytest.mark.parametrize("shards", [1, 8])
+async def test_the_end_of_a_run_begins_what_follows_a_failure_and_starts_the_next_run_of_its_key(
+    database: str, shards: int
+) -> None:
+    migrate(database, shard_count=shards)
+    async with AsyncClient(database) as client, Worker(database, [regretted, regret]):
+        first = await client.begin(regretted, "first", key=KEY)
+        await until(is_told("first begins"))
+        second = await client.begin(regretted, "second", key=KEY, if_active="cancel")
+        third = await client.begin(regretted, "third", key=KEY, if_active="terminate")  # ends the second, never started
+        stage.gate("third").set()
+        assert await third.result(timeout=20) == "third"
+        assert (await first.info()).status == (await second.info()).status == "cancelled"
+        await until(lambda: {"regrets first", "regrets second"} <= set(stage.told))
+        later = await client.begin(regretted, "first", key=KEY, if_ended="begin_anew")
+        stage.gate("first").set()
+        last = await client.begin(regretted, "last", key=KEY, if_ended="begin_anew", event=("note", 1))
+        await reached(client, later.run_key, "failed")
+        await until(is_told("last begins"))
+        stage.gate("last").set()
+        assert await client.handle(regretted, key=KEY).result(timeout=20) == "last"
+        await until(lambda: stage.told.count("regrets first") == 2)
+        assert not last.is_new
+        await until(lambda: all_is_closed(database))
 
 
 async def test_runs_that_start_or_begin_later_have_the_headers_and_the_timeout_that_were_given(database: str) -> None:
