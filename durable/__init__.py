@@ -1,6 +1,6 @@
 """Durable execution for Python on Postgres: plain async functions that survive anything."""
 
-from durable.client import AsyncClient, AsyncHandle, Client, Handle
+from durable.client import AsyncClient, AsyncHandle, AsyncKeyHandle, Client, Handle, KeyHandle
 from durable.client.beginnings import Begin, BeginOptions
 from durable.client.schedules import ScheduleInfo, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
@@ -17,6 +17,7 @@ from durable.core.errors import (
     OutsideOfRun,
     ResultTimeout,
     RunCancelled,
+    RunExists,
     RunFailed,
     RunNotCancellable,
     RunNotCompleted,
@@ -67,6 +68,8 @@ __all__ = [
     "AsyncClient",
     "Handle",
     "AsyncHandle",
+    "KeyHandle",
+    "AsyncKeyHandle",
     "Worker",
     "WorkerStatus",
     "RunKey",
@@ -104,6 +107,7 @@ __all__ = [
     "Terminal",
     "EventTimeout",
     "RunNotFound",
+    "RunExists",
     "RunNotCompleted",
     "RunNotCancellable",
     "RunNotRetryable",

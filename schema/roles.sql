@@ -74,9 +74,10 @@ GRANT SELECT, UPDATE ON durable.schedules TO durable_worker;
 -- the table. Columns that say what only the engine can say are not among them; checks of the tables rely on that.
 GRANT SELECT ON durable.settings TO durable_client;
 GRANT INSERT (workflow_name_shard, run_id, workflow_name, version, status, priority, next_wake_at, deadline_at, key, tags,
-              input, schedule_id, scheduled_at, headers) ON durable.runs TO durable_client;
+              input, schedule_id, scheduled_at, headers, generation, follows, begin_id) ON durable.runs TO durable_client;
 GRANT SELECT (workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, set_asides,
-              isolation, next_wake_at, created_at, updated_at, completed_at, tags, output, error, status_detail, chapter) ON durable.runs TO durable_client;
+              isolation, next_wake_at, created_at, updated_at, completed_at, tags, output, error, status_detail, chapter, key,
+              generation, follows, begin_id) ON durable.runs TO durable_client;
 GRANT INSERT (workflow_name_shard, run_id, event_id, kind, name, key, payload) ON durable.events TO durable_client;
 GRANT SELECT (workflow_name_shard, run_id, event_id, kind, name, key, routed_at) ON durable.events TO durable_client;
 GRANT INSERT (schedule_id, workflow_name, version, expression, timezone, input, catch_up, overlap, jitter, run_timeout,

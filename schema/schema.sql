@@ -60,13 +60,16 @@ CREATE TABLE durable.runs (
     died_with           text[],                                                 -- keys of runs that died with it
     headers             json,                                                   -- a map from text to text
     chapter             integer     CONSTRAINT runs_chapter CHECK (chapter > 1), -- null: it has not continued as new
+    generation          integer     CHECK (generation > 0),                     -- of its key; null: the first one
+    follows             uuid,                                                   -- the run whose end it waits for
+    begin_id            uuid,                                                   -- the call that began it
     PRIMARY KEY (workflow_name_shard, run_id),
     CONSTRAINT runs_status CHECK (status IN
         ('queued', 'running', 'sleeping', 'waiting_event', 'completed', 'failed', 'cancelled')),
     CONSTRAINT runs_owned_while_running CHECK ((status = 'running') = (worker_id IS NOT NULL)),
     CONSTRAINT runs_isolation CHECK (isolation IN ('group', 'alone', 'sole', 'trial')),
     CONSTRAINT runs_wake CHECK (CASE status
-        WHEN 'sleeping' THEN next_wake_at IS NOT NULL
+        WHEN 'sleeping' THEN next_wake_at IS NOT NULL OR follows IS NOT NULL
         WHEN 'waiting_event' THEN awaits IS NOT NULL
         ELSE next_wake_at IS NULL END),
     CONSTRAINT runs_awaits CHECK (awaits IS NULL OR status = 'waiting_event'),
@@ -74,6 +77,9 @@ CREATE TABLE durable.runs (
     CONSTRAINT runs_output CHECK ((output IS NOT NULL) = (status = 'completed')),
     CONSTRAINT runs_error CHECK (status <> 'failed' OR error IS NOT NULL),
     CONSTRAINT runs_parent CHECK ((parent_shard IS NULL) = (parent_run_id IS NULL)),
+    -- It may be cancelled while it waits for the end of another run, and still have to wait for that.
+    CONSTRAINT runs_follows CHECK (
+        follows IS NULL OR key IS NOT NULL AND status IN ('sleeping', 'cancelled') AND epoch = 0 AND next_wake_at IS NULL),
     -- Moments that every client and worker can read, no matter who inserted them.
     CONSTRAINT runs_moments CHECK (
         LEAST(next_wake_at, created_at, started_at, updated_at, completed_at, deadline_at, scheduled_at) > '0002-01-02Z'
@@ -100,6 +106,9 @@ CREATE INDEX runs_asleep ON durable.runs (workflow_name_shard, next_wake_at)
     WHERE status IN ('sleeping', 'waiting_event') AND next_wake_at IS NOT NULL;
 CREATE INDEX runs_owned ON durable.runs (workflow_name_shard, worker_id)
     WHERE status = 'running';
+-- All generations of a key lie under one shard value, that of the first.
+CREATE INDEX runs_key ON durable.runs (workflow_name_shard, key, generation DESC NULLS LAST)
+    WHERE key IS NOT NULL;
 
 -- The memos of steps. There is no foreign key to runs: a row is only ever inserted through a join with its locked run,
 -- and the check would cost a second lock per memo.
@@ -182,7 +191,7 @@ CREATE TABLE durable.waits (
 
 -- The inbox of every run, append-only: an event is buffered from its commit until a wait consumes it. Requests to
 -- cancel, terminate or retry a run arrive here too: applications insert them and the engine acts on them. So do the
--- ends of children.
+-- ends of children, and what is to follow once the run has ended (next).
 CREATE TABLE durable.events (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
@@ -194,7 +203,7 @@ CREATE TABLE durable.events (
     routed_at           timestamptz,                              -- when a worker turned it into a wake
     consumed_by         text,                                     -- the wait key; empty for a request that was met
     kind                text        NOT NULL DEFAULT 'event' CONSTRAINT events_kind CHECK (kind IN
-        ('event', 'cancel', 'terminate', 'retry', 'child')),
+        ('event', 'cancel', 'terminate', 'retry', 'child', 'next')),
     child_status        text,
     sender_run_id       uuid,
     PRIMARY KEY (workflow_name_shard, run_id, event_id),
@@ -338,7 +347,8 @@ CREATE VIEW durable.event_payloads AS
 CREATE VIEW durable.run_overview AS
     SELECT workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, strikes, set_asides,
            epoch, worker_id, awaits, next_wake_at, created_at, started_at, updated_at, completed_at, key, tags, deadline_at,
-           schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs, lone_strikes, isolation, died_with, chapter
+           schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs, lone_strikes, isolation, died_with, chapter,
+           generation, follows
     FROM durable.runs;
 CREATE VIEW durable.step_overview AS
     SELECT workflow_name_shard, run_id, step_key, kind, status, seq, carried, fn, attempts, started_at, completed_at,
@@ -417,7 +427,7 @@ COMMENT ON COLUMN durable.runs.updated_at IS
 COMMENT ON COLUMN durable.runs.completed_at IS
     'When it reached a terminal status; null before that.';
 COMMENT ON COLUMN durable.runs.key IS
-    'The key of an idempotent begin, if one was given.';
+    'The key with which it was begun, if one was given.';
 COMMENT ON COLUMN durable.runs.tags IS
     'A map from text to text, set by the application, by which people can find runs.';
 COMMENT ON COLUMN durable.runs.input IS
@@ -448,11 +458,16 @@ COMMENT ON COLUMN durable.runs.isolation IS
     'it is not under suspicion.';
 COMMENT ON COLUMN durable.runs.died_with IS
     'Keys of runs that were executing on the same worker when it last died in company; at most 10.';
-COMMENT ON COLUMN durable.runs.chapter IS
-    'The number of its present chapter; null: the first, because the run has not continued as new.';
-
 COMMENT ON COLUMN durable.runs.headers IS
     'A map from text to text that the application has given it and that its children inherit; a payload.';
+COMMENT ON COLUMN durable.runs.chapter IS
+    'The number of its present chapter; null: the first, because the run has not continued as new.';
+COMMENT ON COLUMN durable.runs.generation IS
+    'How many runs with its workflow and key were begun before it; null for the first one.';
+COMMENT ON COLUMN durable.runs.follows IS
+    'The run with the same key that must end before this one starts; null: it need not wait, or no longer.';
+COMMENT ON COLUMN durable.runs.begin_id IS
+    'The call of begin that began it, if that must be known when the call is repeated after a lost connection.';
 
 COMMENT ON TABLE durable.steps IS
     'The memos of finished steps. A row is only inserted through a join with its run, which is locked and has the '
@@ -550,7 +565,8 @@ COMMENT ON COLUMN durable.events.consumed_by IS
     'The key of the wait that took it; empty for a request that was met; null: still buffered.';
 COMMENT ON COLUMN durable.events.kind IS
     'event: for the waits of the workflow. child: the child with that name and event_id has ended; the payload says how. '
-    'The others are requests to the engine; their payload is the reason.';
+    'next: once the run has ended, the run with that name starts, or if the event with that name is unread, another run '
+    'with the same key begins. The others are requests to the engine; their payload is the reason.';
 
 COMMENT ON COLUMN durable.events.child_status IS
     'For the end of a child: its status.';
@@ -685,4 +701,4 @@ COMMENT ON VIEW durable.schedule_overview IS
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (14);
+INSERT INTO durable.settings (schema_version) VALUES (15);

@@ -31,8 +31,8 @@ _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 
 class _Page(msgspec.Struct, frozen=True):
-    """``spared`` is the number of runs that stay only because their parent does; ``last`` is where the next page
-    begins, ``None`` if there is none."""
+    """``spared`` is the number of runs that stay only because their parent does, or an earlier run with their key;
+    ``last`` is where the next page begins, ``None`` if there is none."""
 
     deleted: int
     spared: int
@@ -47,7 +47,8 @@ def prune(
     deleted.
 
     A child stays as long as its parent does, and a parent stays as long as one of its children has not ended that long
-    ago; once both may go, one call deletes both. A run that is being retried stays. Asking for a deleted run raises
+    ago; once both may go, one call deletes both. Of the runs with one key, a later one stays as long as an earlier one
+    does. A run that is being retried stays. Asking for a deleted run raises
     ``RunNotFound``; the key that it was begun with then begins a new run, and so does ``backfill_schedule`` for its
     tick.
 
@@ -107,12 +108,17 @@ def _as_owner(connection: Connection[Any], schema: str, operation: Operation[T])
 @operation
 def _prune_page(shard_value: str, age: float, after: str) -> Requests[_Page]:
     page = yield from retention.find_old_runs(shard_value, age, after=after, limit=_MAX_RUNS)
-    kept = yield from _with_parents(page.old)
-    run_ids = [old.run_id for old in page.old if old.run_id not in kept]
+    page_ids = [old.run_id for old in page.old]
+    older: list[OldRun] = []
+    if page_ids:  # which go together with them, wherever their ids are
+        older = yield from retention.find_older_generations(shard_value, age, page_ids, limit=_MAX_RUNS)
+    kept = yield from _with_parents([*page.old, *older])
+    run_ids = [old.run_id for old in (*page.old, *older) if old.run_id not in kept]
     with_children = yield from _with_young_children(shard_value, age, run_ids)
     run_ids = [run_id for run_id in run_ids if run_id not in with_children]
     deleted = (yield from retention.delete_runs(shard_value, age, run_ids)) if run_ids else 0
-    return _Page(deleted, len(kept), page.last)
+    is_crowded = len(older) == _MAX_RUNS
+    return _Page(deleted, len(kept) + is_crowded, page.last)
 
 
 def _with_parents(runs: Sequence[OldRun]) -> Requests[set[str]]:

@@ -7,19 +7,21 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
-from durable.client.arguments import check_run_key
 from durable.client.beginnings import Begin, BeginOptions
+from durable.client.begins import BeginOperations, Begun, ShardsAreRaised
 from durable.client.connections import AsyncConnections, AsyncPool
-from durable.client.handles import AsyncHandle
-from durable.client.operations import Begun, Operations, ShardsAreRaised
+from durable.client.handles import AsyncHandle, AsyncKeyHandle
+from durable.client.new_begins import NewBegin
 from durable.client.results import AsyncResults
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
+from durable.client.targets import Keyed, RunTarget, check_target, declared_output
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.run_options import RunOptions
 from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import AsyncTransaction
+from durable.store.operation import Operation
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm  # only for type checkers, which bring it along
@@ -39,7 +41,7 @@ class AsyncClient:
         codec: Codec | None = None,
         notify: bool = True,
     ) -> None:
-        self._operations = Operations(JsonCodec() if codec is None else codec, notify=notify)
+        self._operations = BeginOperations(JsonCodec() if codec is None else codec, notify=notify)
         self._connections = AsyncConnections(conninfo_or_pool, schema)
         self._schedules = ScheduleOperations(self._operations)
         self._results = AsyncResults(self._connections, self._operations)
@@ -70,11 +72,15 @@ class AsyncClient:
     ) -> AsyncHandle[Any]:
         """Same as ``Client.begin``."""
         new = self._operations.new_run(wf, input, **options)
-        try:
-            begun = await self._connections.run(self._operations.begin(new, is_transaction=False))
-        except ShardsAreRaised:
-            begun = await self._connections.transact(self._operations.begin(new, is_transaction=True))
-        return self._begun(wf, begun)
+        return self._begun(wf, await self._begin(new))
+
+    async def _begin(self, new: NewBegin) -> Begun:
+        if new.is_plain:
+            try:
+                return await self._connections.run(self._operations.begin(new, is_transaction=False))
+            except ShardsAreRaised:
+                pass
+        return await self._connections.transact(self._operations.begin(new, is_transaction=True))
 
     @overload
     async def begin_tx(
@@ -99,45 +105,45 @@ class AsyncClient:
         return await self._connections.transact(self._operations.begin_many(new))
 
     async def publish_event(
-        self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
+        self, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None
     ) -> bool:
         """Same as ``Client.publish_event``."""
         event = self._operations.new_event(run_key, name, payload, key)
         return await self._connections.run(self._operations.publish_event(event))
 
     async def publish_event_tx(
-        self, tx: AsyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
+        self, tx: AsyncTransaction, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None
     ) -> bool:
         """Same as ``Client.publish_event_tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
         return await self._connections.take_part(tx, self._operations.publish_event(event))
 
-    async def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+    async def cancel_run(self, run_key: RunTarget, reason: str | None = None) -> None:
         """Same as ``Client.cancel_run``."""
         request = self._operations.new_request(run_key, "cancel", reason)
         await self._connections.run(self._operations.request_end(request))
 
-    async def cancel_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+    async def cancel_run_tx(self, tx: AsyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
         """Same as ``Client.cancel_run_tx``."""
         request = self._operations.new_request(run_key, "cancel", reason)
         await self._connections.take_part(tx, self._operations.request_end(request))
 
-    async def terminate_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+    async def terminate_run(self, run_key: RunTarget, reason: str | None = None) -> None:
         """Same as ``Client.terminate_run``."""
         request = self._operations.new_request(run_key, "terminate", reason)
         await self._connections.run(self._operations.request_end(request))
 
-    async def terminate_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+    async def terminate_run_tx(self, tx: AsyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
         """Same as ``Client.terminate_run_tx``."""
         request = self._operations.new_request(run_key, "terminate", reason)
         await self._connections.take_part(tx, self._operations.request_end(request))
 
-    async def retry_run(self, run_key: RunKey | str) -> None:
+    async def retry_run(self, run_key: RunTarget) -> None:
         """Same as ``Client.retry_run``."""
         request = self._operations.new_request(run_key, "retry")
         await self._connections.run(self._operations.request_retry(request))
 
-    async def retry_run_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> None:
+    async def retry_run_tx(self, tx: AsyncTransaction, run_key: RunTarget) -> None:
         """Same as ``Client.retry_run_tx``."""
         request = self._operations.new_request(run_key, "retry")
         await self._connections.take_part(tx, self._operations.request_retry(request))
@@ -218,58 +224,74 @@ class AsyncClient:
         """Same as ``Client.backfill_schedule_tx``."""
         return await self._connections.take_part(tx, self._schedules.backfill(schedule_id, start, end))
 
-    async def get_run_info(self, run_key: RunKey | str) -> RunInfo:
+    async def get_run_info(self, run_key: RunTarget) -> RunInfo:
         """Same as ``Client.get_run_info``."""
-        checked = check_run_key("run_key", run_key)
-        return await self._connections.run(self._operations.run_info(checked))
+        return await self._connections.run(self._run_info(run_key))
 
-    async def get_run_info_tx(self, tx: AsyncTransaction, run_key: RunKey | str) -> RunInfo:
+    async def get_run_info_tx(self, tx: AsyncTransaction, run_key: RunTarget) -> RunInfo:
         """Same as ``Client.get_run_info_tx``."""
-        return await self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
+        return await self._connections.take_part(tx, self._run_info(run_key))
 
     @overload
-    async def get_run_output(self, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
+    async def get_run_output(self, run_key: tuple[Workflow[Any, OutputT], str]) -> OutputT: ...
     @overload
-    async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any: ...
-    async def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
+    async def get_run_output(self, run_key: RunTarget, type: TypeForm[T]) -> T: ...
+    @overload
+    async def get_run_output(self, run_key: RunTarget, type: Any = Any) -> Any: ...
+    async def get_run_output(self, run_key: RunTarget, type: Any = Any) -> Any:
         """Same as ``Client.get_run_output``."""
-        checked = check_run_key("run_key", run_key)
-        return await self._connections.run(self._operations.run_output(checked, type))
+        return await self._connections.run(self._run_output(run_key, type))
 
     @overload
-    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
+    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: tuple[Workflow[Any, OutputT], str]) -> OutputT: ...
     @overload
-    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any: ...
-    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
+    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunTarget, type: TypeForm[T]) -> T: ...
+    @overload
+    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunTarget, type: Any = Any) -> Any: ...
+    async def get_run_output_tx(self, tx: AsyncTransaction, run_key: RunTarget, type: Any = Any) -> Any:
         """Same as ``Client.get_run_output_tx``."""
-        return await self._connections.take_part(
-            tx, self._operations.run_output(check_run_key("run_key", run_key), type)
-        )
+        return await self._connections.take_part(tx, self._run_output(run_key, type))
 
     async def list_runs(
         self,
         *,
         workflow: Workflow[Any, Any] | str | None = None,
+        key: str | None = None,
         status: Status | None = None,
         limit: int = 100,
-        before: RunKey | str | None = None,
+        before: RunTarget | None = None,
     ) -> list[Run]:
         """Same as ``Client.list_runs``."""
         query = self._operations.list_runs
-        return await self._connections.run(query(workflow, status, limit, before))
+        return await self._connections.run(query(workflow, status, limit, before, key))
 
+    @overload
+    def handle(self, run_key: Workflow[Any, OutputT], *, key: str) -> AsyncKeyHandle[OutputT]: ...
+    @overload
+    def handle(self, run_key: tuple[Workflow[Any, OutputT], str]) -> AsyncKeyHandle[OutputT]: ...
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Workflow[Any, OutputT]) -> AsyncHandle[OutputT]: ...
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: TypeForm[T]) -> AsyncHandle[T]: ...
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]: ...
-    def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> AsyncHandle[Any]:
-        """Same as ``Client.handle``. Not a coroutine, because it does not query the database."""
-        is_workflow = isinstance(wf_or_type, Workflow)
-        output_type = wf_or_type.output_type if is_workflow else wf_or_type
-        codec = wf_or_type.codec if is_workflow else None
-        return AsyncHandle(check_run_key("run_key", run_key), False, output_type, codec, self._results)
+    def handle(
+        self, run_key: Any, wf_or_type: Any = Any, *, key: str | None = None
+    ) -> AsyncHandle[Any] | AsyncKeyHandle[Any]:
+        """Same as ``Client.handle``."""
+        named = run_key if key is None else (run_key, key)
+        target = check_target("run_key", named)
+        output_type, codec = declared_output(named, wf_or_type)
+        if isinstance(target, Keyed):
+            return AsyncKeyHandle(target, output_type, codec, self._results)
+        return AsyncHandle(target, False, output_type, codec, self._results)
 
     def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> AsyncHandle[Any]:
         return AsyncHandle(begun.run_key, begun.is_new, wf.output_type, wf.codec, self._results)
+
+    def _run_info(self, run: RunTarget) -> Operation[RunInfo]:
+        return self._operations.run_info(check_target("run_key", run), declared_output(run, Any)[1])
+
+    def _run_output(self, run: RunTarget, type: Any) -> Operation[Any]:
+        output_type, codec = declared_output(run, type)
+        return self._operations.run_output(check_target("run_key", run), output_type, codec)

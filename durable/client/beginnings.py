@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Generic, Unpack, cast
+from typing import Any, Generic, Unpack, cast, get_args
 
 import msgspec
 
 from durable.client.arguments import storable_payload
+from durable.client.new_begins import NewBegin
+from durable.client.targets import Keyed, KeyedEvent, keyed_event
+from durable.core.arguments import one_of
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import Place
 from durable.core.errors import InvalidArgument
+from durable.core.generations import IfActive, IfEnded
 from durable.core.keys import check_key
 from durable.core.replay.workflow import InputT, Workflow, check_workflow
 from durable.core.run_options import RunOptions, checked_options
+from durable.core.runs import RunKey
 from durable.store.ids import keyed_run_id, uuid7
-from durable.store.runs import NewRun
 
 
 class BeginOptions(RunOptions, total=False):
     """The keywords of ``begin``, ``begin_tx`` and ``Begin``."""
 
     key: str | None
-    """Makes the call idempotent for as long as the first run is kept: the same workflow and key always give the same
-    run, whatever the other arguments are. ``None``, or not given: each call begins a run."""
+    """Names the runs that are begun with the same workflow and key, of which at most one executes at a time. What a
+    call does if there is one already is said by ``if_active`` and ``if_ended``. Unless these are given, the call is
+    idempotent for as long as the first run is kept: it always gives that run, whatever the other arguments are.
+    ``None``, or not given: each call begins a run."""
+    if_active: IfActive
+    """What the call does if the newest run with the key has not ended. ``"join"``, or not given: it gives that run.
+    ``"refuse"``: it raises ``RunExists``. ``"cancel"`` and ``"terminate"``: it requests that of the run and begins
+    another one, which starts when that one has ended, clean-up included."""
+    if_ended: IfEnded
+    """What the call does if the newest run with the key has ended. ``"join"``, or not given: it gives that run, and
+    with it the result. ``"begin_anew"``: it begins another one."""
+    event: tuple[str, object] | None
+    """The name and payload of an event that is published to the run, whether the call begins it or joins it. With a
+    key, ``if_ended`` must be ``"begin_anew"``: the event is then never lost. If a run that was joined ends without
+    reading it, another run begins with this call's input and timeout, that run's tags, headers and priority, and the
+    unread events."""
 
 
 class Begin(Generic[InputT]):
@@ -44,25 +62,62 @@ def new_run(
     *,
     argument: str = "input",
     key: str | None = None,
+    if_active: IfActive = "join",
+    if_ended: IfEnded = "join",
+    event: tuple[str, object] | None = None,
     **options: Unpack[RunOptions],
-) -> NewRun:
+) -> NewBegin:
     """Checks all arguments; ``codec`` is used if the workflow has none. Raises ``InvalidArgument`` or
     ``SerializationError``, naming ``argument`` for the input."""
     check_workflow(wf)
+    _check_policies(key, if_active, if_ended, event)
     run_id = str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key))
-    return NewRun(
+
+    def input_for(owner: str) -> str:
+        return storable_payload(wf.encoded_input(input, codec, Place("input", owner), argument), argument)
+
+    new = NewBegin(
         run_id=run_id,
         workflow_name=wf.name,
         version=wf.version,
-        input=storable_payload(wf.encoded_input(input, codec, Place("input", run_id), argument), argument),
+        input=input_for(run_id),
         key=key,
+        if_active=if_active,
+        if_ended=if_ended,
+        event=None if event is None else _new_message(wf.codec or codec, wf, run_id, event),
+        input_for=input_for,
+        begin_id=str(uuid7()),
+        next_id=str(uuid7()),
+        message_id=str(uuid7()),
+        request_id=str(uuid7()),
         **msgspec.structs.asdict(checked_options(wf.timeout, **options)),
     )
+    if new.event is not None and new.key is not None:
+        storable_payload(new.bequest(RunKey("", run_id), is_own=True), argument)
+    return new
+
+
+def _check_policies(key: str | None, if_active: IfActive, if_ended: IfEnded, event: tuple[str, object] | None) -> None:
+    one_of("if_active", if_active, get_args(IfActive))
+    one_of("if_ended", if_ended, get_args(IfEnded))
+    for name, policy in (("if_active", if_active), ("if_ended", if_ended)):
+        if key is None and policy != "join":
+            raise InvalidArgument(name, policy, '"join" if no key is given')
+    if event is not None and key is not None and if_ended == "join":
+        rule = '"begin_anew" if a key and an event are given, because a run that has ended reads no event'
+        raise InvalidArgument("if_ended", if_ended, rule)
+
+
+def _new_message(codec: Codec, wf: Workflow[Any, Any], run_id: str, event: tuple[str, object]) -> KeyedEvent:
+    if not isinstance(event, tuple) or len(event) != 2:
+        raise InvalidArgument("event", event, "the name of an event and its payload: (name, payload)")
+    name, payload = event
+    return keyed_event(codec, Keyed(wf.name, run_id), run_id, name, payload, None)
 
 
 def new_runs(
     codec: Codec, wf: Workflow[Any, Any], inputs: Iterable[object], **options: Unpack[RunOptions]
-) -> list[NewRun]:
+) -> list[NewBegin]:
     """Makes one run per input, in the same order, with the same options, but for those of each ``Begin``. Raises
     ``InvalidArgument`` or ``SerializationError``."""
     check_workflow(wf)
@@ -72,7 +127,7 @@ def new_runs(
     except TypeError:
         raise InvalidArgument("inputs", inputs, "an iterable with one input per run") from None
     shared = cast("BeginOptions", options)  # every RunOptions is one, without a key
-    made: list[NewRun] = []
+    made: list[NewBegin] = []
     for name, input in named:
         own: BeginOptions = shared
         if isinstance(input, Begin):

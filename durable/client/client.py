@@ -7,19 +7,21 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
-from durable.client.arguments import check_run_key
 from durable.client.beginnings import Begin, BeginOptions
+from durable.client.begins import BeginOperations, Begun, ShardsAreRaised
 from durable.client.connections import Connections, SyncPool
-from durable.client.handles import Handle
-from durable.client.operations import Begun, Operations, ShardsAreRaised
+from durable.client.handles import Handle, KeyHandle
+from durable.client.new_begins import NewBegin
 from durable.client.results import Results
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
+from durable.client.targets import Keyed, RunTarget, check_target, declared_output
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.run_options import RunOptions
 from durable.core.runs import Run, RunInfo, RunKey, Status
 from durable.core.schedules.expressions import Schedule
 from durable.postgres.transactions import SyncTransaction
+from durable.store.operation import Operation
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm  # only for type checkers, which bring it along
@@ -38,6 +40,9 @@ class Client:
     commit, which Postgres refuses after a NOTIFY; workers then find the work by polling, at the latest after their
     ``max_poll_interval``.
 
+    Wherever a run key is taken, ``(workflow, key)`` may be given instead: it means the newest run that was begun with
+    that key.
+
     A method ``x(…)`` commits on its own and survives a lost connection. Its counterpart ``x_tx(tx, …)`` works in the
     caller's transaction and never ends it. Every method may raise ``SchemaError``, and psycopg's errors if the database
     is unavailable.
@@ -51,7 +56,7 @@ class Client:
         codec: Codec | None = None,
         notify: bool = True,
     ) -> None:
-        self._operations = Operations(JsonCodec() if codec is None else codec, notify=notify)
+        self._operations = BeginOperations(JsonCodec() if codec is None else codec, notify=notify)
         self._connections = Connections(conninfo_or_pool, schema)
         self._schedules = ScheduleOperations(self._operations)
         self._results = Results(self._connections, self._operations)
@@ -82,15 +87,20 @@ class Client:
         fails.
 
         The keywords are those of ``BeginOptions``: ``key`` (``handle.is_new`` then says whether the run is new),
-        ``delay`` or ``at``, ``priority``, ``tags``, ``timeout`` and ``headers``. Raises ``InvalidArgument`` or
-        ``SerializationError``, in which case nothing was stored.
+        ``if_active``, ``if_ended``, ``event``, ``delay`` or ``at``, ``priority``, ``tags``, ``timeout`` and
+        ``headers``. Raises ``InvalidArgument``, ``SerializationError`` or ``RunExists``, in which case nothing was
+        stored.
         """
         new = self._operations.new_run(wf, input, **options)
-        try:
-            begun = self._connections.run(self._operations.begin(new, is_transaction=False))
-        except ShardsAreRaised:
-            begun = self._connections.transact(self._operations.begin(new, is_transaction=True))
-        return self._begun(wf, begun)
+        return self._begun(wf, self._begin(new))
+
+    def _begin(self, new: NewBegin) -> Begun:
+        if new.is_plain:
+            try:
+                return self._connections.run(self._operations.begin(new, is_transaction=False))
+            except ShardsAreRaised:
+                pass
+        return self._connections.transact(self._operations.begin(new, is_transaction=True))
 
     @overload
     def begin_tx(
@@ -119,15 +129,14 @@ class Client:
         """Begins one run per input in a single transaction, all or none. Returns their keys in the order of the inputs.
 
         The keywords are those of ``RunOptions`` and apply to all runs: ``delay`` or ``at``, ``priority``, ``tags``,
-        ``timeout`` and ``headers``. An input that is a ``Begin`` has options of its own, which come before these, and
-        may have a ``key``. Raises ``InvalidArgument`` or ``SerializationError``, in which case nothing was stored.
+        ``timeout`` and ``headers``. An input that is a ``Begin`` has options of its own, all those of ``BeginOptions``,
+        which come before these. Raises ``InvalidArgument``, ``SerializationError`` or ``RunExists``, in which case
+        nothing was stored.
         """
         new = self._operations.new_runs(wf, inputs, **options)
         return self._connections.transact(self._operations.begin_many(new))
 
-    def publish_event(
-        self, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
-    ) -> bool:
+    def publish_event(self, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None) -> bool:
         """Puts an event into the run's inbox, where it stays until a wait for that name takes it.
 
         ``key`` makes the call idempotent: of several events with the same run, name and key, only the first is stored.
@@ -141,14 +150,14 @@ class Client:
         return self._connections.run(self._operations.publish_event(event))
 
     def publish_event_tx(
-        self, tx: SyncTransaction, run_key: RunKey | str, name: str, payload: object = None, *, key: str | None = None
+        self, tx: SyncTransaction, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None
     ) -> bool:
         """Like ``publish_event``, but in the caller's transaction: the event exists only if that transaction commits.
         The run may have been begun in the same transaction. See ``begin_tx`` for ``tx``."""
         event = self._operations.new_event(run_key, name, payload, key)
         return self._connections.take_part(tx, self._operations.publish_event(event))
 
-    def cancel_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+    def cancel_run(self, run_key: RunTarget, reason: str | None = None) -> None:
         """Requests that a run be cancelled, and returns without waiting for that. Requesting it twice has the same
         effect as requesting it once.
 
@@ -162,32 +171,33 @@ class Client:
         request = self._operations.new_request(run_key, "cancel", reason)
         self._connections.run(self._operations.request_end(request))
 
-    def cancel_run_tx(self, tx: SyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+    def cancel_run_tx(self, tx: SyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
         """Like ``cancel_run``, but in the caller's transaction: the run is cancelled only if that transaction commits.
         See ``begin_tx`` for ``tx``."""
         request = self._operations.new_request(run_key, "cancel", reason)
         self._connections.take_part(tx, self._operations.request_end(request))
 
-    def terminate_run(self, run_key: RunKey | str, reason: str | None = None) -> None:
+    def terminate_run(self, run_key: RunTarget, reason: str | None = None) -> None:
         """Like ``cancel_run``, but without a clean-up: nothing more of the workflow is executed."""
         request = self._operations.new_request(run_key, "terminate", reason)
         self._connections.run(self._operations.request_end(request))
 
-    def terminate_run_tx(self, tx: SyncTransaction, run_key: RunKey | str, reason: str | None = None) -> None:
+    def terminate_run_tx(self, tx: SyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
         """Like ``terminate_run``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
         request = self._operations.new_request(run_key, "terminate", reason)
         self._connections.take_part(tx, self._operations.request_end(request))
 
-    def retry_run(self, run_key: RunKey | str) -> None:
+    def retry_run(self, run_key: RunTarget) -> None:
         """Lets a failed or cancelled run continue from its memos, without a deadline: finished steps are kept, failed
         ones are tried again from scratch.
 
-        Raises ``RunNotFound``, ``RunNotRetryable`` or ``InvalidArgument``, in which case nothing was stored.
+        Raises ``RunNotFound``, ``RunNotRetryable`` (also if there is a newer run with its key) or ``InvalidArgument``,
+        in which case nothing was stored.
         """
         request = self._operations.new_request(run_key, "retry")
         self._connections.run(self._operations.request_retry(request))
 
-    def retry_run_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> None:
+    def retry_run_tx(self, tx: SyncTransaction, run_key: RunTarget) -> None:
         """Like ``retry_run``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
         request = self._operations.new_request(run_key, "retry")
         self._connections.take_part(tx, self._operations.request_retry(request))
@@ -288,66 +298,83 @@ class Client:
         """Like ``backfill_schedule``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
         return self._connections.take_part(tx, self._schedules.backfill(schedule_id, start, end))
 
-    def get_run_info(self, run_key: RunKey | str) -> RunInfo:
+    def get_run_info(self, run_key: RunTarget) -> RunInfo:
         """Returns the current state of the run. Raises ``RunNotFound``."""
-        checked = check_run_key("run_key", run_key)
-        return self._connections.run(self._operations.run_info(checked))
+        return self._connections.run(self._run_info(run_key))
 
-    def get_run_info_tx(self, tx: SyncTransaction, run_key: RunKey | str) -> RunInfo:
+    def get_run_info_tx(self, tx: SyncTransaction, run_key: RunTarget) -> RunInfo:
         """Like ``get_run_info``, but as the caller's transaction sees the run. See ``begin_tx`` for ``tx``."""
-        return self._connections.take_part(tx, self._operations.run_info(check_run_key("run_key", run_key)))
+        return self._connections.take_part(tx, self._run_info(run_key))
 
     @overload
-    def get_run_output(self, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
+    def get_run_output(self, run_key: tuple[Workflow[Any, OutputT], str]) -> OutputT: ...
     @overload
-    def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any: ...
-    def get_run_output(self, run_key: RunKey | str, type: Any = Any) -> Any:
+    def get_run_output(self, run_key: RunTarget, type: TypeForm[T]) -> T: ...
+    @overload
+    def get_run_output(self, run_key: RunTarget, type: Any = Any) -> Any: ...
+    def get_run_output(self, run_key: RunTarget, type: Any = Any) -> Any:
         """Returns the output of a completed run, decoded as ``type``. Does not wait.
 
         Raises ``RunNotFound``, ``RunNotCompleted`` (also if the run failed) or ``DeserializationError``.
         """
-        checked = check_run_key("run_key", run_key)
-        return self._connections.run(self._operations.run_output(checked, type))
+        return self._connections.run(self._run_output(run_key, type))
 
     @overload
-    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: TypeForm[T]) -> T: ...
+    def get_run_output_tx(self, tx: SyncTransaction, run_key: tuple[Workflow[Any, OutputT], str]) -> OutputT: ...
     @overload
-    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any: ...
-    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunKey | str, type: Any = Any) -> Any:
+    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunTarget, type: TypeForm[T]) -> T: ...
+    @overload
+    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunTarget, type: Any = Any) -> Any: ...
+    def get_run_output_tx(self, tx: SyncTransaction, run_key: RunTarget, type: Any = Any) -> Any:
         """Like ``get_run_output``, but as the caller's transaction sees the run. See ``begin_tx`` for ``tx``."""
-        return self._connections.take_part(tx, self._operations.run_output(check_run_key("run_key", run_key), type))
+        return self._connections.take_part(tx, self._run_output(run_key, type))
 
     def list_runs(
         self,
         *,
         workflow: Workflow[Any, Any] | str | None = None,
+        key: str | None = None,
         status: Status | None = None,
         limit: int = 100,
-        before: RunKey | str | None = None,
+        before: RunTarget | None = None,
     ) -> list[Run]:
-        """Lists runs without their payloads, newest first, at most ``limit`` (1 to 10,000) of them. ``workflow`` and
-        ``status`` restrict the list; ``None`` means no restriction.
+        """Lists runs without their payloads, newest first, at most ``limit`` (1 to 10,000) of them. ``workflow``,
+        ``key`` and ``status`` restrict the list; ``None`` means no restriction.
 
         ``before`` is the last run of the previous page: only older runs are listed. This is meant for people and not
         for hot paths, because its cost grows with the number of runs kept. Raises ``InvalidArgument``, and
         ``RunNotFound`` if ``before`` no longer exists.
         """
         query = self._operations.list_runs
-        return self._connections.run(query(workflow, status, limit, before))
+        return self._connections.run(query(workflow, status, limit, before, key))
 
+    @overload
+    def handle(self, run_key: Workflow[Any, OutputT], *, key: str) -> KeyHandle[OutputT]: ...
+    @overload
+    def handle(self, run_key: tuple[Workflow[Any, OutputT], str]) -> KeyHandle[OutputT]: ...
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Workflow[Any, OutputT]) -> Handle[OutputT]: ...
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: TypeForm[T]) -> Handle[T]: ...
     @overload
     def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> Handle[Any]: ...
-    def handle(self, run_key: RunKey | str, wf_or_type: Any = Any) -> Handle[Any]:
+    def handle(self, run_key: Any, wf_or_type: Any = Any, *, key: str | None = None) -> Handle[Any] | KeyHandle[Any]:
         """Returns a handle of a run that was begun elsewhere. Its output is decoded as the workflow declares it, or as
-        the given type. Does not check whether the run exists."""
-        is_workflow = isinstance(wf_or_type, Workflow)
-        output_type = wf_or_type.output_type if is_workflow else wf_or_type
-        codec = wf_or_type.codec if is_workflow else None
-        return Handle(check_run_key("run_key", run_key), False, output_type, codec, self._results)
+        the given type. With a workflow and a ``key``, it is a handle of the newest run that was begun with them; that
+        call also takes a pair, ``(workflow, key)``. Does not check whether the run exists."""
+        named = run_key if key is None else (run_key, key)
+        target = check_target("run_key", named)
+        output_type, codec = declared_output(named, wf_or_type)
+        if isinstance(target, Keyed):
+            return KeyHandle(target, output_type, codec, self._results)
+        return Handle(target, False, output_type, codec, self._results)
 
     def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> Handle[Any]:
         return Handle(begun.run_key, begun.is_new, wf.output_type, wf.codec, self._results)
+
+    def _run_info(self, run: RunTarget) -> Operation[RunInfo]:
+        return self._operations.run_info(check_target("run_key", run), declared_output(run, Any)[1])
+
+    def _run_output(self, run: RunTarget, type: Any) -> Operation[Any]:
+        output_type, codec = declared_output(run, type)
+        return self._operations.run_output(check_target("run_key", run), output_type, codec)

@@ -1,4 +1,4 @@
-"""A handle: one run, as the application that began it sees it."""
+"""A handle: one run, as the application that began it sees it, or the newest run with a key."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from durable.client.results import AsyncResults, Results
+from durable.client.targets import Keyed
 from durable.core.codec.json_codec import Codec
 from durable.core.durations import seconds
 from durable.core.runs import RunInfo, RunKey
@@ -13,7 +14,48 @@ from durable.core.runs import RunInfo, RunKey
 OutputT = TypeVar("OutputT")
 
 
-class Handle(Generic[OutputT]):
+class _Calls(Generic[OutputT]):
+    """What a handle of either kind can do."""
+
+    def __init__(self, target: RunKey | Keyed, output_type: Any, codec: Codec | None, results: Results) -> None:
+        self._target = target
+        self._output_type = output_type
+        self._codec = codec
+        self._results = results
+        self._connections = results.connections
+        self._operations = results.operations
+
+    def info(self) -> RunInfo:
+        """Returns the current state of the run. Raises ``RunNotFound``."""
+        return self._connections.run(self._operations.run_info(self._target, self._codec))
+
+    def _outcome(self, run_key: RunKey, timeout: timedelta | float | None) -> OutputT:
+        outcome = self._results.outcome(run_key, None if timeout is None else seconds("timeout", timeout))
+        result: OutputT = self._operations.result(run_key, outcome, self._output_type, self._codec)
+        return result
+
+    def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> bool:
+        """Same as ``Client.publish_event``, for this run."""
+        event = self._operations.new_event(self._target, name, payload, key, self._codec)
+        return self._connections.run(self._operations.publish_event(event))
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Same as ``Client.cancel_run``, for this run."""
+        request = self._operations.new_request(self._target, "cancel", reason)
+        self._connections.run(self._operations.request_end(request))
+
+    def terminate(self, reason: str | None = None) -> None:
+        """Same as ``Client.terminate_run``, for this run."""
+        request = self._operations.new_request(self._target, "terminate", reason)
+        self._connections.run(self._operations.request_end(request))
+
+    def retry(self) -> None:
+        """Same as ``Client.retry_run``, for this run."""
+        request = self._operations.new_request(self._target, "retry")
+        self._connections.run(self._operations.request_retry(request))
+
+
+class Handle(_Calls[OutputT]):
     """A handle of one run, made by ``Client.begin`` and ``Client.handle``. It can be used until its client is
     closed."""
 
@@ -25,23 +67,15 @@ class Handle(Generic[OutputT]):
         codec: Codec | None,
         results: Results,
     ) -> None:
+        super().__init__(run_key, output_type, codec, results)
         self.run_key = run_key
         """Identifies the run everywhere; its text, ``str(run_key)``, can be stored."""
         self.is_new = is_new
         """False if the run already existed: after ``begin`` with the key of an earlier run, and after
         ``Client.handle``."""
-        self._output_type = output_type
-        self._codec = codec
-        self._results = results
-        self._connections = results.connections
-        self._operations = results.operations
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of run {self.run_key}>"
-
-    def info(self) -> RunInfo:
-        """Returns the current state of the run. Raises ``RunNotFound``."""
-        return self._connections.run(self._operations.run_info(self.run_key, self._codec))
 
     def result(self, timeout: timedelta | float | None = None) -> OutputT:
         """Waits until the run has ended and returns its output, decoded as the workflow's return annotation declares.
@@ -50,32 +84,78 @@ class Handle(Generic[OutputT]):
         ``RunCancelled``, ``ResultTimeout`` (the run continues), ``RunNotFound`` or ``DeserializationError``. A lost
         connection is replaced; ``psycopg_pool.PoolTimeout`` is raised if the database stays unavailable.
         """
-        outcome = self._results.outcome(self.run_key, None if timeout is None else seconds("timeout", timeout))
-        result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
+        return self._outcome(self.run_key, timeout)
+
+
+class KeyHandle(_Calls[OutputT]):
+    """A handle of the newest run with a workflow and key, made by ``Client.handle``, which asks the database nothing.
+    Each call is about the run that is the newest at that moment, but for ``result``, which stays with the run that it
+    has found the first time. Every call raises ``RunNotFound`` as long as there is no such run."""
+
+    def __init__(self, keyed: Keyed, output_type: Any, codec: Codec | None, results: Results) -> None:
+        super().__init__(keyed, output_type, codec, results)
+        self.workflow_name = keyed.workflow_name
+        """The name of the workflow."""
+        self.key = keyed.key
+        """The key with which the run was begun."""
+        self._awaited: RunKey | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of the newest run {self._target}>"
+
+    def run_key(self) -> RunKey:
+        """Returns the run key of the newest run. Raises ``RunNotFound``."""
+        return self._connections.run(self._operations.locate(self._target))
+
+    def result(self, timeout: timedelta | float | None = None) -> OutputT:
+        """Same as ``Handle.result``, for the run that is the newest at the first call."""
+        if self._awaited is None:
+            self._awaited = self.run_key()
+        return self._outcome(self._awaited, timeout)
+
+
+class _AsyncCalls(Generic[OutputT]):
+    """What a handle of either kind can do."""
+
+    def __init__(self, target: RunKey | Keyed, output_type: Any, codec: Codec | None, results: AsyncResults) -> None:
+        self._target = target
+        self._output_type = output_type
+        self._codec = codec
+        self._results = results
+        self._connections = results.connections
+        self._operations = results.operations
+
+    async def info(self) -> RunInfo:
+        """Same as ``Handle.info``."""
+        return await self._connections.run(self._operations.run_info(self._target, self._codec))
+
+    async def _outcome(self, run_key: RunKey, timeout: timedelta | float | None) -> OutputT:
+        outcome = await self._results.outcome(run_key, None if timeout is None else seconds("timeout", timeout))
+        result: OutputT = self._operations.result(run_key, outcome, self._output_type, self._codec)
         return result
 
-    def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> bool:
-        """Same as ``Client.publish_event``, for this run."""
-        event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
-        return self._connections.run(self._operations.publish_event(event))
+    async def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> bool:
+        """Same as ``Handle.publish_event``."""
+        event = self._operations.new_event(self._target, name, payload, key, self._codec)
+        return await self._connections.run(self._operations.publish_event(event))
 
-    def cancel(self, reason: str | None = None) -> None:
-        """Same as ``Client.cancel_run``, for this run."""
-        request = self._operations.new_request(self.run_key, "cancel", reason)
-        self._connections.run(self._operations.request_end(request))
+    async def cancel(self, reason: str | None = None) -> None:
+        """Same as ``Handle.cancel``."""
+        request = self._operations.new_request(self._target, "cancel", reason)
+        await self._connections.run(self._operations.request_end(request))
 
-    def terminate(self, reason: str | None = None) -> None:
-        """Same as ``Client.terminate_run``, for this run."""
-        request = self._operations.new_request(self.run_key, "terminate", reason)
-        self._connections.run(self._operations.request_end(request))
+    async def terminate(self, reason: str | None = None) -> None:
+        """Same as ``Handle.terminate``."""
+        request = self._operations.new_request(self._target, "terminate", reason)
+        await self._connections.run(self._operations.request_end(request))
 
-    def retry(self) -> None:
-        """Same as ``Client.retry_run``, for this run."""
-        request = self._operations.new_request(self.run_key, "retry")
-        self._connections.run(self._operations.request_retry(request))
+    async def retry(self) -> None:
+        """Same as ``Handle.retry``."""
+        request = self._operations.new_request(self._target, "retry")
+        await self._connections.run(self._operations.request_retry(request))
 
 
-class AsyncHandle(Generic[OutputT]):
+class AsyncHandle(_AsyncCalls[OutputT]):
     """The asyncio counterpart of ``Handle``."""
 
     def __init__(
@@ -86,46 +166,40 @@ class AsyncHandle(Generic[OutputT]):
         codec: Codec | None,
         results: AsyncResults,
     ) -> None:
+        super().__init__(run_key, output_type, codec, results)
         self.run_key = run_key
         """Same as ``Handle.run_key``."""
         self.is_new = is_new
         """Same as ``Handle.is_new``."""
-        self._output_type = output_type
-        self._codec = codec
-        self._results = results
-        self._connections = results.connections
-        self._operations = results.operations
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of run {self.run_key}>"
 
-    async def info(self) -> RunInfo:
-        """Same as ``Handle.info``."""
-        return await self._connections.run(self._operations.run_info(self.run_key, self._codec))
-
     async def result(self, timeout: timedelta | float | None = None) -> OutputT:
         """Same as ``Handle.result``. Any number of tasks may wait at once; they share one connection."""
-        limit = None if timeout is None else seconds("timeout", timeout)
-        outcome = await self._results.outcome(self.run_key, limit)
-        result: OutputT = self._operations.result(self.run_key, outcome, self._output_type, self._codec)
-        return result
+        return await self._outcome(self.run_key, timeout)
 
-    async def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> bool:
-        """Same as ``Handle.publish_event``."""
-        event = self._operations.new_event(self.run_key, name, payload, key, self._codec)
-        return await self._connections.run(self._operations.publish_event(event))
 
-    async def cancel(self, reason: str | None = None) -> None:
-        """Same as ``Handle.cancel``."""
-        request = self._operations.new_request(self.run_key, "cancel", reason)
-        await self._connections.run(self._operations.request_end(request))
+class AsyncKeyHandle(_AsyncCalls[OutputT]):
+    """The asyncio counterpart of ``KeyHandle``."""
 
-    async def terminate(self, reason: str | None = None) -> None:
-        """Same as ``Handle.terminate``."""
-        request = self._operations.new_request(self.run_key, "terminate", reason)
-        await self._connections.run(self._operations.request_end(request))
+    def __init__(self, keyed: Keyed, output_type: Any, codec: Codec | None, results: AsyncResults) -> None:
+        super().__init__(keyed, output_type, codec, results)
+        self.workflow_name = keyed.workflow_name
+        """The name of the workflow."""
+        self.key = keyed.key
+        """The key with which the run was begun."""
+        self._awaited: RunKey | None = None
 
-    async def retry(self) -> None:
-        """Same as ``Handle.retry``."""
-        request = self._operations.new_request(self.run_key, "retry")
-        await self._connections.run(self._operations.request_retry(request))
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of the newest run {self._target}>"
+
+    async def run_key(self) -> RunKey:
+        """Same as ``KeyHandle.run_key``."""
+        return await self._connections.run(self._operations.locate(self._target))
+
+    async def result(self, timeout: timedelta | float | None = None) -> OutputT:
+        """Same as ``KeyHandle.result``."""
+        if self._awaited is None:
+            self._awaited = await self.run_key()
+        return await self._outcome(self._awaited, timeout)

@@ -1,19 +1,17 @@
-"""Each operation of a client, written once for both colors, without I/O.
+"""Each operation of a client, written once for both colors, without I/O; how runs begin is in ``begins``.
 
-Bad arguments are refused by the methods that make a ``NewRun`` or ``NewEvent``, before any statement is run. The
+Bad arguments are refused by the methods that make a ``NewEvent``, before any statement is run. The
 operations themselves may be run again after a lost connection, because all ids are chosen beforehand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Unpack, get_args
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
 
 import msgspec
 
-from durable.client.arguments import check_run_key, storable_payload
-from durable.client.beginnings import BeginOptions, new_run, new_runs
-from durable.client.begun import find_begun
+from durable.client.targets import Keyed, KeyedEvent, RunTarget, check_target, keyed_event, workflow_of
 from durable.core.arguments import check_codec, one_of, truth, whole_number
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
@@ -27,40 +25,26 @@ from durable.core.errors import (
     RunNotRetryable,
     RunTerminal,
 )
+from durable.core.generations import Newest
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow
-from durable.core.run_options import RunOptions
 from durable.core.runs import TERMINAL, Run, RunInfo, RunKey, Status
 from durable.core.shards import shard_value
-from durable.store import events, inspection, runs, workers
-from durable.store.channels import announce_event, announce_runs
+from durable.store import events, generations, inspection, workers
+from durable.store.channels import announce_event
 from durable.store.events import NewEvent
 from durable.store.ids import uuid7
 from durable.store.inspection import RunOutcome
 from durable.store.operation import Operation, operation
-from durable.store.runs import NewRun
-from durable.store.settings import lock_names, read_settings
+from durable.store.settings import Shards, read_settings
 from durable.store.statement import Requests, Statement
 
 _MAX_REASON = 2000
 _MAX_LISTED = 10_000
-_BATCH_ROWS = 5_000
-_BATCH_CHARACTERS = 16 * 1024 * 1024
 _TRIES = 3
 
 
 RequestKind = Literal["cancel", "terminate", "retry"]
-
-
-class ShardsAreRaised(Exception):
-    """The shard count is being raised: a run with a key can then only be begun in a transaction."""
-
-
-class Begun(msgspec.Struct, frozen=True):
-    """``is_new`` is False if a run with the same key already existed."""
-
-    run_key: RunKey
-    is_new: bool
 
 
 class Operations:
@@ -87,107 +71,63 @@ class Operations:
         if self._notify:
             yield from announcement
 
-    # begin
+    # keys
 
-    def new_run(self, wf: Workflow[Any, Any], input: object, **options: Unpack[BeginOptions]) -> NewRun:
-        """Checks all arguments. Raises ``InvalidArgument`` or ``SerializationError``."""
-        return new_run(self.codec, wf, input, **options)
-
-    def new_runs(self, wf: Workflow[Any, Any], inputs: Iterable[object], **options: Unpack[RunOptions]) -> list[NewRun]:
-        """Makes one run per input, in the same order. Raises ``InvalidArgument`` or ``SerializationError``."""
-        return new_runs(self.codec, wf, inputs, **options)
-
-    @operation
-    def begin(self, run: NewRun, *, is_transaction: bool = True) -> Requests[Begun]:
-        """Inserts the run and notifies the workers. ``is_transaction``: all of this is one transaction. If it is not,
-        ``ShardsAreRaised`` is raised for a run with a key while the shard count is being raised."""
-        if run.key is not None:
-            return (yield from self._begin_keyed(run, is_transaction=is_transaction))
-        shard = shard_value(run.workflow_name, run.run_id, (yield from self.shard_count()))
-        yield from runs.begin_run(shard, run)
-        yield from self.announce(announce_runs(shard))
-        # Only an earlier try of this same operation can have inserted the run.
-        return Begun(RunKey(shard, run.run_id), is_new=True)
-
-    def _begin_keyed(self, run: NewRun, *, is_transaction: bool) -> Requests[Begun]:
+    def newest(self, target: Keyed) -> Requests[tuple[Newest | None, Shards]]:
+        """Returns the newest run with that key, ``None`` if there is none, and what there is to know about shard
+        counts."""
         counts = {(yield from self.shard_count())}
-        is_locked = False
-        refused = 0
         while True:
             # The shard count may have been raised since the first run with this key was begun, and since we read it.
-            looked = {shard_value(run.workflow_name, run.run_id, count) for count in counts}
-            found = yield from runs.find_keyed_run(sorted(looked), run.run_id)
-            if found.shard_value is not None:
-                yield from self.announce(announce_runs(found.shard_value))  # an earlier try may not have come that far
-                return Begun(RunKey(found.shard_value, run.run_id), is_new=False)
-            count = self._shard_count = found.shard_count
-            if found.is_being_raised and not is_locked:
-                if not is_transaction:
-                    raise ShardsAreRaised
-                yield from lock_names([run.run_id])
-                is_locked = True  # by now, another transaction may have begun it
-            elif not found.known <= counts:
-                counts |= found.known
-            else:
-                shard = shard_value(run.workflow_name, run.run_id, count)
-                if is_transaction:
-                    is_new = yield from runs.begin_run(shard, run)
-                else:
-                    is_new = yield from runs.begin_keyed_run(shard, run, count)
-                if is_new:
-                    yield from self.announce(announce_runs(shard))
-                    return Begun(RunKey(shard, run.run_id), is_new=True)
-                refused += 1
-                if refused == _TRIES:  # it exists, but row-level security hides it from this role
-                    return Begun(RunKey(shard, run.run_id), is_new=False)
-                # Another transaction has begun it in this moment, or the shard count is another now.
+            looked = {shard_value(target.workflow_name, target.first_id, count) for count in counts}
+            found = yield from generations.find_newest(sorted(looked), target.key)
+            self._shard_count = found.shards.shard_count
+            if found.newest is not None or found.shards.known <= counts:
+                return found.newest, found.shards
+            counts |= found.shards.known
+
+    def located(self, target: RunKey | Keyed) -> Requests[RunKey]:
+        """Returns the run that is meant. Raises ``RunNotFound`` if there is none with that key."""
+        if isinstance(target, RunKey):
+            return target
+        newest, shards = yield from self.newest(target)
+        if newest is None:
+            shard = shard_value(target.workflow_name, target.first_id, shards.shard_count)
+            raise RunNotFound(RunKey(shard, target.first_id), str(target))
+        return newest.run_key
 
     @operation
-    def begin_many(self, new: Sequence[NewRun]) -> Requests[list[RunKey]]:
-        """Inserts all the runs, one statement per shard value and batch, and notifies the workers. Must be one
-        transaction. Of the runs with a key, those that exist are left alone."""
-        count = yield from self.shard_count()
-        found: Mapping[str, RunKey] = {}
-        keyed = {run.run_id: run.workflow_name for run in new if run.key is not None}
-        if keyed:
-            found, count = yield from find_begun(keyed)
-        by_shard: dict[str, dict[str, NewRun]] = {}
-        run_keys: list[RunKey] = []
-        for run in new:
-            run_key = found.get(run.run_id) or RunKey(shard_value(run.workflow_name, run.run_id, count), run.run_id)
-            if run.run_id not in found:
-                by_shard.setdefault(run_key.workflow_name_shard, {}).setdefault(run.run_id, run)
-            run_keys.append(run_key)
-        for shard in sorted(by_shard):
-            for batch in _batches([by_shard[shard][run_id] for run_id in sorted(by_shard[shard])]):
-                yield from runs.begin_runs(shard, batch)
-        for shard in {key.workflow_name_shard for key in run_keys}:
-            yield from self.announce(announce_runs(shard))
-        return run_keys
+    def locate(self, target: RunKey | Keyed) -> Requests[RunKey]:
+        """Same as ``located``, by itself."""
+        yield from self.require_schema()
+        return (yield from self.located(target))
+
+    def _addressed(self, event: NewEvent) -> Requests[NewEvent]:
+        if not isinstance(event, KeyedEvent):
+            return event
+        return event.sent_to((yield from self.located(event.target)))
 
     # events
 
     def new_event(
-        self, run_key: RunKey | str, name: str, payload: object, key: str | None, codec: Codec | None = None
+        self, run: RunTarget | Keyed, name: str, payload: object, key: str | None, codec: Codec | None = None
     ) -> NewEvent:
         """Checks all arguments; ``codec`` is the workflow's own codec, if it has one. Raises ``InvalidArgument`` or
         ``SerializationError``."""
-        name, run_key = check_key("name", name), check_run_key("run_key", run_key)
-        codec = codec_at(codec or self.codec, "event", run_key.run_id, name)
-        what = f"the payload of event {name!r}"
-        return NewEvent(
-            run_key=run_key,
-            event_id=str(uuid7()),
-            name=name,
-            payload=storable_payload(codec.encode(payload, what), what),
-            key=None if key is None else check_key("key", key),
-        )
+        target = check_target("run_key", run)
+        if isinstance(target, Keyed):
+            wf = workflow_of(run)
+            codec = codec or (wf.codec if wf is not None else None) or self.codec
+            return keyed_event(codec, target, target.first_id, name, payload, key)
+        nobody = Keyed(target.workflow_name, "")
+        return keyed_event(codec or self.codec, nobody, target.run_id, name, payload, key).sent_to(target)
 
     @operation
     def publish_event(self, event: NewEvent) -> Requests[bool]:
         """Inserts the event and notifies the workers; answers whether it is stored, and not another one with its key.
         Raises ``RunNotFound`` or ``RunTerminal``."""
         yield from self.require_schema()
+        event = yield from self._addressed(event)
         for _ in range(_TRIES):
             if (yield from events.publish_event(event)):
                 shard = event.run_key.workflow_name_shard
@@ -205,7 +145,7 @@ class Operations:
 
     # requests
 
-    def new_request(self, run_key: RunKey | str, kind: RequestKind, reason: str | None = None) -> NewEvent:
+    def new_request(self, run: RunTarget | Keyed, kind: RequestKind, reason: str | None = None) -> NewEvent:
         """Checks all arguments. Raises ``InvalidArgument``."""
         rule = f"a str of at most {_MAX_REASON} characters without NUL or lone surrogates"
         if reason is not None and (not isinstance(reason, str) or "\0" in reason or len(reason) > _MAX_REASON):
@@ -214,7 +154,13 @@ class Operations:
             payload = msgspec.json.encode(None if reason is None else str.__str__(reason)).decode()
         except UnicodeEncodeError:
             raise InvalidArgument("reason", reason, rule) from None
-        return NewEvent(check_run_key("run_key", run_key), str(uuid7()), kind, payload, kind=kind)
+        target, request_id = check_target("run_key", run), str(uuid7())
+        if isinstance(target, RunKey):
+            return NewEvent(target, request_id, kind, payload, kind=kind)
+        anyone = RunKey(f"{target.workflow_name}_0", target.first_id)
+        return KeyedEvent(
+            anyone, request_id, kind, payload, kind=kind, target=target, encoded_for=lambda owner: payload
+        )
 
     @operation
     def request_end(self, request: NewEvent) -> Requests[None]:
@@ -228,6 +174,7 @@ class Operations:
     def request_retry(self, request: NewEvent) -> Requests[None]:
         """Requests a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
         yield from self.require_schema()
+        request = yield from self._addressed(request)
         if (yield from events.request_retry(request)):
             yield from self.announce(announce_event(request.run_key.workflow_name_shard))
             return
@@ -235,15 +182,16 @@ class Operations:
         if found is None:
             raise RunNotFound(request.run_key)
         if not found.is_stored:
-            raise RunNotRetryable(request.run_key, found.status)
+            raise RunNotRetryable(request.run_key, found.status, is_replaced=found.is_replaced)
 
     # looking
 
     @operation
-    def run_info(self, run_key: RunKey, codec: Codec | None = None) -> Requests[RunInfo]:
+    def run_info(self, target: RunKey | Keyed, codec: Codec | None = None) -> Requests[RunInfo]:
         """Returns the current state of the run. ``codec`` is the one of its workflow, if that is known. Raises
         ``RunNotFound``, and ``DeserializationError`` if its status cannot be decoded."""
         yield from self.require_schema()
+        run_key = yield from self.located(target)
         info = yield from inspection.run_info(run_key, codec or self.codec)
         if info is None:
             raise RunNotFound(run_key)
@@ -256,13 +204,15 @@ class Operations:
         return workers.is_served(run_key.workflow_name)
 
     @operation
-    def run_output(self, run_key: RunKey, type: Any) -> Requests[Any]:
+    def run_output(self, target: RunKey | Keyed, type: Any, codec: Codec | None = None) -> Requests[Any]:
         """Returns the decoded output of a completed run. Raises ``RunNotFound``, ``RunNotCompleted`` or
         ``DeserializationError``."""
+        yield from self.require_schema()
+        run_key = yield from self.located(target)
         outcome = yield from self.outcome(run_key)
         if outcome.status != "completed":
             raise RunNotCompleted(run_key, outcome.status)
-        return self.result(run_key, outcome, type)
+        return self.result(run_key, outcome, type, codec)
 
     @operation
     def outcome(self, run_key: RunKey) -> Requests[RunOutcome]:
@@ -300,7 +250,12 @@ class Operations:
 
     @operation
     def list_runs(
-        self, workflow: Workflow[Any, Any] | str | None, status: Status | None, limit: int, before: RunKey | str | None
+        self,
+        workflow: Workflow[Any, Any] | str | None,
+        status: Status | None,
+        limit: int,
+        before: RunTarget | None,
+        key: str | None = None,
     ) -> Requests[list[Run]]:
         """Lists runs, newest first. Raises ``InvalidArgument``, and ``RunNotFound`` if ``before`` does not exist."""
         limit = whole_number("limit", limit, 1, _MAX_LISTED)
@@ -309,25 +264,15 @@ class Operations:
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         if name is not None:
             name = check_key("workflow", name)
+        if key is not None:
+            key = check_key("key", key)
+        target = None if before is None else check_target("before", before)
         yield from self.require_schema()
         cursor = None
-        if before is not None:
-            run_key = check_run_key("before", before)
+        if target is not None:
+            run_key = yield from self.located(target)
             created_at = yield from inspection.run_created_at(run_key)
             if created_at is None:
                 raise RunNotFound(run_key)
             cursor = (created_at, run_key)
-        return (yield from inspection.list_runs(workflow_name=name, status=status, limit=limit, before=cursor))
-
-
-def _batches(runs: Sequence[NewRun]) -> Iterator[list[NewRun]]:
-    batch: list[NewRun] = []
-    characters = 0
-    for run in runs:
-        if batch and (len(batch) == _BATCH_ROWS or characters + len(run.input) > _BATCH_CHARACTERS):
-            yield batch
-            batch, characters = [], 0
-        batch.append(run)
-        characters += len(run.input)
-    if batch:
-        yield batch
+        return (yield from inspection.list_runs(workflow_name=name, key=key, status=status, limit=limit, before=cursor))

@@ -193,9 +193,21 @@ class NotInTransaction(DurableError):
 class RunNotFound(DurableError):
     """There is no such run: it was never begun, was begun in a transaction that rolled back, or was pruned."""
 
-    def __init__(self, run_key: RunKey) -> None:
-        super().__init__(f"there is no run {run_key}: it was never committed, or was pruned")
+    def __init__(self, run_key: RunKey, named: str | None = None) -> None:
+        super().__init__(f"there is no run {named or run_key}: it was never committed, or was pruned")
         self.run_key = run_key
+        self.named = named
+        """How the run was named, if not by its key: its workflow and the key it was begun with."""
+
+
+class RunExists(DurableError):
+    """A run was to be begun, but another one with the same workflow and key has not ended, and ``if_active`` is
+    ``"refuse"``. Nothing was stored."""
+
+    def __init__(self, run_key: RunKey, status: str) -> None:
+        super().__init__(f"run {run_key} has the same key and has not ended: its status is {status!r}")
+        self.run_key = run_key
+        self.status = status
 
 
 class RunNotCompleted(DurableError):
@@ -244,12 +256,17 @@ class RunNotCancellable(DurableError):
 
 
 class RunNotRetryable(DurableError):
-    """Only a run that failed, was cancelled or is set aside can be retried."""
+    """Only a run that failed, was cancelled or is set aside can be retried, and of the runs with one key only the
+    newest. ``is_replaced``: there is a newer one."""
 
-    def __init__(self, run_key: RunKey, status: str) -> None:
-        super().__init__(f"run {run_key} cannot be retried: its status is {status!r}, not 'failed' or 'cancelled'")
+    def __init__(self, run_key: RunKey, status: str, *, is_replaced: bool = False) -> None:
+        reason = f"its status is {status!r}, not 'failed' or 'cancelled'"
+        if is_replaced:
+            reason = "another run was begun with its key, and only the newest can be retried"
+        super().__init__(f"run {run_key} cannot be retried: {reason}")
         self.run_key = run_key
         self.status = status
+        self.is_replaced = is_replaced
 
 
 class ScheduleNotFound(DurableError):

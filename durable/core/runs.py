@@ -15,10 +15,11 @@ Status = Literal["queued", "running", "sleeping", "waiting_event", "completed", 
 
 TERMINAL: frozenset[Status] = frozenset(("completed", "failed", "cancelled"))
 
-StatusReason = Literal["set_aside", "suspect"]
+StatusReason = Literal["set_aside", "suspect", "following"]
 """Why a run has its status, if the status alone does not say so. ``set_aside``: the run sleeps because its code, as
 deployed on the worker that claimed it, does not match what the run has recorded; matching code will resume it.
-``suspect``: several workers in a row have died while they executed the run; it will be tried apart from others."""
+``suspect``: several workers in a row have died while they executed the run; it will be tried apart from others.
+``following``: the run starts when the run with the same key before it has ended."""
 
 BEGINNINGS: Mapping[Status, frozenset[str]] = {
     "queued": frozenset(
@@ -26,12 +27,23 @@ BEGINNINGS: Mapping[Status, frozenset[str]] = {
             "runs/begin_run",
             "runs/begin_keyed_run",
             "runs/begin_runs",
+            "generations/begin_generation",
+            "successors/begin_successors",
             "children/begin_children",
             "schedules/begin_scheduled_runs",
             "sequels/begin_sequels",
         )
     ),
-    "sleeping": frozenset(("runs/begin_run", "runs/begin_keyed_run", "runs/begin_runs", "children/begin_children")),
+    "sleeping": frozenset(
+        (
+            "runs/begin_run",
+            "runs/begin_keyed_run",
+            "runs/begin_runs",
+            "generations/begin_generation",
+            "successors/begin_successors",
+            "children/begin_children",
+        )
+    ),
 }
 """The status in which a run is inserted, and the statements that insert it: asleep if it will start later."""
 
@@ -45,7 +57,15 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("running", "completed"): frozenset(("flush/settle_runs",)),
     ("running", "failed"): frozenset(("flush/settle_runs", "takeovers/take_over_runs")),
     ("running", "cancelled"): frozenset(("flush/settle_runs",)),
-    ("sleeping", "queued"): frozenset(("routing/route_events", "routing/retry_runs", "flush/requeue_parked_runs")),
+    ("sleeping", "queued"): frozenset(
+        (
+            "routing/route_events",
+            "routing/retry_runs",
+            "flush/requeue_parked_runs",
+            "successors/start_followers",
+            "retention/delete_orphans",
+        )
+    ),
     ("waiting_event", "queued"): frozenset(
         ("routing/route_events", "flush/requeue_parked_runs", "flush/requeue_held_runs")
     ),
@@ -54,6 +74,7 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("waiting_event", "cancelled"): frozenset(("routing/route_events",)),
     ("failed", "queued"): frozenset(("routing/retry_runs",)),
     ("cancelled", "queued"): frozenset(("routing/retry_runs",)),
+    ("cancelled", "sleeping"): frozenset(("routing/retry_runs",)),
 }
 """Every change of a run's status, and the statements that make it. There are no others: while the tests run, a trigger
 rejects them. The state diagram in ARCHITECTURE.md is drawn from this table."""
@@ -92,13 +113,14 @@ class RunInfo(msgspec.Struct, frozen=True):
     """The state of a run. Times are aware and by the database's clock.
 
     ``status_reason`` is ``"set_aside"`` while the run sleeps because the deployed code does not match it, ``"suspect"``
-    while it waits to be tried apart from others because its workers keep dying, and ``None`` otherwise. ``error`` is
-    the last failure, which is kept while the run is retried, or ``None`` if there was none. ``attempts`` counts failed
-    attempts, and ``takeovers`` counts the workers that died while holding the run. ``next_wake_at`` is ``None`` unless
-    the run sleeps or waits with a timeout. ``is_served`` says of a queued run whether a living worker has its workflow;
-    it is ``None`` if the run is not queued, or if that is not known. ``detail`` is what the workflow last set with
-    ``ctx.set_status``, decoded without a declared type; ``None`` if it has not. ``chapter`` is 1, and one more each
-    time the run has continued as new.
+    while it waits to be tried apart from others because its workers keep dying, ``"following"`` while it waits for the
+    end of the run with the same key before it, and ``None`` otherwise. ``error`` is the last failure, which is kept
+    while the run is retried, or ``None`` if there was none. ``attempts`` counts failed attempts, and ``takeovers``
+    counts the workers that died while holding the run. ``next_wake_at`` is ``None`` unless the run sleeps or waits with
+    a timeout. ``is_served`` says of a queued run whether a living worker has its workflow; it is ``None`` if the run is
+    not queued, or if that is not known. ``detail`` is what the workflow last set with ``ctx.set_status``, decoded
+    without a declared type; ``None`` if it has not. ``chapter`` is 1, and one more each time the run has continued as
+    new.
     """
 
     status: Status
@@ -115,7 +137,8 @@ class RunInfo(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One row of ``list_runs``: everything but the payloads. ``status_reason`` is the same as in ``RunInfo``."""
+    """One row of ``list_runs``: everything but the payloads. ``status_reason`` is the same as in ``RunInfo``.
+    ``generation`` counts the runs that were begun before it with the same workflow and ``key``."""
 
     run_key: RunKey
     workflow_name: str
@@ -130,3 +153,5 @@ class Run(msgspec.Struct, frozen=True):
     updated_at: datetime
     completed_at: datetime | None
     next_wake_at: datetime | None
+    key: str | None = None
+    generation: int = 0

@@ -26,11 +26,13 @@ class NewEvent(msgspec.Struct, frozen=True):
 
 class Unpublished(msgspec.Struct, frozen=True):
     """The status of the run that an event was meant for, and whether the event is stored after all: this very one if
-    ``is_same``, by an earlier try, and otherwise another one with its key."""
+    ``is_same``, by an earlier try, and otherwise another one with its key. ``is_replaced``: there is a newer run with
+    the key of that run."""
 
     status: Status
     is_stored: bool
     is_same: bool
+    is_replaced: bool
 
 
 class _EventId(msgspec.Struct, frozen=True):

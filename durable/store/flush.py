@@ -28,7 +28,7 @@ from durable.store.children import (
 from durable.store.columns import column
 from durable.store.entries import ENTRIES
 from durable.store.events import load_events
-from durable.store.leaving import child_that_ended, ends_waits, is_for_others, is_settled, shows_error
+from durable.store.leaving import child_that_ended, ends_waits, has_ended, is_for_others, is_settled, shows_error
 from durable.store.operation import operation
 from durable.store.records import (
     AnsweredWait,
@@ -43,6 +43,7 @@ from durable.store.routing import RetriedRun, forget_failed_steps
 from durable.store.sequels import announce_sequels, begin_sequels
 from durable.store.sessions import limit_locks
 from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, run_ids
+from durable.store.successors import reopen_next
 
 
 class _Parked(msgspec.Struct, frozen=True, gc=False):
@@ -142,6 +143,9 @@ class _Parts:
         self._add_runs("parked", _PARK_RUNS, parked, list)
         self._add_runs("requeued", _REQUEUE_PARKED_RUNS, parked, run_ids)
         self._add_held(held)
+        keyed = [record.run_id for record in settled if record.is_keyed and has_ended(record)]
+        if keyed:
+            self._add("followed", reopen_next(shard_value, keyed))
         if continued:
             endings = [record.ending for record in continued if isinstance(record.ending, NextChapter)]
             self._add("", begin_chapters(_common(shard_value, worker_id, continued), endings))
@@ -208,6 +212,7 @@ class _Learned:
         self.ours: set[str] = set()
         self._wakes: dict[str, float | None] = {}
         self._requeued: set[str] = set()
+        self._followed: set[str] = set()
         self._inboxes: defaultdict[str, list[Event]] = defaultdict(list)
 
     def take(self, parts: _Parts, answers: Sequence[Any]) -> None:
@@ -219,6 +224,8 @@ class _Learned:
                     self._wakes.update((parked.run_id, parked.wake_in) for parked in answer)
                 case "requeued":
                     self._requeued.update(answer)
+                case "followed":
+                    self._followed.update(answer)
                 case "inbox":
                     for event in answer:
                         self._inboxes[event.run_id].append(event)
@@ -234,6 +241,7 @@ class _Learned:
             wake_in=self._wakes.get(record.run_id),
             requeued=record.run_id in self._requeued,
             inbox=tuple(self._inboxes[record.run_id]) if is_asking else None,
+            is_followed=record.run_id in self._followed,
         )
 
 
@@ -306,6 +314,6 @@ def _of(kind: type[Any], by_kind: _ByKind) -> Iterable[tuple[Record, Any]]:
 
 
 def _announcements(shard_value: str, records: Sequence[Record], *, is_leaving: bool) -> list[Statement[None]]:
-    ended = [record.run_id for record in records if isinstance(record.ending, Settle) and record.ending.is_terminal]
+    ended = [record.run_id for record in records if has_ended(record)]
     are_for_others = any(is_for_others(record, is_leaving=is_leaving) for record in records)
     return [*announce_ended(ended), *([announce_runs_to_all(shard_value)] if are_for_others else [])]

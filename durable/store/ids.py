@@ -68,6 +68,8 @@ def sequel_run_id(ended: RunKey, cause: str) -> str:
     return str(uuid5(_SEQUELS, msgspec.json.encode((str(ended), cause)).decode()))
 
 
-def keyed_run_id(workflow_name: str, key: str) -> str:
-    """Returns the id of the run of that workflow and key: the same for every client that begins it."""
-    return str(uuid5(_KEYED_RUNS, msgspec.json.encode((workflow_name, key)).decode()))
+def keyed_run_id(workflow_name: str, key: str, generation: int = 0) -> str:
+    """Returns the id of the run of that workflow and key, and of that generation: the same for every client that begins
+    it."""
+    name = (workflow_name, key, generation) if generation else (workflow_name, key)
+    return str(uuid5(_KEYED_RUNS, msgspec.json.encode(name).decode()))

@@ -64,6 +64,8 @@ class _RunRow(msgspec.Struct, frozen=True):
     updated_at: datetime
     completed_at: datetime | None
     next_wake_at: datetime | None
+    key: str | None
+    generation: int
 
 
 _RUN_INFO = Query("inspection/run_info", _InfoRow)
@@ -115,6 +117,7 @@ def run_created_at(run_key: RunKey) -> Statement[datetime | None]:
 def list_runs(
     *,
     workflow_name: str | None,
+    key: str | None,
     status: Status | None,
     limit: int,
     before: tuple[datetime, RunKey] | None,
@@ -123,6 +126,7 @@ def list_runs(
     return _LIST_RUNS.statement(
         {
             "workflow_name": workflow_name,
+            "key": key,
             "status": status,
             "limit": limit,
             "before_created_at": before[0] if before else None,
@@ -147,6 +151,8 @@ def _run(row: _RunRow) -> Run:
         updated_at=row.updated_at,
         completed_at=row.completed_at,
         next_wake_at=row.next_wake_at,
+        key=row.key,
+        generation=row.generation,
     )
 
 

@@ -23,6 +23,11 @@ def is_settled(record: Record) -> bool:
     return isinstance(record.ending, Settle) and not isinstance(record.ending, NextChapter)
 
 
+def has_ended(record: Record) -> bool:
+    """Returns whether the run has ended."""
+    return isinstance(record.ending, Settle) and record.ending.is_terminal
+
+
 def shows_error(record: Record) -> bool:
     """Returns whether what the run shows changes, and not by the way in which it leaves."""
     ending = record.ending

@@ -44,6 +44,8 @@ class ClaimedRun(msgspec.Struct, frozen=True, gc=False):
     lone_strikes: int = 0
     chapter: int | None = None
     """``None`` is the first."""
+    is_keyed: bool = False
+    """Whether it was begun with a key, so that something may be to happen once it has ended."""
 
     @property
     def parent(self) -> RunKey | None:
@@ -212,14 +214,15 @@ Entry: TypeAlias = (
 
 class Record(msgspec.Struct, gc=False):
     """Everything that a run has to write since the last flush. ``parent`` is notified of its end, and ``sequel`` begins
-    with it. ``shown_error`` is the encoded error that a run shows while it goes on, empty if it shows none any longer,
-    ``None`` if that is as before. ``status_detail`` is what the workflow has set as its status, encoded, ``None`` if it
-    has not."""
+    with it; if the run ``is_keyed``, another run with its key may be waiting for that. ``shown_error`` is the encoded
+    error that a run shows while it goes on, empty if it shows none any longer, ``None`` if that is as before.
+    ``status_detail`` is what the workflow has set as its status, encoded, ``None`` if it has not."""
 
     run_id: str
     epoch: int
     parent: RunKey | None = None
     entries: list[Entry] = []
+    is_keyed: bool = False
     is_cancelled: bool = False
     ending: Ending | None = None
     wants_inbox: bool = False
@@ -232,7 +235,7 @@ class Record(msgspec.Struct, gc=False):
         return self.ending is None and not self.entries and not self.wants_inbox and self.status_detail is None
 
 
-EventKind = Literal["event", "cancel", "terminate", "retry", "child"]
+EventKind = Literal["event", "cancel", "terminate", "retry", "child", "next"]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -267,7 +270,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     worker, or because the database refuses the record (``is_refused``).
 
     ``wake_in`` is the time until a parked run wakes, in seconds. ``requeued`` means that an event was already there.
-    ``inbox`` is ``None`` unless it was wanted.
+    ``inbox`` is ``None`` unless it was wanted. ``is_followed``: the run has ended, and something is to happen now.
     """
 
     is_ours: bool
@@ -275,6 +278,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     requeued: bool = False
     inbox: tuple[Event, ...] | None = None
     is_refused: bool = False
+    is_followed: bool = False
 
 
 class Comeback(msgspec.Struct, frozen=True):

@@ -34,6 +34,12 @@ class _OldRunRow(msgspec.Struct, frozen=True):
     is_last_of_full_page: bool
 
 
+class _OlderRow(msgspec.Struct, frozen=True):
+    run_id: str
+    parent_shard: str | None
+    parent_run_id: str | None
+
+
 class _ShardValue(msgspec.Struct, frozen=True):
     shard_value: str | None
 
@@ -46,6 +52,7 @@ class _ChildRow(msgspec.Struct, frozen=True):
 
 _NEXT_SHARD_VALUE = Query("retention/next_shard_value", _ShardValue)
 _FIND_OLD_RUNS = Query("retention/find_old_runs", _OldRunRow)
+_FIND_OLDER_GENERATIONS = Query("retention/find_older_generations", _OlderRow)
 _FIND_KEPT_PARENTS = Query("retention/find_kept_parents", RunId)
 _FIND_CHILDREN = Query("retention/find_children", _ChildRow)
 _FIND_YOUNG_RUNS = Query("retention/find_young_runs", RunId)
@@ -62,6 +69,13 @@ def find_old_runs(shard_value: str, age: float, *, after: str, limit: int) -> St
     """Reads which of the next ``limit`` runs, in the order of their ids, ended at least ``age`` seconds ago."""
     params = {"shard_value": shard_value, "age": age, "after": after, "limit": limit}
     return _FIND_OLD_RUNS.statement(params, _page)
+
+
+def find_older_generations(shard_value: str, age: float, runs: Sequence[str], *, limit: int) -> Statement[list[OldRun]]:
+    """Reads up to ``limit`` runs that were begun before these with the same keys, and that ended at least ``age``
+    seconds ago."""
+    params = {"shard_value": shard_value, "age": age, "run_ids": column(runs), "limit": limit}
+    return _FIND_OLDER_GENERATIONS.statement(params, lambda rows: [_old(row) for row in rows])
 
 
 def find_kept_parents(shard_value: str, parents: Sequence[str]) -> Statement[list[str]]:
@@ -89,17 +103,15 @@ def delete_runs(shard_value: str, age: float, runs: Sequence[str]) -> Statement[
 
 
 def delete_orphans(shard_value: str) -> Statement[None]:
-    """Deletes events that were committed after their run had been deleted."""
+    """Deletes events that were committed after their run had been deleted, and lets runs start that wait for the end of
+    such a run."""
     return _DELETE_ORPHANS.statement({"shard_value": shard_value}, nothing)
 
 
 def _page(rows: Sequence[_OldRunRow]) -> Page:
-    old = tuple(
-        OldRun(
-            row.run_id,
-            None if row.parent_shard is None else RunKey(row.parent_shard, row.parent_run_id or ""),
-        )
-        for row in rows
-        if row.is_old
-    )
+    old = tuple(_old(row) for row in rows if row.is_old)
     return Page(old, rows[-1].run_id if rows and rows[-1].is_last_of_full_page else None)
+
+
+def _old(row: _OldRunRow | _OlderRow) -> OldRun:
+    return OldRun(row.run_id, None if row.parent_shard is None else RunKey(row.parent_shard, row.parent_run_id or ""))

@@ -12,7 +12,19 @@ from durable.store.children import EndedChild, complete_children, ended_child
 from durable.store.columns import column
 from durable.store.operation import operation
 from durable.store.records import Event, EventKind
-from durable.store.statement import Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, one
+from durable.store.statement import (
+    Batch,
+    Begin,
+    Commit,
+    NoRow,
+    Query,
+    Requests,
+    RunId,
+    Statement,
+    nothing,
+    one,
+    run_ids,
+)
 
 MAX_SEEN = 2000
 """How many runs with events a statement looks at. Must be more than are routed at a time."""
@@ -30,11 +42,12 @@ class Routed(msgspec.Struct, frozen=True):
 
 
 class Unrouted(msgspec.Struct, frozen=True):
-    """What routing left behind: events and requests of runs that were locked, requests to retry runs, and more runs
-    than it looks at, so that some of them may not exist."""
+    """What routing left behind: events and requests of runs that were locked, requests to retry runs, what is to happen
+    after the ends of runs that have ended, and more runs than it looks at, so that some of them may not exist."""
 
     is_more: bool
     is_retry: bool
+    is_next: bool
     is_crowded: bool = False
 
 
@@ -64,6 +77,7 @@ class _ArrivedRow(msgspec.Struct, frozen=True):
 _ROUTE_EVENTS = Query("routing/route_events", _ArrivedRow)
 _UNROUTED_EVENTS = Query("routing/unrouted_events", Unrouted)
 _DISMISS_ORPHANS = Query("routing/dismiss_orphans", RunId)
+_LOCK_RETRIES = Query("routing/lock_retries", RunId)
 _RETRY_RUNS = Query("routing/retry_runs", RetriedRun)
 _FORGET_FAILED_STEPS = Query("routing/forget_failed_steps", NoRow)
 
@@ -84,7 +98,11 @@ def route_events(shard_value: str, worker_id: str, limit: int, left_out: Sequenc
 def _routed(arrived: Sequence[_ArrivedRow]) -> Routed:
     ended = {row.run_id: row for row in arrived if row.became == "cancelled"}
     return Routed(
-        live=tuple(Event(row.run_id, row.event_id, row.kind, row.name, row.payload) for row in arrived if row.is_live),
+        live=tuple(
+            Event(row.run_id, row.event_id, row.kind, row.name, row.payload)
+            for row in arrived
+            if row.is_live and row.kind != "next"
+        ),
         woken=len({row.run_id for row in arrived if row.became == "queued"}),
         ended=tuple(ended),
         children=tuple(
@@ -111,7 +129,8 @@ def retry(shard_value: str, limit: int) -> Requests[bool]:
     """Queues up to ``limit`` runs whose retry was requested, and lets them try again what failed. Answers whether there
     were any."""
     retried: list[RetriedRun]
-    (retried,) = yield from Begin([retry_runs(shard_value, limit)])
+    (locked,) = yield from Begin([lock_retries(shard_value, limit)])
+    (retried,) = yield from Batch([retry_runs(shard_value, locked)])
     yield from Commit(
         [
             complete_children(shard_value, [run.run_id for run in retried]),
@@ -121,9 +140,14 @@ def retry(shard_value: str, limit: int) -> Requests[bool]:
     return bool(retried)
 
 
-def retry_runs(shard_value: str, limit: int) -> Statement[list[RetriedRun]]:
+def lock_retries(shard_value: str, limit: int) -> Statement[list[str]]:
     """The first statement of ``retry``."""
-    return _RETRY_RUNS.statement({"shard_value": shard_value, "limit": limit, "seen": MAX_SEEN}, list)
+    return _LOCK_RETRIES.statement({"shard_value": shard_value, "limit": limit, "seen": MAX_SEEN}, run_ids)
+
+
+def retry_runs(shard_value: str, locked: Sequence[str]) -> Statement[list[RetriedRun]]:
+    """The second statement of ``retry``, about the runs that the first one has locked."""
+    return _RETRY_RUNS.statement({"shard_value": shard_value, "run_ids": column(locked)}, list)
 
 
 def forget_failed_steps(shard_value: str, runs: Sequence[RetriedRun]) -> Statement[None]:

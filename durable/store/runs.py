@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 from durable.store.columns import Element, column
-from durable.store.settings import Shards
-from durable.store.statement import NoRow, Query, RunId, Statement, nothing, one
+from durable.store.statement import NoRow, Query, RunId, Statement, nothing
 
 
 class NewRun(msgspec.Struct, frozen=True):
@@ -30,16 +29,9 @@ class NewRun(msgspec.Struct, frozen=True):
     headers: str | None = None
 
 
-class KeyedRun(Shards, frozen=True):
-    """The shard value that holds the run, ``None`` if it does not exist under those that were looked at."""
-
-    shard_value: str | None
-
-
 _BEGIN_RUN = Query("runs/begin_run", RunId)
 _BEGIN_KEYED_RUN = Query("runs/begin_keyed_run", RunId)
 _BEGIN_RUNS = Query("runs/begin_runs", NoRow)
-_FIND_KEYED_RUN = Query("runs/find_keyed_run", KeyedRun)
 
 
 def begin_run(shard_value: str, run: NewRun) -> Statement[bool]:
@@ -69,11 +61,6 @@ def _params(shard_value: str, run: NewRun) -> dict[str, Any]:
         "input": run.input,
         "headers": run.headers,
     }
-
-
-def find_keyed_run(shard_values: Sequence[str], run_id: str) -> Statement[KeyedRun]:
-    """Reads under which of these shard values a run with that id is kept."""
-    return _FIND_KEYED_RUN.statement({"shard_values": column(shard_values), "run_id": run_id}, one)
 
 
 def begin_runs(shard_value: str, runs: Sequence[NewRun]) -> Statement[None]:

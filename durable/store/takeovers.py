@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from durable.core.runs import RunKey
 from durable.core.suspicion import ALONE_STRIKES, PAUSE, SOLE_STRIKES, SUSPECT_STRIKES
-from durable.store.channels import announce_ended, announce_runs_to_all
+from durable.store.channels import announce_ended, announce_event, announce_runs_to_all
 from durable.store.children import EndedChild, announce_told, ended_child, tell_parents
 from durable.store.columns import column
 from durable.store.operation import operation
 from durable.store.sequels import Sequel, SequelOf, announce_sequels, begin_sequels, ended_runs, sequels_of
 from durable.store.statement import Begin, Commit, Query, Requests, RunId, Statement, one
+from durable.store.successors import reopen_next
 
 MAX_COMPANIONS = 11
 """How many of the runs that a worker died with are looked at: one more than are named in the row of a run."""
@@ -96,15 +97,15 @@ def take_over(
     )
     freed = [announce_runs_to_all(shard_value)] if taken.queued or taken.suspects else []
     sequels: list[Sequel] = []
-    if taken.failed and sequel_of is not None:
-        sequels = sequels_of((yield from ended_runs(shard_value, taken.failed)), sequel_of)
-    told = [
-        *announce_ended(taken.failed),
-        *announce_told(taken.children),
-        *announce_sequels(sequels),
-        *freed,
-    ]
-    yield from Commit([*tell_parents(taken.children), *begin_sequels(sequels)], then=told)
+    next_ones: list[Statement[Any]] = []
+    told = [*announce_ended(taken.failed), *announce_told(taken.children), *freed]
+    if taken.failed:
+        next_ones = [reopen_next(shard_value, taken.failed)]
+        told.append(announce_event(shard_value))
+        if sequel_of is not None:
+            sequels = sequels_of((yield from ended_runs(shard_value, taken.failed)), sequel_of)
+            told += announce_sequels(sequels)
+    yield from Commit([*tell_parents(taken.children), *begin_sequels(sequels), *next_ones], then=told)
     return msgspec.structs.replace(taken, are_left=are_left)
 
 

@@ -25,6 +25,7 @@ from durable.worker.later_looks import LaterLooks
 from durable.worker.lost_runs import LostRuns
 from durable.worker.passed_on import PassedOn
 from durable.worker.precedence import STAND_IN_SECONDS, Precedence
+from durable.worker.succession import Succession
 from durable.worker.visit import EndsBlocked, Visited, visit
 
 T = TypeVar("T")
@@ -89,6 +90,8 @@ class Dispatcher:
         self.precedence = Precedence(worker_id)
         self._later_looks = LaterLooks(clock, self._look_now)
         self._passed_on = PassedOn(database, clock, poll_interval, self._awake.set)
+        codec = workflow.codec or executions.codec
+        self._succession = Succession(database, clock, codec, self._awake.set, self._look_again)
 
     # hints, from callbacks of the loop
 
@@ -146,6 +149,9 @@ class Dispatcher:
         if self._to_claim:
             self._awake.set()
 
+    def run_followed(self, shard_value: str) -> None:
+        self._succession.note(shard_value)
+
     def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
         self._asides.add(run_key.run_id, wake_in + _COURTESY_SECONDS)
 
@@ -176,6 +182,9 @@ class Dispatcher:
         """Claims at most one run, and waits until it has left this worker again. Returns whether there was one."""
         for shard_value in list(self._shard_values):
             is_found = await self._visit(shard_value, most=1)
+            if not is_found and shard_value in self._succession.due:
+                await self._succession.succeed(shard_value)
+                is_found = await self._visit(shard_value, most=1)
             if is_found or await self._try_suspects(shard_value, most=1):
                 await self._executions.becomes_idle()
                 return True
@@ -202,7 +211,7 @@ class Dispatcher:
     def _is_work_known(self) -> bool:
         if self._to_acquit or self._to_route - self._failed:
             return True
-        if self._lost.due - self._failed or self._to_try.keys() - self._failed:
+        if (self._lost.due | self._succession.due | self._to_try.keys()) - self._failed:
             return True
         return bool(self._to_claim - self._failed) and self._executions.free_places(self.workflow) > 0
 
@@ -231,6 +240,8 @@ class Dispatcher:
             await self._passed_on.announce()
         for shard_value in sorted(self._lost.due - self._failed):
             await self._each_by_itself("releasing lost runs of", self._lost.release(shard_value), shard_value)
+        for shard_value in sorted(self._succession.due - self._failed):
+            await self._each_by_itself("letting runs follow of", self._succession.succeed(shard_value), shard_value)
         for run_key in sorted(self._to_acquit):
             await self._each_by_itself("ending trials of", self._acquit(run_key), run_key.workflow_name_shard)
         for shard_value in sorted(self._to_try.keys() - self._failed):
@@ -336,7 +347,7 @@ class Dispatcher:
                 self._claimable[shard_value] = max(limit // 2, 1) if limit > 0 else claimable
                 if isinstance(error, EndsBlocked):
                     self._detours.blocked(shard_value, error.children)
-                    self._clock.call_later(BLOCKED_SECONDS, self._route_again, shard_value)
+                    self._clock.call_later(BLOCKED_SECONDS, self._look_at_events, shard_value)
                     raise error.error from error
                 raise
             for event in visited.live:
@@ -353,7 +364,9 @@ class Dispatcher:
         if visited.is_more_to_claim:
             self._to_claim.add(shard_value)
         if visited.is_more_to_route:
-            self._clock.call_later(_MIN_SECONDS, self._route_again, shard_value)
+            self._clock.call_later(_MIN_SECONDS, self._look_at_events, shard_value)
+        if visited.is_next:
+            self._succession.note(shard_value)
         wake = visited.next_wake
         if wake.wake_in is not None and wake.moment is not None:
             pause = self.precedence.pause_after_wake(shard_value, wake.moment)
@@ -370,5 +383,5 @@ class Dispatcher:
             self._passed_on.waiting([shard_value])
             self._awake.set()
 
-    def _route_again(self, shard_value: str) -> None:
+    def _look_at_events(self, shard_value: str) -> None:
         self.work_arrived(shard_value, is_event=True)

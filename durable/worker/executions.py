@@ -53,6 +53,9 @@ class Claimer(Protocol):
         """Notes that a run has left. It wakes in ``wake_in`` seconds: 0 means that it can be claimed at once, ``None``
         that it need not be claimed."""
 
+    def run_followed(self, shard_value: str) -> None:
+        """Notes that a run has ended, and that something is to happen now."""
+
     def run_set_aside(self, run_key: RunKey, wake_in: float) -> None:
         """Notes that a run has left because the code here does not match it."""
 
@@ -296,6 +299,8 @@ class Executions:
                 claimer.run_set_aside(execution.run_key, comes_back_in)
             else:
                 wake_in = comes_back_in
+            if written.is_followed:
+                claimer.run_followed(execution.run_key.workflow_name_shard)
         claimer.place_freed(execution.run_key.workflow_name_shard, wake_in)
         if written is None:
             culprits = [run_id] if execution.is_to_blame else []

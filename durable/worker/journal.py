@@ -227,7 +227,9 @@ class _Lane:
         kind = SerializationError if isinstance(error, UnicodeError) else type(error)
         ending = Settle(status="failed", error=ErrorInfo(kind.__name__, storable(shown)).text)
         sequel = pending.recorder.sequel(ending)
-        verdict = Record(record.run_id, record.epoch, record.parent, ending=ending, sequel=sequel)
+        verdict = Record(
+            record.run_id, record.epoch, record.parent, is_keyed=record.is_keyed, ending=ending, sequel=sequel
+        )
         await self._write([pending._replace(record=verdict, is_verdict=True)], is_repeat=is_repeat)
 
 

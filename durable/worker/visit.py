@@ -17,11 +17,12 @@ from durable.store.records import ClaimedRun, Comeback, Event
 from durable.store.routing import Routed, Unrouted, dismiss_orphans, retry, route_events, unrouted_events
 from durable.store.sequels import Sequel, SequelOf, announce_sequels, begin_sequels, ended_runs, sequels_of
 from durable.store.statement import Batch, Begin, Commit, Requests, Statement
+from durable.store.successors import reopen_next
 
 _MAX_RETRIED = 1000
 _MAX_DISMISSED = 10_000
 
-_ALL_ROUTED = Unrouted(is_more=False, is_retry=False)
+_ALL_ROUTED = Unrouted(is_more=False, is_retry=False, is_next=False)
 
 
 class EndsBlocked(Exception):
@@ -38,13 +39,14 @@ class Visited(msgspec.Struct, frozen=True):
     """What a visit found. Each run in ``claimed`` comes with what brings it back, ``None`` on its first claim.
     ``next_wake`` is when the next unclaimed run wakes, and in which ways suspects that are due are to be tried.
     ``live`` are the events of runs that this worker is executing now. ``is_more_to_claim`` and ``is_more_to_route`` say
-    whether another visit is worthwhile."""
+    whether another visit is worthwhile, and ``is_next`` whether something is to happen after the end of a run."""
 
     claimed: Sequence[tuple[ClaimedRun, Comeback | None]]
     next_wake: NextWake
     live: Sequence[Event] = ()
     is_more_to_claim: bool = False
     is_more_to_route: bool = False
+    is_next: bool = False
 
 
 @operation
@@ -94,18 +96,22 @@ def visit(
     at_hand = set(resident)
     replayed = [run.run_id for run in returning if run.run_id not in at_hand]
     loading = load(shard_value, replayed, resident)
-    is_retried, dismissed = False, 0
+    is_next, is_retried, dismissed = False, False, 0
     if is_routing:
         sequels: list[Sequel] = []
         if routed.ended and sequel_of is not None:
             sequels = sequels_of((yield from ended_runs(shard_value, routed.ended)), sequel_of)
-        telling = [*tell_parents(routed.children), *begin_sequels(sequels)]
+        telling: list[Statement[Any]] = [*tell_parents(routed.children), *begin_sequels(sequels)]
+        if routed.ended:
+            telling.append(reopen_next(shard_value, routed.ended))
         try:
-            loaded = (yield from Commit([*telling, *loading]))[len(telling) :]
+            answers = yield from Commit([*telling, *loading])
         except Exception as error:
-            if telling and is_blocked(error):
+            if routed.children and is_blocked(error):
                 raise EndsBlocked([child.run_id for child in routed.children], error) from error
             raise
+        loaded = answers[len(telling) :]
+        is_next = unrouted.is_next or (bool(routed.ended) and bool(answers[len(telling) - 1]))
         yield from Batch([*announce_ended(routed.ended), *announce_told(routed.children), *announce_sequels(sequels)])
         if unrouted.is_retry:
             is_retried = yield from retry(shard_value, _MAX_RETRIED)
@@ -122,4 +128,5 @@ def visit(
         or is_retried
         or (routed.woken > 0 and limit == 0),
         is_more_to_route=unrouted.is_more or dismissed > 0,
+        is_next=is_next,
     )

@@ -324,3 +324,61 @@ def test_a_family_goes_in_one_call_wherever_its_members_lie(database: str, conne
     plant(connection, forest)
     assert prune(database, older_than=HOUR) == 5
     assert left(connection)["runs"] == set()
+
+
+GENERATION = """
+    INSERT INTO durable.runs (workflow_name_shard, run_id, workflow_name, input, status, output, key, completed_at,
+                              generation)
+    VALUES ('greet_0', gen_random_uuid(), 'greet', '1', 'completed', '1', 'k', now() - make_interval(hours => %s), %s)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ages", "left"),
+    [
+        ((9, 9, 9), []),  # all go together
+        ((1, 9, 9), [None, 1, 2]),  # none, because each has an older one that stays
+        ((9, 1, 9), [1, 2]),
+        ((9, 9, 1), [2]),
+    ],
+)
+def test_a_run_of_a_key_goes_only_with_all_that_were_begun_before_it(
+    database: str, ages: tuple[int, ...], left: list[int | None]
+) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        for generation, age in enumerate(ages):
+            connection.execute(GENERATION, (age, generation or None))
+        assert prune(database, older_than=5 * HOUR) == len(ages) - len(left)
+        stored = connection.execute("SELECT generation FROM durable.runs ORDER BY coalesce(generation, 0)").fetchall()
+    assert stored == [(generation,) for generation in left]
+
+
+def test_a_run_stays_until_what_is_to_happen_after_its_end_has_happened(database: str) -> None:
+    with Client(database) as client, psycopg.connect(database, autocommit=True) as connection:
+        first = client.begin(greet, "Ada", key="k")
+        client.begin(greet, "Bob", key="k", if_active="cancel")
+        connection.execute(
+            "UPDATE durable.runs SET status = 'completed', output = '1', completed_at = now() - interval '1 day'"
+            " WHERE run_id = %s",
+            (first.run_key.run_id,),
+        )
+        assert prune(database, older_than=HOUR) == 0
+        connection.execute("UPDATE durable.events SET consumed_by = ''")
+        assert prune(database, older_than=HOUR) == 1
+
+
+def test_a_run_that_was_begun_in_place_of_one_that_was_deleted_meanwhile_starts(database: str) -> None:
+    with Client(database) as client, psycopg.connect(database) as slow:
+        first = client.begin(greet, "Ada", key="k")
+        second = client.begin_tx(slow, greet, "Bob", key="k", if_active="cancel")
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute(
+                "UPDATE durable.runs SET status = 'completed', output = '1', completed_at = now() - interval '1 day'"
+                " WHERE run_id = %s",
+                (first.run_key.run_id,),
+            )
+        assert prune(database, older_than=HOUR) == 1
+        slow.commit()
+        assert client.get_run_info(second).status_reason == "following"
+        assert prune(database, older_than=HOUR) == 0
+        assert client.get_run_info(second).status == "queued"

@@ -13,7 +13,7 @@ import psycopg
 
 from durable.client.async_client import AsyncClient
 from durable.client.client import Client
-from durable.client.handles import AsyncHandle, Handle
+from durable.client.handles import AsyncHandle, AsyncKeyHandle, Handle, KeyHandle
 
 Colour = Literal["sync", "async"]
 
@@ -33,7 +33,7 @@ class Awaitable:
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             result = await asyncio.get_running_loop().run_in_executor(_threads, partial(value, *args, **kwargs))
-            return Awaitable(result) if isinstance(result, Handle) else result
+            return Awaitable(result) if isinstance(result, Handle | KeyHandle) else result
 
         return call
 
@@ -50,7 +50,7 @@ class AsyncAwaitable(Awaitable):
             result = value(*args, **kwargs)
             if asyncio.iscoroutine(result):
                 result = await result
-            return AsyncAwaitable(result) if isinstance(result, AsyncHandle) else result
+            return AsyncAwaitable(result) if isinstance(result, AsyncHandle | AsyncKeyHandle) else result
 
         return call
 

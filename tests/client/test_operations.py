@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable.client import operations
+from durable.client import begins
 from durable.client.arguments import check_run_key
-from durable.client.operations import Operations
+from durable.client.begins import BeginOperations as Operations
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import InvalidArgument, RunNotFound, RunTerminal
 from durable.core.replay.context import Context
@@ -97,17 +97,17 @@ def test_a_key_is_looked_for_again_where_the_shard_count_was_raised_meanwhile() 
     subject = Operations(JsonCodec())
     new = subject.new_run(greet, "Ada", key="k")
     answers = settings(1) | {
-        "runs/find_keyed_run": [[(3, [1, 3], False, None)], [(3, [1, 3], False, None)]],
+        "generations/find_newest": [[(3, [1, 3], False, None)], [(3, [1, 3], False, None)]],
         "runs/begin_keyed_run": [[("x",)]],
         "channels/announce_runs": [[]],
     }
 
     begun, asked = play(subject.begin(new, is_transaction=False), answers)
 
-    looked = [params["shard_values"] for name, params in asked if name == "runs/find_keyed_run"]
+    looked = [params["shard_values"] for name, params in asked if name == "generations/find_newest"]
     assert looked[0] == column(["greet_0"])
     assert shard_value("greet", new.run_id, 3) in looked[1]
-    assert begun == operations.Begun(RunKey(shard_value("greet", new.run_id, 3), new.run_id), True)
+    assert begun == begins.Begun(RunKey(shard_value("greet", new.run_id, 3), new.run_id), True)
 
 
 def test_a_key_is_looked_for_again_where_it_was_not_inserted() -> None:
@@ -115,32 +115,39 @@ def test_a_key_is_looked_for_again_where_it_was_not_inserted() -> None:
     subject = Operations(JsonCodec())
     new = subject.new_run(greet, "Ada", key="k")
     answers = settings(1) | {
-        "runs/find_keyed_run": [[(1, [1], False, None)], [(1, [1], False, "greet_0")]],
+        "generations/find_newest": [
+            [(1, [1], False, None)],
+            [(1, [1], False, ["greet_0", new.run_id, "0", "queued", None])],
+        ],
         "runs/begin_keyed_run": [[]],
         "channels/announce_runs": [[]],
     }
 
     begun, _ = play(subject.begin(new, is_transaction=False), answers)
 
-    assert begun == operations.Begun(RunKey("greet_0", new.run_id), False)
+    assert begun == begins.Begun(RunKey("greet_0", new.run_id), False)
 
 
 def test_while_the_shard_count_is_raised_a_key_is_begun_in_a_transaction_that_takes_its_turn() -> None:
     subject = Operations(JsonCodec())
     new = subject.new_run(greet, "Ada", key="k")
     raised = [(1, [1], True, None)]
-    with pytest.raises(operations.ShardsAreRaised):
-        play(subject.begin(new, is_transaction=False), settings(1) | {"runs/find_keyed_run": [raised]})
+    with pytest.raises(begins.ShardsAreRaised):
+        play(subject.begin(new, is_transaction=False), settings(1) | {"generations/find_newest": [raised]})
 
     answers = {
-        "runs/find_keyed_run": [raised, raised],
+        "generations/find_newest": [raised, raised],
         "settings/lock_names": [[]],
         "runs/begin_run": [[("x",)]],
         "channels/announce_runs": [[]],
     }
     _, asked = play(subject.begin(new, is_transaction=True), answers)
 
-    assert [name for name, _ in asked][:3] == ["runs/find_keyed_run", "settings/lock_names", "runs/find_keyed_run"]
+    assert [name for name, _ in asked][:3] == [
+        "generations/find_newest",
+        "settings/lock_names",
+        "generations/find_newest",
+    ]
 
 
 def test_a_published_event_is_announced() -> None:
@@ -154,7 +161,7 @@ def test_a_published_event_is_announced() -> None:
     assert asked[-1] == ("channels/announce_work", {"payload": "event:greet_0"})
 
 
-@pytest.mark.parametrize("why", [[], [("completed", False, False)]])
+@pytest.mark.parametrize("why", [[], [("completed", False, False, False)]])
 def test_an_event_that_cannot_be_stored_says_why(why: list[Row]) -> None:
     subject = Operations(JsonCodec())
     event = subject.new_event(RUN_KEY, "paid", 1, None)
@@ -170,7 +177,7 @@ def test_an_event_published_while_its_run_commits_is_tried_again() -> None:
     event = subject.new_event(RUN_KEY, "paid", 1, None)
     answers = {
         "events/publish_event": [[], [("x",)]],
-        "events/why_not_published": [[("queued", False, False)]],
+        "events/why_not_published": [[("queued", False, False, False)]],
         "channels/announce_work": [[]],
     }
     play(subject.require_schema(), settings())
@@ -187,8 +194,8 @@ def test_an_event_published_while_its_run_commits_is_tried_again() -> None:
 
 
 def test_many_runs_are_inserted_in_batches_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "_BATCH_ROWS", 4)
-    monkeypatch.setattr(operations, "_BATCH_CHARACTERS", 100)
+    monkeypatch.setattr(begins, "_BATCH_ROWS", 4)
+    monkeypatch.setattr(begins, "_BATCH_CHARACTERS", 100)
     subject = Operations(JsonCodec())
     new = subject.new_runs(greet, ["x" * size for size in (1, 1, 1, 1, 1, 90, 90, 200, 1)])
 

@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 import durable
 from durable import Begin, Client, Context, Cron, DurableError, Every, InvalidArgument, JsonCodec, RunKey, workflow
 from durable.admin.migration import migrate
+from durable.core.generations import IfActive, IfEnded
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import Status
 from durable.core.schedules.expressions import parse_schedule
@@ -51,6 +52,9 @@ BEGIN = {
     "wf": st.just(keep),
     "input": (arguments.values, arguments.junk),
     "key": st.none() | arguments.keys,
+    "if_active": st.sampled_from(get_args(IfActive)),
+    "if_ended": st.sampled_from(get_args(IfEnded)),
+    "event": (st.none() | st.none() | st.tuples(arguments.keys, arguments.values), arguments.near(tuple)),
     "delay": st.none() | arguments.durations,
     "at": (st.none() | st.none() | arguments.moments(3, 9997), arguments.near(datetime)),
     "priority": st.integers(-32768, 32767),
@@ -104,6 +108,7 @@ METHODS: dict[str, dict[str, dict[str, Any]]] = {
             "status": st.sampled_from([None, *get_args(Status)]),
             "limit": st.integers(1, 10_000),
             "before": RUNS,
+            "key": st.none() | arguments.keys,
         }
     },
     "use a handle": {

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import durable.store.queries
-from durable.client.operations import Operations
+from durable.client.begins import BeginOperations as Operations
 from durable.core.codec.json_codec import JsonCodec
 from durable.store.queries import query_text
 from durable.store.settings import lock_names

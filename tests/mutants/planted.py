@@ -33,7 +33,7 @@ RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks",
 RESERVED, BLOCKED, PRECEDENCE = "reserved ids", "blocked records", "precedence"
 PAUSES = "pauses"
 TIMERS, CHANGED_TIMERS, SALT, LOADS, FORGETS = "timers", "changed timers", "salt", "loads", "forgets"
-CHAPTERS, DECIDED = "chapters", "decided"
+CHAPTERS, DECIDED, GENERATIONS = "chapters", "decided", "generations"
 
 REPLAY = (
     Mutant(
@@ -557,6 +557,28 @@ QUERIES = (
         "a sleep of asyncio counts as a failure",
         FORGETS, "routing/forget_failed_steps",
         "wait.timed_out AND NOT mine.was_set_aside\n", "(wait.timed_out OR wait.wait_type = 'timer')\n",
+    ),
+    QueryMutant(
+        "a run starts although the one before it still has to wait for another",
+        GENERATIONS, "successors/lock_ended", " AND run.follows IS NULL\n", "\n",
+    ),
+    QueryMutant(
+        "what was routed before a run ended is forgotten",
+        GENERATIONS, "successors/reopen_next", "consumed_by IS NULL AND routed_at IS NOT NULL", "false",
+    ),
+    QueryMutant(
+        "what is to follow is routed although the run has ended",
+        GENERATIONS, "routing/route_events",
+        "AND NOT (event.kind = 'next' AND locked.status IN ('completed', 'failed', 'cancelled'))", "",
+    ),
+    QueryMutant(
+        "all that is to follow is closed with the first",
+        GENERATIONS, "successors/close_next", "\n  AND event_id = ANY (%(event_ids)s::uuid[])",
+        "\n  AND %(event_ids)s::uuid[] IS NOT NULL",
+    ),
+    QueryMutant(
+        "events move to the next run without what is to happen if that does not read them either",
+        GENERATIONS, "successors/move_events", "OR event.kind = 'next'", "OR false",
     ),
 )  # fmt: skip
 

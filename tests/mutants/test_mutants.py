@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure, HypothesisException
 
-from tests.laws import fleet, laws, statements
+from tests.laws import fleet, generations, laws, statements
 from tests.laws.hard_programs import HARD_EDITS, HARD_PROGRAMS, hard_cases, hard_edits
 from tests.laws.programs import programs, timed_programs, wide_programs
 from tests.laws.world import quiet
@@ -30,6 +30,7 @@ from tests.mutants.planted import (
     DECIDED,
     ENDINGS,
     FORGETS,
+    GENERATIONS,
     GUILT,
     KEYS,
     LOADS,
@@ -161,6 +162,7 @@ LAWS_OF_STATEMENTS: dict[str, tuple[Any, Callable[[str, Any], object]]] = {
     FORGETS: (statements.kinds(), statements.a_retry_keeps_and_forgets_the_same),
     DECIDED: (st.lists(st.booleans(), min_size=1, max_size=4), statements.a_decision_is_recorded_the_same),
     CHAPTERS: (statements.kinds(), statements.a_chapter_ends_the_same),
+    GENERATIONS: (generations.moves(), generations.a_key_has_one_run_at_a_time_and_loses_nothing),
 }
 
 

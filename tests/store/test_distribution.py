@@ -14,7 +14,13 @@ import durable.store.queries
 
 FOLDER = Path(durable.store.queries.__file__).parent
 DISTRIBUTED = {"runs", "steps", "waits", "events", "chapters"}
-ACROSS_SHARDS = {"inspection/list_runs", "runs/find_keyed_run", "schedules/find_runs", "retention/next_shard_value"}
+ACROSS_SHARDS = {
+    "inspection/list_runs",
+    "generations/find_newest",
+    "generations/find_newest_runs",
+    "schedules/find_runs",
+    "retention/next_shard_value",
+}
 """Reads without a lock, for people, before a begin, or of what shard values there are."""
 COLUMN = "workflow_name_shard"
 UNCHANGING = ("extract", "pg_column_size", "octet_length")

@@ -31,8 +31,9 @@ from durable.store.records import (
     StepMemo,
     UnwantedChild,
 )
-from durable.store.routing import dismiss_orphans, retry_runs, route_events, unrouted_events
+from durable.store.routing import dismiss_orphans, lock_retries, retry_runs, route_events, unrouted_events
 from durable.store.statement import Batch, RunId, Statement
+from durable.store.successors import succeed
 from durable.worker.database import PLANS
 
 WORKER = str(uuid.uuid4())
@@ -69,7 +70,7 @@ def _flush() -> list[Statement[Any]]:
         UnwantedChild(RunKey("s_0", RUN_IDS[0])),
     ]
     parent = RunKey("s_0", RUN_IDS[0])
-    records = [Record(run_id, 1, parent, list(entries), is_cancelled=True) for run_id in RUN_IDS]
+    records = [Record(run_id, 1, parent, list(entries), is_keyed=True, is_cancelled=True) for run_id in RUN_IDS]
     for number, record in enumerate(records):
         match number % 5:
             case 0:
@@ -108,11 +109,14 @@ def _statements() -> Iterable[tuple[Statement[Any], set[str]]]:
         next_wake("s_0", RUN_IDS[:1]),
         route_events("s_0", WORKER, 1000),
         unrouted_events("s_0", WORKER),
-        retry_runs("s_0", 1000),
+        lock_retries("s_0", 1000),
         dismiss_orphans("s_0", 1000),
     ]
+    of_keys = _asked(succeed("s_0", 500, lock_seconds=0.1))
     ended = end_trial(RunKey("s_0", RUN_IDS[0]), 1)
+    yield from ((statement, _BY_KEY | {"events_key"}) for statement in of_keys)
     by_key = [ended, *_flush(), *load("s_0", RUN_IDS[:50], RUN_IDS[50:])]
+    yield retry_runs("s_0", RUN_IDS), _BY_KEY | {"runs_key"}
     yield from ((statement, _OF_CLAIMS) for statement in of_claims)
     yield from ((statement, _BY_KEY) for statement in by_key)
 

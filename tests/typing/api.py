@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from durable import (
     AsyncClient,
     AsyncHandle,
+    AsyncKeyHandle,
     Begin,
     Call,
     ChildHandle,
@@ -21,6 +22,7 @@ from durable import (
     Context,
     FailedRun,
     Handle,
+    KeyHandle,
     MapResult,
     OnFailure,
     RetryPolicy,
@@ -158,6 +160,16 @@ def sync_side(client: Client) -> None:
     assert_type(client.get_run_output("key", Receipt | None), Receipt | None)
     assert_type(client.handle("key", Receipt | None), Handle[Receipt | None])
     assert_type(client.handle("key", checkout), Handle[Receipt])
+    newest = client.handle(checkout, key="k")
+    assert_type(newest, KeyHandle[Receipt])
+    assert_type(newest.result(), Receipt)
+    assert_type(newest.run_key(), RunKey)
+    assert_type(client.handle((checkout, "k")), KeyHandle[Receipt])
+    assert_type(client.get_run_output((checkout, "k")), Receipt)
+    assert_type(client.get_run_info(("checkout", "k")), RunInfo)
+    client.begin(checkout, Order("a"), key="k", if_active="cancel", if_ended="begin_anew", event=("paid", 1))
+    client.begin_many(checkout, [Begin(Order("a"), key="k", if_active="refuse")], timeout=60)
+    client.begin(checkout, Order("a"), key="k", if_active="kill")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     client.begin(checkout, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
@@ -166,6 +178,8 @@ async def async_side(client: AsyncClient) -> None:
     assert_type(handle, AsyncHandle[Receipt])
     assert_type(await client.get_run_output("key", Receipt | None), Receipt | None)
     assert_type(client.handle("key", list[Receipt]), AsyncHandle[list[Receipt]])
+    assert_type(client.handle(checkout, key="k"), AsyncKeyHandle[Receipt])
+    assert_type(await client.get_run_output((checkout, "k")), Receipt)
     assert_type(await handle.result(timeout=1), Receipt)
 
 

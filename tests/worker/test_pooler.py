@@ -227,3 +227,16 @@ async def _begin_many_is_refused(pooled: str, rule: str) -> None:
     async with AsyncClient(pooled) as client:
         with pytest.raises(DurableError, match=rule):
             await client.begin_many(waiting, [None])
+
+
+async def test_a_run_takes_the_place_of_another_one(pooled: str) -> None:
+    async with AsyncClient(pooled) as client, Worker(pooled, [waiting, everything], poll_interval=0.05):
+        first = await client.begin(waiting, key="k")
+        second = await client.begin(waiting, key="k", if_active="cancel")
+        with pytest.raises(RunCancelled):
+            await first.result(timeout=30)
+        third = await client.begin(waiting, key="k", if_active="terminate")
+        await client.cancel_run((waiting, "k"))
+        for handle in (second, third):
+            with pytest.raises(RunCancelled):
+                await handle.result(timeout=30)

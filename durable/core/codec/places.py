@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from durable.core.codec.json_codec import Codec, JsonCodec
-from durable.core.errors import DeserializationError
+from durable.core.errors import DeserializationError, SerializationError
 
 PlaceKind: TypeAlias = Literal[
     "input", "input of a child", "input of a schedule", "output", "step", "arguments of a step", "event", "status"
@@ -62,3 +62,19 @@ def decode_at(
         return codec.decode(text, declared, "")
     except DeserializationError as error:
         raise DeserializationError(what(), error.reason) from error.__cause__
+
+
+def is_bound(codec: Codec) -> bool:
+    """Returns whether what the codec writes can be read at its place only."""
+    return hasattr(codec, "bound_to")
+
+
+def moved(codec: Codec, kind: PlaceKind, name: str, owner: str, new_owner: str, text: str) -> str:
+    """Returns what was encoded for a place of one run, encoded for the same place of another run; unchanged if it
+    cannot be read, so that whoever reads it there says so."""
+    what = f"what moves to run {new_owner}"
+    try:
+        value = codec_at(codec, kind, owner, name).decode(text, Any, what)
+        return codec_at(codec, kind, new_owner, name).encode(value, what)
+    except (DeserializationError, SerializationError):
+        return text

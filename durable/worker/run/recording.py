@@ -44,7 +44,7 @@ class Recording:
     __slots__ = ("_opened", "_tried", "_young_timers", "record")
 
     def __init__(self, claimed: ClaimedRun) -> None:
-        self.record = Record(claimed.run_id, claimed.epoch, claimed.parent)
+        self.record = Record(claimed.run_id, claimed.epoch, claimed.parent, is_keyed=claimed.is_keyed)
         self._young_timers: dict[str, OpenedWait] = {}
         self._opened: list[OpenedWait] = []
         self._tried: dict[str, int] = {}
@@ -56,7 +56,7 @@ class Recording:
             self.keep_timers()
         record = self.record
         record.ending, record.sequel = ending, sequel
-        self.record = Record(record.run_id, record.epoch, record.parent)
+        self.record = Record(record.run_id, record.epoch, record.parent, is_keyed=record.is_keyed)
         self._tried.clear()
         return record
 

@@ -2,10 +2,17 @@
 -- in place. This comes last in the flush, so that what its last turn has recorded is counted and consumed, and the epoch
 -- is raised, so that nothing of it can come back. Ends of children that were not read belong to no memo any more. Events
 -- that were consumed and are older than the chapter are deleted, because nothing else ever ends that could delete them;
--- until then, their keys are known.
+-- until then, their keys are known. Of a run with a key, the last one that it has read stays, because what happens after
+-- its end depends on whether it has read any (load_next).
 WITH mine AS MATERIALIZED (
     SELECT run.run_id, coalesce(run.chapter, 1) AS chapter, run.version, run.input,
-           coalesce(before.ended_at, run.created_at) AS began_at
+           coalesce(before.ended_at, run.created_at) AS began_at,
+           CASE WHEN run.key IS NOT NULL THEN (
+               SELECT max(event.event_id::text)
+               FROM durable.events AS event
+               WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = run.run_id
+                 AND event.run_id = ANY (%(run_ids)s::uuid[]) AND event.kind = 'event' AND event.consumed_by <> '')
+           END AS last_read
     FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)
     JOIN durable.runs AS run
       ON run.workflow_name_shard = %(shard_value)s AND run.run_id = ours.run_id AND run.epoch = ours.epoch
@@ -44,6 +51,7 @@ WITH mine AS MATERIALIZED (
     USING mine
     WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = mine.run_id
       AND event.run_id = ANY (%(run_ids)s::uuid[]) AND event.consumed_by IS NOT NULL AND event.created_at < mine.began_at
+      AND event.event_id IS DISTINCT FROM mine.last_read::uuid
 )
 UPDATE durable.runs AS run
 SET status = 'queued', chapter = coalesce(run.chapter, 1) + 1, input = next.input::json, version = next.version,

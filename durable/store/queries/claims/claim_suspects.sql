@@ -22,4 +22,4 @@ RETURNING run.run_id::text, run.epoch, run.version, run.attempts, run.set_asides
           (extract(epoch FROM run.scheduled_at) * 1e6)::bigint AS scheduled_at,
           run.parent_shard, run.parent_run_id::text, run.strikes,
           (extract(epoch FROM nullif(run.started_at, run.updated_at)) * 1e6)::bigint AS began_at,
-          run.tags::text AS tags, run.headers::text AS headers, run.lone_strikes, run.chapter
+          run.tags::text AS tags, run.headers::text AS headers, run.lone_strikes, run.chapter, run.key IS NOT NULL AS is_keyed

@@ -7,7 +7,8 @@ SELECT CASE WHEN run.status IN ('failed', 'cancelled') AND EXISTS (
             THEN 'queued' ELSE run.status END AS status,
        CASE WHEN run.status <> 'sleeping' THEN NULL
             WHEN run.set_asides > 0 THEN 'set_aside'
-            WHEN run.isolation <> 'trial' THEN 'suspect' END AS status_reason,
+            WHEN run.isolation <> 'trial' THEN 'suspect'
+            WHEN run.follows IS NOT NULL THEN 'following' END AS status_reason,
        run.error::text, run.attempts, run.takeovers, (extract(epoch FROM run.created_at) * 1e6)::bigint AS created_at,
        (extract(epoch FROM least(greatest(run.updated_at, '0002-01-02Z'), '9999-06-01Z')) * 1e6)::bigint AS updated_at,
        (extract(epoch FROM CASE WHEN run.next_wake_at IS NOT NULL

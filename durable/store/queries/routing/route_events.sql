@@ -1,7 +1,7 @@
 -- Turns committed events and requests into wakes and ends. The run's lock decides the race with a park that is under
 -- way: whichever comes second sees the other. Locked runs are skipped, so that routing never waits while it holds a
 -- lock; their events stay unrouted. A run that was never started, and any run that is not executing when it is
--- terminated, ends right here.
+-- terminated, ends right here. What is to happen after the end of a run is left alone once the run has ended.
 WITH locked AS MATERIALIZED (
     -- One lock per run: if one were tried for each event, it might be free for the second but not for the first. An
     -- array, because a join scans the whole shard value if autovacuum saw the tables before their first rows were
@@ -24,6 +24,7 @@ WITH locked AS MATERIALIZED (
     FROM locked
     JOIN durable.events AS event ON event.workflow_name_shard = %(shard_value)s AND event.run_id = locked.run_id
     WHERE event.routed_at IS NULL AND event.kind <> 'retry'
+      AND NOT (event.kind = 'next' AND locked.status IN ('completed', 'failed', 'cancelled'))
 ), routed AS (
     UPDATE durable.events AS event
     SET routed_at = now()

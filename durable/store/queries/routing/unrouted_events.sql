@@ -1,5 +1,5 @@
 -- Whether there are events left that this worker could route, whose runs were locked just now, whether there are ended
--- runs to be retried, and whether there were more runs with events than routing looks at.
+-- runs to be retried, or that something is to follow now, and whether there were more runs with events than routing looks at.
 WITH unrouted AS MATERIALIZED (
     SELECT DISTINCT run_id
     FROM durable.events
@@ -7,8 +7,11 @@ WITH unrouted AS MATERIALIZED (
     ORDER BY run_id
     LIMIT %(seen)s
 )
-SELECT coalesce(bool_or(event.kind <> 'retry'), false) AS is_more,
+SELECT coalesce(bool_or(event.kind <> 'retry'
+                        AND (event.kind <> 'next' OR run.status NOT IN ('completed', 'failed', 'cancelled'))), false) AS is_more,
        coalesce(bool_or(event.kind = 'retry'), false) AS is_retry,
+       coalesce(bool_or(event.kind = 'next' AND run.status IN ('completed', 'failed', 'cancelled') AND run.follows IS NULL),
+                false) AS is_next,
        (SELECT count(*) FROM unrouted) >= %(seen)s AS is_crowded
 FROM durable.events AS event
 JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
