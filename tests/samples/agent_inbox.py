@@ -29,9 +29,9 @@ async def agent(ctx: Context, task: str) -> str:
     return "done" if is_approved else "dropped"
 
 
-async def inbox(client: AsyncClient) -> dict[str, RunKey]:
+async def inbox(client: AsyncClient) -> list[tuple[RunKey, str]]:
     waiting = await client.list_runs(workflow=agent, status="waiting_event")
-    return {(await client.get_run_info(run.run_key)).detail: run.run_key for run in waiting}
+    return [(run.run_key, (await client.get_run_info(run.run_key)).detail) for run in waiting]
 
 
 async def main(dsn: str) -> tuple[list[str], list[str], int]:
@@ -39,7 +39,7 @@ async def main(dsn: str) -> tuple[list[str], list[str], int]:
         handles = [await client.begin(agent, task) for task in ("book the flight", "delete the database")]
         while len(questions := await inbox(client)) < len(handles):
             await asyncio.sleep(0.02)
-        for question, run_key in questions.items():
+        for run_key, question in questions:
             await client.publish_event(run_key, "answer", "delete" not in question)
         outcomes = [await handle.result() for handle in handles]
-        return sorted(questions), outcomes, len(await inbox(client))
+        return sorted(question for _, question in questions), outcomes, len(await inbox(client))

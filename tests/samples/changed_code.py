@@ -7,7 +7,7 @@ the deploy that drops the question.
 
 import asyncio
 
-from durable import AsyncClient, AsyncHandle, Context, Worker, workflow
+from durable import AsyncClient, Context, Worker, workflow
 
 
 async def greet(name: str) -> str:
@@ -39,14 +39,10 @@ async def main(dsn: str) -> list[list[str]]:
     async with AsyncClient(dsn) as client:
         async with Worker(dsn, [before]):
             old = await client.begin(before, "Ada")
-            await waiting(old)
+            while (await old.info()).status != "waiting_event":
+                await asyncio.sleep(0.02)
         async with Worker(dsn, [after]):  # the deploy
             new = await client.begin(after, "Grace")
             for handle in (old, new):
                 await handle.publish_event("moved in")
             return [await old.result(), await new.result()]
-
-
-async def waiting(handle: AsyncHandle[list[str]]) -> None:
-    while (await handle.info()).status != "waiting_event":
-        await asyncio.sleep(0.02)

@@ -20,7 +20,7 @@ class Services:
         self.replicas = ["replica that is down", "replica that is up"]
 
     async def ask_a_replica(self) -> int:
-        replica = self.replicas[current_step().attempt - 1]  # another one in each try
+        replica = self.replicas[(current_step().attempt - 1) % len(self.replicas)]  # another one in each try
         if replica.endswith("down"):
             raise ConnectionError(replica)
         return 20

@@ -6,6 +6,7 @@ event loop of the worker, so the files should be near. `examples/encrypted_paylo
 
 from hashlib import sha256
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import msgspec
@@ -30,7 +31,9 @@ class OutsideCodec(JsonCodec):
         if len(text) <= LARGEST_INSIDE:
             return msgspec.json.encode(Stored(msgspec.Raw(text))).decode()
         digest = sha256(text).hexdigest()
-        (self._folder / digest).write_bytes(text)
+        with NamedTemporaryFile(dir=self._folder, delete=False) as file:
+            file.write(text)
+        Path(file.name).replace(self._folder / digest)  # whole or not at all
         return msgspec.json.encode(Stored(digest=digest)).decode()
 
     def decode(self, text: str, type: Any, what: str) -> Any:
