@@ -27,7 +27,7 @@ async def before(ctx: Context, name: str) -> list[str]:
 
 @workflow(name="welcome", version=2)
 async def after(ctx: Context, name: str) -> list[str]:
-    said = []
+    said: list[str] = []
     if ctx.patched("congratulations"):
         said.append(await ctx.execute("congratulate", congratulate, name))
     said.append(await ctx.execute("greet", greet, name))

@@ -6,7 +6,7 @@ a function that takes the object. A step knows the number of its try; heavy comp
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from multiprocessing import get_context
@@ -30,7 +30,7 @@ class Services:
 
 
 @asynccontextmanager
-async def opened_services() -> AsyncIterator[Services]:
+async def opened_services() -> AsyncGenerator[Services, None]:
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
         yield Services(pool)
 

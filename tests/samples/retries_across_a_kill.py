@@ -30,7 +30,7 @@ async def work(dsn: str) -> None:
 
 
 async def main(dsn: str, log: Path) -> list[str]:
-    shown = []
+    shown: list[str] = []
     async with AsyncClient(dsn) as client:
         handle = await client.begin(persistent, str(log))
         for tries in (1, 2):
