@@ -1,8 +1,8 @@
 """The web page waits for the result, but not for long: after that the result is mailed.
 
-Restate's `syncasync`. When the patience of the request handler is over, it begins a run that mails the result, once there
-is one. No moment is too late for that, since the result of a run can be asked for at any time. Between two looks the
-mailing run sleeps, and it survives every restart.
+Restate's `syncasync`. When the patience of the request handler is over, it begins a run that mails the result. No
+moment is too late for that, since the result of a run can be asked for at any time. Between two looks the mailing run
+sleeps, and it survives every restart.
 """
 
 import asyncio
