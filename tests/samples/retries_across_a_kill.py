@@ -35,10 +35,12 @@ async def main(dsn: str, log: Path) -> list[str]:
         handle = await client.begin(persistent, str(log))
         for tries in (1, 2):
             worker = subprocess.Popen([sys.executable, __file__, dsn])
-            while f"in try {tries}" not in str((info := await handle.info()).error) or info.status != "sleeping":
-                await asyncio.sleep(0.02)
-            worker.kill()  # SIGKILL: nothing can be written down any more
-            worker.wait()
+            try:
+                while f"in try {tries}" not in str((info := await handle.info()).error) or info.status != "sleeping":
+                    await asyncio.sleep(0.02)
+            finally:
+                worker.kill()  # SIGKILL: nothing can be written down any more
+                worker.wait()
             shown.append(f"{info.status}: {info.error.message if info.error else ''}")
         async with Worker(dsn, [persistent]):
             try:

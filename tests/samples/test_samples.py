@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import TypeVar
 
 from tests.samples import (
     agent_inbox,
@@ -31,40 +34,48 @@ FOLDER = Path(__file__).parent
 SAMPLES = sorted(path for path in FOLDER.glob("*.py") if path.name not in ("__init__.py", Path(__file__).name))
 MOST_LINES = 60
 
+T = TypeVar("T")
+
+
+async def in_time(sample: Awaitable[T]) -> T:
+    async with asyncio.timeout(60):
+        return await sample
+
 
 async def test_an_import_goes_on_where_the_last_try_was(database: str) -> None:
-    assert await heartbeats.main(database) == "Ada, Grace, Edsger, Barbara, Donald in 2 tries"
+    assert await in_time(heartbeats.main(database)) == "Ada, Grace, Edsger, Barbara, Donald in 2 tries"
 
 
 async def test_a_conversation_is_one_run_in_several_chapters(database: str) -> None:
-    conversation, last_answer, chapter = await entity.main(database)
+    conversation, last_answer, chapter = await in_time(entity.main(database))
     assert conversation == entity.Conversation(7, "tea, milk, sugar, cake, plates, spoons, napkins")
     assert last_answer == "napkins? Well, you said tea, milk, sugar, cake, plates, spoons"
     assert chapter == 3
 
 
 async def test_a_service_is_polled_often_now_and_then_and_in_chapters(database: str) -> None:
-    assert await polling.main(database) == ["ready after 5 calls", "ready after 2 calls", "ready after 8 calls"]
+    outcomes = await in_time(polling.main(database))
+    assert outcomes == ["ready after 5 calls", "ready after 2 calls", "ready after 8 calls"]
 
 
 async def test_a_newsletter_is_sent_until_it_is_enough(database: str) -> None:
-    received, outcome = await sleep_for_days.main(database)
+    received, outcome = await in_time(sleep_for_days.main(database))
     assert received == ["newsletter 1", "newsletter 2", "newsletter 3"]
     assert outcome.startswith("ended after")
 
 
 async def test_a_timer_is_moved_while_it_runs(database: str) -> None:
-    assert await updatable_timer.main(database) == "woke up after 2 changes"
+    assert await in_time(updatable_timer.main(database)) == "woke up after 2 changes"
 
 
 async def test_old_and_new_runs_end_under_the_changed_code(database: str) -> None:
-    old, new = await changed_code.main(database)
+    old, new = await in_time(changed_code.main(database))
     assert old == ["Hello, Ada", "by version 1"]
     assert new == ["Congratulations, Grace", "Hello, Grace", "by version 2"]
 
 
 async def test_kills_of_workers_add_no_call(database: str, tmp_path: Path) -> None:
-    shown = await retries_across_a_kill.main(database, tmp_path / "log")
+    shown = await in_time(retries_across_a_kill.main(database, tmp_path / "log"))
     assert (tmp_path / "log").read_text().splitlines() == [f"try {number}" for number in range(1, 6)]
     down = "ConnectionError: the service is down"
     assert shown == [
@@ -75,19 +86,19 @@ async def test_kills_of_workers_add_no_call(database: str, tmp_path: Path) -> No
 
 
 async def test_a_file_is_read_on_the_host_that_has_it(database: str) -> None:
-    for number, read in enumerate(await host_specific_steps.main(database)):
+    for number, read in enumerate(await in_time(host_specific_steps.main(database))):
         hosts = read.removeprefix(f"page-{number}.example, ")
         assert hosts in [f"fetched by {host}, read on {host}" for host in ("alpha", "beta")]
 
 
 async def test_headers_and_context_variables_reach_children_and_threads(database: str) -> None:
-    assert await context_propagation.main(database) == "tea for Ada"
+    assert await in_time(context_propagation.main(database)) == "tea for Ada"
     whom = "for Ada of Analytical Engines"
     assert context_propagation.audit == [f"reserved tea {whom}", f"packed tea {whom}"]
 
 
 async def test_a_request_is_answered_at_once_or_by_mail(database: str) -> None:
-    answers = await sync_or_async.main(database)
+    answers = await in_time(sync_or_async.main(database))
     assert answers == [
         "the file that took 0.0 s",
         "we will mail it",
@@ -96,7 +107,7 @@ async def test_a_request_is_answered_at_once_or_by_mail(database: str) -> None:
 
 
 async def test_reminders_end_with_the_payment_or_the_account(database: str) -> None:
-    begun, outcomes = await scheduling_tasks.main(database)
+    begun, outcomes = await in_time(scheduling_tasks.main(database))
     assert begun == [True, True, False]
     assert outcomes == ["paid, reminders: 1", "closed"]
     unpaid = [mail for mail in scheduling_tasks.mails if mail.startswith("invoice 2")]
@@ -104,7 +115,7 @@ async def test_reminders_end_with_the_payment_or_the_account(database: str) -> N
 
 
 async def test_an_agent_acts_only_if_it_may(database: str) -> None:
-    questions, outcomes, left = await agent_inbox.main(database)
+    questions, outcomes, left = await in_time(agent_inbox.main(database))
     assert questions == ["May I book the flight?", "May I delete the database?"]
     assert outcomes == ["done", "dropped"]
     assert agent_inbox.done == ["book the flight"]
@@ -112,18 +123,18 @@ async def test_an_agent_acts_only_if_it_may(database: str) -> None:
 
 
 async def test_an_agent_calls_tools_until_it_knows(database: str) -> None:
-    assert await agent_loop.main(database) == "By the Eiffel Tower, it is 18 degrees Celsius in Paris."
+    assert await in_time(agent_loop.main(database)) == "By the Eiffel Tower, it is 18 degrees Celsius in Paris."
 
 
 async def test_a_graph_is_awaited_and_a_map_goes_on_after_a_failure(database: str) -> None:
-    analyzed, (pages, unread) = await dag_and_map.main(database)
+    analyzed, (pages, unread) = await in_time(dag_and_map.main(database))
     assert analyzed == "All is well (positive; All)"
     assert pages == [f"All is well at page-{number}.example" for number in range(20) if number != 7]
     assert unread == ["page-7.invalid"]
 
 
 async def test_somebody_hears_of_every_failure(database: str) -> None:
-    assert await on_failure.main(database) == [
+    assert await in_time(on_failure.main(database)) == [
         "broke: StepFailed",
         "broke: given up in attempt 2",
         "rich: here is your receipt",
@@ -132,14 +143,14 @@ async def test_somebody_hears_of_every_failure(database: str) -> None:
 
 
 async def test_schedules_are_changed_paused_triggered_and_filled_in(database: str) -> None:
-    schedule, triggered, *others = await schedules.main(database)
+    schedule, triggered, *others = await in_time(schedules.main(database))
     assert schedule == "sales report @every 3600s, paused"
     assert triggered.startswith("sales at ")
     assert others == ["stock at 09:00", "stock at 10:00", "stock at 11:00", "taxes, once", "0 schedules left"]
 
 
 async def test_a_document_is_executed(database: str) -> None:
-    assert await dsl.main(database) == {
+    assert await in_time(dsl.main(database)) == {
         "city": "Paris",
         "page": "all about Paris",
         "loud": "ALL ABOUT PARIS",
@@ -148,11 +159,11 @@ async def test_a_document_is_executed(database: str) -> None:
 
 
 async def test_steps_have_what_their_worker_has_opened(database: str) -> None:
-    assert await dependency_injection.main(database) == 2432902008176640000
+    assert await in_time(dependency_injection.main(database)) == 2432902008176640000
 
 
 async def test_large_values_are_kept_in_files(database: str, tmp_path: Path) -> None:
-    page = await external_storage.main(database, tmp_path)
+    page = await in_time(external_storage.main(database, tmp_path))
     assert len(page) > 170_000
     (file,) = tmp_path.iterdir()
     assert page in file.read_text()
