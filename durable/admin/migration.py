@@ -123,8 +123,7 @@ def _apply_surely(connection: Connection[Any], schema: str) -> Migration | None:
 def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
     with connection.transaction():
         act_as_owner(connection, schema)
-        _lock(connection, schema)
-        version = _version(connection, schema)
+        version = _locked_version(connection, schema)
         missing = [migration for migration in migrations() if migration.version > version]
         if not missing:
             return None
@@ -140,13 +139,14 @@ def _apply_next(connection: Connection[Any], schema: str) -> Migration | None:
         return migration
 
 
-def _lock(connection: Connection[Any], schema: str) -> None:
-    """Makes others that migrate wait, by a lock that they hold up nobody else with and that nobody else may take. As
-    long as there is nothing to lock, those who come second find the schema made."""
-    if _version(connection, schema) > 0:
-        connection.execute(
-            sql.SQL("LOCK TABLE {}.settings IN SHARE UPDATE EXCLUSIVE MODE").format(sql.Identifier(schema))
-        )
+def _locked_version(connection: Connection[Any], schema: str) -> int:
+    """Returns the version that the schema has, and keeps as long as this transaction is open: others that migrate wait
+    meanwhile, by a lock that they hold up nobody else with and that nobody else may take. As long as there is nothing
+    to lock, it is 0, and those who come second find the schema made."""
+    if _version(connection, schema) == 0:
+        return 0
+    connection.execute(sql.SQL("LOCK TABLE {}.settings IN SHARE UPDATE EXCLUSIVE MODE").format(sql.Identifier(schema)))
+    return _version(connection, schema)
 
 
 def _version(connection: Connection[Any], schema: str) -> int:
@@ -205,7 +205,7 @@ def _update_settings(
 ) -> bool:
     with connection.transaction():
         act_as_owner(connection, schema)
-        _lock(connection, schema)
+        _locked_version(connection, schema)
         _check_raise(connection, schema, shard_count)
         table = sql.Identifier(schema, "settings")
         update = sql.SQL("UPDATE {} SET {} WHERE {}").format(table, changes, condition)
@@ -219,7 +219,7 @@ def _distribute(connection: Connection[Any], schema: str) -> None:
         )
     with connection.transaction():
         act_as_owner(connection, schema)
-        _lock(connection, schema)
+        _locked_version(connection, schema)
         runs = sql.Identifier(schema, "runs").as_string(connection)
         if connection.execute("SELECT FROM pg_dist_partition WHERE logicalrelid = %s::regclass", [runs]).fetchone():
             return

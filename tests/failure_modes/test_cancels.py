@@ -78,7 +78,7 @@ async def test_c6_a_cancel_at_any_await_ends_the_run_within_two_seconds_and_cann
     async with AsyncClient(database) as client, Worker(database, [cancelled_at], max_resident=resident):
         handles = [await client.begin(cancelled_at, point) for point in POINTS]
         for handle, point in zip(handles, POINTS, strict=True):
-            parks = point in ("sleep", "event", "event with timeout", "race")
+            parks = point in ("sleep", "event", "event with timeout", "race", "between tries")
             is_at = ("sleeping", "waiting_event") if parks else ("running",)
             await until(partial(is_in, client, handle.run_key, is_at))
         for handle in handles:

@@ -363,6 +363,8 @@ class Tables:
         assert tries is not None
         before = self.waits.get(recorded.key)
         assert before is None or before.open.tries is not None, f"{recorded.key} is a wait"
+        failed = 0 if before is None or before.open.tries is None else before.open.tries.failures
+        assert tries.is_mark or tries.failures == failed + 1, f"{recorded.key} has failed {failed} times before {tries}"
         at = None if recorded.until is None else (recorded.until - EPOCH).total_seconds()
         wait = OpenWait(recorded.key, tries.kind, recorded.fn, tries)
         self.waits[recorded.key] = Wait(wait, at, now if before is None else before.created_at)

@@ -70,7 +70,8 @@ class Calls:
 
     def call(self, call: Call) -> Answer:
         """Registers a call under its key and returns the future of its answer."""
-        self.check_is_inside(call)
+        if self._is_closed or asyncio._get_running_loop() is not self.loop:
+            self.check_is_inside(call)
         if _HAS_EAGER_TASKS:  # one that was made by hand was not seen then
             self.loop.check_task(asyncio.current_task(self.loop))
         key = call.key

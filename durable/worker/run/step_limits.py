@@ -29,7 +29,8 @@ async def within_limits(call: Execute, pulse: Pulse, body: Awaitable[Any], *, sp
     deadline = asyncio.timeout_at(next_deadline())
 
     def put_off() -> None:
-        if not deadline.expired():
+        # A sign of life may still be on its way here when the step has ended, or has been cut off.
+        if pulse.noticed is put_off and not deadline.expired():
             deadline.reschedule(next_deadline())
 
     try:

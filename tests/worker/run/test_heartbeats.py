@@ -236,3 +236,23 @@ async def test_waiting_for_a_thread_is_not_silence(database: str) -> None:
     async with AsyncClient(database) as client, Worker(database, [queueing], max_threads=1):
         handles = [await client.begin(queueing, 0.2) for _ in range(5)]
         assert [await handle.result(timeout=20) for handle in handles] == ["done"] * 5
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["returns", "raises"])
+async def test_a_sign_of_life_at_the_very_end_of_a_step_is_no_error(database: str, fails: bool) -> None:  # noqa: FBT001
+    errors: list[dict[str, Any]] = []
+
+    async def work() -> str:
+        current_step().heartbeat()
+        if fails and current_step().attempt == 1:
+            raise ConnectionError
+        return "done"
+
+    @workflow
+    async def working(ctx: Context) -> str:
+        return await ctx.execute(Call("work", retry=RetryPolicy(max_retries=1, backoff=0, heartbeat=30)), work)
+
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context))
+    async with AsyncClient(database) as client, Worker(database, [working]):
+        assert await (await client.begin(working)).result(timeout=20) == "done"
+    assert errors == []
