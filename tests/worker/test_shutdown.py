@@ -248,7 +248,9 @@ async def test_a_stopping_worker_does_not_wait_for_the_next_try_of_a_step(databa
             await asyncio.wait_for(tried.wait(), 10)
             worker.stop()
             let_go.set()
-        assert (await handle.info()).status == "queued"
+        assert (await handle.info()).status == "sleeping"
         async with await psycopg.AsyncConnection.connect(database) as connection:
             cursor = await connection.execute("SELECT step_key, output::text FROM durable.steps")
             assert await cursor.fetchall() == [("slow", '"finished"')]
+            cursor = await connection.execute("SELECT wait_key, payload ->> 'failures' FROM durable.waits")
+            assert await cursor.fetchall() == [("flaky", "1")]
