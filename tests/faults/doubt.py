@@ -24,7 +24,17 @@ _FOLDER = Path(durable.store.queries.__file__).parent
 _ALL = frozenset(path.relative_to(_FOLDER).with_suffix("").as_posix() for path in _FOLDER.rglob("*.sql"))
 _OF_PRUNE = frozenset(name for name in _ALL if name.startswith("retention/"))
 """Asked by no worker and no client, but by whoever prunes; and he, if the answer was lost, prunes again."""
-STATEMENTS = tuple(sorted(_ALL - _OF_PRUNE))
+_OF_KEYS = ("begin_generation", "find_earlier", "find_newest_runs", "put_next")
+_NOT_ASKED = frozenset(
+    (
+        *(name for name in _ALL if name.startswith(("sequels/", "successors/"))),
+        *(f"generations/{name}" for name in _OF_KEYS),
+        "transaction_steps/forget_tries",
+    )
+)
+"""Not covered yet: no run of the workload has a policy for its key, or another that follows its failure, and no
+transaction of it fails by itself."""
+STATEMENTS = tuple(sorted(_ALL - _OF_PRUNE - _NOT_ASKED))
 _NAMES = {query_text(name, "durable"): name for name in STATEMENTS}
 
 _Connection = AsyncConnection[Any]
