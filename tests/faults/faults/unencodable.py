@@ -18,7 +18,7 @@ _FAILED = "SELECT count(*) FROM durable.runs WHERE workflow_name = 'garbling' AN
 _CALLED_AGAIN = """
     SELECT journal.run_id::text, workflow_name, step_key, count(*) FROM journal JOIN durable.runs USING (run_id)
     WHERE what = 'start' AND workflow_name <> 'failing' AND takeovers = 0
-    GROUP BY 1, 2, 3 HAVING count(*) > 1
+    GROUP BY 1, 2, 3 HAVING count(*) > 1 AND step_key <> 'stumble'
 """
 
 
