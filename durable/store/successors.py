@@ -189,7 +189,7 @@ def _plan_successor(plan: _Plan, run: EndedRun, left: Sequence[tuple[Next, Beque
 
 def _is_futile(run: EndedRun, row: Next, bequest: Bequest) -> bool:
     """Returns whether one more run would be no more likely to read the event: this one was begun for it, and has read
-    nothing at all. Otherwise, a workflow that fails at once would be begun for ever."""
+    nothing at all. Otherwise, a workflow that fails at once would be begun again and again without end."""
     return not row.has_read and (bequest.is_own or (row.is_moved and run.is_for_events))
 
 

@@ -71,7 +71,7 @@ def is_bound(codec: Codec) -> bool:
 
 def moved(codec: Codec, kind: PlaceKind, name: str, owner: str, new_owner: str, text: str) -> str:
     """Returns what was encoded for a place of one run, encoded for the same place of another run; unchanged if it
-    cannot be read, so that whoever reads it there says so."""
+    cannot be read, so that the error is raised where it is read."""
     what = f"what moves to run {new_owner}"
     try:
         value = codec_at(codec, kind, owner, name).decode(text, Any, what)

@@ -135,8 +135,8 @@ class Calls:
         raise NotImplementedError  # the machine knows the history
 
     def patched(self, key: str) -> bool:
-        """Returns whether the run goes the new way at that key, for ever the same; decides it the first time: a run
-        goes the old way if there is anything left that the code before the change has recorded."""
+        """Returns whether the run goes the new way at that key. The first call decides, and the answer never changes: a
+        run goes the old way if anything is left that the code before the change has recorded."""
         what = describe("patched", key, "")
         self.check_is_inside(what)
         if self._patches is None:

@@ -79,7 +79,7 @@ class Context:
         self.version = version
         """The version of the workflow that the run was begun with."""
         self.attempt = attempt
-        """1 on the first attempt, and one more after each failed attempt; counted anew in each chapter."""
+        """1 on the first attempt, and one more after each failed attempt; each chapter starts over at 1."""
         self.max_attempts = max_attempts
         """How many attempts the workflow's ``RunRetryPolicy`` allows, as the code says now. ``attempt`` exceeds it once
         ``retry_run`` has been called."""
@@ -217,9 +217,9 @@ class Context:
         the order of the items, which must be the same on each replay. At most ``max_concurrency`` steps run at once
         (``None``: all); the next one starts as soon as any ends.
 
-        Without ``max_failures``, none may fail. If it is given, a ``MapResult`` is returned, and so many may fail
-        (``None``: any number). Above that no other step starts, those under way finish, and ``MapFailed`` is raised. A
-        retry of the run calls those that failed or were not called.
+        Without ``max_failures``, none may fail. If it is given, a ``MapResult`` is returned, and at most that many may
+        fail (``None``: any number). Above that no other step starts, those under way finish, and ``MapFailed`` is
+        raised. A retry of the run calls those that failed or were not called.
         """
         least = 0 if max_failures is _NOT_GIVEN else max_failures
         result = await map_items(self._machine, key, fn, items, max_concurrency, least)
@@ -357,13 +357,13 @@ class Context:
         return await start_child(self._machine, self._codec, self._given, key, wf, input, **options)
 
     async def continue_as_new(self, input: object = None) -> Never:
-        """Ends this chapter of the run and has the workflow begin again with another input: the way for a run that goes
-        on for ever to forget its memos, which every replay goes through.
+        """Ends this chapter of the run and has the workflow begin again with another input: the way for a run that
+        never ends to forget its memos, which every replay goes through.
 
         It stays the same run: its key, tags and schedule, its parent's wait, handles, and events that it has not read
-        are kept. The next chapter begins with the code that is deployed then, ``ctx.chapter`` is one more, attempts are
-        counted anew, and the workflow's timeout begins again. What other tasks of the run wait for is dropped, and
-        compensations that are registered are not called.
+        are kept. The next chapter begins with the code that is deployed then, ``ctx.chapter`` is one more, the count
+        of attempts starts over, and the workflow's timeout begins again. What other tasks of the run wait for is
+        dropped, and compensations that are registered are not called.
 
         Raises ``InvalidArgument`` or ``SerializationError`` for an input that the workflow could not read, and
         ``WorkflowCodeError`` after the run was cancelled.

@@ -1,4 +1,4 @@
-"""The same step for many items, so many at a time."""
+"""The same step for many items, a limited number at a time."""
 
 from __future__ import annotations
 

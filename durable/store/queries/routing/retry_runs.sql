@@ -2,7 +2,7 @@
 -- ones before. What failed in them is forgotten in the same transaction. The epoch is raised so that a flush whose answer
 -- was lost cannot bring it back, but not that of a run that was never started, which is what an epoch of 0 means. An ended
 -- run with a newer one of its key stays as it is; this must be looked at after the locks were taken, because by then
--- whoever has let the newer one start has committed. A run that still has to wait for the end of another one does so again.
+-- the transaction that let the newer one start has committed. A run that still has to wait for the end of another one does so again.
 WITH requests AS MATERIALIZED (
     SELECT event.run_id, event.created_at, run.status
     FROM durable.events AS event
