@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Generic, Unpack, cast, get_args
 
-import msgspec
-
 from durable.client.arguments import storable_payload
-from durable.client.new_begins import NewBegin
+from durable.client.new_begins import NewBegin, is_plain
 from durable.client.targets import Keyed, KeyedEvent, keyed_event
 from durable.core.arguments import one_of
 from durable.core.codec.json_codec import Codec
@@ -17,7 +15,7 @@ from durable.core.errors import InvalidArgument
 from durable.core.generations import IfActive, IfEnded
 from durable.core.keys import check_key
 from durable.core.replay.workflow import InputT, Workflow, check_workflow
-from durable.core.run_options import RunOptions, checked_options
+from durable.core.run_options import CheckedOptions, RunOptions, checked_options
 from durable.core.runs import RunKey
 from durable.store.ids import keyed_run_id, uuid7
 
@@ -70,7 +68,24 @@ def new_run(
     """Checks all arguments; ``codec`` is used if the workflow has none. Raises ``InvalidArgument`` or
     ``SerializationError``, naming ``argument`` for the input."""
     check_workflow(wf)
-    _check_policies(key, if_active, if_ended, event)
+    checked = checked_options(wf.timeout, **options)
+    return _new_run(codec, wf, input, argument, checked, key, if_active, if_ended, event)
+
+
+def _new_run(
+    codec: Codec,
+    wf: Workflow[Any, Any],
+    input: object,
+    argument: str,
+    checked: CheckedOptions,
+    key: str | None = None,
+    if_active: IfActive = "join",
+    if_ended: IfEnded = "join",
+    event: tuple[str, object] | None = None,
+) -> NewBegin:
+    is_simple = is_plain(if_active, if_ended, event)
+    if not is_simple:
+        _check_policies(key, if_active, if_ended, event)
     run_id = str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key))
 
     def input_for(owner: str) -> str:
@@ -86,11 +101,13 @@ def new_run(
         if_ended=if_ended,
         event=None if event is None else _new_message(wf.codec or codec, wf, run_id, event),
         input_for=input_for,
-        begin_id=str(uuid7()),
-        next_id=str(uuid7()),
-        message_id=str(uuid7()),
-        request_id=str(uuid7()),
-        **msgspec.structs.asdict(checked_options(wf.timeout, **options)),
+        call_id="" if is_simple else str(uuid7()),
+        delay=checked.delay,
+        at=checked.at,
+        priority=checked.priority,
+        tags=checked.tags,
+        timeout=checked.timeout,
+        headers=checked.headers,
     )
     if new.event is not None and new.key is not None:
         storable_payload(new.bequest(RunKey("", run_id), is_own=True), argument)
@@ -121,7 +138,7 @@ def new_runs(
     """Makes one run per input, in the same order, with the same options, but for those of each ``Begin``. Raises
     ``InvalidArgument`` or ``SerializationError``."""
     check_workflow(wf)
-    checked_options(wf.timeout, **options)  # even if there are no inputs
+    checked = checked_options(wf.timeout, **options)
     try:
         named = [(f"inputs[{number}]", input) for number, input in enumerate(inputs)]
     except TypeError:
@@ -129,10 +146,10 @@ def new_runs(
     shared = cast("BeginOptions", options)  # every RunOptions is one, without a key
     made: list[NewBegin] = []
     for name, input in named:
-        own: BeginOptions = shared
         if isinstance(input, Begin):
             one = cast("Begin[object]", input)
-            input = one.input
-            own = {**shared, **one.options}
-        made.append(new_run(codec, wf, input, argument=name, **own))
+            own: BeginOptions = {**shared, **one.options}
+            made.append(new_run(codec, wf, one.input, argument=name, **own))
+        else:
+            made.append(_new_run(codec, wf, input, name, checked))
     return made

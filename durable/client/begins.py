@@ -18,7 +18,7 @@ from durable.client.new_begins import NewBegin
 from durable.client.operations import Operations
 from durable.client.targets import Keyed
 from durable.core.errors import RunExists, RunNotFound
-from durable.core.generations import Begin, Follower, Join, Newest, Refuse, decide
+from durable.core.generations import BeginGeneration, Follower, Join, Newest, Refuse, decide
 from durable.core.replay.workflow import Workflow
 from durable.core.run_options import RunOptions
 from durable.core.runs import RunKey
@@ -105,7 +105,7 @@ class _Beginning:
             if newest is not None and is_repeated and not new.is_plain:
                 shard = newest.run_key.workflow_name_shard
                 event_id = None if new.event is None else new.event.event_id
-                earlier = yield from generations.find_earlier(shard, key, new.begin_id, event_id)
+                earlier = yield from generations.find_earlier(shard, key, new.call_id, event_id)
                 if earlier is not None:  # it was committed with its notification
                     return Begun(RunKey(shard, earlier.run_id), is_new=earlier.is_new)
             if newest is None and shards.is_being_raised and not is_locked:
@@ -121,7 +121,7 @@ class _Beginning:
                         return begun
                 case Refuse(active):
                     raise RunExists(active.run_key, active.status)
-                case Begin() as begin:
+                case BeginGeneration() as begin:
                     shard = self._shard_value(newest, shards.shard_count)
                     generation = new.generation(begin)
                     begun = Begun(RunKey(shard, generation.run_id), is_new=True)
@@ -149,9 +149,9 @@ class _Beginning:
         yield from self._operations.announce(announce_event(shard))
         return True
 
-    def _insert(self, new: NewBegin, begin: Begin, shard: str, count: int) -> Requests[bool]:
+    def _insert(self, new: NewBegin, begin: BeginGeneration, shard: str, count: int) -> Requests[bool]:
         if not new.is_plain:
-            is_new = yield from generations.begin_generation(shard, new, begin, new.begin_id)
+            is_new = yield from generations.begin_generation(shard, new, begin, new.call_id)
         elif self._is_transaction:
             is_new = yield from runs.begin_run(shard, new)
         else:
@@ -174,7 +174,7 @@ class _Beginning:
         bequest = self._new.bequest(run_key, is_own=is_own)
         yield from generations.put_next(run_key, self._new.message_id, event.event_id, bequest)
 
-    def _follow(self, new: NewBegin, begin: Begin, older: RunKey) -> Requests[None]:
+    def _follow(self, new: NewBegin, begin: BeginGeneration, older: RunKey) -> Requests[None]:
         if begin.request is not None:  # nothing is stored if it has ended meanwhile
             kind = begin.request
             yield from events.publish_event(NewEvent(older, new.request_id, kind, _REPLACED, kind=kind))

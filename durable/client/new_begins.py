@@ -7,31 +7,48 @@ from collections.abc import Callable
 import msgspec
 
 from durable.client.targets import KeyedEvent
-from durable.core.generations import Begin, Bequest, IfActive, IfEnded
+from durable.core.generations import BeginGeneration, Bequest, IfActive, IfEnded
 from durable.core.runs import RunKey
-from durable.store.ids import keyed_run_id
+from durable.store.ids import id_of_part, keyed_run_id
 from durable.store.runs import NewRun
 
 
+def is_plain(if_active: IfActive, if_ended: IfEnded, event: object) -> bool:
+    """Returns whether one insert is all that such a begin takes."""
+    return event is None and if_active == "join" and if_ended == "join"
+
+
 class NewBegin(NewRun, frozen=True, kw_only=True):
-    """A run about to be begun, and what happens if there is one with its key. The ids are those of this call, which
-    may be repeated. ``input_for`` encodes the input for a run with that id."""
+    """A run about to be begun, and what happens if there is one with its key. ``call_id`` is the same when the call is
+    repeated; it is empty for a run that ``is_plain``. ``input_for`` encodes the input for a run with that id."""
 
     if_active: IfActive
     if_ended: IfEnded
     event: KeyedEvent | None
     input_for: Callable[[str], str]
-    begin_id: str
-    next_id: str
-    message_id: str
-    request_id: str
+    call_id: str
 
     @property
     def is_plain(self) -> bool:
         """Returns whether one insert is all that it takes."""
-        return self.event is None and (self.if_active, self.if_ended) == ("join", "join")
+        return is_plain(self.if_active, self.if_ended, self.event)
 
-    def generation(self, begin: Begin) -> NewBegin:
+    @property
+    def next_id(self) -> str:
+        """The id of the entry by which the run that this one follows starts it."""
+        return id_of_part(self.call_id, "next")
+
+    @property
+    def message_id(self) -> str:
+        """The id of the entry by which the event goes to another run if it is not read."""
+        return id_of_part(self.call_id, "message")
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request to end the run that this one follows."""
+        return id_of_part(self.call_id, "request")
+
+    def generation(self, begin: BeginGeneration) -> NewBegin:
         """Returns the same as a run of that generation of its key."""
         if self.key is None or begin.generation == 0:
             return self

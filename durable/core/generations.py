@@ -53,7 +53,7 @@ class Refuse(msgspec.Struct, frozen=True):
     newest: Newest
 
 
-class Begin(msgspec.Struct, frozen=True):
+class BeginGeneration(msgspec.Struct, frozen=True):
     """The call begins a run: one that starts at once, or that ``follows`` the newest one, of which a cancel or a
     termination may be requested as well."""
 
@@ -62,14 +62,14 @@ class Begin(msgspec.Struct, frozen=True):
     request: Literal["cancel", "terminate"] | None = None
 
 
-Decision: TypeAlias = Join | Refuse | Begin
+Decision: TypeAlias = Join | Refuse | BeginGeneration
 
 
 def decide(newest: Newest | None, if_active: IfActive, if_ended: IfEnded) -> Decision:
     """Returns what a begin does. A run that may be retried is followed although it has ended: whether it is retried
     after all, and then ends once more, is known only under its lock."""
     if newest is None:
-        return Begin()
+        return BeginGeneration()
     if newest.is_active:
         match if_active:
             case "join":
@@ -77,10 +77,10 @@ def decide(newest: Newest | None, if_active: IfActive, if_ended: IfEnded) -> Dec
             case "refuse":
                 return Refuse(newest)
             case request:
-                return Begin(newest.generation + 1, newest.run_key, request)
+                return BeginGeneration(newest.generation + 1, newest.run_key, request)
     if if_ended == "join":
         return Join(newest)
-    return Begin(newest.generation + 1, None if newest.status == "completed" else newest.run_key)
+    return BeginGeneration(newest.generation + 1, None if newest.status == "completed" else newest.run_key)
 
 
 class _Start(msgspec.Struct, frozen=True, kw_only=True, tag_field="do", omit_defaults=True):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from durable.core.generations import Begin, Newest
+from durable.core.generations import BeginGeneration, Newest
 from durable.core.runs import RunKey, Status
 from durable.store.columns import column
 from durable.store.ids import keyed_run_id
@@ -73,7 +73,7 @@ def find_newest_runs(shard_values: Sequence[str], keys: Sequence[str]) -> Statem
     )
 
 
-def begin_generation(shard_value: str, run: NewRun, begin: Begin, begin_id: str) -> Statement[bool]:
+def begin_generation(shard_value: str, run: NewRun, begin: BeginGeneration, begin_id: str) -> Statement[bool]:
     """Inserts a run of that generation of its key; answers whether it is new."""
     is_asleep = begin.follows is not None or run.delay is not None or run.at is not None
     params = {

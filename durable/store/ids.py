@@ -63,6 +63,11 @@ def _reserved(base: UUID, run_id: str) -> UUID:
     return UUID(int=base.int & ~(0xF << 76 | 0xFF) | 8 << 76 | last)
 
 
+def id_of_part(call_id: str, part: str) -> str:
+    """Returns the id of something that the call with that id stores: the same each time that the call is repeated."""
+    return str(uuid5(UUID(call_id), part))
+
+
 def sequel_run_id(ended: RunKey, cause: str) -> str:
     """Returns the id of the run that begins because that one has ended: the same for the same cause of its end."""
     return str(uuid5(_SEQUELS, msgspec.json.encode((str(ended), cause)).decode()))

@@ -27,7 +27,7 @@ from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class EndedRun(msgspec.Struct, frozen=True):
+class Predecessor(msgspec.Struct, frozen=True):
     """A run that has ended, with something left to happen then; locked. ``key`` is ``None`` if somebody wrote that into
     the inbox of a run without a key. ``is_for_events``: it was begun for events that the run before it had not read."""
 
@@ -93,13 +93,13 @@ class _Plan(msgspec.Struct):
 
     closed: list[Next] = []
     followers: list[tuple[str, Follower, datetime | None]] = []
-    successors: list[tuple[EndedRun, str, Bequest, datetime | None]] = []
+    successors: list[tuple[Predecessor, str, Bequest, datetime | None]] = []
     moves: list[tuple[str, str]] = []
     moved: list[Next] = []
     futile: list[str] = []
 
 
-_LOCK_ENDED = Query("successors/lock_ended", EndedRun)
+_LOCK_ENDED = Query("successors/lock_ended", Predecessor)
 _LOAD_NEXT = Query("successors/load_next", Next)
 _FIND_RUNS = Query("successors/find_runs", _RunRow)
 _LOCK_FOLLOWERS = Query("successors/lock_followers", RunId)
@@ -119,7 +119,7 @@ def succeed(
     An insert waits for a client that has begun the same generation and not committed yet, at most ``lock_seconds``.
     ``codec`` is that of the workflow if it binds what it writes to the run that it is for.
     """
-    ended: list[EndedRun]
+    ended: list[Predecessor]
     _, ended = yield from Begin([limit_locks(lock_seconds), lock_ended(shard_value, limit, left_out)])
     by_id = {run.run_id: run for run in ended}
     (rows,) = yield from Batch([load_next(shard_value, list(by_id))])
@@ -128,7 +128,7 @@ def succeed(
     known: dict[str, _RunRow]
     known, locked = yield from Batch([_find_runs(shard_value, wanted), _lock_followers(shard_value, names)])
     plan = _planned(by_id, rows, known, set(locked))
-    writes = _writes(shard_value, plan)
+    replaced: list[Statement[None]] = []
     if codec is not None and plan.moves:
         successors = dict(plan.moves)
         (events,) = yield from Batch([load_events(shard_value, list(successors))])
@@ -137,16 +137,18 @@ def succeed(
             for run, run_id, bequest, wake_at in plan.successors
         ]
         entries = [(row.run_id, row.event_id, row.payload) for row in rows]
-        writes = [*_writes(shard_value, plan), replace_payloads(shard_value, codec, successors, events, entries)]
+        replaced = [replace_payloads(shard_value, codec, successors, events, entries)]
     started = (*(run_id for run_id, _, _ in plan.followers), *(run_id for _, run_id, _, _ in plan.successors))
     try:
-        yield from Commit(writes, then=[announce_runs(shard_value)] if started else ())
+        yield from Commit(
+            [*_writes(shard_value, plan), *replaced], then=[announce_runs(shard_value)] if started else ()
+        )
     except Exception as error:
         raise SuccessorsRefused([run.run_id for run, _, _, _ in plan.successors], error) from error
     return Succeeded(started, tuple(plan.futile), is_any=bool(plan.closed or plan.moves))
 
 
-def _planned(ended: dict[str, EndedRun], rows: Sequence[Next], known: dict[str, _RunRow], locked: set[str]) -> _Plan:
+def _planned(ended: dict[str, Predecessor], rows: Sequence[Next], known: dict[str, _RunRow], locked: set[str]) -> _Plan:
     plan = _Plan([], [], [], [], [], [])
     waiting: set[str] = set()
     unread: dict[str, list[tuple[Next, Bequest]]] = {}
@@ -170,7 +172,9 @@ def _planned(ended: dict[str, EndedRun], rows: Sequence[Next], known: dict[str, 
     return plan
 
 
-def _plan_successor(plan: _Plan, run: EndedRun, left: Sequence[tuple[Next, Bequest]], known: Collection[str]) -> None:
+def _plan_successor(
+    plan: _Plan, run: Predecessor, left: Sequence[tuple[Next, Bequest]], known: Collection[str]
+) -> None:
     successor_id = run.successor_id
     if successor_id is not None and successor_id not in known:
         wanted = [(row, bequest) for row, bequest in left if not _is_futile(run, row, bequest)]
@@ -187,7 +191,7 @@ def _plan_successor(plan: _Plan, run: EndedRun, left: Sequence[tuple[Next, Beque
         plan.moved.extend(row for row, _ in left)
 
 
-def _is_futile(run: EndedRun, row: Next, bequest: Bequest) -> bool:
+def _is_futile(run: Predecessor, row: Next, bequest: Bequest) -> bool:
     """Returns whether one more run would be no more likely to read the event: this one was begun for it, and has read
     nothing at all. Otherwise, a workflow that fails at once would be begun again and again without end."""
     return not row.has_read and (bequest.is_own or (row.is_moved and run.is_for_events))
@@ -242,7 +246,7 @@ def _writes(shard_value: str, plan: _Plan) -> list[Statement[None]]:
     ]
 
 
-def lock_ended(shard_value: str, limit: int, left_out: Sequence[str] = ()) -> Statement[list[EndedRun]]:
+def lock_ended(shard_value: str, limit: int, left_out: Sequence[str] = ()) -> Statement[list[Predecessor]]:
     """The first statement of ``succeed``."""
     params = {"shard_value": shard_value, "limit": limit, "seen": MAX_SEEN, "left_out": column(left_out)}
     return _LOCK_ENDED.statement(params, list)

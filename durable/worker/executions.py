@@ -36,7 +36,7 @@ from durable.worker.journal import Journal
 from durable.worker.run.draws import draw
 from durable.worker.run.execution import Execution
 from durable.worker.run.pulse import Pulse
-from durable.worker.run.step_calls import Before, Ended, Finished, run_step, run_transaction
+from durable.worker.run.step_calls import Before, Ended, Finished, Try, run_step, run_transaction
 from durable.worker.sequels import Sequels
 from durable.worker.threads import StepThreads
 
@@ -238,26 +238,14 @@ class Executions:
         codec = codec_at(attempt.codec, "step", key.run_id, call.key)
         of_input = codec_at(attempt.codec, "arguments of a step", key.run_id, call.key)
         pulse = Pulse(call, codec, self._loop, execution.step_said)
+        if isinstance(call, ReadChild):
+            call = msgspec.structs.replace(call, fn=partial(self._status_of, call.run_key))
+        one = Try(call, key, attempt.given, codec, of_input, self.clock, before, pulse)
         if isinstance(call, Transact):
             ownership = Ownership(key.workflow_name_shard, self._worker_id(), key.run_id, attempt.claimed.epoch)
-            outages, stopping = self._outages, self._stopping
-            step = run_transaction(
-                call,
-                attempt.given,
-                codec,
-                of_input,
-                self._database,
-                ownership,
-                outages,
-                self.clock,
-                stopping,
-                before,
-                pulse,
-            )
+            step = run_transaction(one, self._database, ownership, self._outages, self._stopping)
         else:
-            if isinstance(call, ReadChild):
-                call = msgspec.structs.replace(call, fn=partial(self._status_of, call.run_key))
-            step = run_step(call, key, attempt.given, codec, of_input, self.threads, self.clock, before, pulse)
+            step = run_step(one, self.threads)
         task = self._loop.create_task(step, context=call.context.copy())
         self._steps[task] = key, call.key
         task.add_done_callback(self._steps.__delitem__)

@@ -16,7 +16,7 @@ import psycopg
 from durable.core.codec.json_codec import Codec, encode_as
 from durable.core.errors import DurableError, SerializationError
 from durable.core.failures import error_info
-from durable.core.replay.commands import Draw, Execute, StartChild, Transact
+from durable.core.replay.commands import Draw, Execute, StartChild
 from durable.core.replay.current import Step, enter_step
 from durable.core.replay.history import Failure, Value
 from durable.core.replay.isolation import isolated, isolated_by_name
@@ -87,19 +87,22 @@ class Before(msgspec.Struct, frozen=True):
     detail: str | None = None
 
 
-def run_step(
-    call: Execute,
-    run_key: RunKey,
-    given: Given,
-    codec: Codec,
-    of_input: Codec,
-    threads: StepThreads,
-    clock: Clock,
-    before: Before,
-    pulse: Pulse,
-) -> Coroutine[Any, Any, Ended]:
-    """Calls the function of ``ctx.execute`` once. ``codec`` encodes its output and ``of_input`` its arguments. Raises
-    ``Interrupted``."""
+class Try(msgspec.Struct, frozen=True):
+    """One try of a step. ``codec`` encodes the output and ``of_input`` the arguments."""
+
+    call: Execute
+    run_key: RunKey
+    given: Given
+    codec: Codec
+    of_input: Codec
+    clock: Clock
+    before: Before
+    pulse: Pulse
+
+
+def run_step(one: Try, threads: StepThreads) -> Coroutine[Any, Any, Ended]:
+    """Calls the function of ``ctx.execute`` once. Raises ``Interrupted``."""
+    call, pulse = one.call, one.pulse
     overrunning: ThreadCall | None = None
 
     async def attempt(what: str) -> str:
@@ -109,7 +112,7 @@ def run_step(
             value = await (body if _is_unlimited(call) else within_limits(call, pulse, body))
         else:
             context = contextvars.copy_context()
-            thread = await threads.begin(run_key, call.key, lambda: context.run(_call, call))
+            thread = await threads.begin(one.run_key, call.key, lambda: context.run(_call, call))
             if thread is None:
                 raise Interrupted("the worker is stopping")
             overdue = await thread_within_limits(call, pulse, thread)
@@ -120,12 +123,12 @@ def run_step(
             value = thread.result()
             if asyncio.iscoroutine(value):
                 value = await within_limits(call, pulse, value, spent=time.monotonic() - thread.started)
-        return encode_as(codec, value, call.type, what)
+        return encode_as(one.codec, value, call.type, what)
 
     async def has_ended(seconds: float) -> bool:
         return overrunning is None or await overrunning.ends_within(seconds)
 
-    return _one_try(call, run_key, given, codec, of_input, attempt, has_ended, clock, before, pulse, is_stored=False)
+    return _one_try(one, attempt, has_ended, is_stored=False)
 
 
 def _call(call: Execute) -> Any:
@@ -137,27 +140,17 @@ def _call(call: Execute) -> Any:
 
 
 def run_transaction(
-    call: Transact,
-    given: Given,
-    codec: Codec,
-    of_input: Codec,
-    database: Database,
-    ownership: Ownership,
-    outages: Outages,
-    clock: Clock,
-    stopping: asyncio.Event,
-    before: Before,
-    pulse: Pulse,
+    one: Try, database: Database, ownership: Ownership, outages: Outages, stopping: asyncio.Event
 ) -> Coroutine[Any, Any, Ended]:
     """Calls the function of ``ctx.transaction`` until no outage is in its way, and commits its work with its memo.
     Raises ``Fenced`` or ``Interrupted``."""
-    run_key = RunKey(ownership.shard_value, ownership.run_id)
+    call = one.call
     in_doubt = False
     excused = 0
 
     async def attempt(what: str) -> str:
         nonlocal excused
-        duty = f"transaction {call.key!r} of run {run_key}"
+        duty = f"transaction {call.key!r} of run {one.run_key}"
         while True:
             try:
                 text = await once(what)
@@ -187,20 +180,20 @@ def run_transaction(
     async def within(connection: psycopg.AsyncConnection[Any], what: str) -> str:
         nonlocal in_doubt
         body = call.fn(connection, *isolated(call.args), **isolated_by_name(call.kwargs))
-        value = await within_limits(call, pulse, body)
-        output = encode_as(codec, value, call.type, what)
+        value = await within_limits(call, one.pulse, body)
+        output = encode_as(one.codec, value, call.type, what)
         store = store_transaction_memo(
             ownership,
             step_key=call.key,
             fn=call.name,
-            attempts=before.calls + 1,
-            input=_input(call, of_input),
+            attempts=one.before.calls + 1,
+            input=_input(one),
             output=output,
         )
         in_doubt = True
         try:
             is_ours = await run(connection, database.schema, store)
-            if before.failures:
+            if one.before.failures:
                 await run(connection, database.schema, forget_tries(ownership, call.key))
         except (psycopg.DataError, psycopg.IntegrityError) as error:  # what a codec made of it is no JSON
             raise SerializationError(what, "$", f"cannot be stored: {reason_of(error)}") from None
@@ -208,10 +201,10 @@ def run_transaction(
             raise Fenced(f"run {ownership.run_id} belongs to another worker")
         return output
 
-    return _one_try(call, run_key, given, codec, of_input, attempt, _at_once, clock, before, pulse, is_stored=True)
+    return _one_try(one, attempt, _at_once, is_stored=True)
 
 
-async def _committed(call: Transact, database: Database, ownership: Ownership) -> str | None:
+async def _committed(call: Execute, database: Database, ownership: Ownership) -> str | None:
     """Returns the output of an earlier try whose outcome is unknown, ``None`` if it was not committed. Raises
     ``Fenced``."""
     async with database.engine() as connection:
@@ -227,40 +220,36 @@ async def _at_once(_: float) -> bool:
 
 
 async def _one_try(
-    call: Execute,
-    run_key: RunKey,
-    given: Given,
-    codec: Codec,
-    of_input: Codec,
+    one: Try,
     attempt: Callable[[str], Awaitable[str]],
     has_ended: Callable[[float], Awaitable[bool]],
-    clock: Clock,
-    before: Before,
-    pulse: Pulse,
     *,
     is_stored: bool,
 ) -> Ended:
     """``has_ended`` waits, for at most that many seconds, until nothing of the try is still being executed, and returns
     whether that is so."""
-    started = clock.monotonic()
+    call, run_key, before = one.call, one.run_key, one.before
+    started = one.clock.monotonic()
     calls = before.calls + 1
     what = f"the output of {call}"
+
+    def finished(outcome: Value | Failure, *, is_stored: bool = False) -> Finished:
+        return Finished(outcome, calls, one.clock.monotonic() - started, _input(one), is_stored)
+
     try:
-        codec.check_type(call.signature.returns, what)
+        one.codec.check_type(call.signature.returns, what)
     except SerializationError as error:
         return Finished(_failure(error), calls, 0.0, None, is_stored=False)
     try:
-        enter_step(Step(run_key, call.key, calls, given, before.detail, codec, pulse.beat))
-        text = await attempt(what)
-        return Finished(Value(text), calls, clock.monotonic() - started, _input(call, of_input), is_stored)
+        enter_step(Step(run_key, call.key, calls, one.given, before.detail, one.codec, one.pulse.beat))
+        return finished(Value(await attempt(what)), is_stored=is_stored)
     except (Fenced, Interrupted):
         raise
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or _is_being_cancelled():
             raise
-        failures = before.failures + 1
         # With a GeneratorExit there is no telling whether the step raised it or the loop is being closed.
-        delay = None if isinstance(error, GeneratorExit) else call.retry.next_delay(failures, error)
+        delay = None if isinstance(error, GeneratorExit) else call.retry.next_delay(before.failures + 1, error)
         failed_at = time.monotonic()
         if not await has_ended(max(delay or 0.0, _OVERRUN_SECONDS)):
             error, delay = TimeoutError(f"{error}, {_STILL_RUNS}"), None
@@ -268,7 +257,7 @@ async def _one_try(
             delay *= random.uniform(1 - _JITTER, 1 + _JITTER)
         log_failed_try(call, run_key, calls, error, delay)
         if delay is None:
-            return Finished(_failure(error), calls, clock.monotonic() - started, _input(call, of_input), False)
+            return finished(_failure(error))
         return FailedTry(error_info(error), max(delay - (time.monotonic() - failed_at), 0.0))
 
 
@@ -304,9 +293,10 @@ def _is_unlimited(call: Execute) -> bool:
     return call.retry.timeout is None and call.retry.heartbeat is None
 
 
-def _input(call: Execute, codec: Codec) -> str | None:
+def _input(one: Try) -> str | None:
     """Returns the arguments, for people to read, ``None`` if they cannot be encoded; replay never reads them."""
+    call = one.call
     try:
-        return codec.encode([*call.args, call.kwargs] if call.kwargs else call.args, "the input")
+        return one.of_input.encode([*call.args, call.kwargs] if call.kwargs else call.args, "the input")
     except SerializationError:
         return None
