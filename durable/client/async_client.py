@@ -11,9 +11,11 @@ from durable.client.beginnings import Begin, BeginOptions
 from durable.client.begins import BeginOperations, Begun, ShardsAreRaised
 from durable.client.connections import AsyncConnections, AsyncPool
 from durable.client.handles import AsyncHandle, AsyncKeyHandle
+from durable.client.messages import AsyncMessageCalls
 from durable.client.new_begins import NewBegin
 from durable.client.results import AsyncResults
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
+from durable.client.steering import AsyncSteeringCalls
 from durable.client.targets import Keyed, RunTarget, check_target, declared_output
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncMessageCalls, AsyncSteeringCalls):
     """The asyncio counterpart of ``Client``: the same methods, as coroutines. An instance serves one event
     loop at a time. Made from a conninfo, it begins again in the next event loop once the one before is closed."""
 
@@ -103,50 +105,6 @@ class AsyncClient:
         """Same as ``Client.begin_many``."""
         new = self._operations.new_runs(wf, inputs, **options)
         return await self._connections.transact(self._operations.begin_many(new))
-
-    async def publish_event(
-        self, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None
-    ) -> bool:
-        """Same as ``Client.publish_event``."""
-        event = self._operations.new_event(run_key, name, payload, key)
-        return await self._connections.run(self._operations.publish_event(event))
-
-    async def publish_event_tx(
-        self, tx: AsyncTransaction, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None
-    ) -> bool:
-        """Same as ``Client.publish_event_tx``."""
-        event = self._operations.new_event(run_key, name, payload, key)
-        return await self._connections.take_part(tx, self._operations.publish_event(event))
-
-    async def cancel_run(self, run_key: RunTarget, reason: str | None = None) -> None:
-        """Same as ``Client.cancel_run``."""
-        request = self._operations.new_request(run_key, "cancel", reason)
-        await self._connections.run(self._operations.request_end(request))
-
-    async def cancel_run_tx(self, tx: AsyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
-        """Same as ``Client.cancel_run_tx``."""
-        request = self._operations.new_request(run_key, "cancel", reason)
-        await self._connections.take_part(tx, self._operations.request_end(request))
-
-    async def terminate_run(self, run_key: RunTarget, reason: str | None = None) -> None:
-        """Same as ``Client.terminate_run``."""
-        request = self._operations.new_request(run_key, "terminate", reason)
-        await self._connections.run(self._operations.request_end(request))
-
-    async def terminate_run_tx(self, tx: AsyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
-        """Same as ``Client.terminate_run_tx``."""
-        request = self._operations.new_request(run_key, "terminate", reason)
-        await self._connections.take_part(tx, self._operations.request_end(request))
-
-    async def retry_run(self, run_key: RunTarget) -> None:
-        """Same as ``Client.retry_run``."""
-        request = self._operations.new_request(run_key, "retry")
-        await self._connections.run(self._operations.request_retry(request))
-
-    async def retry_run_tx(self, tx: AsyncTransaction, run_key: RunTarget) -> None:
-        """Same as ``Client.retry_run_tx``."""
-        request = self._operations.new_request(run_key, "retry")
-        await self._connections.take_part(tx, self._operations.request_retry(request))
 
     async def schedule(
         self,

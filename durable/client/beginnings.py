@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Generic, Unpack, cast, get_args
 
-from durable.client.arguments import storable_payload
 from durable.client.new_begins import NewBegin, is_plain
 from durable.client.targets import Keyed, KeyedEvent, keyed_event
 from durable.core.arguments import one_of
@@ -15,6 +14,7 @@ from durable.core.errors import InvalidArgument
 from durable.core.generations import IfActive, IfEnded
 from durable.core.keys import check_key
 from durable.core.replay.workflow import InputT, Workflow, check_workflow
+from durable.core.run_arguments import storable_payload
 from durable.core.run_options import CheckedOptions, RunOptions, checked_options
 from durable.core.runs import RunKey
 from durable.store.ids import keyed_run_id, uuid7

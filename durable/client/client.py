@@ -11,9 +11,11 @@ from durable.client.beginnings import Begin, BeginOptions
 from durable.client.begins import BeginOperations, Begun, ShardsAreRaised
 from durable.client.connections import Connections, SyncPool
 from durable.client.handles import Handle, KeyHandle
+from durable.client.messages import MessageCalls
 from durable.client.new_begins import NewBegin
 from durable.client.results import Results
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
+from durable.client.steering import SteeringCalls
 from durable.client.targets import Keyed, RunTarget, check_target, declared_output
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.replay.workflow import InputT, OutputT, Workflow
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Client:
+class Client(MessageCalls, SteeringCalls):
     """The client for synchronous code; thread-safe. ``AsyncClient`` has the same methods as coroutines.
 
     Takes either a conninfo, from which it makes a small pool of its own on the first call (and again in a forked
@@ -135,72 +137,6 @@ class Client:
         """
         new = self._operations.new_runs(wf, inputs, **options)
         return self._connections.transact(self._operations.begin_many(new))
-
-    def publish_event(self, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None) -> bool:
-        """Puts an event into the run's inbox, where it stays until a wait for that name takes it.
-
-        ``key`` makes the call idempotent: of several events with the same run, name and key, only the first is stored.
-        Returns ``False`` if that was another one, whatever its payload is, so that this one was ignored. If the run's
-        workflow has a codec of its own, publish through the run's handle, which uses that codec.
-
-        Raises ``RunNotFound``, ``RunTerminal``, ``InvalidArgument`` or ``SerializationError``, in which case nothing
-        was stored.
-        """
-        event = self._operations.new_event(run_key, name, payload, key)
-        return self._connections.run(self._operations.publish_event(event))
-
-    def publish_event_tx(
-        self, tx: SyncTransaction, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None
-    ) -> bool:
-        """Like ``publish_event``, but in the caller's transaction: the event exists only if that transaction commits.
-        The run may have been begun in the same transaction. See ``begin_tx`` for ``tx``."""
-        event = self._operations.new_event(run_key, name, payload, key)
-        return self._connections.take_part(tx, self._operations.publish_event(event))
-
-    def cancel_run(self, run_key: RunTarget, reason: str | None = None) -> None:
-        """Requests that a run be cancelled, and returns without waiting for that. Requesting it twice has the same
-        effect as requesting it once.
-
-        The workflow gets ``CancelledError`` at whatever it is awaiting, and so does an async step that is running. The
-        workflow may clean up, with further steps if necessary; however it ends after that, the run is ``cancelled``. A
-        run that was never started is cancelled without being executed.
-
-        Raises ``RunNotFound``, ``RunNotCancellable`` (the run has already ended) or ``InvalidArgument``, in which case
-        nothing was stored.
-        """
-        request = self._operations.new_request(run_key, "cancel", reason)
-        self._connections.run(self._operations.request_end(request))
-
-    def cancel_run_tx(self, tx: SyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
-        """Like ``cancel_run``, but in the caller's transaction: the run is cancelled only if that transaction commits.
-        See ``begin_tx`` for ``tx``."""
-        request = self._operations.new_request(run_key, "cancel", reason)
-        self._connections.take_part(tx, self._operations.request_end(request))
-
-    def terminate_run(self, run_key: RunTarget, reason: str | None = None) -> None:
-        """Like ``cancel_run``, but without a clean-up: nothing more of the workflow is executed."""
-        request = self._operations.new_request(run_key, "terminate", reason)
-        self._connections.run(self._operations.request_end(request))
-
-    def terminate_run_tx(self, tx: SyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
-        """Like ``terminate_run``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
-        request = self._operations.new_request(run_key, "terminate", reason)
-        self._connections.take_part(tx, self._operations.request_end(request))
-
-    def retry_run(self, run_key: RunTarget) -> None:
-        """Lets a failed or cancelled run continue from its memos, without a deadline: finished steps are kept, failed
-        ones are tried again from scratch.
-
-        Raises ``RunNotFound``, ``RunNotRetryable`` (also if there is a newer run with its key) or ``InvalidArgument``,
-        in which case nothing was stored.
-        """
-        request = self._operations.new_request(run_key, "retry")
-        self._connections.run(self._operations.request_retry(request))
-
-    def retry_run_tx(self, tx: SyncTransaction, run_key: RunTarget) -> None:
-        """Like ``retry_run``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
-        request = self._operations.new_request(run_key, "retry")
-        self._connections.take_part(tx, self._operations.request_retry(request))
 
     def schedule(
         self,

@@ -7,12 +7,12 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from durable.client.arguments import check_run_key, storable_payload
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
 from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow
+from durable.core.run_arguments import check_run_key, storable_payload
 from durable.core.runs import RunKey
 from durable.store.events import NewEvent
 from durable.store.ids import keyed_run_id, uuid7

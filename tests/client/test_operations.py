@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable.client import begins
-from durable.client.arguments import check_run_key
 from durable.client.begins import BeginOperations as Operations
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.errors import InvalidArgument, RunNotFound, RunTerminal
 from durable.core.replay.context import Context
 from durable.core.replay.decorator import workflow
+from durable.core.run_arguments import check_run_key
 from durable.core.runs import RunKey
 from durable.core.shards import shard_value
 from durable.store.channels import TICKETS, number_of

@@ -37,6 +37,6 @@ Known risk
 
 Order of imports, each module using only those before it: ``signatures``, ``determinism``, ``isolation``, ``handles``,
 ``numbered``, ``refusals``, ``collection`` and ``generators``; ``unwinding``; ``workflow``, ``history`` and ``loop``;
-``ordering``, ``current`` and ``commands``; ``calls`` and ``outcomes``; ``machine`` and ``timeout``; ``saga``,
-``mapping``, ``child`` and ``chapters``; ``context`` and ``endings``; ``decorator``.
+``ordering``, ``current`` and ``commands``; ``calls`` and ``outcomes``; ``machine`` and ``timeout``;
+``messages``, ``saga``, ``mapping``, ``child`` and ``chapters``; ``context`` and ``endings``; ``decorator``.
 """

@@ -15,10 +15,11 @@ from durable.core.errors import InvalidArgument
 from durable.core.keys import check_key
 from durable.core.replay.chapters import next_chapter
 from durable.core.replay.child import ChildHandle, start_child
-from durable.core.replay.commands import Draw, Execute, Sleep, Transact, WaitEvent
+from durable.core.replay.commands import Draw, Execute, Sleep, Transact
 from durable.core.replay.logger import ReplayAwareLogger
 from durable.core.replay.machine import Machine
 from durable.core.replay.mapping import MapResult, map_items
+from durable.core.replay.messages import Messages
 from durable.core.replay.saga import Saga
 from durable.core.replay.signatures import signature_of
 from durable.core.replay.step_call import Call, step_call
@@ -29,7 +30,6 @@ from durable.core.runs import RunKey
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
-    from typing_extensions import TypeForm  # only for type checkers, which bring it along
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -38,7 +38,7 @@ ItemT = TypeVar("ItemT")
 _NOT_GIVEN: Any = object()
 
 
-class Context:
+class Context(Messages):
     """The durable primitives of one run.
 
     Every key is a non-empty string of at most 200 bytes and unique within the run; it names the memo that answers the
@@ -46,9 +46,7 @@ class Context:
     """
 
     __slots__ = (
-        "_codec",
         "_given",
-        "_machine",
         "_workflow",
         "attempt",
         "chapter",
@@ -87,9 +85,8 @@ class Context:
         """1 at first, and one more each time the run continues as new."""
         self.scheduled_at = scheduled_at
         """The tick of the schedule that the run was begun for, aware, in UTC; ``None`` if no schedule began it."""
-        self._codec = codec or JsonCodec()  # for children whose workflow has none; not the one of this workflow
+        super().__init__(machine, codec or JsonCodec())
         self._given = given
-        self._machine = machine
         self._workflow = workflow
 
     @property
@@ -264,33 +261,6 @@ class Context:
         time again.
         """
         return Timeout(self._machine, check_key("key", key), seconds("duration", duration))
-
-    @overload
-    async def wait_for_event(
-        self, key: str, event_name: str, type: TypeForm[T], *, timeout: timedelta | float | None = None
-    ) -> T: ...
-    @overload
-    async def wait_for_event(
-        self, key: str, event_name: str, type: Any = Any, *, timeout: timedelta | float | None = None
-    ) -> Any: ...
-    async def wait_for_event(
-        self, key: str, event_name: str, type: Any = Any, *, timeout: timedelta | float | None = None
-    ) -> Any:
-        """Takes the oldest event with that name that was published to this run, even before the wait began.
-
-        Raises ``EventTimeout`` after ``timeout`` seconds by the database's clock (``None``: waits indefinitely),
-        ``DeserializationError`` if the payload does not fit ``type``, and ``SerializationError`` before it waits if no
-        payload could.
-        """
-        name = check_key("event_name", event_name)
-        self._machine.check_type(type, f"the payload of event {name!r}")
-        call = WaitEvent(
-            check_key("key", key),
-            name,
-            type,
-            None if timeout is None else seconds("timeout", timeout),
-        )
-        return await self._machine.call(call)
 
     @overload
     async def run_child(

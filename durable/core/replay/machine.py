@@ -31,12 +31,11 @@ from durable.core.replay.commands import (
     Abandon,
     ArmTimer,
     Call,
-    CancelChild,
     Command,
     ContinueAsNew,
+    Effect,
     Patch,
     SetAside,
-    SetStatus,
     failure_of,
 )
 from durable.core.replay.handles import Timer, moment_of
@@ -393,5 +392,4 @@ class Machine(Calls):
 
     def _last_of(self, commands: list[Command]) -> list[Command]:
         calls = [ArmTimer.of(one) if isinstance(one, Timer) else one.call for one in self._pending.values()]
-        kept = Abandon | CancelChild | SetStatus | Patch
-        return [*(one for one in commands if isinstance(one, kept)), *map(Abandon, calls)]
+        return [*(one for one in commands if isinstance(one, Effect)), *map(Abandon, calls)]

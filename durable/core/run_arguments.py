@@ -1,4 +1,4 @@
-"""Checks what a client is given."""
+"""Checks of what clients and workflow code send to runs."""
 
 from __future__ import annotations
 

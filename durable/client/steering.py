@@ -1,0 +1,97 @@
+"""The part of both clients that steers runs that were begun."""
+
+from __future__ import annotations
+
+from durable.client.begins import BeginOperations
+from durable.client.connections import AsyncConnections, Connections
+from durable.client.targets import RunTarget
+from durable.postgres.transactions import AsyncTransaction, SyncTransaction
+
+
+class SteeringCalls:
+    """What a ``Client`` has runs do."""
+
+    _operations: BeginOperations
+    _connections: Connections
+
+    def cancel_run(self, run_key: RunTarget, reason: str | None = None) -> None:
+        """Requests that a run be cancelled, and returns without waiting for that. Requesting it twice has the same
+        effect as requesting it once.
+
+        The workflow gets ``CancelledError`` at whatever it is awaiting, and so does an async step that is running. The
+        workflow may clean up, with further steps if necessary; however it ends after that, the run is ``cancelled``. A
+        run that was never started is cancelled without being executed.
+
+        Raises ``RunNotFound``, ``RunNotCancellable`` (the run has already ended) or ``InvalidArgument``, in which case
+        nothing was stored.
+        """
+        request = self._operations.new_request(run_key, "cancel", reason)
+        self._connections.run(self._operations.request_end(request))
+
+    def cancel_run_tx(self, tx: SyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
+        """Like ``cancel_run``, but in the caller's transaction: the run is cancelled only if that transaction commits.
+        See ``begin_tx`` for ``tx``."""
+        request = self._operations.new_request(run_key, "cancel", reason)
+        self._connections.take_part(tx, self._operations.request_end(request))
+
+    def terminate_run(self, run_key: RunTarget, reason: str | None = None) -> None:
+        """Like ``cancel_run``, but without a clean-up: nothing more of the workflow is executed."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        self._connections.run(self._operations.request_end(request))
+
+    def terminate_run_tx(self, tx: SyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
+        """Like ``terminate_run``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        self._connections.take_part(tx, self._operations.request_end(request))
+
+    def retry_run(self, run_key: RunTarget) -> None:
+        """Lets a failed or cancelled run continue from its memos, without a deadline: finished steps are kept, failed
+        ones are tried again from scratch.
+
+        Raises ``RunNotFound``, ``RunNotRetryable`` (also if there is a newer run with its key) or ``InvalidArgument``,
+        in which case nothing was stored.
+        """
+        request = self._operations.new_request(run_key, "retry")
+        self._connections.run(self._operations.request_retry(request))
+
+    def retry_run_tx(self, tx: SyncTransaction, run_key: RunTarget) -> None:
+        """Like ``retry_run``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
+        request = self._operations.new_request(run_key, "retry")
+        self._connections.take_part(tx, self._operations.request_retry(request))
+
+
+class AsyncSteeringCalls:
+    """The asyncio counterpart of ``SteeringCalls``."""
+
+    _operations: BeginOperations
+    _connections: AsyncConnections
+
+    async def cancel_run(self, run_key: RunTarget, reason: str | None = None) -> None:
+        """Same as ``Client.cancel_run``."""
+        request = self._operations.new_request(run_key, "cancel", reason)
+        await self._connections.run(self._operations.request_end(request))
+
+    async def cancel_run_tx(self, tx: AsyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
+        """Same as ``Client.cancel_run_tx``."""
+        request = self._operations.new_request(run_key, "cancel", reason)
+        await self._connections.take_part(tx, self._operations.request_end(request))
+
+    async def terminate_run(self, run_key: RunTarget, reason: str | None = None) -> None:
+        """Same as ``Client.terminate_run``."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        await self._connections.run(self._operations.request_end(request))
+
+    async def terminate_run_tx(self, tx: AsyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
+        """Same as ``Client.terminate_run_tx``."""
+        request = self._operations.new_request(run_key, "terminate", reason)
+        await self._connections.take_part(tx, self._operations.request_end(request))
+
+    async def retry_run(self, run_key: RunTarget) -> None:
+        """Same as ``Client.retry_run``."""
+        request = self._operations.new_request(run_key, "retry")
+        await self._connections.run(self._operations.request_retry(request))
+
+    async def retry_run_tx(self, tx: AsyncTransaction, run_key: RunTarget) -> None:
+        """Same as ``Client.retry_run_tx``."""
+        request = self._operations.new_request(run_key, "retry")
+        await self._connections.take_part(tx, self._operations.request_retry(request))

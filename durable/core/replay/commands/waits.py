@@ -1,0 +1,66 @@
+"""Calls that wait: for a time, or for an event."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from durable.core.codec.json_codec import Codec
+from durable.core.codec.places import decode_at
+from durable.core.replay.commands.base import BaseCall
+from durable.core.replay.handles import Timer
+from durable.core.replay.history import TIMER_KEYS, Kind
+
+
+class Sleep(BaseCall, frozen=True):
+    """Wake after ``seconds``, or at ``until`` if that is given, by the database's clock."""
+
+    seconds: float
+    until: datetime | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return "sleep"
+
+    def decode(self, text: str, codec: Codec, run_id: str) -> None:
+        """Returns nothing, because a sleep has no answer that a codec has written."""
+
+
+class ArmTimer(Sleep, frozen=True):
+    """Fire a timer of asyncio's after ``seconds``. ``is_sleep``: it only ends an ``asyncio.sleep``. ``is_open``: it was
+    armed before this replay, and its time is running."""
+
+    is_sleep: bool = True
+    is_open: bool = False
+
+    @classmethod
+    def of(cls, timer: Timer, *, is_open: bool = False) -> ArmTimer:
+        """Returns the command to arm a timer that has its number."""
+        return cls(f"{TIMER_KEYS}{timer.number}", timer.delay, None, timer.is_sleep, is_open)
+
+    @property
+    def kind(self) -> Kind:
+        return "timer"
+
+
+class WaitEvent(BaseCall, frozen=True):
+    """Take the oldest event with that name; give up after ``timeout`` seconds, or never if it is ``None``."""
+
+    event_name: str
+    payload_type: Any
+    timeout: float | None
+
+    @property
+    def kind(self) -> Kind:
+        return "event"
+
+    @property
+    def name(self) -> str:
+        return self.event_name
+
+    @property
+    def type(self) -> Any:
+        return self.payload_type
+
+    def decode(self, text: str, codec: Codec, run_id: str) -> Any:
+        return decode_at(codec, "event", run_id, self.event_name, text, self.payload_type, self._answer)
