@@ -55,7 +55,7 @@ def waiting(database: str) -> int:
 def is_waiting_for_readers(database: str) -> bool:
     """Whether the transactions that are waited for are known: those that begin from now on are not among them."""
     looks = "strpos(query, 'virtualtransaction') > 0 AND datname = current_database() AND pid <> pg_backend_pid()"
-    return bool(rows(database, f"SELECT FROM pg_stat_activity WHERE {looks}"))
+    return bool(rows(database, f"SELECT 1 FROM pg_stat_activity WHERE {looks}"))
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
