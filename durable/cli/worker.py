@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import importlib
@@ -14,8 +13,10 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, cast
 
+import click
 import msgspec
 
+from durable.cli.options import Target, on_database
 from durable.cli.processes import supervise
 from durable.core.errors import InvalidArgument
 from durable.core.replay.workflow import Workflow
@@ -27,18 +28,21 @@ _YOUNG_OBJECTS = 20_000
 those runs have ended by then."""
 
 
-def run(options: argparse.Namespace) -> int:
-    """Runs one worker in this process, or several in processes of their own."""
-    if options.processes < 1:
-        raise InvalidArgument("--processes", options.processes, "at least 1")
-    with database(options.dsn) as dsn:
-        order = Order(dsn, options.schema, tuple(options.workflows))
-        if options.processes == 1:
+@click.command()
+@click.argument("workflows", nargs=-1, required=True, metavar="MODULE:ATTRIBUTE...")
+@click.option("--processes", type=int, default=1, show_default=True, help="How many worker processes to run.")
+@on_database
+def worker(target: Target, workflows: tuple[str, ...], processes: int) -> None:
+    """Run a worker until it is stopped. Each argument names a workflow, or a list of workflows."""
+    if processes < 1:
+        raise InvalidArgument("--processes", processes, "at least 1")
+    with database(target.dsn) as dsn:
+        order = Order(dsn, target.schema, workflows)
+        if processes == 1:
             work(order)
         else:
             load(order.workflows)  # so that a bad name is refused here, and only once
-            supervise(work, order, options.processes)
-    return 0
+            supervise(work, order, processes)
 
 
 class Order(msgspec.Struct, frozen=True):

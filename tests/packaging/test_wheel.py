@@ -58,10 +58,17 @@ def test_a_clean_environment_migrates_from_the_wheel(wheel: Path, tmp_path: Path
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    install = [str(python), "-m", "pip", "install", "-q", f"{wheel}[binary]"]
-    subprocess.run(install, check=True, cwd=tmp_path, env=environment)
+    install = [str(python), "-m", "pip", "install", "-q"]
+    command = tmp_path / "venv" / "bin" / "durable"
+    subprocess.run([*install, f"{wheel}[binary]"], check=True, cwd=tmp_path, env=environment)
+    refused = subprocess.run(
+        [command, "--help"], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "durable: the command line needs click: run `pip install 'durable-flows[cli]'`\n"
+    subprocess.run([*install, f"{wheel}[binary,cli]"], check=True, cwd=tmp_path, env=environment)
     shown = subprocess.run(
-        [tmp_path / "venv" / "bin" / "durable", "migrate", "--dsn", bare_database],
+        [command, "migrate", "--dsn", bare_database],
         capture_output=True,
         text=True,
         check=False,
