@@ -1,7 +1,17 @@
 """Durable execution for Python on Postgres: plain async functions that survive anything."""
 
-from durable.client import AsyncClient, AsyncHandle, AsyncKeyHandle, Client, Handle, KeyHandle
+from durable.client import (
+    AsyncClient,
+    AsyncHandle,
+    AsyncKeyHandle,
+    AsyncRequestHandle,
+    Client,
+    Handle,
+    KeyHandle,
+    RequestHandle,
+)
 from durable.client.beginnings import Begin, BeginOptions
+from durable.client.requests import Ask
 from durable.client.schedules import ScheduleInfo, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.codec.places import Place
@@ -15,8 +25,12 @@ from durable.core.errors import (
     NondeterminismError,
     NotInTransaction,
     OutsideOfRun,
+    RequestNotFound,
+    RequestRefused,
+    RequestTimeout,
     ResultTimeout,
     RunCancelled,
+    RunEnded,
     RunExists,
     RunFailed,
     RunNotCancellable,
@@ -40,6 +54,7 @@ from durable.core.replay.current import RunLogFilter, Step, current_context, cur
 from durable.core.replay.decorator import WorkflowOptions, workflow
 from durable.core.replay.failed_run import FailedRun
 from durable.core.replay.mapping import MapResult
+from durable.core.replay.request import Request
 from durable.core.replay.saga import Saga
 from durable.core.replay.step_call import Call
 from durable.core.replay.workflow import OnFailure, Workflow
@@ -63,6 +78,7 @@ __all__ = [
     "RunLogFilter",
     "ChildHandle",
     "MapResult",
+    "Request",
     "Saga",
     "Client",
     "AsyncClient",
@@ -70,6 +86,8 @@ __all__ = [
     "AsyncHandle",
     "KeyHandle",
     "AsyncKeyHandle",
+    "RequestHandle",
+    "AsyncRequestHandle",
     "Worker",
     "WorkerStatus",
     "RunKey",
@@ -87,6 +105,7 @@ __all__ = [
     "ScheduleOptions",
     "Begin",
     "BeginOptions",
+    "Ask",
     "RunOptions",
     "Codec",
     "JsonCodec",
@@ -115,6 +134,10 @@ __all__ = [
     "RunCancelled",
     "RunTerminal",
     "ResultTimeout",
+    "RequestTimeout",
+    "RequestRefused",
+    "RequestNotFound",
+    "RunEnded",
     "SchemaError",
     "ScheduleNotFound",
     "ErrorInfo",

@@ -68,10 +68,11 @@ GRANT SELECT, INSERT ON durable.chapters TO durable_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON durable.events, durable.steps, durable.waits, durable.workers TO durable_worker;
 GRANT SELECT, UPDATE ON durable.schedules TO durable_worker;
 
--- The client: it begins runs, queued or asleep; publishes events and requests cancels and retries; sees the state of
--- runs and what they returned, but not what they were given; and creates and changes schedules. It updates no run,
--- event or memo. It has rights to columns only: a right to change the rows of a whole table is also the right to lock
--- the table. Columns that say what only the engine can say are not among them; checks of the tables rely on that.
+-- The client: it begins runs, queued or asleep; publishes events, makes requests, and requests cancels and retries; sees
+-- the state of runs, what they returned and how they answered, but not what they were given; and creates and changes
+-- schedules. It updates no run, event or memo. It has rights to columns only: a right to change the rows of a whole table
+-- is also the right to lock the table. Columns that say what only the engine can say are not among them; checks of the
+-- tables rely on that.
 GRANT SELECT ON durable.settings TO durable_client;
 GRANT INSERT (workflow_name_shard, run_id, workflow_name, version, status, priority, next_wake_at, deadline_at, key, tags,
               input, schedule_id, scheduled_at, headers, generation, follows, begin_id) ON durable.runs TO durable_client;
@@ -79,7 +80,8 @@ GRANT SELECT (workflow_name_shard, run_id, workflow_name, version, status, prior
               isolation, next_wake_at, created_at, updated_at, completed_at, tags, output, error, status_detail, chapter, key,
               generation, follows, begin_id) ON durable.runs TO durable_client;
 GRANT INSERT (workflow_name_shard, run_id, event_id, kind, name, key, payload) ON durable.events TO durable_client;
-GRANT SELECT (workflow_name_shard, run_id, event_id, kind, name, key, routed_at) ON durable.events TO durable_client;
+GRANT SELECT (workflow_name_shard, run_id, event_id, kind, name, key, routed_at, reply, refused, replied_at) ON durable.events
+    TO durable_client;
 GRANT INSERT (schedule_id, workflow_name, version, expression, timezone, input, catch_up, overlap, jitter, run_timeout,
               starts_at, ends_at, anchor_at, next_tick_at, due_at, created_at, updated_at, priority, tags, headers),
       UPDATE (workflow_name, version, expression, timezone, input, catch_up, overlap, jitter, run_timeout, starts_at,

@@ -118,7 +118,7 @@ CREATE TABLE durable.steps (
     step_key            text        NOT NULL,
     kind                text        NOT NULL CONSTRAINT steps_kind CHECK (kind IN
         ('execute', 'transaction', 'undo', 'patched', 'random_uuid7', 'random_uint64', 'random', 'now', 'cancel',
-         'child')),
+         'child', 'reply')),
     status              text        NOT NULL CHECK (status IN ('completed', 'failed')),
     seq                 integer     CHECK (seq > 0),              -- the order in which the run saw it; null: not yet known
     carried             boolean     NOT NULL DEFAULT false,       -- kept by a retry: answers, but need not be called
@@ -150,14 +150,14 @@ CREATE TABLE durable.steps (
     autovacuum_vacuum_insert_scale_factor = 0.2
 );
 
--- Durable sleeps, waits for events and for children; open while satisfied_at is null. Also, until a step has its memo,
+-- Durable sleeps, waits for events, requests and children; open while satisfied_at is null. Also, until a step has its memo,
 -- its failed tries ('retry'; it is tried again at wake_at) and that it may have been called ('start').
 CREATE TABLE durable.waits (
     workflow_name_shard text        NOT NULL,
     run_id              uuid        NOT NULL,
     wait_key            text        NOT NULL,
     wait_type           text        NOT NULL CONSTRAINT waits_kind CHECK (wait_type IN
-        ('sleep', 'timer', 'event', 'child_result', 'retry', 'start')),
+        ('sleep', 'timer', 'event', 'child_result', 'retry', 'start', 'request')),
     event_name          text,                                                   -- the function, for tries of a step
     wake_at             timestamptz,
     seq                 integer     CHECK (seq > 0),
@@ -176,6 +176,7 @@ CREATE TABLE durable.waits (
                           AND NOT timed_out
         WHEN 'timer' THEN wake_at IS NOT NULL AND event_name IS NULL AND child_run_id IS NULL AND event_id IS NULL
         WHEN 'event' THEN event_name IS NOT NULL AND child_run_id IS NULL
+        WHEN 'request' THEN event_name IS NOT NULL AND child_run_id IS NULL
         WHEN 'retry' THEN event_name IS NOT NULL AND child_run_id IS NULL AND wake_at IS NOT NULL AND satisfied_at IS NULL
         WHEN 'start' THEN event_name IS NOT NULL AND child_run_id IS NULL AND wake_at IS NULL AND satisfied_at IS NULL
         ELSE (event_name IS NULL) <> (child_run_id IS NULL) END),
@@ -189,8 +190,9 @@ CREATE TABLE durable.waits (
     autovacuum_vacuum_scale_factor = 0.05
 );
 
--- The inbox of every run, append-only: an event is buffered from its commit until a wait consumes it. Requests to
--- cancel, terminate or retry a run arrive here too: applications insert them and the engine acts on them. So do the
+-- The inbox of every run, append-only: an event is buffered from its commit until a wait consumes it. So is a request,
+-- which the run answers here. Requests to cancel, terminate or retry a run arrive here too: applications insert them and
+-- the engine acts on them. So do the
 -- ends of children, and what is to follow once the run has ended (next).
 CREATE TABLE durable.events (
     workflow_name_shard text        NOT NULL,
@@ -203,12 +205,18 @@ CREATE TABLE durable.events (
     routed_at           timestamptz,                              -- when a worker turned it into a wake
     consumed_by         text,                                     -- the wait key; empty for a request that was met
     kind                text        NOT NULL DEFAULT 'event' CONSTRAINT events_kind CHECK (kind IN
-        ('event', 'cancel', 'terminate', 'retry', 'child', 'next')),
+        ('event', 'cancel', 'terminate', 'retry', 'child', 'next', 'request')),
     child_status        text,
     sender_run_id       uuid,
+    reply               json,                                     -- to a request: the answer, or why it is refused
+    refused             boolean,
+    replied_at          timestamptz,
     PRIMARY KEY (workflow_name_shard, run_id, event_id),
     CONSTRAINT events_child CHECK (
         child_status IS NULL OR kind = 'child' AND child_status IN ('completed', 'failed', 'cancelled')),
+    CONSTRAINT events_reply CHECK (
+        reply IS NULL AND refused IS NULL AND replied_at IS NULL
+        OR kind = 'request' AND reply IS NOT NULL AND refused IS NOT NULL AND replied_at IS NOT NULL),
     CONSTRAINT events_moments CHECK (
         LEAST(created_at, routed_at) > '0002-01-02Z' AND GREATEST(created_at, routed_at) < '9999-06-01Z'),
     -- What a row must be like if nothing in its first line is set, which applications have no right to set: small enough
@@ -340,7 +348,7 @@ CREATE VIEW durable.step_payloads AS
            input::jsonb AS input, output::jsonb AS output, error::jsonb AS error
     FROM durable.steps;
 CREATE VIEW durable.event_payloads AS
-    SELECT workflow_name_shard, run_id, event_id, name, consumed_by, payload::jsonb AS payload, kind
+    SELECT workflow_name_shard, run_id, event_id, name, consumed_by, payload::jsonb AS payload, kind, reply::jsonb AS reply
     FROM durable.events;
 
 -- Everything but the payloads, for roles that may see runs but not read their payloads; see roles.sql.
@@ -360,7 +368,7 @@ CREATE VIEW durable.wait_overview AS
     FROM durable.waits;
 CREATE VIEW durable.event_overview AS
     SELECT workflow_name_shard, run_id, event_id, name, key, created_at, routed_at, consumed_by, kind, child_status,
-           sender_run_id
+           sender_run_id, refused, replied_at
     FROM durable.events;
 CREATE VIEW durable.chapter_overview AS
     SELECT workflow_name_shard, run_id, chapter, version, memos, began_at, ended_at
@@ -414,8 +422,8 @@ COMMENT ON COLUMN durable.runs.epoch IS
 COMMENT ON COLUMN durable.runs.worker_id IS
     'The worker that owns it while it is running, otherwise null.';
 COMMENT ON COLUMN durable.runs.awaits IS
-    'While it waits for events or children: the names of the events that wake it, empty if only children do. Otherwise '
-    'null.';
+    'While it waits for events, requests or children: the names of the events that wake it, and those of requests after '
+    'request:, empty if only children do. Otherwise null.';
 COMMENT ON COLUMN durable.runs.next_wake_at IS
     'When it wakes if nothing wakes it earlier; null for a wait without a timeout and for runs that do not sleep.';
 COMMENT ON COLUMN durable.runs.created_at IS
@@ -509,7 +517,7 @@ COMMENT ON COLUMN durable.steps.cancel_cause IS
     'For a cancel: request or deadline; its output is the reason.';
 
 COMMENT ON TABLE durable.waits IS
-    'Durable sleeps, waits for events and for children; open while satisfied_at is null.';
+    'Durable sleeps, waits for events, requests and children; open while satisfied_at is null.';
 COMMENT ON COLUMN durable.waits.workflow_name_shard IS
     'The shard value of the run.';
 COMMENT ON COLUMN durable.waits.run_id IS
@@ -517,34 +525,35 @@ COMMENT ON COLUMN durable.waits.run_id IS
 COMMENT ON COLUMN durable.waits.wait_key IS
     'The key by which the workflow names the wait.';
 COMMENT ON COLUMN durable.waits.wait_type IS
-    'sleep, timer, event, child_result; retry: a step has failed and is tried again at wake_at; start: a step that may be '
-    'called at most once may have been called.';
+    'sleep, timer, event, request, child_result; retry: a step has failed and is tried again at wake_at; start: a step '
+    'that may be called at most once may have been called.';
 COMMENT ON COLUMN durable.waits.event_name IS
-    'The event that an event wait waits for; the function of a step that is tried again.';
+    'The event or request that is waited for; the function of a step that is tried again.';
 COMMENT ON COLUMN durable.waits.child_run_id IS
     'The child whose end is waited for.';
 COMMENT ON COLUMN durable.waits.wake_at IS
-    'The end of a sleep, or the timeout of an event wait; null: it waits indefinitely.';
+    'The end of a sleep, or the timeout of a wait for an event or a request; null: it waits indefinitely.';
 COMMENT ON COLUMN durable.waits.seq IS
     'As in steps; null while the wait is open.';
 COMMENT ON COLUMN durable.waits.carried IS
     'As in steps.';
 COMMENT ON COLUMN durable.waits.timed_out IS
-    'Whether the event wait was ended by its timeout.';
+    'Whether the wait was ended by its timeout.';
 COMMENT ON COLUMN durable.waits.event_id IS
-    'The event that ended it.';
+    'The event or request that ended it.';
 COMMENT ON COLUMN durable.waits.created_at IS
     'When it began.';
 COMMENT ON COLUMN durable.waits.satisfied_at IS
     'When its end was recorded.';
 COMMENT ON COLUMN durable.waits.payload IS
-    'A copy of the payload of the event, so that a replay reads no events; what is known of the tries of a step.';
+    'A copy of the payload of the event, so that a replay reads no events, of a request with its id; what is known of the '
+    'tries of a step.';
 COMMENT ON COLUMN durable.waits.unfit IS
     'Whether the event that ended it did not fit the type that the code declared; a retry of the run forgets such an '
     'answer if it is the last one.';
 
 COMMENT ON TABLE durable.events IS
-    'The inbox of every run: an event is buffered from its commit until a wait consumes it.';
+    'The inbox of every run: an event or a request is buffered from its commit until a wait consumes it.';
 COMMENT ON COLUMN durable.events.workflow_name_shard IS
     'The shard value of the run to which it was published.';
 COMMENT ON COLUMN durable.events.run_id IS
@@ -554,7 +563,7 @@ COMMENT ON COLUMN durable.events.event_id IS
 COMMENT ON COLUMN durable.events.name IS
     'The name that waits ask for.';
 COMMENT ON COLUMN durable.events.key IS
-    'The key of an idempotent publication: one event for each run, name and key.';
+    'The key of an idempotent publication or request: one for each run, kind, name and key.';
 COMMENT ON COLUMN durable.events.payload IS
     'The encoded payload, exactly as it was given.';
 COMMENT ON COLUMN durable.events.created_at IS
@@ -564,14 +573,20 @@ COMMENT ON COLUMN durable.events.routed_at IS
 COMMENT ON COLUMN durable.events.consumed_by IS
     'The key of the wait that took it; empty for a request that was met; null: still buffered.';
 COMMENT ON COLUMN durable.events.kind IS
-    'event: for the waits of the workflow. child: the child with that name and event_id has ended; the payload says how. '
-    'next: once the run has ended, the run with that name starts, or if the event with that name is unread, another run '
-    'with the same key begins. The others are requests to the engine; their payload is the reason.';
+    'event, request: for the waits of the workflow. child: the child with that name and event_id has ended; the payload '
+    'says how. next: once the run has ended, the run with that name starts, or if the event or request with that id is '
+    'unread, another run with the same key begins. The others are requests to the engine; their payload is the reason.';
 
 COMMENT ON COLUMN durable.events.child_status IS
     'For the end of a child: its status.';
 COMMENT ON COLUMN durable.events.sender_run_id IS
     'For the end of a child: the child. For the request of a parent that cancels it: the parent. Otherwise null.';
+COMMENT ON COLUMN durable.events.reply IS
+    'For a request that was answered: the encoded reply, or the reason for which it is refused, as text.';
+COMMENT ON COLUMN durable.events.refused IS
+    'For a request that was answered: whether it is refused.';
+COMMENT ON COLUMN durable.events.replied_at IS
+    'For a request that was answered: when. The first answer counts.';
 
 COMMENT ON TABLE durable.chapters IS
     'The chapters of runs that have ended because the run continued as new. The present chapter is the row in runs.';
@@ -701,4 +716,4 @@ COMMENT ON VIEW durable.schedule_overview IS
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (15);
+INSERT INTO durable.settings (schema_version) VALUES (16);

@@ -245,7 +245,7 @@ class AsyncClient(AsyncMessageCalls, AsyncSteeringCalls):
         return AsyncHandle(target, False, output_type, codec, self._results)
 
     def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> AsyncHandle[Any]:
-        return AsyncHandle(begun.run_key, begun.is_new, wf.output_type, wf.codec, self._results)
+        return AsyncHandle(begun.run_key, begun.is_new, wf.output_type, wf.codec, self._results, begun.asked)
 
     def _run_info(self, run: RunTarget) -> Operation[RunInfo]:
         return self._operations.run_info(check_target("run_key", run), declared_output(run, Any)[1])

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Generic, Unpack, cast, get_args
 
 from durable.client.new_begins import NewBegin, is_plain
+from durable.client.requests import Ask, check_ask
 from durable.client.targets import Keyed, KeyedEvent, keyed_event
 from durable.core.arguments import one_of
 from durable.core.codec.json_codec import Codec
@@ -40,6 +41,10 @@ class BeginOptions(RunOptions, total=False):
     key, ``if_ended`` must be ``"begin_anew"``: the event is then never lost. If a run that was joined ends without
     reading it, another run begins with this call's input and timeout, that run's tags, headers and priority, and the
     unread events."""
+    request: Ask | None
+    """A request that is made of the run, ``Ask(name, payload)``, in the same way and with the same promise;
+    ``handle.reply`` waits for the answer. There can be an event or a request, not both. If its ``key`` is given and the
+    newest run has been asked with it before, the call gives that run and the same reply."""
 
 
 class Begin(Generic[InputT]):
@@ -63,13 +68,14 @@ def new_run(
     if_active: IfActive = "join",
     if_ended: IfEnded = "join",
     event: tuple[str, object] | None = None,
+    request: Ask | None = None,
     **options: Unpack[RunOptions],
 ) -> NewBegin:
     """Checks all arguments; ``codec`` is used if the workflow has none. Raises ``InvalidArgument`` or
     ``SerializationError``, naming ``argument`` for the input."""
     check_workflow(wf)
     checked = checked_options(wf.timeout, **options)
-    return _new_run(codec, wf, input, argument, checked, key, if_active, if_ended, event)
+    return _new_run(codec, wf, input, argument, checked, key, if_active, if_ended, event, request)
 
 
 def _new_run(
@@ -82,10 +88,11 @@ def _new_run(
     if_active: IfActive = "join",
     if_ended: IfEnded = "join",
     event: tuple[str, object] | None = None,
+    request: Ask | None = None,
 ) -> NewBegin:
-    is_simple = is_plain(if_active, if_ended, event)
+    is_simple = is_plain(if_active, if_ended, event if request is None else request)
     if not is_simple:
-        _check_policies(key, if_active, if_ended, event)
+        _check_policies(key, if_active, if_ended, event, request)
     run_id = str(uuid7()) if key is None else keyed_run_id(wf.name, check_key("key", key))
 
     def input_for(owner: str) -> str:
@@ -99,7 +106,7 @@ def _new_run(
         key=key,
         if_active=if_active,
         if_ended=if_ended,
-        event=None if event is None else _new_message(wf.codec or codec, wf, run_id, event),
+        message=_new_message(wf.codec or codec, wf, run_id, event, request),
         input_for=input_for,
         call_id="" if is_simple else str(uuid7()),
         delay=checked.delay,
@@ -109,27 +116,44 @@ def _new_run(
         timeout=checked.timeout,
         headers=checked.headers,
     )
-    if new.event is not None and new.key is not None:
+    if new.message is not None and new.key is not None:
         storable_payload(new.bequest(RunKey("", run_id), is_own=True), argument)
     return new
 
 
-def _check_policies(key: str | None, if_active: IfActive, if_ended: IfEnded, event: tuple[str, object] | None) -> None:
+def _check_policies(
+    key: str | None,
+    if_active: IfActive,
+    if_ended: IfEnded,
+    event: tuple[str, object] | None,
+    request: Ask | None,
+) -> None:
     one_of("if_active", if_active, get_args(IfActive))
     one_of("if_ended", if_ended, get_args(IfEnded))
     for name, policy in (("if_active", if_active), ("if_ended", if_ended)):
         if key is None and policy != "join":
             raise InvalidArgument(name, policy, '"join" if no key is given')
-    if event is not None and key is not None and if_ended == "join":
-        rule = '"begin_anew" if a key and an event are given, because a run that has ended reads no event'
+    if event is not None and request is not None:
+        raise InvalidArgument("request", request, "None if an event is given")
+    if (event is not None or request is not None) and key is not None and if_ended == "join":
+        what = ("an event", "reads no event") if request is None else ("a request", "answers no request")
+        rule = f'"begin_anew" if a key and {what[0]} are given, because a run that has ended {what[1]}'
         raise InvalidArgument("if_ended", if_ended, rule)
 
 
-def _new_message(codec: Codec, wf: Workflow[Any, Any], run_id: str, event: tuple[str, object]) -> KeyedEvent:
+def _new_message(
+    codec: Codec, wf: Workflow[Any, Any], run_id: str, event: tuple[str, object] | None, request: Ask | None
+) -> KeyedEvent | None:
+    target = Keyed(wf.name, run_id)
+    if request is not None:
+        ask = check_ask("request", request)
+        return keyed_event(codec, target, run_id, ask.name, ask.payload, ask.key, "request")
+    if event is None:
+        return None
     if not isinstance(event, tuple) or len(event) != 2:
         raise InvalidArgument("event", event, "the name of an event and its payload: (name, payload)")
     name, payload = event
-    return keyed_event(codec, Keyed(wf.name, run_id), run_id, name, payload, None)
+    return keyed_event(codec, target, run_id, name, payload, None)
 
 
 def new_runs(

@@ -15,15 +15,15 @@ import msgspec
 from durable.client.beginnings import BeginOptions, new_run, new_runs
 from durable.client.begun import find_newest_runs
 from durable.client.new_begins import NewBegin
-from durable.client.operations import Operations
+from durable.client.requests import Asked, RequestOperations
 from durable.client.targets import Keyed
-from durable.core.errors import RunExists, RunNotFound
+from durable.core.errors import DurableError, RunExists, RunNotFound
 from durable.core.generations import BeginGeneration, Follower, Join, Newest, Refuse, decide
 from durable.core.replay.workflow import Workflow
 from durable.core.run_options import RunOptions
 from durable.core.runs import RunKey
 from durable.core.shards import shard_value
-from durable.store import events, generations, runs
+from durable.store import events, generations, requests, runs
 from durable.store.channels import announce_event, announce_runs
 from durable.store.events import NewEvent
 from durable.store.operation import Operation
@@ -42,13 +42,14 @@ class ShardsAreRaised(Exception):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """``is_new`` is False if a run with the same key already existed."""
+    """``is_new`` is False if a run with the same key already existed. ``asked`` is the request that was made of it."""
 
     run_key: RunKey
     is_new: bool
+    asked: Asked | None = None
 
 
-class BeginOperations(Operations):
+class BeginOperations(RequestOperations):
     """All operations of a client but those about schedules."""
 
     def new_run(self, wf: Workflow[Any, Any], input: object, **options: Unpack[BeginOptions]) -> NewBegin:
@@ -90,11 +91,11 @@ class _Beginning:
         shard = shard_value(new.workflow_name, new.run_id, (yield from self._operations.shard_count()))
         yield from runs.begin_run(shard, new)
         run_key = RunKey(shard, new.run_id)
-        if new.event is not None:
-            yield from events.publish_event(new.event.sent_to(run_key))
+        if new.message is not None:
+            yield from events.publish_event(new.message.sent_to(run_key))
         yield from self._operations.announce(announce_runs(shard))
         # Only an earlier try of this same operation can have inserted the run.
-        return Begun(run_key, is_new=True)
+        return self._begun(run_key, is_new=True)
 
     def _begin_keyed(self, new: NewBegin, key: str) -> Requests[Begun]:
         is_repeated, self._was_tried = self._was_tried, True
@@ -104,10 +105,12 @@ class _Beginning:
             newest, shards = yield from self._operations.newest(Keyed(new.workflow_name, key))
             if newest is not None and is_repeated and not new.is_plain:
                 shard = newest.run_key.workflow_name_shard
-                event_id = None if new.event is None else new.event.event_id
+                event_id = None if new.message is None else new.message.event_id
                 earlier = yield from generations.find_earlier(shard, key, new.call_id, event_id)
                 if earlier is not None:  # it was committed with its notification
-                    return Begun(RunKey(shard, earlier.run_id), is_new=earlier.is_new)
+                    return self._begun(RunKey(shard, earlier.run_id), is_new=earlier.is_new)
+            if newest is not None and (repeated := (yield from self._repeated(newest.run_key))) is not None:
+                return repeated
             if newest is None and shards.is_being_raised and not is_locked:
                 if not self._is_transaction:
                     raise ShardsAreRaised
@@ -116,7 +119,7 @@ class _Beginning:
                 continue
             match decide(newest, new.if_active, new.if_ended):
                 case Join(joined):
-                    begun = Begun(joined.run_key, is_new=False)
+                    begun = self._begun(joined.run_key, is_new=False)
                     if (yield from self._join(joined.run_key)):
                         return begun
                 case Refuse(active):
@@ -124,13 +127,35 @@ class _Beginning:
                 case BeginGeneration() as begin:
                     shard = self._shard_value(newest, shards.shard_count)
                     generation = new.generation(begin)
-                    begun = Begun(RunKey(shard, generation.run_id), is_new=True)
+                    begun = self._begun(RunKey(shard, generation.run_id), is_new=True)
                     if (yield from self._insert(generation, begin, shard, shards.shard_count)):
                         return begun
             # Another transaction has begun or ended it in this moment, or the shard count is another now.
             refused = [*refused, newest] if newest in refused else [newest]
             if len(refused) == _TRIES:  # it is there, but row-level security hides it from this role
-                return Begun(begun.run_key, is_new=False)
+                return self._begun(begun.run_key, is_new=False)
+
+    def _begun(self, run_key: RunKey, *, is_new: bool) -> Begun:
+        message = self._new.message
+        if message is None or message.kind != "request":
+            return Begun(run_key, is_new)
+        return Begun(run_key, is_new, Asked.of(message.sent_to(run_key)))
+
+    def _repeated(self, run_key: RunKey) -> Requests[Begun | None]:
+        """Returns the same run and request if another call has made the request of that run before, and it was answered
+        or still can be."""
+        request, shard = self._new.repeatable, run_key.workflow_name_shard
+        if request is None:
+            return None
+        found = yield from requests.find_request(request.sent_to(run_key))
+        if found is None or found.request_id is None:
+            return None
+        asked = Asked(run_key, found.request_id, request.name, request.key or found.request_id)
+        replies = yield from self._operations.replies([asked])
+        if isinstance(replies[asked], DurableError):
+            return None
+        yield from self._operations.announce(announce_event(shard))  # whoever made it may not have come that far
+        return Begun(run_key, is_new=False, asked=asked)
 
     def _shard_value(self, newest: Newest | None, count: int) -> str:
         if newest is not None:
@@ -138,14 +163,15 @@ class _Beginning:
         return shard_value(self._new.workflow_name, self._new.run_id, count)
 
     def _join(self, run_key: RunKey) -> Requests[bool]:
-        """Answers whether it was joined: a run that has ended in this moment takes no event."""
-        event, shard = self._new.event, run_key.workflow_name_shard
-        if event is None:
+        """Answers whether it was joined: a run that has ended in this moment takes no event, and a request that another
+        call has made in this moment is not made again."""
+        message, shard = self._new.message, run_key.workflow_name_shard
+        if message is None:
             yield from self._operations.announce(announce_runs(shard))  # an earlier try may not have come that far
             return True
-        if not (yield from events.publish_event(event.sent_to(run_key))):
+        if not (yield from events.publish_event(message.sent_to(run_key))):
             return False
-        yield from self._bequeath(run_key, event, is_own=False)
+        yield from self._bequeath(run_key, message, is_own=False)
         yield from self._operations.announce(announce_event(shard))
         return True
 
@@ -160,19 +186,19 @@ class _Beginning:
             return False
         if begin.follows is not None:
             yield from self._follow(new, begin, begin.follows)
-        if new.event is not None:
+        if new.message is not None:
             run_key = RunKey(shard, new.run_id)
-            yield from events.publish_event(new.event.sent_to(run_key))
-            yield from self._bequeath(run_key, new.event, is_own=True)
+            yield from events.publish_event(new.message.sent_to(run_key))
+            yield from self._bequeath(run_key, new.message, is_own=True)
         if begin.follows is None:
             yield from self._operations.announce(announce_runs(shard))
         else:
             yield from self._operations.announce(announce_event(shard))
         return True
 
-    def _bequeath(self, run_key: RunKey, event: NewEvent, *, is_own: bool) -> Requests[None]:
+    def _bequeath(self, run_key: RunKey, message: NewEvent, *, is_own: bool) -> Requests[None]:
         bequest = self._new.bequest(run_key, is_own=is_own)
-        yield from generations.put_next(run_key, self._new.message_id, event.event_id, bequest)
+        yield from generations.put_next(run_key, self._new.message_id, message.event_id, bequest)
 
     def _follow(self, new: NewBegin, begin: BeginGeneration, older: RunKey) -> Requests[None]:
         if begin.request is not None:  # nothing is stored if it has ended meanwhile

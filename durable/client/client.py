@@ -89,8 +89,8 @@ class Client(MessageCalls, SteeringCalls):
         fails.
 
         The keywords are those of ``BeginOptions``: ``key`` (``handle.is_new`` then says whether the run is new),
-        ``if_active``, ``if_ended``, ``event``, ``delay`` or ``at``, ``priority``, ``tags``, ``timeout`` and
-        ``headers``. Raises ``InvalidArgument``, ``SerializationError`` or ``RunExists``, in which case nothing was
+        ``if_active``, ``if_ended``, ``event`` or ``request``, ``delay`` or ``at``, ``priority``, ``tags``, ``timeout``
+        and ``headers``. Raises ``InvalidArgument``, ``SerializationError`` or ``RunExists``, in which case nothing was
         stored.
         """
         new = self._operations.new_run(wf, input, **options)
@@ -306,7 +306,7 @@ class Client(MessageCalls, SteeringCalls):
         return Handle(target, False, output_type, codec, self._results)
 
     def _begun(self, wf: Workflow[Any, Any], begun: Begun) -> Handle[Any]:
-        return Handle(begun.run_key, begun.is_new, wf.output_type, wf.codec, self._results)
+        return Handle(begun.run_key, begun.is_new, wf.output_type, wf.codec, self._results, begun.asked)
 
     def _run_info(self, run: RunTarget) -> Operation[RunInfo]:
         return self._operations.run_info(check_target("run_key", run), declared_output(run, Any)[1])

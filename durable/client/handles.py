@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from durable.client.request_handles import AsyncRequestHandle, RequestHandle
+from durable.client.requests import Asked, begun_with
 from durable.client.results import AsyncResults, Results
 from durable.client.targets import Keyed
 from durable.core.codec.json_codec import Codec
 from durable.core.durations import seconds
 from durable.core.runs import RunInfo, RunKey
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm  # only for type checkers, which bring it along
+
 OutputT = TypeVar("OutputT")
+T = TypeVar("T")
 
 
 class _Calls(Generic[OutputT]):
@@ -54,6 +60,41 @@ class _Calls(Generic[OutputT]):
         request = self._operations.new_request(self._target, "retry")
         self._connections.run(self._operations.request_retry(request))
 
+    @overload
+    def request(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        type: TypeForm[T],
+        key: str | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> T: ...
+    @overload
+    def request(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        type: Any = Any,
+        key: str | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> Any: ...
+    def request(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        type: Any = Any,
+        key: str | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> Any:
+        """Same as ``Client.request``, for this run."""
+        patience = None if timeout is None else seconds("timeout", timeout)
+        request = self._operations.new_ask(self._target, name, payload, key, type, self._codec)
+        asked = self._connections.run(self._operations.ask(request))
+        return RequestHandle[Any](asked, type, self._codec, self._results).reply(patience)
+
 
 class Handle(_Calls[OutputT]):
     """A handle of one run, made by ``Client.begin`` and ``Client.handle``. It can be used until its client is
@@ -66,8 +107,10 @@ class Handle(_Calls[OutputT]):
         output_type: Any,
         codec: Codec | None,
         results: Results,
+        asked: Asked | None = None,
     ) -> None:
         super().__init__(run_key, output_type, codec, results)
+        self._asked = asked
         self.run_key = run_key
         """Identifies the run everywhere; its text, ``str(run_key)``, can be stored."""
         self.is_new = is_new
@@ -85,6 +128,16 @@ class Handle(_Calls[OutputT]):
         connection is replaced; ``psycopg_pool.PoolTimeout`` is raised if the database stays unavailable.
         """
         return self._outcome(self.run_key, timeout)
+
+    @overload
+    def reply(self, type: TypeForm[T], *, timeout: timedelta | float | None = None) -> T: ...
+    @overload
+    def reply(self, type: Any = Any, *, timeout: timedelta | float | None = None) -> Any: ...
+    def reply(self, type: Any = Any, *, timeout: timedelta | float | None = None) -> Any:
+        """Waits for the reply to the request that ``begin`` has made of the run, decoded as ``type``. Raises the same
+        errors as ``Client.request``, and ``InvalidArgument`` if there is none."""
+        asked = begun_with(self._asked)
+        return RequestHandle[Any](asked, type, self._codec, self._results).reply(timeout)
 
 
 class KeyHandle(_Calls[OutputT]):
@@ -154,6 +207,41 @@ class _AsyncCalls(Generic[OutputT]):
         request = self._operations.new_request(self._target, "retry")
         await self._connections.run(self._operations.request_retry(request))
 
+    @overload
+    async def request(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        type: TypeForm[T],
+        key: str | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> T: ...
+    @overload
+    async def request(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        type: Any = Any,
+        key: str | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> Any: ...
+    async def request(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        type: Any = Any,
+        key: str | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> Any:
+        """Same as ``Handle.request``."""
+        patience = None if timeout is None else seconds("timeout", timeout)
+        request = self._operations.new_ask(self._target, name, payload, key, type, self._codec)
+        asked = await self._connections.run(self._operations.ask(request))
+        return await AsyncRequestHandle[Any](asked, type, self._codec, self._results).reply(patience)
+
 
 class AsyncHandle(_AsyncCalls[OutputT]):
     """The asyncio counterpart of ``Handle``."""
@@ -165,8 +253,10 @@ class AsyncHandle(_AsyncCalls[OutputT]):
         output_type: Any,
         codec: Codec | None,
         results: AsyncResults,
+        asked: Asked | None = None,
     ) -> None:
         super().__init__(run_key, output_type, codec, results)
+        self._asked = asked
         self.run_key = run_key
         """Same as ``Handle.run_key``."""
         self.is_new = is_new
@@ -178,6 +268,15 @@ class AsyncHandle(_AsyncCalls[OutputT]):
     async def result(self, timeout: timedelta | float | None = None) -> OutputT:
         """Same as ``Handle.result``. Any number of tasks may wait at once; they share one connection."""
         return await self._outcome(self.run_key, timeout)
+
+    @overload
+    async def reply(self, type: TypeForm[T], *, timeout: timedelta | float | None = None) -> T: ...
+    @overload
+    async def reply(self, type: Any = Any, *, timeout: timedelta | float | None = None) -> Any: ...
+    async def reply(self, type: Any = Any, *, timeout: timedelta | float | None = None) -> Any:
+        """Same as ``Handle.reply``."""
+        asked = begun_with(self._asked)
+        return await AsyncRequestHandle[Any](asked, type, self._codec, self._results).reply(timeout)
 
 
 class AsyncKeyHandle(_AsyncCalls[OutputT]):

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from durable.client.targets import Keyed, KeyedEvent, RunTarget, check_target, keyed_event, workflow_of
+from durable.client.targets import Keyed, KeyedEvent, MessageKind, RunTarget, check_target, codec_of, keyed_event
 from durable.core.arguments import check_codec, one_of, truth, whole_number
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
@@ -102,7 +102,8 @@ class Operations:
         yield from self.require_schema()
         return (yield from self.located(target))
 
-    def _addressed(self, event: NewEvent) -> Requests[NewEvent]:
+    def addressed(self, event: NewEvent) -> Requests[NewEvent]:
+        """Returns the same for the run that is meant. Raises ``RunNotFound`` if there is none with that key."""
         if not isinstance(event, KeyedEvent):
             return event
         return event.sent_to((yield from self.located(event.target)))
@@ -110,24 +111,30 @@ class Operations:
     # events
 
     def new_event(
-        self, run: RunTarget | Keyed, name: str, payload: object, key: str | None, codec: Codec | None = None
+        self,
+        run: RunTarget | Keyed,
+        name: str,
+        payload: object,
+        key: str | None,
+        codec: Codec | None = None,
+        *,
+        kind: MessageKind = "event",
     ) -> NewEvent:
         """Checks all arguments; ``codec`` is the workflow's own codec, if it has one. Raises ``InvalidArgument`` or
         ``SerializationError``."""
         target = check_target("run_key", run)
         if isinstance(target, Keyed):
-            wf = workflow_of(run)
-            codec = codec or (wf.codec if wf is not None else None) or self.codec
-            return keyed_event(codec, target, target.first_id, name, payload, key)
+            codec = codec or codec_of(run) or self.codec
+            return keyed_event(codec, target, target.first_id, name, payload, key, kind)
         nobody = Keyed(target.workflow_name, "")
-        return keyed_event(codec or self.codec, nobody, target.run_id, name, payload, key).sent_to(target)
+        return keyed_event(codec or self.codec, nobody, target.run_id, name, payload, key, kind).sent_to(target)
 
     @operation
     def publish_event(self, event: NewEvent) -> Requests[bool]:
         """Inserts the event and notifies the workers; answers whether it is stored, and not another one with its key.
         Raises ``RunNotFound`` or ``RunTerminal``."""
         yield from self.require_schema()
-        event = yield from self._addressed(event)
+        event = yield from self.addressed(event)
         for _ in range(_TRIES):
             if (yield from events.publish_event(event)):
                 shard = event.run_key.workflow_name_shard
@@ -174,7 +181,7 @@ class Operations:
     def request_retry(self, request: NewEvent) -> Requests[None]:
         """Requests a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
         yield from self.require_schema()
-        request = yield from self._addressed(request)
+        request = yield from self.addressed(request)
         if (yield from events.request_retry(request)):
             yield from self.announce(announce_event(request.run_key.workflow_name_shard))
             return

@@ -1,12 +1,16 @@
-"""Waits for runs to end. A notification announces an end; occasional polling finds ends that were not announced."""
+"""Waits for runs to end and for requests to be answered. A notification announces that; occasional polling finds what
+was not announced."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import Connection, sql
@@ -14,14 +18,18 @@ from psycopg_pool import PoolTimeout
 
 from durable.client.connections import AsyncConnections, Connections
 from durable.client.forks import leave
-from durable.client.operations import Operations
-from durable.core.errors import DurableError, ResultTimeout, RunNotFound
-from durable.core.runs import TERMINAL, RunKey
+from durable.client.questions import AnyQuestion, EndOf, Question, ReplyTo
+from durable.client.requests import Answered, Asked, RequestOperations, Unanswered
+from durable.core.errors import DurableError
+from durable.core.runs import RunKey
 from durable.postgres.connection import EngineConnection
 from durable.postgres.drive import run
 from durable.postgres.listening import Channels, listen
 from durable.store.channels import done_channel
 from durable.store.inspection import RunOutcome
+from durable.store.operation import Operation
+
+FoundT = TypeVar("FoundT")
 
 _logger = logging.getLogger("durable.client")
 
@@ -36,7 +44,7 @@ class Results:
     """Waits in the caller's thread: by listening on a connection of the pool while enough are left, otherwise by
     polling alone."""
 
-    def __init__(self, connections: Connections, operations: Operations) -> None:
+    def __init__(self, connections: Connections, operations: RequestOperations) -> None:
         self.connections = connections
         self.operations = operations
         self._channel = sql.Identifier(done_channel(connections.schema))
@@ -44,19 +52,31 @@ class Results:
     def outcome(self, run_key: RunKey, timeout: float | None) -> RunOutcome:
         """Waits for the end of the run and returns its outcome. Raises ``RunNotFound``, and ``ResultTimeout`` after
         ``timeout`` seconds; ``None`` waits indefinitely."""
+        return self._answer(EndOf(run_key), timeout)
+
+    def reply(self, asked: Asked, timeout: float | None) -> Answered:
+        """Waits for the answer to the request. Raises ``RunEnded``, ``RunNotFound`` or ``RequestNotFound``, and
+        ``RequestTimeout`` after ``timeout`` seconds; ``None`` waits indefinitely."""
+        question: Question[Answered | Unanswered] = ReplyTo(asked)
+        return cast(Answered, self._answer(question, timeout))
+
+    def _answer(self, question: Question[FoundT], timeout: float | None) -> FoundT:
         deadline = None if timeout is None else time.monotonic() + timeout
         pauses = _pauses()
         while True:
             try:
-                return self._wait(run_key, timeout, deadline, pauses)
-            except ResultTimeout as late:
-                raise ResultTimeout(run_key, late.timeout, late.status, is_served=self._is_served(run_key)) from None
+                found = self._wait(question, deadline, pauses)
             except psycopg.OperationalError as error:
                 remaining = _remaining(deadline)
                 if isinstance(error, PoolTimeout) or remaining <= 0:
                     raise
-                _logger.warning("connection lost while waiting for run %s; still waiting: %s", run_key, error)
+                _logger.warning("connection lost while waiting for run %s; still waiting: %s", question.run_key, error)
                 time.sleep(min(next(pauses), remaining))
+            else:
+                if question.is_answered(found):
+                    return found
+                is_served = self._is_served(question.run_key)
+                raise question.late(timeout or 0.0, found, is_served=is_served)
 
     def _is_served(self, run_key: RunKey) -> bool | None:
         try:
@@ -65,40 +85,45 @@ class Results:
             _logger.debug("whether run %s is served is not known: %s", run_key, error)
             return None
 
-    def _wait(
-        self, run_key: RunKey, timeout: float | None, deadline: float | None, pauses: Iterator[float]
-    ) -> RunOutcome:
+    def _wait(self, question: Question[FoundT], deadline: float | None, pauses: Iterator[float]) -> FoundT:
+        """Returns the answer, or how things stand when the time is over."""
         if self.connections.may_listen and self.connections.listeners.acquire(blocking=False):
             try:
                 with self.connections.connection() as connection:
-                    return self._listen(connection, run_key, timeout, deadline, pauses)
+                    return self._listen(connection, question, deadline, pauses)
             finally:
                 self.connections.listeners.release()
         while True:
-            outcome = self.connections.run(self.operations.outcome(run_key))
-            if outcome.status in TERMINAL:
-                return outcome
-            time.sleep(min(next(pauses), _check_deadline(run_key, timeout, deadline, outcome)))
+            found = self._look(self.connections.run, question)
+            remaining = _remaining(deadline)
+            if remaining <= 0 or question.is_answered(found):
+                return found
+            time.sleep(min(next(pauses), remaining))
+
+    def _look(self, run: Callable[[Operation[Any]], Any], question: Question[FoundT]) -> FoundT:
+        found = run(question.look(self.operations, [question]))[question]
+        if isinstance(found, DurableError):
+            raise found
+        return cast(FoundT, found)
 
     def _listen(
         self,
         connection: Connection[object],
-        run_key: RunKey,
-        timeout: float | None,
+        question: Question[FoundT],
         deadline: float | None,
         pauses: Iterator[float],
-    ) -> RunOutcome:
+    ) -> FoundT:
         connection.execute(sql.SQL("LISTEN {}").format(self._channel))
         try:
             while True:
                 self.connections.check_open()
-                outcome = run(connection, self.connections.schema, self.operations.outcome(run_key))
-                if outcome.status in TERMINAL:
-                    return outcome
-                remaining = _check_deadline(run_key, timeout, deadline, outcome)
+                found = self._look(partial(run, connection, self.connections.schema), question)
+                remaining = _remaining(deadline)
+                if remaining <= 0 or question.is_answered(found):
+                    return found
                 with closing(connection.notifies(timeout=min(next(pauses), remaining))) as notices:
                     for notice in notices:
-                        if run_key.run_id in notice.payload:
+                        if any(one in notice.payload for one in question.ids):
                             break
         finally:
             if not connection.closed:
@@ -108,10 +133,10 @@ class Results:
 
 
 class _Waiter:
-    __slots__ = ("due", "future", "pauses", "run_key")
+    __slots__ = ("due", "future", "pauses", "question")
 
-    def __init__(self, run_key: RunKey, future: asyncio.Future[RunOutcome]) -> None:
-        self.run_key = run_key
+    def __init__(self, question: AnyQuestion, future: asyncio.Future[Any]) -> None:
+        self.question = question
         self.future = future
         self.pauses = _pauses()
         self.due = 0.0
@@ -120,7 +145,7 @@ class _Waiter:
 class AsyncResults:
     """One listening connection and one polling task, started with the first waiter, serve all waiters."""
 
-    def __init__(self, connections: AsyncConnections, operations: Operations) -> None:
+    def __init__(self, connections: AsyncConnections, operations: RequestOperations) -> None:
         self.connections = connections
         self.operations = operations
         self._channel = done_channel(connections.schema)
@@ -144,23 +169,33 @@ class AsyncResults:
 
     async def outcome(self, run_key: RunKey, timeout: float | None) -> RunOutcome:
         """Same as ``Results.outcome``."""
+        return await self._answer(EndOf(run_key), timeout)
+
+    async def reply(self, asked: Asked, timeout: float | None) -> Answered:
+        """Same as ``Results.reply``."""
+        question: Question[Answered | Unanswered] = ReplyTo(asked)
+        return cast(Answered, await self._answer(question, timeout))
+
+    async def _answer(self, question: Question[FoundT], timeout: float | None) -> FoundT:
         self._settle_in_loop()
         if not self._tasks:
             self._tasks = [asyncio.create_task(self._keep_asking()), asyncio.create_task(self._keep_listening())]
-        waiter = _Waiter(run_key, asyncio.get_running_loop().create_future())
-        self._waiters.setdefault(run_key.run_id, set()).add(waiter)
+        waiter = _Waiter(question, asyncio.get_running_loop().create_future())
+        for one in question.ids:
+            self._waiters.setdefault(one, set()).add(waiter)
         self._ask_now((waiter,))
         try:
             async with asyncio.timeout(timeout):
-                return await waiter.future
+                return cast(FoundT, await waiter.future)
         except TimeoutError:
             # The answer may be on its way, and the error must name the status.
-            outcome = await self.connections.run(self.operations.outcome(run_key))
-            if outcome.status in TERMINAL:
-                return outcome
-            raise ResultTimeout(
-                run_key, timeout or 0.0, outcome.status, is_served=await self._is_served(run_key)
-            ) from None
+            found = (await self.connections.run(question.look(self.operations, [question])))[question]
+            if isinstance(found, DurableError):
+                raise found from None
+            if question.is_answered(found):
+                return found
+            is_served = await self._is_served(question.run_key)
+            raise question.late(timeout or 0.0, found, is_served=is_served) from None
         finally:
             self._forget(waiter)
 
@@ -180,16 +215,17 @@ class AsyncResults:
         for waiter in self._all():
             _fail(waiter, DurableError("this client is closed"))
 
-    def _all(self) -> list[_Waiter]:
-        return [waiter for waiters in self._waiters.values() for waiter in waiters]
+    def _all(self) -> set[_Waiter]:
+        return {waiter for waiters in self._waiters.values() for waiter in waiters}
 
     def _forget(self, waiter: _Waiter) -> None:
         self._urgent.discard(waiter)
-        waiters = self._waiters.get(waiter.run_key.run_id)
-        if waiters is not None:
-            waiters.discard(waiter)
-            if not waiters:
-                del self._waiters[waiter.run_key.run_id]
+        for one in waiter.question.ids:
+            waiters = self._waiters.get(one)
+            if waiters is not None:
+                waiters.discard(waiter)
+                if not waiters:
+                    del self._waiters[one]
 
     def _ask_now(self, waiters: Iterable[_Waiter]) -> None:
         self._urgent.update(waiters)
@@ -220,22 +256,31 @@ class AsyncResults:
         now = time.monotonic()
         for waiter in asked:
             waiter.due = now + next(waiter.pauses)
-        run_keys = {waiter.run_key for waiter in asked}
+        by_kind: defaultdict[type, dict[AnyQuestion, list[_Waiter]]] = defaultdict(dict)
+        for waiter in asked:
+            by_kind[type(waiter.question)].setdefault(waiter.question, []).append(waiter)
+        for of_kind in by_kind.values():
+            await self._ask_of_kind(of_kind)
+
+    async def _ask_of_kind(self, asked: dict[AnyQuestion, list[_Waiter]]) -> None:
+        questions = list(asked)
         try:
-            outcomes = await self.connections.run(self.operations.outcomes(run_keys))
+            answers = await self.connections.run(questions[0].look(self.operations, questions))
         except Exception as error:
             if isinstance(error, psycopg.OperationalError) and not isinstance(error, PoolTimeout):
                 _logger.warning("connection lost while waiting for results; still waiting: %s", error)
                 return
-            for waiter in asked:
-                _fail(waiter, error)
+            for waiters in asked.values():
+                for waiter in waiters:
+                    _fail(waiter, error)
             return
-        for waiter in asked:
-            outcome = outcomes.get(waiter.run_key)
-            if outcome is None:
-                _fail(waiter, RunNotFound(waiter.run_key))
-            elif outcome.status in TERMINAL and not waiter.future.done():
-                waiter.future.set_result(outcome)
+        for question, waiters in asked.items():
+            found = answers[question]
+            for waiter in waiters:
+                if isinstance(found, DurableError):
+                    _fail(waiter, found)
+                elif question.is_answered(found) and not waiter.future.done():
+                    waiter.future.set_result(found)
 
     # listening
 
@@ -256,7 +301,7 @@ class AsyncResults:
             await listen(
                 connection,
                 Channels([self._channel]),
-                caught_up=lambda: self._ask_now(self._all()),  # polling finds the runs that ended before
+                caught_up=lambda: self._ask_now(self._all()),  # polling finds what happened before
                 notified=self._notified,
                 heartbeat=_HEARTBEAT_SECONDS,
                 patience=_ANSWER_SECONDS,
@@ -264,9 +309,9 @@ class AsyncResults:
         finally:
             await connection.close()
 
-    def _notified(self, run_ids: str) -> None:
-        for run_id in run_ids.split(","):
-            self._ask_now(self._waiters.get(run_id, ()))
+    def _notified(self, ids: str) -> None:
+        for one in ids.split(","):
+            self._ask_now(self._waiters.get(one, ()))
 
 
 def _fail(waiter: _Waiter, error: Exception) -> None:
@@ -283,10 +328,3 @@ def _pauses() -> Iterator[float]:
 
 def _remaining(deadline: float | None) -> float:
     return float("inf") if deadline is None else deadline - time.monotonic()
-
-
-def _check_deadline(run_key: RunKey, timeout: float | None, deadline: float | None, outcome: RunOutcome) -> float:
-    remaining = _remaining(deadline)
-    if remaining <= 0:
-        raise ResultTimeout(run_key, timeout or 0.0, outcome.status)
-    return remaining

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -20,6 +20,10 @@ from durable.store.ids import keyed_run_id, uuid7
 RunTarget: TypeAlias = RunKey | str | tuple[Workflow[Any, Any] | str, str]
 """A run: its ``RunKey`` or the text of it, or the workflow (or its name) together with the key with which it was begun.
 Of several runs with the same workflow and key, the newest one is meant."""
+
+
+MessageKind: TypeAlias = Literal["event", "request"]
+"""What an application can send to the code of a run."""
 
 
 class Keyed(msgspec.Struct, frozen=True):
@@ -66,6 +70,12 @@ def workflow_of(run: RunTarget | Keyed) -> Workflow[Any, Any] | None:
     return run[0] if isinstance(run, tuple) and isinstance(run[0], Workflow) else None
 
 
+def codec_of(run: RunTarget | Keyed) -> Codec | None:
+    """Returns the codec of the workflow by which the run is named, if it is and has one."""
+    wf = workflow_of(run)
+    return None if wf is None else wf.codec
+
+
 def declared_output(run: RunTarget, wf_or_type: Any) -> tuple[Any, Codec | None]:
     """Returns the type of the run's output and the codec of its workflow, as far as the caller has named them: the type
     that was given, or the workflow that was given for it or names the run."""
@@ -78,22 +88,33 @@ def declared_output(run: RunTarget, wf_or_type: Any) -> tuple[Any, Codec | None]
     return wf.output_type if wf_or_type is Any else wf_or_type, wf.codec
 
 
-def keyed_event(codec: Codec, target: Keyed, run_id: str, name: str, payload: object, key: str | None) -> KeyedEvent:
-    """Checks all arguments. ``run_id`` is what the payload is encoded for until the run is known. Raises
-    ``InvalidArgument`` or ``SerializationError``."""
+def keyed_event(
+    codec: Codec,
+    target: Keyed,
+    run_id: str,
+    name: str,
+    payload: object,
+    key: str | None,
+    kind: MessageKind = "event",
+) -> KeyedEvent:
+    """Checks all arguments. ``run_id`` is what the payload is encoded for until the run is known. A request always has
+    a key, by which it can be found again. Raises ``InvalidArgument`` or ``SerializationError``."""
     name = check_key("name", name)
-    what = f"the payload of event {name!r}"
+    what = f"the payload of {kind} {name!r}"
 
     def encoded_for(owner: str) -> str:
-        return storable_payload(codec_at(codec, "event", owner, name).encode(payload, what), what)
+        return storable_payload(codec_at(codec, kind, owner, name).encode(payload, what), what)
 
-    encoded = encoded_for(run_id)
+    encoded, event_id = encoded_for(run_id), str(uuid7())
+    if key is not None:
+        key = check_key("key", key)
     return KeyedEvent(
         run_key=RunKey(f"{target.workflow_name}_0", run_id),
-        event_id=str(uuid7()),
+        event_id=event_id,
         name=name,
         payload=encoded,
-        key=None if key is None else check_key("key", key),
+        key=event_id if key is None and kind == "request" else key,
+        kind=kind,
         target=target,
         encoded_for=lambda owner: encoded if owner == run_id else encoded_for(owner),
     )

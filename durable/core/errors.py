@@ -167,10 +167,11 @@ class Terminal(DurableError):
 
 
 class EventTimeout(DurableError):
-    """No event arrived within the timeout of ``ctx.wait_for_event``."""
+    """No event arrived within the timeout of ``ctx.wait_for_event``, or no request within that of
+    ``ctx.wait_for_request``."""
 
-    def __init__(self, wait_key: str, event_name: str) -> None:
-        super().__init__(f"no event {event_name!r} arrived in time for the wait {wait_key!r}")
+    def __init__(self, wait_key: str, event_name: str, *, what: str = "event") -> None:
+        super().__init__(f"no {what} {event_name!r} arrived in time for the wait {wait_key!r}")
         self.wait_key = wait_key
         self.event_name = event_name
 
@@ -267,6 +268,67 @@ class RunNotRetryable(DurableError):
         self.run_key = run_key
         self.status = status
         self.is_replaced = is_replaced
+
+
+class RequestTimeout(DurableError, TimeoutError):
+    """A request was not answered within the timeout. It stays in the run's inbox and may still be answered: asking
+    again with the same ``key`` gives that reply.
+
+    ``is_served`` says whether a living worker has the workflow; it is ``None`` if that is not known.
+    """
+
+    def __init__(
+        self, run_key: RunKey, name: str, key: str, timeout: float, status: str, *, is_served: bool | None = None
+    ) -> None:
+        what_now = "it stays in its inbox; ask again with the same key to wait longer"
+        if is_served is False:
+            what_now = f"no living worker has the workflow {run_key.workflow_name!r}; start one, and it is asked"
+        super().__init__(
+            f"run {run_key} did not answer request {name!r} with key {key!r} within {timeout:g} s: "
+            f"its status is {status!r}; {what_now}"
+        )
+        self.run_key = run_key
+        self.name = name
+        self.key = key
+        self.timeout = timeout
+        self.status = status
+        self.is_served = is_served
+
+
+class RequestRefused(DurableError):
+    """The run has refused a request; ``reason`` says why."""
+
+    def __init__(self, run_key: RunKey, name: str, reason: str) -> None:
+        super().__init__(f"run {run_key} has refused request {name!r}: {reason}")
+        self.run_key = run_key
+        self.name = name
+        self.reason = reason
+
+
+class RequestNotFound(DurableError):
+    """There is no such request: it was made in a transaction that rolled back or has not committed, or it was answered
+    long ago and forgotten with a chapter of its run."""
+
+    def __init__(self, run_key: RunKey, name: str, key: str) -> None:
+        super().__init__(
+            f"run {run_key} has no request {name!r} with key {key!r}: it was never committed, or was forgotten after "
+            "it had been answered"
+        )
+        self.run_key = run_key
+        self.name = name
+        self.key = key
+
+
+class RunEnded(DurableError):
+    """The run that was asked has ended without an answer to the request, or had ended before. If it is retried, asking
+    again with the same ``key`` may still give a reply."""
+
+    def __init__(self, run_key: RunKey, name: str, key: str, status: str) -> None:
+        super().__init__(f"run {run_key} has ended ({status}) and has not answered request {name!r}")
+        self.run_key = run_key
+        self.name = name
+        self.key = key
+        self.status = status
 
 
 class ScheduleNotFound(DurableError):

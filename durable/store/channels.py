@@ -50,8 +50,8 @@ def number_of(shard_value: str) -> int:
 
 
 def done_channel(schema: str) -> str:
-    """Returns the channel on which ended runs are announced to clients that wait for results: run ids, separated by
-    commas."""
+    """Returns the channel on which runs that have ended and requests that were answered are announced to clients that
+    wait for them: ids, separated by commas."""
     return f"durable_done_{_hash('durable.done', schema)}"
 
 
@@ -88,11 +88,11 @@ def announce_departure() -> Statement[None]:
     return _announce_work("worker:")
 
 
-def announce_ended(run_ids: Sequence[str]) -> list[Statement[None]]:
-    """Announces that these runs have ended."""
+def announce_ended(ids: Sequence[str]) -> list[Statement[None]]:
+    """Announces that these runs have ended, or that these requests were answered."""
     return [
-        _ANNOUNCE_ENDED.statement({"payload": ",".join(run_ids[first : first + _IDS_PER_NOTICE])}, nothing)
-        for first in range(0, len(run_ids), _IDS_PER_NOTICE)
+        _ANNOUNCE_ENDED.statement({"payload": ",".join(ids[first : first + _IDS_PER_NOTICE])}, nothing)
+        for first in range(0, len(ids), _IDS_PER_NOTICE)
     ]
 
 

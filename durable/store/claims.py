@@ -18,7 +18,7 @@ from durable.store.events import load_events
 from durable.store.records import ClaimedRun, Comeback, Event, Wake
 from durable.store.statement import NoRow, Query, Statement, nothing, one
 
-WaitType: TypeAlias = Literal["sleep", "timer", "event", "child_result", "retry", "start"]
+WaitType: TypeAlias = Literal["sleep", "timer", "event", "request", "child_result", "retry", "start"]
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 

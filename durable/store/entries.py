@@ -15,6 +15,7 @@ from durable.store.records import (
     OrderedStep,
     PatchMemo,
     RecordedTry,
+    ReplyMemo,
     StepMemo,
 )
 from durable.store.statement import NoRow, Query
@@ -77,6 +78,18 @@ ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "payloads": "payload",
             "ats": "at",
             "unfits": "unfit",
+        },
+    ),
+    ReplyMemo: (
+        Query("flush/record_replies", NoRow),
+        {
+            "step_keys": "key",
+            "seqs": "seq",
+            "fns": "name",
+            "request_ids": "request_id",
+            "replies": "reply",
+            "refusals": "is_refused",
+            "ats": "at",
         },
     ),
     RecordedTry: (

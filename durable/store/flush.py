@@ -36,6 +36,7 @@ from durable.store.records import (
     Event,
     MetRequest,
     Record,
+    ReplyMemo,
     UnwantedChild,
     Written,
 )
@@ -91,7 +92,7 @@ def flush(
     # commit is lost, the next flush makes the announcement.
     by_kind = _by_kind(in_order)
     relatives = _Relatives(in_order, by_kind)
-    then = [*_announcements(shard_value, in_order, is_leaving=is_leaving), *relatives.announcements()]
+    then = [*_announcements(shard_value, in_order, by_kind, is_leaving=is_leaving), *relatives.announcements()]
     learned = _Learned()
     opening: type[Batch] = Begin
     if lock_seconds is not None:
@@ -313,7 +314,10 @@ def _of(kind: type[Any], by_kind: _ByKind) -> Iterable[tuple[Record, Any]]:
     return zip(*by_kind[kind], strict=True) if kind in by_kind else ()
 
 
-def _announcements(shard_value: str, records: Sequence[Record], *, is_leaving: bool) -> list[Statement[None]]:
+def _announcements(
+    shard_value: str, records: Sequence[Record], by_kind: _ByKind, *, is_leaving: bool
+) -> list[Statement[None]]:
     ended = [record.run_id for record in records if has_ended(record)]
+    ended.extend(reply.request_id for _, reply in _of(ReplyMemo, by_kind))
     are_for_others = any(is_for_others(record, is_leaving=is_leaving) for record in records)
     return [*announce_ended(ended), *([announce_runs_to_all(shard_value)] if are_for_others else [])]

@@ -34,8 +34,8 @@ def replace_payloads(
     changed: list[tuple[str, str, str]] = []
     for event in events:
         successor_id = successors.get(event.run_id)
-        if successor_id is not None and event.kind == "event":
-            text = moved(codec, "event", event.name, event.run_id, successor_id, event.payload)
+        if successor_id is not None and (event.kind == "event" or event.kind == "request"):
+            text = moved(codec, event.kind, event.name, event.run_id, successor_id, event.payload)
             changed.append((successor_id, event.event_id, text))
     for run_id, event_id, payload in entries:
         bequest, successor_id = read_next(payload), successors.get(run_id)

@@ -80,6 +80,19 @@ class PatchMemo(msgspec.Struct, frozen=True, gc=False):
     output: str
 
 
+class ReplyMemo(msgspec.Struct, frozen=True, gc=False):
+    """The answer to the request with that id and name: ``reply`` is what the run has replied, or why it has refused,
+    encoded."""
+
+    key: str
+    seq: int
+    name: str
+    request_id: str
+    reply: str
+    is_refused: bool
+    at: datetime | None = None
+
+
 class CancelMemo(msgspec.Struct, frozen=True, gc=False):
     """A cancel, at its place in the order. ``reason`` is encoded: text or null."""
 
@@ -117,7 +130,8 @@ class ChildMemo(msgspec.Struct, frozen=True, gc=False):
 
 class OpenedWait(msgspec.Struct, frozen=True, gc=False):
     """A wait that begins. It ends after ``wake_in`` seconds or at ``until``; if both are ``None``, it has no time
-    limit. ``child_run_id`` is the run whose end it waits for; ``is_timer``: it is a timer of asyncio's."""
+    limit. ``child_run_id`` is the run whose end it waits for; ``is_timer``: it is a timer of asyncio's;
+    ``is_request``: ``event_name`` is the name of a request."""
 
     key: str
     event_name: str | None = None
@@ -125,6 +139,7 @@ class OpenedWait(msgspec.Struct, frozen=True, gc=False):
     wake_in: float | None = None
     until: datetime | None = None
     is_timer: bool = False
+    is_request: bool = False
 
     @property
     def wait_type(self) -> Kind:
@@ -132,6 +147,8 @@ class OpenedWait(msgspec.Struct, frozen=True, gc=False):
             return "timer"
         if self.child_run_id is not None:
             return "child_result"
+        if self.is_request:
+            return "request"
         return "sleep" if self.event_name is None else "event"
 
 
@@ -199,6 +216,7 @@ class UnwantedChild(msgspec.Struct, frozen=True, gc=False):
 Entry: TypeAlias = (
     StepMemo
     | PatchMemo
+    | ReplyMemo
     | CancelMemo
     | ChildMemo
     | OrderedStep
@@ -235,13 +253,13 @@ class Record(msgspec.Struct, gc=False):
         return self.ending is None and not self.entries and not self.wants_inbox and self.status_detail is None
 
 
-EventKind = Literal["event", "cancel", "terminate", "retry", "child", "next"]
+EventKind = Literal["event", "request", "cancel", "terminate", "retry", "child", "next"]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """An entry in a run's inbox: an event for its waits, the end of a child (whose id is the ``event_id``), or a
-    request to the engine. ``payload`` is encoded: for a child it is a ``ChildEnd``, for a request the reason, text or
-    null."""
+    """An entry in a run's inbox: an event or a request for its waits, the end of a child (whose id is the
+    ``event_id``), or a request to the engine. ``payload`` is encoded: for a child it is a ``ChildEnd``, for a request
+    to the engine the reason, text or null."""
 
     run_id: str
     event_id: str

@@ -11,7 +11,16 @@ from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.errors import DeserializationError, SerializationError
 
 PlaceKind: TypeAlias = Literal[
-    "input", "input of a child", "input of a schedule", "output", "step", "arguments of a step", "event", "status"
+    "input",
+    "input of a child",
+    "input of a schedule",
+    "output",
+    "step",
+    "arguments of a step",
+    "event",
+    "request",
+    "reply",
+    "status",
 ]
 
 
@@ -21,7 +30,7 @@ class Place(msgspec.Struct, frozen=True):
 
     ``owner`` is the id of the run. For the input of a child it is the id of the parent, because the child has none yet;
     for the input of a schedule, which all its runs share, it is the name of the workflow. ``name`` is the key of the
-    step or the name of the event, and otherwise empty.
+    step, the name of the event or of the request, or for a reply the id of the request, and otherwise empty.
     """
 
     kind: PlaceKind

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from durable.core.codec.json_codec import Codec
-from durable.core.codec.places import codec_at
+from durable.core.codec.places import PlaceKind, codec_at
 from durable.core.errors import DuplicateKey, NondeterminismError, SerializationError, WorkflowCodeError
 from durable.core.replay.commands import Abandon, ArmTimer, Call, CancelChild, Command, Draw, Patch, SetStatus
 from durable.core.replay.handles import Timer
@@ -173,6 +173,10 @@ class Calls:
         is_awaited &= not isinstance(before, CancelChild) or before.is_awaited
         self._commands[run_key] = CancelChild(run_key, is_awaited)
 
+    def encoded(self, kind: PlaceKind, name: str, value: object, what: str) -> str:
+        """Returns a value encoded for a place of this run. Raises ``SerializationError``."""
+        return codec_at(self._codec, kind, self.run_id, name).encode(value, what)
+
     def set_status(self, value: object) -> None:
         """Has the run show that value. Of several in one turn, and of all that a replay goes through, only the last one
         counts. Raises ``SerializationError``."""
@@ -180,7 +184,7 @@ class Calls:
             raise WorkflowCodeError("set_status was called outside the workflow's own code; call it there")
         if self._is_closed:
             raise Unwound
-        text = codec_at(self._codec, "status", self.run_id).encode(value, "the status")
+        text = self.encoded("status", "", value, "the status")
         if (size := len(text.encode())) > _MAX_STATUS:
             raise SerializationError("the status", "$", f"takes {size} bytes, but the limit is {_MAX_STATUS}")
         self.loop.has_moved = True

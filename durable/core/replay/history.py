@@ -24,6 +24,8 @@ Kind = Literal[
     "sleep",
     "timer",
     "event",
+    "request",
+    "reply",
     "cancel",
     "child",
     "child_result",
@@ -135,8 +137,8 @@ class ChildEnd(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OpenWait(msgspec.Struct, frozen=True, gc=False):
-    """A sleep, or a wait for an event or a child, that was begun and has no answer yet; or a step that has failed and
-    will be tried again, or that may be called only once, with its ``tries``."""
+    """A sleep, or a wait for an event, a request or a child, that was begun and has no answer yet; or a step that has
+    failed and will be tried again, or that may be called only once, with its ``tries``."""
 
     key: str
     kind: Kind
@@ -165,6 +167,9 @@ NO_HISTORY = History()
 """The history of a run that is just beginning, or of one whose memos have all been replayed."""
 
 
+REPLY = ":reply"
+"""How the key of a reply ends; the key of the wait that took the request comes before."""
+
 UNDO = ":undo"
 """How the key of a compensation ends; the key of the call that it undoes comes before."""
 
@@ -181,6 +186,10 @@ def describe(kind: Kind, key: str, name: str) -> str:
             return f"undo {key.removesuffix(UNDO)!r} by {name}"
         case "event":
             return f"wait_for_event {key!r} for {name!r}"
+        case "request":
+            return f"wait_for_request {key!r} for {name!r}"
+        case "reply":
+            return f"the reply {key!r} to request {name!r}"
         case "timer" if not key.startswith(TIMER_KEYS):
             return f"timeout {key!r}"
         case "timer":

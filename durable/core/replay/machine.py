@@ -21,7 +21,6 @@ from durable.core.codec.places import codec_at
 from durable.core.errors import (
     DeserializationError,
     DurableError,
-    EventTimeout,
     NondeterminismError,
     WorkflowCodeError,
     unreachable,
@@ -333,7 +332,7 @@ class Machine(Calls):
             case TimedOut() if isinstance(call, ArmTimer):
                 answer.set_result(None)
             case TimedOut():
-                answer.set_exception(EventTimeout(call.key, call.name))
+                answer.set_exception(call.timed_out())
             case _:
                 unreachable(outcome)
 

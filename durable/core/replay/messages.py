@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from durable.core.codec.json_codec import Codec
 from durable.core.durations import seconds
 from durable.core.keys import check_key
-from durable.core.replay.commands import WaitEvent
+from durable.core.replay.commands import WaitEvent, WaitRequest
 from durable.core.replay.machine import Machine
+from durable.core.replay.request import Request, check_wait_key
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm  # only for type checkers, which bring it along
@@ -53,3 +54,28 @@ class Messages:
             None if timeout is None else seconds("timeout", timeout),
         )
         return await self._machine.call(call)
+
+    @overload
+    async def wait_for_request(
+        self, key: str, name: str, type: TypeForm[T], *, timeout: timedelta | float | None = None
+    ) -> Request[T]: ...
+    @overload
+    async def wait_for_request(
+        self, key: str, name: str, type: Any = Any, *, timeout: timedelta | float | None = None
+    ) -> Request[Any]: ...
+    async def wait_for_request(
+        self, key: str, name: str, type: Any = Any, *, timeout: timedelta | float | None = None
+    ) -> Request[Any]:
+        """Takes the oldest request with that name that was made of this run, even before the wait began. It is answered
+        by ``request.reply`` or ``request.refuse``, whenever the run knows the answer.
+
+        One that is never answered ends for whoever asked with this run, or is taken once more by its next chapter. The
+        answer has the key ``"<key>:reply"``, so ``key`` may have at most 194 bytes. Raises the same errors as
+        ``wait_for_event``.
+        """
+        name = check_key("name", name)
+        self._machine.check_type(type, f"the payload of request {name!r}")
+        duration = None if timeout is None else seconds("timeout", timeout)
+        wait = WaitRequest(check_wait_key(key), name, type, duration)
+        request_id, payload = await self._machine.call(wait)
+        return Request(self._machine, wait, request_id, payload)

@@ -1,23 +1,23 @@
-"""The events that wait in memory for a run that is being executed."""
+"""The events and requests that wait in memory for a run that is being executed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from durable.store.records import Event
+from durable.store.records import Event, EventKind
 
 _Key: TypeAlias = tuple[bool, str]
 """Whether it is the end of a child, and the id. An end may take the place of something else with its id; see
 ``tell_parents``."""
-Topic: TypeAlias = tuple[bool, str]
-"""What a wait is for: whether it is for the end of a child, and the id of that child or else the name of the event."""
+Topic: TypeAlias = tuple[EventKind, str]
+"""What a wait is for: the kind of entry, and its name or, for the end of a child, the id of the child."""
 
 
 class Inbox:
-    """Holds each event once, oldest first. ``is_known`` says whether everything that was committed before has been
-    loaded: until then no event may be taken, or a later one could overtake an earlier one. Requests do not wait for
-    that."""
+    """Holds each event, and each request that the code of the run may take, once and oldest first. ``is_known`` says
+    whether everything that was committed before has been loaded: until then none may be taken, or a later one could
+    overtake an earlier one. Requests to the engine do not wait for that."""
 
     __slots__ = ("_arrived", "_by_topic", "_events", "_requests", "_taken", "is_known")
 
@@ -43,8 +43,8 @@ class Inbox:
         if key in self._taken or key in self._events:
             return
         match event.kind:
-            case "event" | "child":
-                topic = (True, event.event_id) if event.kind == "child" else (False, event.name)
+            case "event" | "request" | "child":
+                topic: Topic = (event.kind, event.event_id if event.kind == "child" else event.name)
                 self._events[key] = event
                 self._by_topic.setdefault(topic, {})[event.event_id] = event
                 self._arrived.append(topic)
@@ -63,10 +63,10 @@ class Inbox:
         return arrived
 
     def take(self, topic: Topic) -> Event | None:
-        """Takes the end of that child or the oldest event with that name. Returns ``None`` if there is none, or if that
-        cannot be known yet."""
-        is_end, _ = topic
-        events = self._by_topic.get(topic) if is_end or self.is_known else None
+        """Takes the end of that child or the oldest entry with that kind and name. Returns ``None`` if there is none,
+        or if that cannot be known yet."""
+        kind, _ = topic
+        events = self._by_topic.get(topic) if kind == "child" or self.is_known else None
         if events is None:
             return None
         event = events.pop(next(iter(events)))
@@ -78,10 +78,10 @@ class Inbox:
 
     def has_end(self, child: str) -> bool:
         """Returns whether the end of that child is here."""
-        return (True, child) in self._by_topic
+        return ("child", child) in self._by_topic
 
     def take_requests(self) -> tuple[Event, ...]:
-        """Takes all requests, oldest first."""
+        """Takes all requests to the engine, oldest first."""
         requests, self._requests = self._requests, ()
         return requests
 

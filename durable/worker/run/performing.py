@@ -22,6 +22,7 @@ from durable.core.replay.commands import (
     Execute,
     Fail,
     Patch,
+    Reply,
     SetAside,
     SetStatus,
     Sleep,
@@ -29,6 +30,7 @@ from durable.core.replay.commands import (
     Wait,
     WaitChild,
     WaitEvent,
+    WaitRequest,
 )
 from durable.core.replay.endings import Ending
 from durable.core.replay.history import ELAPSED, Cancel, Failure, TimedOut, Value
@@ -52,6 +54,8 @@ _YOUNG_SECONDS = 1.0
 """A timer that is cancelled before it is this old is not written, as long as steps keep its run here."""
 _MANY_TIMERS = 1000
 _MANY_MEMOS = 10_000
+_SAID = Finished(ELAPSED, 1, 0.0, None, is_stored=False)
+"""The outcome of what a run says to others: that is done with the flush that records it."""
 _A_TURN = 200
 """Commands and answers of one run in one turn of the event loop; they take a few milliseconds."""
 
@@ -160,6 +164,8 @@ class Performance(ABC):
                 self._call(command)
             case Draw() | StartChild():
                 self._commands.extend(self._draw(command))
+            case Reply():
+                self._commands.extend(self._answer_step(command, _SAID))
             case Sleep() | WaitEvent() | WaitChild():
                 self._wait(command)
             case Abandon():
@@ -211,7 +217,7 @@ class Performance(ABC):
     def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
         return self._answer_step(call, self._drawn(call))
 
-    def _answer_step(self, call: Execute | Draw | StartChild, finished: Finished) -> list[Command]:
+    def _answer_step(self, call: Execute | Draw | StartChild | Reply, finished: Finished) -> list[Command]:
         finished = self._end_tries(call, finished)
         seq, commands = self._machine.resolve(call.key, finished.outcome)
         if seq is not None:
@@ -219,7 +225,7 @@ class Performance(ABC):
             self._recording.step(call, finished, seq, self._machine.moment)
         return commands
 
-    def _end_tries(self, call: Execute | Draw | StartChild, finished: Finished) -> Finished:
+    def _end_tries(self, call: Execute | Draw | StartChild | Reply, finished: Finished) -> Finished:
         tries = self._tries.over(call.key)
         if tries is None:
             return finished
@@ -314,7 +320,10 @@ class Performance(ABC):
         arrival = self._waits.next_arrival(self._inbox)
         if arrival is not None:
             call, event = arrival
-            return self._answer_wait(call, Value(event.payload), event.event_id)
+            text = event.payload
+            if isinstance(call, WaitRequest):
+                text = call.taken(event.event_id, text)
+            return self._answer_wait(call, Value(text), event.event_id)
         return self._time_is_over(self._due.popleft()) if self._due else None
 
     def _time_is_over(self, key: str) -> Iterable[Command]:

@@ -8,7 +8,18 @@ from datetime import datetime
 import msgspec
 
 from durable.core.errors import unreachable
-from durable.core.replay.commands import Draw, Execute, Patch, Sleep, StartChild, Wait, WaitChild, WaitEvent
+from durable.core.replay.commands import (
+    Draw,
+    Execute,
+    Patch,
+    Reply,
+    Sleep,
+    StartChild,
+    Wait,
+    WaitChild,
+    WaitEvent,
+    WaitRequest,
+)
 from durable.core.replay.endings import Ending, Park
 from durable.core.replay.history import Cancel, TimedOut, Value
 from durable.core.replay.tries import Tries, still_failing
@@ -27,6 +38,7 @@ from durable.store.records import (
     PatchMemo,
     Record,
     RecordedTry,
+    ReplyMemo,
     UnwantedChild,
 )
 from durable.store.sequels import Sequel
@@ -69,9 +81,12 @@ class Recording:
         self.record.entries.extend(self._young_timers.values())
         self._young_timers.clear()
 
-    def step(self, call: Execute | Draw | StartChild, finished: Finished, seq: int, at: datetime | None) -> None:
+    def step(
+        self, call: Execute | Draw | StartChild | Reply, finished: Finished, seq: int, at: datetime | None
+    ) -> None:
         """Records that a step finished. For a transaction, only its place in the order must still be written; a child
-        must still be begun. ``at`` is when the run saw the answer, ``None`` if it did not ask; so it is below."""
+        must still be begun, and a reply given. ``at`` is when the run saw the answer, ``None`` if it did not ask; so it
+        is below."""
         if finished.is_stored:
             self.record.entries.append(OrderedStep(call.key, seq, at))
         elif isinstance(call, StartChild) and isinstance(finished.outcome, Value):
@@ -86,6 +101,10 @@ class Recording:
                     options=call.options,
                     at=at,
                 )
+            )
+        elif isinstance(call, Reply):
+            self.record.entries.append(
+                ReplyMemo(call.key, seq, call.request_name, call.request_id, call.text, call.is_refused, at)
             )
         else:
             self.record.entries.append(finished.memo(call, seq, at))
@@ -110,7 +129,8 @@ class Recording:
         """Records that a wait began."""
         match call:
             case WaitEvent():
-                wait = OpenedWait(call.key, event_name=call.event_name, wake_in=call.timeout)
+                is_request = isinstance(call, WaitRequest)
+                wait = OpenedWait(call.key, call.event_name, wake_in=call.timeout, is_request=is_request)
             case WaitChild():
                 wait = OpenedWait(call.key, child_run_id=call.run_key.run_id)
             case Sleep():

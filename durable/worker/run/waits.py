@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from typing import TypeAlias, cast
 
 from durable.core.errors import unreachable
-from durable.core.replay.commands import Execute, Sleep, Wait, WaitChild, WaitEvent
+from durable.core.replay.commands import Execute, Sleep, Wait, WaitChild, WaitEvent, WaitRequest
 from durable.core.runs import RunKey
 from durable.store.records import Event, OpenedWait
 from durable.worker.clock import Clock, Timer
@@ -166,10 +166,12 @@ class OpenWaits:
 def _topic(call: Waiting) -> Topic | None:
     topic: Topic | None
     match call:
+        case WaitRequest():
+            topic = "request", call.event_name
         case WaitEvent():
-            topic = False, call.event_name
+            topic = "event", call.event_name
         case WaitChild():
-            topic = True, call.run_key.run_id
+            topic = "child", call.run_key.run_id
         case Sleep() | Execute():
             topic = None
         case _:

@@ -20,8 +20,8 @@ from durable.core.replay.commands.decisions import (
     failure_of,
 )
 from durable.core.replay.commands.effects import Abandon, Call, CancelChild, Effect, Patch, SetStatus, Wait
-from durable.core.replay.commands.steps import Draw, Execute, ReadChild, Source, Transact, Undo
-from durable.core.replay.commands.waits import ArmTimer, Sleep, WaitEvent
+from durable.core.replay.commands.steps import Draw, Execute, ReadChild, Reply, Source, Transact, Undo
+from durable.core.replay.commands.waits import ArmTimer, Sleep, WaitEvent, WaitRequest
 
 Command: TypeAlias = Call | Effect | Decision
 
@@ -42,6 +42,7 @@ __all__ = [
     "Fail",
     "Patch",
     "ReadChild",
+    "Reply",
     "SetAside",
     "SetStatus",
     "Sleep",
@@ -52,5 +53,6 @@ __all__ = [
     "Wait",
     "WaitChild",
     "WaitEvent",
+    "WaitRequest",
     "failure_of",
 ]

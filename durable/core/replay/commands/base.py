@@ -8,7 +8,7 @@ import msgspec
 
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import decode_at
-from durable.core.errors import StepFailed
+from durable.core.errors import EventTimeout, StepFailed
 from durable.core.failures import ErrorInfo
 from durable.core.replay.history import Kind, describe
 
@@ -36,6 +36,10 @@ class BaseCall(msgspec.Struct, frozen=True):
     def failure(self, error: ErrorInfo) -> StepFailed:
         """Returns what the workflow sees if the call has failed for good."""
         return StepFailed(self.key, error)
+
+    def timed_out(self) -> EventTimeout:
+        """Returns what the workflow sees if the call has waited for too long."""
+        return EventTimeout(self.key, self.name)
 
     def _answer(self) -> str:
         return f"the answer to {self}"

@@ -7,12 +7,12 @@ from typing import TypeAlias
 import msgspec
 
 from durable.core.replay.commands.children import StartChild, WaitChild
-from durable.core.replay.commands.steps import Draw, Execute, Transact
+from durable.core.replay.commands.steps import Draw, Execute, Reply, Transact
 from durable.core.replay.commands.waits import Sleep, WaitEvent
 from durable.core.runs import RunKey
 
 Wait: TypeAlias = Sleep | WaitEvent | WaitChild
-Call: TypeAlias = Execute | Transact | Draw | StartChild | Wait
+Call: TypeAlias = Execute | Transact | Draw | StartChild | Reply | Wait
 
 
 class Abandon(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Calls that are performed: steps, and values that are drawn."""
+"""Calls that are performed: steps, values that are drawn, and replies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from durable.core.codec.json_codec import Codec
 from durable.core.errors import INTERRUPTED, StepFailed, StepInterrupted
 from durable.core.failures import ErrorInfo
 from durable.core.replay.commands.base import BaseCall
@@ -88,3 +89,24 @@ class Draw(BaseCall, frozen=True):
 
 
 _DRAWN: dict[Source, Any] = {"random_uuid7": UUID, "random_uint64": int, "random": float, "now": datetime}
+
+
+class Reply(BaseCall, frozen=True):
+    """Answer the request with that id, or refuse it; ``text`` is the reply or the reason, encoded. Whoever asked is
+    told with the flush that records the call."""
+
+    request_id: str
+    request_name: str
+    text: str
+    is_refused: bool
+
+    @property
+    def kind(self) -> Kind:
+        return "reply"
+
+    @property
+    def name(self) -> str:
+        return self.request_name
+
+    def decode(self, text: str, codec: Codec, run_id: str) -> None:
+        """Returns nothing, because nothing that a codec has written is recorded of it here."""

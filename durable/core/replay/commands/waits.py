@@ -1,12 +1,16 @@
-"""Calls that wait: for a time, or for an event."""
+"""Calls that wait: for a time, for an event, or for a request."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
+from durable.core.codec.complaints import described
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import decode_at
+from durable.core.errors import DeserializationError, EventTimeout
 from durable.core.replay.commands.base import BaseCall
 from durable.core.replay.handles import Timer
 from durable.core.replay.history import TIMER_KEYS, Kind
@@ -64,3 +68,41 @@ class WaitEvent(BaseCall, frozen=True):
 
     def decode(self, text: str, codec: Codec, run_id: str) -> Any:
         return decode_at(codec, "event", run_id, self.event_name, text, self.payload_type, self._answer)
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A request that a wait has taken, as it is recorded: its id, by which it is answered, and its payload, encoded."""
+
+    id: str
+    payload: msgspec.Raw
+
+    @classmethod
+    def parse(cls, text: str, what: str) -> Taken:
+        """Reads back a request. Raises ``DeserializationError`` for text that the engine cannot have written."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise DeserializationError(what, described(error)) from None
+
+
+class WaitRequest(WaitEvent, frozen=True):
+    """Take the oldest request with that name; otherwise like ``WaitEvent``. The answer is its id and its payload."""
+
+    @property
+    def kind(self) -> Kind:
+        return "request"
+
+    def decode(self, text: str, codec: Codec, run_id: str) -> tuple[str, Any]:
+        taken = Taken.parse(text, self._answer())
+        payload = bytes(taken.payload).decode()
+        return taken.id, decode_at(codec, "request", run_id, self.event_name, payload, self.payload_type, self._answer)
+
+    def timed_out(self) -> EventTimeout:
+        return EventTimeout(self.key, self.event_name, what="request")
+
+    @staticmethod
+    def taken(request_id: str, payload: str) -> str:
+        """Returns the answer, encoded. There is none for a payload that is too large to be loaded, which is empty."""
+        if not payload:
+            return payload
+        return msgspec.json.encode(Taken(request_id, msgspec.Raw(payload.encode()))).decode()

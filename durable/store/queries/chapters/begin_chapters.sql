@@ -2,7 +2,8 @@
 -- in place. This comes last in the flush, so that what its last turn has recorded is counted and consumed, and the epoch
 -- is raised, so that nothing of it can come back. Ends of children that were not read belong to no memo any more. Events
 -- that were consumed and are older than the chapter are deleted, because nothing else ever ends that could delete them;
--- until then, their keys are known. Of a run with a key, the last one that it has read stays, because what happens after
+-- until then, their keys are known. A request that was answered is kept for some minutes more, because whoever asked may
+-- not have read the answer yet, and one that was taken but not answered goes back into the inbox, for the next chapter. Of a run with a key, the last one that it has read stays, because what happens after
 -- its end depends on whether it has read any (load_next).
 WITH mine AS MATERIALIZED (
     SELECT run.run_id, coalesce(run.chapter, 1) AS chapter, run.version, run.input,
@@ -11,7 +12,8 @@ WITH mine AS MATERIALIZED (
                SELECT max(event.event_id::text)
                FROM durable.events AS event
                WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = run.run_id
-                 AND event.run_id = ANY (%(run_ids)s::uuid[]) AND event.kind = 'event' AND event.consumed_by <> '')
+                 AND event.run_id = ANY (%(run_ids)s::uuid[]) AND event.kind IN ('event', 'request')
+                 AND event.consumed_by <> '')
            END AS last_read
     FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)
     JOIN durable.runs AS run
@@ -46,11 +48,20 @@ WITH mine AS MATERIALIZED (
     FROM mine
     WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = mine.run_id
       AND event.run_id = ANY (%(run_ids)s::uuid[]) AND event.kind = 'child' AND event.consumed_by IS NULL
+), unanswered AS (
+    UPDATE durable.events AS event
+    SET consumed_by = NULL
+    FROM mine
+    WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = mine.run_id
+      AND event.run_id = ANY (%(run_ids)s::uuid[]) AND event.kind = 'request' AND event.reply IS NULL
+      AND event.consumed_by <> ''
 ), forgotten AS (
     DELETE FROM durable.events AS event
     USING mine
     WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = mine.run_id
       AND event.run_id = ANY (%(run_ids)s::uuid[]) AND event.consumed_by IS NOT NULL AND event.created_at < mine.began_at
+      AND (event.kind <> 'request'
+           OR event.replied_at < mine.began_at AND event.replied_at < now() - interval '10 minutes')
       AND event.event_id IS DISTINCT FROM mine.last_read::uuid
 )
 UPDATE durable.runs AS run

@@ -7,7 +7,9 @@ SET status = CASE WHEN open.names IS NULL AND open.children IS NULL THEN 'sleepi
     isolation = NULL, updated_at = now()
 FROM (
     SELECT ours.run_id, ours.epoch, min(wait.wake_at) AS wake_at,
-           pg_catalog.array_agg(wait.event_name) FILTER (WHERE wait.wait_type = 'event') AS names,
+           pg_catalog.array_agg(CASE WHEN wait.wait_type = 'event' THEN wait.event_name
+                                     ELSE pg_catalog.concat(wait.wait_type, ':', wait.event_name) END)
+               FILTER (WHERE wait.wait_type IN ('event', 'request')) AS names,
            pg_catalog.array_agg(coalesce(wait.child_run_id, wait.event_name::uuid))
                FILTER (WHERE wait.wait_type = 'child_result') AS children
     FROM unnest(%(run_ids)s::uuid[], %(epochs)s::bigint[]) AS ours (run_id, epoch)

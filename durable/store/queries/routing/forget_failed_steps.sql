@@ -51,7 +51,7 @@ WITH mine AS MATERIALIZED (
                AND (wait.wait_type = 'timer' OR wait.wait_key = ANY (mine.named)
                     OR wait.seq = last.seq
                        AND coalesce(mine.error_type, '') NOT IN ('RunCancelled', 'RunTimeout', 'CrashLoop'))
-           OR wait.wait_type = 'event' AND wait.seq = last.seq
+           OR wait.wait_type IN ('event', 'request') AND wait.seq = last.seq
               AND (mine.error_type = 'DeserializationError'
                    OR wait.unfit AND mine.error_type IN ('NondeterminismError', 'RunCancelled')) AS is_cause
     FROM mine

@@ -36,6 +36,7 @@ WITH locked AS MATERIALIZED (
     SELECT run_id, CASE
                WHEN bool_or(kind = 'terminate' OR kind = 'cancel' AND epoch = 0) THEN 'end'
                WHEN bool_or(kind = 'cancel' OR kind = 'event' AND name = ANY(awaits)
+                            OR kind = 'request' AND pg_catalog.concat('request:', name) = ANY(awaits)
                             OR kind = 'child' AND event_id = ANY(awaits_runs)) THEN 'wake'
            END AS verdict,
            -- As JSON, and only if it can be made into text: no client writes \u0000, half a character, or that much,
