@@ -23,22 +23,27 @@ class Question(Protocol[FoundT]):
     @property
     def run_key(self) -> RunKey:
         """The run that it is about."""
+        ...
 
     @property
     def ids(self) -> tuple[str, ...]:
         """What is announced when the answer may be there."""
+        ...
 
     def look(
         self, operations: RequestOperations, questions: Collection[Self]
     ) -> Operation[Mapping[Self, FoundT | DurableError]]:
         """Returns how things stand with questions of this kind, using few statements; an error, if it ends the
         wait."""
+        ...
 
     def is_answered(self, found: FoundT) -> bool:
         """Returns whether that is the answer."""
+        ...
 
     def late(self, timeout: float, found: FoundT, *, is_served: bool | None) -> DurableError:
         """Returns the error for a wait that took too long. ``is_served``: a living worker has the workflow."""
+        ...
 
 
 class EndOf(msgspec.Struct, frozen=True):

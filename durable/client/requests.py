@@ -100,6 +100,7 @@ class RequestOperations(Operations):
         """Inserts the request, or finds the one with its key, and notifies the workers. Raises ``RunNotFound`` or
         ``RunEnded``."""
         yield from self.require_schema()
+        sent = request
         for _ in range(_TRIES):
             sent = yield from self.addressed(request)
             if (yield from events.publish_event(sent)):

@@ -32,6 +32,7 @@ Trace: TypeAlias = list[tuple[str, str]]
 
 STEPS = ("execute", "typed", "transaction")
 DRAWS = ("random", "random_uint64", "random_uuid7", "now")
+REQUESTS = ("request", "request_refused", "request_left")
 WAITS = ("sleep", "sleep_until", "event", "shared_event", "event_in_time")
 CHILDREN = ("child", "child_later", "child_abandoned", "child_cancelled", "child_asked")
 CANCELLED_WITH_THE_AWAIT = ("child", "child_abandoned")
@@ -94,7 +95,10 @@ def programs() -> st.SearchStrategy[Node]:
     leaves = st.one_of(
         st.builds(Leaf, st.sampled_from((*STEPS, *STEPS, *CHILDREN, *MANY, "once")), st.sampled_from((0, 0, 0, 1, 9))),
         st.builds(
-            Leaf, st.sampled_from((*WAITS, *DRAWS, *WAITS, "raise", "status", "patched", "patched", *TIMERS, *TIMERS))
+            Leaf,
+            st.sampled_from(
+                (*WAITS, *DRAWS, *WAITS, *REQUESTS, "raise", "status", "patched", "patched", *TIMERS, *TIMERS)
+            ),
         ),
     )
     return trees(leaves, (*TOGETHER, *IN_TURN, *LIMITS))
@@ -117,7 +121,7 @@ def confluent_programs() -> st.SearchStrategy[Node]:
     # A child that is cancelled may have completed before.
     children = [kind for kind in CHILDREN if kind != "child_cancelled"]
     leaves = st.builds(
-        Leaf, st.sampled_from((*STEPS, *DRAWS, *children, *MANY, "sleep", "event", "nap", "later", "glance"))
+        Leaf, st.sampled_from((*STEPS, *DRAWS, *children, *MANY, "sleep", "event", "request", "nap", "later", "glance"))
     )
     return trees(leaves, ("seq", "gather", "settled", "group", "lock", "guard", "finally", "branch", "loop", "saga"))
 
@@ -211,6 +215,8 @@ class Interpreter:
                 return ctx.wait_for_event(key, SHARED)
             case "event_in_time":
                 return ctx.wait_for_event(key, SHARED, timeout=seconds)
+            case "request" | "request_refused" | "request_left":
+                return self._asked(key, kind)
             case "child":
                 return ctx.run_child(key, child, key)
             case "child_abandoned":
@@ -230,6 +236,14 @@ class Interpreter:
 
     async def _said(self, key: str) -> bool:
         return bool(self._ctx.patched(key))
+
+    async def _asked(self, key: str, kind: str) -> Any:
+        request = await self._ctx.wait_for_request(key, f"to {key}")
+        if kind == "request":
+            await request.reply(request.payload)
+        elif kind == "request_refused":
+            await request.refuse(key)
+        return request.payload
 
     async def _child_later(self, key: str, kind: str) -> Any:
         handle = await self._ctx.start_child(key, child, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from durable.core.replay.history import Cancel
+from durable.core.replay.history import REPLY, Cancel
 from tests.laws.programs import CANCELLED_WITH_THE_AWAIT, SAID, Leaf, Trace
 from tests.laws.tables import Tables
 from tests.laws.timers import FIRED
@@ -17,6 +17,7 @@ def check_the_end(tables: Tables, trace: Trace, leaf_at: LeafAt, *, may_differ: 
     """``trace`` is that of the last attempt. ``may_differ``: there may have been others, or other code."""
     assert not tables.waits, f"waits are open after the end: {tables.waits}"
     check_events(tables)
+    check_replies(tables)
     check_timers(tables)
     is_of_flush = tables.sequels == 1 and tables.status != "completed"
     assert is_of_flush or (tables.sequels == 0 and (tables.status == "completed" or tables.has_ended_unclaimed))
@@ -33,6 +34,16 @@ def check_events(tables: Tables) -> None:
         if event.kind == "event":
             assert taken.get(event.name, "") < event_id, f"{key} has taken {event_id} of {event.name} after a later one"
             taken[event.name] = event_id
+
+
+def check_replies(tables: Tables) -> None:
+    """A request has its answer if, and only if, the memo of that is there."""
+    replies = {key.removesuffix(REPLY) for key, memo in tables.memos.items() if memo.kind == "reply"}
+    for arrival in tables.events.values():
+        event, taken_by = arrival.event, arrival.consumed_by
+        if event.kind == "request" and taken_by in tables.memos and tables.chapter == 1:
+            assert (arrival.reply is not None) == (taken_by in replies), f"{arrival} is answered, or {taken_by} is"
+            assert arrival.reply in (None, event.payload, f'"{taken_by}"'), f"{arrival} has an answer of another one"
 
 
 def check_timers(tables: Tables) -> None:

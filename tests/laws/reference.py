@@ -17,7 +17,7 @@ import msgspec
 from durable import Call, MapFailed, MapResult, RunCancelled, RunFailed, RunKey, StepFailed, StepInterrupted, Workflow
 from durable.core.errors import EventTimeout
 from durable.core.failures import ErrorInfo, error_info
-from durable.core.replay.history import TIMER_KEYS, UNDO, Failure, History, Memo, OpenWait, Outcome, Value
+from durable.core.replay.history import REPLY, TIMER_KEYS, UNDO, Failure, History, Memo, OpenWait, Outcome, Value
 from tests.laws.programs import Interpreter, Node, Receipt, Trace
 
 _TYPES: dict[str, Any] = {"random_uuid7": UUID, "random_uint64": int, "random": float, "now": datetime}
@@ -108,6 +108,17 @@ class _Child:
 
     async def result(self) -> Any:
         return await asyncio.shield(self.end())
+
+
+class _Request:
+    def __init__(self, answer: Callable[[], asyncio.Future[Any]], payload: str) -> None:
+        self._answer = answer
+        self.payload = payload
+
+    async def reply(self, _: str) -> None:
+        await asyncio.shield(self._answer())
+
+    refuse = reply
 
 
 class _Saga:
@@ -207,6 +218,10 @@ class _Reference:
 
     def wait_for_event(self, key: str, name: str, **_: Any) -> asyncio.Future[Any]:
         return self.call("event", key, name, Any)
+
+    async def wait_for_request(self, key: str, name: str) -> _Request:
+        taken = await self.call("request", key, name, dict[str, str])
+        return _Request(lambda: self.call("reply", key + REPLY, name, None), taken["payload"])
 
     def saga(self) -> _Saga:
         return _Saga(self)

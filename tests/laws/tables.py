@@ -12,6 +12,7 @@ from durable.core.failures import ErrorInfo
 from durable.core.replay.endings import NextChapter, Park, Settle
 from durable.core.replay.history import (
     ELAPSED,
+    REPLY,
     TIMER_KEYS,
     UNDO,
     Cancel,
@@ -43,6 +44,7 @@ from durable.store.records import (
     PatchMemo,
     Record,
     RecordedTry,
+    ReplyMemo,
     StepMemo,
     UnwantedChild,
     Wake,
@@ -60,6 +62,7 @@ _WRITTEN: list[type[Entry]] = [
     OpenedWait,
     AnsweredWait,
     MetRequest,
+    ReplyMemo,
     RecordedTry,
     AbandonedWait,
     UnwantedChild,
@@ -87,6 +90,7 @@ class Arrival(msgspec.Struct):
     event: Event
     is_routed: bool = False
     consumed_by: str | None = None
+    reply: str | None = None
 
 
 class Child(msgspec.Struct):
@@ -151,7 +155,7 @@ class Tables:
 
     def publish(self, name: str, kind: EventKind = "event", payload: str = "null") -> None:
         event_id = f"{len(self.events):04}"
-        if kind == "event":
+        if kind in ("event", "request"):
             payload = f'"{name} {event_id}"' if name == SHARED else f'"{name}"'
         self.events[event_id] = Arrival(Event(RUN_ID, event_id, kind, name, payload))
 
@@ -228,7 +232,7 @@ class Tables:
             return True
         if self.held:
             return event.kind == "child" and event.event_id in self.held
-        kind = "child_result" if event.kind == "child" else "event"
+        kind = "child_result" if event.kind == "child" else event.kind
         return any(wait.open.kind == kind and wait.open.name == event.name for wait in self.waits.values())
 
     # what the worker that owns the run does
@@ -269,7 +273,7 @@ class Tables:
             if isinstance(entry, OpenedWait):
                 assert not entry.is_timer or entry.until is not None
                 assert not entry.is_timer or entry.until > claimed_at, f"{entry} was due before the claim"
-            elif isinstance(entry, StepMemo | CancelMemo | ChildMemo | OrderedStep | AnsweredWait):
+            elif isinstance(entry, StepMemo | ReplyMemo | CancelMemo | ChildMemo | OrderedStep | AnsweredWait):
                 assert entry.at is None or entry.at >= claimed_at, f"{entry} was seen before the claim"
 
     def _record(self, record: Record, now: float) -> None:
@@ -294,6 +298,13 @@ class Tables:
             case PatchMemo(key, output):
                 self._remember(key, "patched", "", None, Value(output), at)
                 self.memos[key] = msgspec.structs.replace(self.memos[key], carried=True)
+            case ReplyMemo():
+                self._remember(entry.key, "reply", entry.name, entry.seq, Value("null"), at)
+                asked = self.events[entry.request_id]
+                assert asked.event.kind == "request"
+                assert asked.consumed_by == entry.key.removesuffix(REPLY), f"{entry} is about {asked}"
+                assert asked.reply is None, f"{asked} is answered again by {entry}"
+                asked.reply = entry.reply
             case CancelMemo():
                 self._remember(Cancel.key, "cancel", entry.cause, entry.seq, Value(entry.reason), at)
             case ChildMemo():
@@ -393,7 +404,7 @@ class Tables:
         assert all(wait.open.tries is None or wait.wake_at is not None for wait in self.waits.values()), (
             "a mark is left"
         )
-        names = any(wait.open.kind in ("event", "child_result") for wait in self.waits.values())
+        names = any(wait.open.kind in ("event", "request", "child_result") for wait in self.waits.values())
         self.status, self.set_asides = "waiting_event" if names else "sleeping", 0
         moments = [wait.wake_at for wait in self.waits.values()] + [self.deadline]
         self.wake_at = min((moment for moment in moments if moment is not None), default=None)
@@ -415,6 +426,8 @@ class Tables:
         for arrival in self.events.values():
             if arrival.event.kind == "child" and arrival.consumed_by is None:
                 arrival.consumed_by, arrival.is_routed = "", True
+            if arrival.event.kind == "request" and arrival.reply is None:
+                arrival.consumed_by = None
 
     def _settle(self, ending: Settle, now: float) -> None:
         self.status, self.output = ending.status, ending.output

@@ -45,7 +45,7 @@ from durable.worker.run.performing import _YOUNG_SECONDS
 from durable.worker.run.step_calls import Before, Ended, Finished, Interrupted
 from durable.worker.run.step_tasks import _UNWIND_SECONDS
 from tests.laws.case import Case
-from tests.laws.programs import EPOCH, SHARED, UNDO, Interpreter, Leaf, Node, Trace, leaf_at, leaves_of
+from tests.laws.programs import EPOCH, REQUESTS, SHARED, UNDO, Interpreter, Leaf, Node, Trace, leaf_at, leaves_of
 from tests.laws.promises import check_status, check_the_end, check_times, is_of_timer, times_fired
 from tests.laws.tables import ROUNDING, RUN_ID, Tables
 from tests.laws.virtual_clock import VirtualClock
@@ -85,6 +85,7 @@ class World:
         self._jumped = 0.0
         """By how many seconds the database's clock is ahead of that of the workers."""
         self._names = [f"to {path}" for path, _ in leaves_of(case.program)]
+        self._asked_for = {f"to {path}" for path, leaf in leaves_of(case.program) if leaf.kind in REQUESTS}
         self._random = random.Random(case.seed)
         self._excused: Counter[str] = Counter()
         self._attempts = 0
@@ -267,11 +268,20 @@ class World:
         ):
             awaited = {wait.open.name for wait in self.tables.waits.values()} - {""}
             awaited = set(self.tables.held) or awaited
-            lost = [event for event in self.tables.unconsumed() if event.name in awaited]
+            kinds = {wait.open.name: wait.open.kind for wait in self.tables.waits.values()}
+            lost = [
+                event
+                for event in self.tables.unconsumed()
+                if event.name in awaited and kinds.get(event.name, event.kind) in (event.kind, "child_result")
+            ]
             assert not lost, f"these events woke nobody: {lost}"
-            names = {wait.open.name for wait in self.tables.waits.values() if wait.open.kind == "event"}
-            if names and not self.tables.held:
-                self.tables.publish(self._random.choice(sorted(names)))
+            messages = {
+                (wait.open.name, wait.open.kind)
+                for wait in self.tables.waits.values()
+                if wait.open.kind in ("event", "request")
+            }
+            if messages and not self.tables.held:
+                self.tables.publish(*self._random.choice(sorted(messages)))
 
     def _next_wake(self) -> float | None:
         if self._execution is not None or self.tables.wake_at is None:
@@ -282,7 +292,8 @@ class World:
 
     def _publish(self) -> None:
         self._events_left -= 1
-        self.tables.publish(self._random.choice([SHARED] * (1 + len(self._names)) + self._names))
+        name = self._random.choice([SHARED] * (1 + len(self._names)) + self._names)
+        self.tables.publish(name, "request" if name in self._asked_for else "event")
 
     def _end_child(self, run_id: str) -> None:
         child = self.tables.children[run_id]
