@@ -33,6 +33,7 @@ from durable.store.records import (
     OpenedWait,
     OrderedStep,
     Record,
+    ReplyMemo,
     StepMemo,
     UnwantedChild,
 )
@@ -84,6 +85,8 @@ def everything(run_id: str, epoch: int) -> list[Record]:
             OpenedWait("nap", wake_in=60.0),
             OpenedWait("news", event_name="news"),
             OpenedWait("end", child_run_id=child.run_id),
+            OpenedWait("asked", event_name="add", is_request=True),
+            ReplyMemo("asked:reply", 6, "add", str(uuid.UUID(int=5)), "1", is_refused=False),
             AnsweredWait("open", 3, False, str(uuid.UUID(int=1)), '"heard"'),
             AbandonedWait("left"),
             DroppedTimer("asyncio:timer:1"),
@@ -128,6 +131,11 @@ async def test_b3_every_write_with_an_epoch_that_is_over_changes_nothing(databas
             "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, name, payload)"
             " SELECT 'idle_0', %s, id, 'news', '1' FROM unnest(%s::uuid[]) AS id",
             (run_id, [str(uuid.UUID(int=1)), str(uuid.UUID(int=2))]),
+        )
+        await connection.execute(
+            "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, payload)"
+            " VALUES ('idle_0', %s, %s, 'request', 'add', '1')",
+            (run_id, str(uuid.UUID(int=5))),
         )
         await connection.execute(
             "INSERT INTO durable.steps (workflow_name_shard, run_id, step_key, kind, status, fn, started_at, error)"

@@ -67,7 +67,7 @@ REPLAY = (
     ),
     Mutant(
         "a timed-out wait is answered with a value",
-        CRASHES, Machine, "_settle", "answer.set_exception(EventTimeout(call.key, call.name))",
+        CRASHES, Machine, "_settle", "answer.set_exception(call.timed_out())",
         "answer.set_result(None)",
     ),
     Mutant(
@@ -161,7 +161,7 @@ EXECUTION = (
     ),
     Mutant(
         "events are taken before the inbox is known",
-        CRASHES, Inbox, "take", "if is_end or self.is_known else None", "if True else None",
+        CRASHES, Inbox, "take", 'if kind == "child" or self.is_known else None', "if True else None",
     ),
     Mutant(
         "what came live goes before what was there",

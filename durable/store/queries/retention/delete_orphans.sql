@@ -21,4 +21,3 @@ DELETE FROM durable.events AS event
 USING orphans
 WHERE event.workflow_name_shard = %(shard_value)s
   AND event.run_id = orphans.run_id AND event.event_id = orphans.event_id
-  AND event.run_id = ANY (ARRAY(SELECT run_id FROM orphans))
