@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 from durable import AsyncClient, Context, Worker, workflow
 from tests.watching import until
 
-LEASE = 0.6
+LEASE = 1.2
 
 
 async def test_b2_a_step_of_ten_leases_runs_once_while_its_lease_is_renewed(database: str) -> None:

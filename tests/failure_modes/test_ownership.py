@@ -43,7 +43,7 @@ from durable.store.transaction_steps import Ownership, store_transaction_memo
 from durable.worker import takeover as takeover_module
 from tests.watching import reached, rows, until
 
-LEASE = 0.6
+LEASE = 1.2
 
 
 async def execute(connection: psycopg.AsyncConnection[Any], asked: Operation[T]) -> T:
