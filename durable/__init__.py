@@ -15,6 +15,7 @@ from durable.client.requests import Ask
 from durable.client.schedules import ScheduleInfo, ScheduleOptions
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.codec.places import Place
+from durable.core.diagnosis.cause import Cause
 from durable.core.errors import (
     DeserializationError,
     DuplicateKey,
@@ -95,6 +96,7 @@ __all__ = [
     "RunInfo",
     "Status",
     "StatusReason",
+    "Cause",
     "RetryPolicy",
     "RunRetryPolicy",
     "Backoff",

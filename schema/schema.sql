@@ -328,6 +328,7 @@ CREATE TABLE durable.workers (
     login        oid,                                           -- the role as which it has logged in
     session_key  bigint,                                        -- marks its sessions
     is_listening boolean          NOT NULL DEFAULT false,
+    offers       jsonb,                                         -- by workflow: its version, how many runs at once
     CONSTRAINT workers_lease CHECK (lease <= 3155760000),       -- a century
     CONSTRAINT workers_moments CHECK (
         LEAST(started_at, heartbeat_at) > '0002-01-02Z' AND GREATEST(started_at, heartbeat_at) < '9999-06-01Z')
@@ -356,7 +357,7 @@ CREATE VIEW durable.run_overview AS
     SELECT workflow_name_shard, run_id, workflow_name, version, status, priority, attempts, takeovers, strikes, set_asides,
            epoch, worker_id, awaits, next_wake_at, created_at, started_at, updated_at, completed_at, key, tags, deadline_at,
            schedule_id, scheduled_at, parent_shard, parent_run_id, awaits_runs, lone_strikes, isolation, died_with, chapter,
-           generation, follows
+           generation, follows, xmax::text AS locked_by
     FROM durable.runs;
 CREATE VIEW durable.step_overview AS
     SELECT workflow_name_shard, run_id, step_key, kind, status, seq, carried, fn, attempts, started_at, completed_at,
@@ -686,6 +687,8 @@ COMMENT ON COLUMN durable.workers.heartbeat_at IS
     'The last sign of life.';
 COMMENT ON COLUMN durable.workers.is_listening IS
     'Whether it hears announcements and looks for what they announce.';
+COMMENT ON COLUMN durable.workers.offers IS
+    'By workflow, the version that it has and how many runs it executes at once; null: written before version 16.';
 
 COMMENT ON VIEW durable.run_payloads IS
     'Runs with their payloads as jsonb, for queries by people.';
@@ -698,6 +701,8 @@ COMMENT ON VIEW durable.event_payloads IS
 
 COMMENT ON VIEW durable.run_overview IS
     'Runs without what they were given, returned or failed with.';
+COMMENT ON COLUMN durable.run_overview.locked_by IS
+    'The transaction that last locked or changed the row; it may have ended.';
 
 COMMENT ON VIEW durable.step_overview IS
     'Memos of steps without their payloads and errors.';

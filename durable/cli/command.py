@@ -77,6 +77,7 @@ _VERBS = {
     "demo": Verb("durable.cli.demo.command:demo", "process insurance claims while a worker is killed"),
     "worker": Verb("durable.cli.worker:worker", "run a worker until it is stopped"),
     "runs": Verb("durable.cli.command:RUNS", "look at runs and steer them"),
+    "why": Verb("durable.cli.why:why", "say why runs are not moving"),
     "events": Verb("durable.cli.command:EVENTS", "send events to runs"),
     "schedules": Verb("durable.cli.command:SCHEDULES", "look at schedules and steer them"),
     "migrate": Verb("durable.cli.admin:migrate_schema", "create the schema or bring it up to date"),

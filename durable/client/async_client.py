@@ -11,6 +11,7 @@ from durable.client.beginnings import Begin, BeginOptions
 from durable.client.begins import BeginOperations, Begun, ShardsAreRaised
 from durable.client.connections import AsyncConnections, AsyncPool
 from durable.client.handles import AsyncHandle, AsyncKeyHandle
+from durable.client.looking import AsyncLookingCalls
 from durable.client.messages import AsyncMessageCalls
 from durable.client.new_begins import NewBegin
 from durable.client.results import AsyncResults
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncClient(AsyncMessageCalls, AsyncSteeringCalls):
+class AsyncClient(AsyncMessageCalls, AsyncSteeringCalls, AsyncLookingCalls):
     """The asyncio counterpart of ``Client``: the same methods, as coroutines. An instance serves one event
     loop at a time. Made from a conninfo, it begins again in the next event loop once the one before is closed."""
 

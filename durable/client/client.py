@@ -11,6 +11,7 @@ from durable.client.beginnings import Begin, BeginOptions
 from durable.client.begins import BeginOperations, Begun, ShardsAreRaised
 from durable.client.connections import Connections, SyncPool
 from durable.client.handles import Handle, KeyHandle
+from durable.client.looking import LookingCalls
 from durable.client.messages import MessageCalls
 from durable.client.new_begins import NewBegin
 from durable.client.results import Results
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Client(MessageCalls, SteeringCalls):
+class Client(MessageCalls, SteeringCalls, LookingCalls):
     """The client for synchronous code; thread-safe. ``AsyncClient`` has the same methods as coroutines.
 
     Takes either a conninfo, from which it makes a small pool of its own on the first call (and again in a forked

@@ -15,6 +15,8 @@ from durable.client.targets import Keyed, KeyedEvent, MessageKind, RunTarget, ch
 from durable.core.arguments import check_codec, one_of, truth, whole_number
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
+from durable.core.diagnosis.cause import Cause
+from durable.core.diagnosis.causes import causes_of
 from durable.core.errors import (
     InvalidArgument,
     RunCancelled,
@@ -29,8 +31,8 @@ from durable.core.generations import Newest
 from durable.core.keys import check_key
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import TERMINAL, Run, RunInfo, RunKey, Status
-from durable.core.shards import shard_value
-from durable.store import events, generations, inspection, workers
+from durable.core.shards import shard_value, shard_values
+from durable.store import diagnosis, events, generations, inspection, workers
 from durable.store.channels import announce_event
 from durable.store.events import NewEvent
 from durable.store.ids import uuid7
@@ -254,6 +256,17 @@ class Operations:
             raise RunFailed(run_key, outcome.error)
         codec = codec_at(codec or self.codec, "output", run_key.run_id)
         return codec.decode(outcome.output or "", type, f"the output of run {run_key}")
+
+    @operation
+    def explain(self, target: RunKey | Keyed) -> Requests[list[Cause]]:
+        """Says why the run is not moving. Must be one transaction. Raises ``RunNotFound``."""
+        yield from diagnosis.take_snapshot()
+        count = (yield from read_settings()).shard_count
+        run_key = yield from self.located(target)
+        facts = yield from diagnosis.facts_of(run_key, shard_values(run_key.workflow_name, count))
+        if facts is None:
+            raise RunNotFound(run_key)
+        return causes_of(facts)
 
     @operation
     def list_runs(

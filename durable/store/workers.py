@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -26,6 +26,13 @@ class ListeningWorker(msgspec.Struct, frozen=True):
 
     worker_id: str
     workflows: list[str]
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """How a worker executes a workflow: which version it has, and how many runs at once."""
+
+    version: int
+    concurrency: int
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -68,11 +75,11 @@ def register_worker(
     session_key: int | None,
     hostname: str,
     process_id: int,
-    workflows: list[str],
+    offers: Mapping[str, Offer],
     lease: float,
 ) -> Statement[None]:
-    """Makes the worker known to the others. ``lease`` is in seconds; ``lock_key`` is ``None`` if no lock is
-    held, and ``session_key`` if sessions cannot be marked."""
+    """Makes the worker known to the others. ``offers`` are the workflows that it has, by name; ``lease`` is in seconds;
+    ``lock_key`` is ``None`` if no lock is held, and ``session_key`` if sessions cannot be marked."""
     return _REGISTER_WORKER.statement(
         {
             "worker_id": worker_id,
@@ -80,7 +87,8 @@ def register_worker(
             "session_key": session_key,
             "hostname": hostname,
             "process_id": process_id,
-            "workflows": column(workflows),
+            "workflows": column(list(offers)),
+            "offers": msgspec.json.encode(offers).decode(),
             "lease": lease,
         },
         nothing,

@@ -15,7 +15,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from uuid import uuid4
 
@@ -25,7 +25,7 @@ from durable.postgres.connection import EngineConnection
 from durable.postgres.silence import ANSWER_SECONDS
 from durable.store.channels import announce_departure
 from durable.store.sessions import hold_lock
-from durable.store.workers import Heard, ListeningWorker, beat, register_worker
+from durable.store.workers import Heard, ListeningWorker, Offer, beat, register_worker
 from durable.worker.blocked import LoopWatch
 from durable.worker.database import Database
 from durable.worker.fleet import Fleet
@@ -47,15 +47,16 @@ _FAREWELL_SECONDS = 5.0
 
 
 class Lease:
-    """``worker_id`` is new in each process and each time the lease was lost. Called in the worker's event loop:
-    ``lost`` when the lease was lost, ``raised`` when the shard count was raised, ``reached`` when the database
-    accepts a heartbeat over a new connection, and ``met`` when the workers that listen are others than before.
-    ``is_listening`` returns whether this one does. For ``overdue`` see ``LoopWatch``."""
+    """``offers`` are the worker's workflows, by name. ``worker_id`` is new in each process and each time the lease was
+    lost. Called in the worker's event loop: ``lost`` when the lease was lost, ``raised`` when the shard count was
+    raised, ``reached`` when the database accepts a heartbeat over a new connection, and ``met`` when the workers that
+    listen are others than before. ``is_listening`` returns whether this one does. For ``overdue`` see
+    ``LoopWatch``."""
 
     def __init__(
         self,
         database: Database,
-        workflows: Sequence[str],
+        offers: Mapping[str, Offer],
         shard_count: int,
         *,
         lease: float,
@@ -71,7 +72,7 @@ class Lease:
         self.worker_id = str(uuid4())
         self._next_id = str(uuid4())
         self._database = database
-        self._workflows = list(workflows)
+        self._offers = offers
         self.shard_count = shard_count
         self._lease = lease
         self._beat_seconds = min(_BEAT_SECONDS, lease / _BEATS_A_LEASE)
@@ -94,7 +95,7 @@ class Lease:
         self._defect: asyncio.Future[None] = self._loop.create_future()
         self._others = Takeover(
             database,
-            workflows,
+            list(offers),
             lambda: self.shard_count,
             max_strikes=max_strikes,
             patience=max(lease / _BEATS_A_LEASE, _TAKEOVER_SECONDS),
@@ -244,7 +245,7 @@ class Lease:
             session_key=None if self._database.is_pooled else self._database.session_key,
             hostname=socket.gethostname(),
             process_id=os.getpid(),
-            workflows=self._workflows,
+            offers=self._offers,
             lease=self._lease,
         )
         await connection.answer(statement)

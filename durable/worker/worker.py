@@ -22,7 +22,7 @@ from durable.postgres.conninfo import check_conninfo_or_pool
 from durable.postgres.opening import Pool
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema_name
-from durable.store.workers import ListeningWorker
+from durable.store.workers import ListeningWorker, Offer
 from durable.worker.arguments import channel_name, distinct_workflows
 from durable.worker.callbacks import Callbacks
 from durable.worker.clock import Clock
@@ -240,7 +240,7 @@ class Worker:
         sequels = Sequels(self._workflows, self._codec, lambda: lease.shard_count)
         lease = self._lease = Lease(
             database,
-            [workflow.name for workflow in self._workflows],
+            {workflow.name: Offer(workflow.version, workflow.concurrency) for workflow in self._workflows},
             shard_count,
             lease=self._lease_seconds,
             max_strikes=self._max_strikes,
