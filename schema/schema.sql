@@ -688,7 +688,7 @@ COMMENT ON COLUMN durable.workers.heartbeat_at IS
 COMMENT ON COLUMN durable.workers.is_listening IS
     'Whether it hears announcements and looks for what they announce.';
 COMMENT ON COLUMN durable.workers.offers IS
-    'By workflow, the version that it has and how many runs it executes at once; null: written before version 16.';
+    'By workflow, the version that it has and how many runs it executes at once; null: written before version 17.';
 
 COMMENT ON VIEW durable.run_payloads IS
     'Runs with their payloads as jsonb, for queries by people.';
@@ -721,4 +721,4 @@ COMMENT ON VIEW durable.schedule_overview IS
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (16);
+INSERT INTO durable.settings (schema_version) VALUES (17);

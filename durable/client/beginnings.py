@@ -20,6 +20,8 @@ from durable.core.run_options import CheckedOptions, RunOptions, checked_options
 from durable.core.runs import RunKey
 from durable.store.ids import keyed_run_id, uuid7
 
+_IF_ACTIVE, _IF_ENDED = get_args(IfActive), get_args(IfEnded)
+
 
 class BeginOptions(RunOptions, total=False):
     """The keywords of ``begin``, ``begin_tx`` and ``Begin``."""
@@ -90,6 +92,8 @@ def _new_run(
     event: tuple[str, object] | None = None,
     request: Ask | None = None,
 ) -> NewBegin:
+    one_of("if_active", if_active, _IF_ACTIVE)
+    one_of("if_ended", if_ended, _IF_ENDED)
     is_simple = is_plain(if_active, if_ended, event if request is None else request)
     if not is_simple:
         _check_policies(key, if_active, if_ended, event, request)
@@ -128,8 +132,6 @@ def _check_policies(
     event: tuple[str, object] | None,
     request: Ask | None,
 ) -> None:
-    one_of("if_active", if_active, get_args(IfActive))
-    one_of("if_ended", if_ended, get_args(IfEnded))
     for name, policy in (("if_active", if_active), ("if_ended", if_ended)):
         if key is None and policy != "join":
             raise InvalidArgument(name, policy, '"join" if no key is given')

@@ -1,6 +1,6 @@
 -- Why: to say why a run is not moving, it must be known whether the workers that have its workflow are full, which version
 -- they have, and who has locked its row.
--- Locks: a short one on workers; the view is replaced. Workers of version 15 go on, and do not say what they offer.
+-- Locks: a short one on workers; the view is replaced. Workers of version 16 go on, and do not say what they offer.
 
 ALTER TABLE durable.workers ADD COLUMN offers jsonb;
 
@@ -12,8 +12,6 @@ CREATE OR REPLACE VIEW durable.run_overview AS
     FROM durable.runs;
 
 COMMENT ON COLUMN durable.workers.offers IS
-    'By workflow, the version that it has and how many runs it executes at once; null: written before version 16.';
+    'By workflow, the version that it has and how many runs it executes at once; null: written before version 17.';
 COMMENT ON COLUMN durable.run_overview.locked_by IS
     'The transaction that last locked or changed the row; it may have ended.';
-
-UPDATE durable.settings SET schema_version = 16;
