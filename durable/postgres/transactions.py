@@ -200,7 +200,7 @@ async def _receive_all_async(connection: AsyncConnection[Any]) -> None:
 
 def _adapted(tx: object, function: str) -> object:
     for base in type(tx).__mro__:
-        adapter = _ADAPTERS.get(base.__module__.partition(".")[0])
+        adapter = _ADAPTERS.get(str(base.__module__).partition(".")[0])
         if adapter is not None:
             return getattr(import_module(adapter), function)(tx)
     return None

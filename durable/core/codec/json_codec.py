@@ -121,7 +121,7 @@ class JsonCodec:
     def decode(self, text: str, type: Any, what: str) -> Any:
         try:
             decoder = self._decoders[type]
-        except (KeyError, TypeError):  # TypeError: an unhashable annotation
+        except Exception:  # not only KeyError: an annotation may be unhashable, or its hash be the caller's own code
             try:
                 decoder = self._decoder(type)
             except Exception as error:
@@ -155,7 +155,7 @@ class JsonCodec:
         """Judges each type once. Raises what msgspec or pydantic raises for a type that it rejects."""
         try:
             return self._judgments[type]
-        except (KeyError, TypeError):  # TypeError: an unhashable annotation
+        except Exception:  # not only KeyError: an annotation may be unhashable, or its hash be the caller's own code
             judgment = judge(type, by_pydantic=isinstance(self._decoder(type), AdapterDecoder))
         if len(self._judgments) >= _MAX_TYPES:
             self._judgments.clear()

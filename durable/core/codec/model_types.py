@@ -152,7 +152,7 @@ def _look_at_model(found: Examined, path: str, model: Any) -> list[tuple[str, An
 def _overrides(model: Any, method: str) -> bool:
     # pydantic itself puts a model_post_init into classes that have private attributes.
     defined = next((base for base in model.__mro__ if method in base.__dict__), None)
-    return defined is not None and not defined.__module__.startswith("pydantic.")
+    return defined is not None and not str(defined.__module__).startswith("pydantic.")
 
 
 def _aliases(field: Any) -> list[str]:
@@ -163,7 +163,7 @@ def _aliases(field: Any) -> list[str]:
 def _only_restricts(metadata: Any) -> bool:
     """Returns whether it refuses values at most, and changes none."""
     kind: Any = metadata.__class__
-    return kind.__module__.startswith("annotated_types") or kind.__name__.lstrip("_") in _RESTRICTING
+    return str(kind.__module__).startswith("annotated_types") or kind.__name__.lstrip("_") in _RESTRICTING
 
 
 def _is_text(declared: Any) -> bool:
