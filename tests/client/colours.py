@@ -14,6 +14,7 @@ import psycopg
 from durable.client.async_client import AsyncClient
 from durable.client.client import Client
 from durable.client.handles import AsyncHandle, AsyncKeyHandle, Handle, KeyHandle
+from durable.client.request_handles import AsyncRequestHandle, RequestHandle
 
 Colour = Literal["sync", "async"]
 
@@ -33,7 +34,7 @@ class Awaitable:
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             result = await asyncio.get_running_loop().run_in_executor(_threads, partial(value, *args, **kwargs))
-            return Awaitable(result) if isinstance(result, Handle | KeyHandle) else result
+            return Awaitable(result) if isinstance(result, Handle | KeyHandle | RequestHandle) else result
 
         return call
 
@@ -50,7 +51,11 @@ class AsyncAwaitable(Awaitable):
             result = value(*args, **kwargs)
             if asyncio.iscoroutine(result):
                 result = await result
-            return AsyncAwaitable(result) if isinstance(result, AsyncHandle | AsyncKeyHandle) else result
+            return (
+                AsyncAwaitable(result)
+                if isinstance(result, AsyncHandle | AsyncKeyHandle | AsyncRequestHandle)
+                else result
+            )
 
         return call
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 import psycopg
 
-from durable import AsyncClient, AsyncHandle, Workflow
+from durable import AsyncClient, AsyncHandle, RequestRefused, Workflow
 from tests.golden import workflows
 from tests.golden.workflows import Order
 
@@ -91,6 +92,13 @@ HOLDS_ORDERS_UP = """
 """
 
 
+async def end_after_requests(client: AsyncClient, handle: AsyncHandle[Any], dsn: str) -> None:
+    for number in (1, 2):
+        with suppress(RequestRefused):
+            await handle.request("order", Order(number, ("tea",)))
+    await end(client, handle, dsn)
+
+
 FEATURES: dict[str, Feature] = {
     "step": Feature(workflows.golden_step, 7),
     "sync_step": Feature(workflows.golden_sync_step, 7),
@@ -106,6 +114,7 @@ FEATURES: dict[str, Feature] = {
     "sleep_until": Feature(workflows.golden_sleep_until),
     "event": Feature(workflows.golden_event, until=end_after_order),
     "two_events": Feature(workflows.golden_two_events, until=end_after_orders),
+    "requests": Feature(workflows.golden_requests, until=end_after_requests),
     "event_timeout": Feature(workflows.golden_event_timeout),
     "random_uuid7": Feature(workflows.golden_random_uuid7),
     "random_uint64": Feature(workflows.golden_random_uint64),

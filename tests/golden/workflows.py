@@ -165,6 +165,15 @@ async def golden_two_events(ctx: Context) -> list[Any]:
 
 
 @workflow
+async def golden_requests(ctx: Context) -> list[Order]:
+    first = await ctx.wait_for_request("first", "order", Order)
+    second = asyncio.create_task(ctx.wait_for_request("second", "order", Order))
+    await first.reply(first.payload.number)
+    await (await second).refuse("one is enough")
+    return [first.payload, second.result().payload]
+
+
+@workflow
 async def golden_event_timeout(ctx: Context) -> str:
     try:
         await ctx.wait_for_event("wait", "order", timeout=0.01)

@@ -19,6 +19,7 @@ from tests.samples import (
     external_storage,
     heartbeats,
     host_specific_steps,
+    messages,
     on_failure,
     polling,
     retries_across_a_kill,
@@ -27,6 +28,7 @@ from tests.samples import (
     sleep_for_days,
     sync_or_async,
     updatable_timer,
+    widget_store,
 )
 from tests.watching import rows
 
@@ -66,6 +68,18 @@ async def test_a_newsletter_is_sent_until_it_is_enough(database: str) -> None:
 
 async def test_a_timer_is_moved_while_it_runs(database: str) -> None:
     assert await in_time(updatable_timer.main(database)) == "woke up after 2 changes"
+
+
+async def test_a_run_is_asked_and_told(database: str) -> None:
+    before, reason, shown, greeted = await in_time(messages.main(database))
+    assert (before, reason, shown) == (["English", "French"], "nobody speaks Klingon", "Arabic")
+    assert greeted == "مرحبا بالعالم (Ada)"
+
+
+async def test_a_checkout_answers_before_it_has_ended(database: str) -> None:
+    is_one_page_an_order, ends, stock = await in_time(widget_store.main(database))
+    assert is_one_page_an_order
+    assert (ends, stock) == (["shipped", "cancelled"], {"widget": 1})
 
 
 async def test_old_and_new_runs_end_under_the_changed_code(database: str) -> None:

@@ -28,6 +28,7 @@ from durable.store.records import (
     OrderedStep,
     PatchMemo,
     Record,
+    ReplyMemo,
     StepMemo,
     UnwantedChild,
 )
@@ -63,6 +64,8 @@ def _flush() -> list[Statement[Any]]:
         ChildMemo("child", 5, RunKey("s_0", str(uuid.uuid4())), "s", 1, "null"),
         OrderedStep("other", 2),
         OpenedWait("wait", event_name="news"),
+        OpenedWait("asked", event_name="order", is_request=True),
+        ReplyMemo("ask:reply", 5, "order", str(uuid.UUID(int=3)), "1", is_refused=False),
         AnsweredWait("open", 3, False, str(uuid.UUID(int=1)), "1"),
         AbandonedWait("left"),
         DroppedTimer("asyncio:timer:1"),

@@ -25,6 +25,8 @@ from durable import (
     KeyHandle,
     MapResult,
     OnFailure,
+    Request,
+    RequestHandle,
     RetryPolicy,
     RunInfo,
     RunKey,
@@ -73,6 +75,10 @@ async def checkout(ctx: Context, order: Order) -> Receipt:
     assert_type(await ctx.wait_for_event("list", "paid", list[Receipt]), list[Receipt])
     assert_type(await ctx.wait_for_event("literal", "paid", Literal["yes", "no"]), Literal["yes", "no"])
     assert_type(await ctx.wait_for_event("anything", "paid"), Any)
+    request = await ctx.wait_for_request("ask", "refund", Receipt)
+    assert_type(request, Request[Receipt])
+    assert_type(request.payload, Receipt)
+    assert_type((await ctx.wait_for_request("ask again", "refund")).payload, Any)
     async with ctx.timeout("limit", 3600) as limit:
         assert_type(limit.expired(), bool)
     async with ctx.saga() as saga:
@@ -208,3 +214,16 @@ async def faked(ctx: Context, order: Order) -> None:
     fake = AsyncMock(spec=price, return_value=3)
     assert_type(await ctx.execute("fake", fake, order), Any)
     assert_type(await ctx.execute("specified", create_autospec(price), order), Any)
+
+
+async def requests(client: Client, asking: AsyncClient, handle: Handle[str], begun: AsyncHandle[str], tx: Any) -> None:
+    assert_type(client.request("key", "refund", type=Receipt, key="k", timeout=5), Receipt)
+    assert_type(client.request("key", "refund"), Any)
+    assert_type(await asking.request("key", "refund", 1, type=list[int]), list[int])
+    assert_type(handle.request("refund", type=Receipt | None), Receipt | None)
+    assert_type(await begun.request("refund"), Any)
+    assert_type(await begun.reply(int, timeout=5), int)
+    assert_type(handle.reply(), Any)
+    made = client.request_tx(tx, "key", "refund", type=Receipt)
+    assert_type(made, RequestHandle[Receipt])
+    assert_type(made.reply(5), Receipt)
