@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from durable.client.requests import RequestOperations
 from durable.core import retry, shards, suspicion
 from durable.core.codec.json_codec import JsonCodec
 from durable.core.replay import endings, loop, machine, saga
@@ -11,6 +12,7 @@ from durable.core.replay.history import History
 from durable.core.replay.machine import Machine
 from durable.core.replay.mapping import _Mapping
 from durable.core.replay.numbered import NumberedTask
+from durable.core.replay.request import Request
 from durable.core.replay.saga import Saga
 from durable.core.schedules import ticks, timetable, turns
 from durable.store import ids
@@ -34,6 +36,7 @@ RESERVED, BLOCKED, PRECEDENCE = "reserved ids", "blocked records", "precedence"
 PAUSES = "pauses"
 TIMERS, CHANGED_TIMERS, SALT, LOADS, FORGETS = "timers", "changed timers", "salt", "loads", "forgets"
 CHAPTERS, DECIDED, GENERATIONS = "chapters", "decided", "generations"
+REQUESTS = "requests"
 
 REPLAY = (
     Mutant(
@@ -481,6 +484,32 @@ MORE_AWAITS = (
 
 QUERIES = (
     QueryMutant(
+        "a second answer takes the place of the first",
+        REQUESTS, "flush/record_replies", "AND request.reply IS NULL", "",
+    ),
+    QueryMutant(
+        "a zombie answers",
+        REQUESTS, "flush/record_replies", "AND run.epoch = answer.epoch", "",
+    ),
+    QueryMutant(
+        "a request that was taken is lost with its chapter",
+        REQUESTS, "chapters/begin_chapters", "SET consumed_by = NULL", "SET consumed_by = event.consumed_by",
+    ),
+    QueryMutant(
+        "an answer goes with its chapter",
+        REQUESTS, "chapters/begin_chapters",
+        "OR event.replied_at < mine.began_at AND event.replied_at < now() - interval '10 minutes')", "OR true)",
+    ),
+    QueryMutant(
+        "whoever asks is not told that the run has ended",
+        REQUESTS, "requests/load_replies", "THEN 'queued' ELSE run.status END AS status",
+        "THEN 'queued' ELSE 'queued' END AS status",
+    ),
+    QueryMutant(
+        "an event is found in the place of a request",
+        REQUESTS, "requests/find_request", "          AND request.kind = 'request'\n", "",
+    ),
+    QueryMutant(
         "what was undone is kept by a retry",
         FORGETS, "routing/forget_failed_steps", "OR undone.step_key IS NOT NULL)", ")",
     ),
@@ -669,7 +698,32 @@ HOLDS = (
     ),
 )  # fmt: skip
 
+ASKED = (
+    Mutant(
+        "an event is taken for a request",
+        CRASHES, Inbox, "add", '(event.kind, event.event_id if', '("event", event.event_id if',
+    ),
+    Mutant(
+        "a reply is not recorded",
+        CRASHES, Recording, "step", "elif isinstance(call, Reply):", "elif isinstance(call, Reply) and not seq % 2:",
+    ),
+    Mutant(
+        "a reply is lost with what awaits it",
+        CRASHES, Request, "_answer", "asyncio.shield(self._calls.call(reply))", "asyncio.sleep(0)",
+    ),
+)  # fmt: skip
+
+REQUESTS_OF_CLIENTS = (
+    Mutant(
+        "a request that is there already is not announced",
+        REQUESTS, RequestOperations, "ask", "if asked is not None:\n",
+        "if asked is not None and asked.request_id != sent.event_id:\n            return asked\n"
+        "        if asked is not None:\n",
+    ),
+)  # fmt: skip
+
 MUTANTS = (
+    *ASKED,
     *HOLDS,
     *REPLAY,
     *EXECUTION,

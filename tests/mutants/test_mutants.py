@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure, HypothesisException
 
-from tests.laws import fleet, generations, laws, statements
+from tests.laws import fleet, generations, laws, requests, statements
 from tests.laws.hard_programs import HARD_EDITS, HARD_PROGRAMS, hard_cases, hard_edits
 from tests.laws.programs import programs, timed_programs, wide_programs
 from tests.laws.world import quiet
@@ -38,6 +39,8 @@ from tests.mutants.planted import (
     PAUSES,
     PRECEDENCE,
     QUERIES,
+    REQUESTS,
+    REQUESTS_OF_CLIENTS,
     RESERVED,
     RETRIES,
     SALT,
@@ -163,11 +166,12 @@ LAWS_OF_STATEMENTS: dict[str, tuple[Any, Callable[[str, Any], object]]] = {
     DECIDED: (st.lists(st.booleans(), min_size=1, max_size=4), statements.a_decision_is_recorded_the_same),
     CHAPTERS: (statements.kinds(), statements.a_chapter_ends_the_same),
     GENERATIONS: (generations.moves(), generations.a_key_has_one_run_at_a_time_and_loses_nothing),
+    REQUESTS: (st.integers(0, 10_000), requests.a_key_has_one_answer),
 }
 
 
-@pytest.mark.parametrize("mutant", QUERIES, ids=lambda mutant: mutant.name)
-def test_a_bug_planted_in_a_statement_is_found(mutant: QueryMutant, database: str) -> None:
+@pytest.mark.parametrize("mutant", [*QUERIES, *REQUESTS_OF_CLIENTS], ids=lambda mutant: mutant.name)
+def test_a_bug_planted_in_a_statement_is_found(mutant: QueryMutant | Mutant, database: str) -> None:
     drawn, check = LAWS_OF_STATEMENTS[mutant.law]
 
     @settings(
@@ -184,6 +188,26 @@ def test_a_bug_planted_in_a_statement_is_found(mutant: QueryMutant, database: st
 
     with mutant.planted(), pytest.raises(AssertionError):
         keeps()
+
+
+def test_a_key_that_is_the_same_for_events_and_requests_is_found(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DROP INDEX durable.events_key")
+        columns = "workflow_name_shard, run_id, name, key"
+        connection.execute(f"CREATE UNIQUE INDEX events_key ON durable.events ({columns}) WHERE key IS NOT NULL")
+        try:
+            with pytest.raises(Exception, match="there is no run|was asked|are there|any longer"):
+                for seed in range(150):
+                    requests.a_key_has_one_answer(database, seed)
+        finally:
+            connection.execute("DELETE FROM durable.events; DROP INDEX durable.events_key")
+            columns = "workflow_name_shard, run_id, kind, name, key"
+            connection.execute(f"CREATE UNIQUE INDEX events_key ON durable.events ({columns}) WHERE key IS NOT NULL")
+
+
+def test_without_a_bug_each_key_has_one_answer(database: str) -> None:
+    for seed in range(60):
+        requests.a_key_has_one_answer(database, seed)
 
 
 @pytest.mark.parametrize("law", [law for law in LAWS if law not in (CRASHES, CODE, TIMERS, CHANGED_TIMERS)])

@@ -259,3 +259,29 @@ def test_an_update_of_a_schedule_is_bounded_like_its_insert(limited: str) -> Non
             with pytest.raises(errors.CheckViolation):
                 connection.execute(f"UPDATE durable.schedules SET {column} = %s".encode(), (value,))
             connection.rollback()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        (
+            "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, payload, reply)"
+            " VALUES ('sleeper_0', gen_random_uuid(), gen_random_uuid(), 'request', 'add', '1', '2')"
+        ),
+        (
+            "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, payload, refused)"
+            " VALUES ('sleeper_0', gen_random_uuid(), gen_random_uuid(), 'request', 'add', '1', true)"
+        ),
+        (
+            "INSERT INTO durable.events (workflow_name_shard, run_id, event_id, kind, name, payload, replied_at)"
+            " VALUES ('sleeper_0', gen_random_uuid(), gen_random_uuid(), 'request', 'add', '1', now())"
+        ),
+        "UPDATE durable.events SET reply = '2', refused = false, replied_at = now()",
+    ],
+)
+def test_a_client_asks_and_reads_answers_but_gives_none(statement: str, limited: str) -> None:
+    with psycopg.connect(as_role(limited, "durable_client"), autocommit=True) as client:
+        client.execute(EVENT, ("sleeper_0", uuid4(), uuid4(), "request", "add", "1"))
+        assert client.execute("SELECT reply, refused, replied_at FROM durable.events").fetchall() == [(None,) * 3]
+        with pytest.raises(errors.InsufficientPrivilege):
+            client.execute(statement.encode())
