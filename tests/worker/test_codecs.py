@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from durable import AsyncClient, Context, DeserializationError, JsonCodec, Place, Worker, workflow
+from durable import Ask, AsyncClient, Context, DeserializationError, JsonCodec, Place, Worker, workflow
 from tests.watching import rows
 from tests.worker.flows import process_all, process_until_there_is_one
 
@@ -193,3 +193,28 @@ async def test_what_was_moved_to_another_place_is_refused(database: str) -> None
     assert info.status != "completed"
     assert info.error is not None
     assert "it was written for " in info.error.message
+
+
+@workflow(codec=Bound())
+async def answering(ctx: Context, text: str) -> str:
+    request = await ctx.wait_for_request("ask", "question", str)
+    await request.reply(f"{text} to {request.payload}")
+    await ctx.sleep("nap", 0.01)
+    return text
+
+
+async def test_requests_and_replies_are_bound_to_their_places_also_if_they_move(database: str) -> None:
+    async with AsyncClient(database, codec=Bound()) as client:
+        first = await client.begin(
+            answering, "first", key="k", if_ended="begin_anew", request=Ask("question", "one", key="1")
+        )
+        second = await client.begin(
+            answering, "second", key="k", if_ended="begin_anew", request=Ask("question", "two", key="2")
+        )
+        async with Worker(database, [answering], codec=Bound()):
+            assert await first.reply(str, timeout=20) == "first to one"
+            assert await second.reply(str, timeout=20) == "second to two"
+            assert await client.request(first.run_key, "question", key="2", type=str) == "second to two"
+    places = await rows(database, "SELECT DISTINCT reply->>0 FROM durable.events WHERE kind = 'request'")
+    assert len(places) == 2
+    assert all(place.startswith('["reply",') for (place,) in places)

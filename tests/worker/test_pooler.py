@@ -240,3 +240,27 @@ async def test_a_run_takes_the_place_of_another_one(pooled: str) -> None:
         for handle in (second, third):
             with pytest.raises(RunCancelled):
                 await handle.result(timeout=30)
+
+
+@workflow
+async def answering(ctx: Context) -> int:
+    request = await ctx.wait_for_request("ask", "add", int)
+    await request.reply(request.payload + 1)
+    return request.payload
+
+
+async def test_a_request_is_answered_behind_a_pooler(pooled: str) -> None:
+    async with AsyncClient(pooled) as client, Worker(pooled, [answering], max_poll_interval=0.2):
+        run = await client.begin(answering)
+        assert await run.request("add", 41, type=int, timeout=20) == 42
+
+
+def test_a_sync_client_is_answered_behind_a_pooler(pooled: str) -> None:
+    async def serve(run_key: Any) -> None:
+        async with Worker(pooled, [answering], max_poll_interval=0.2):
+            with Client(pooled) as client:
+                assert await asyncio.to_thread(client.request, run_key, "add", 41, type=int, timeout=20) == 42
+
+    with Client(pooled) as client:
+        run_key = client.begin(answering).run_key
+    asyncio.run(serve(run_key))
