@@ -48,6 +48,7 @@ from durable.core.errors import (
     WorkflowCodeError,
     WorkflowCodeWarning,
 )
+from durable.core.events import Event
 from durable.core.failures import ErrorInfo
 from durable.core.replay.child import ChildHandle
 from durable.core.replay.context import Context
@@ -78,6 +79,7 @@ __all__ = [
     "Step",
     "RunLogFilter",
     "ChildHandle",
+    "Event",
     "MapResult",
     "Request",
     "Saga",

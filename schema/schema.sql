@@ -118,7 +118,7 @@ CREATE TABLE durable.steps (
     step_key            text        NOT NULL,
     kind                text        NOT NULL CONSTRAINT steps_kind CHECK (kind IN
         ('execute', 'transaction', 'undo', 'patched', 'random_uuid7', 'random_uint64', 'random', 'now', 'cancel',
-         'child', 'reply')),
+         'child', 'reply', 'publish')),
     status              text        NOT NULL CHECK (status IN ('completed', 'failed')),
     seq                 integer     CHECK (seq > 0),              -- the order in which the run saw it; null: not yet known
     carried             boolean     NOT NULL DEFAULT false,       -- kept by a retry: answers, but need not be called
@@ -541,14 +541,15 @@ COMMENT ON COLUMN durable.waits.carried IS
 COMMENT ON COLUMN durable.waits.timed_out IS
     'Whether the wait was ended by its timeout.';
 COMMENT ON COLUMN durable.waits.event_id IS
-    'The event or request that ended it.';
+    'The event or request that ended it, or the first one of several events.';
 COMMENT ON COLUMN durable.waits.created_at IS
     'When it began.';
 COMMENT ON COLUMN durable.waits.satisfied_at IS
     'When its end was recorded.';
 COMMENT ON COLUMN durable.waits.payload IS
-    'A copy of the payload of the event, so that a replay reads no events, of a request with its id; what is known of the '
-    'tries of a step.';
+    'A copy of the payload of the event, or an array of those of several, so that a replay reads no events, of a request '
+    'with its id; what is known of the tries of a step. True for an open wait for several events of which the first has '
+    'come: it ends at wake_at.';
 COMMENT ON COLUMN durable.waits.unfit IS
     'Whether the event that ended it did not fit the type that the code declared; a retry of the run forgets such an '
     'answer if it is the last one.';
@@ -581,7 +582,8 @@ COMMENT ON COLUMN durable.events.kind IS
 COMMENT ON COLUMN durable.events.child_status IS
     'For the end of a child: its status.';
 COMMENT ON COLUMN durable.events.sender_run_id IS
-    'For the end of a child: the child. For the request of a parent that cancels it: the parent. Otherwise null.';
+    'For an event that a run has sent: that run. For the end of a child: the child. For the request of a parent that '
+    'cancels it: the parent. Otherwise null.';
 COMMENT ON COLUMN durable.events.reply IS
     'For a request that was answered: the encoded reply, or the reason for which it is refused, as text.';
 COMMENT ON COLUMN durable.events.refused IS
@@ -721,4 +723,4 @@ COMMENT ON VIEW durable.schedule_overview IS
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (17);
+INSERT INTO durable.settings (schema_version) VALUES (18);

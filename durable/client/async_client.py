@@ -17,8 +17,9 @@ from durable.client.new_begins import NewBegin
 from durable.client.results import AsyncResults
 from durable.client.schedules import ScheduleInfo, ScheduleOperations, ScheduleOptions
 from durable.client.steering import AsyncSteeringCalls
-from durable.client.targets import Keyed, RunTarget, check_target, declared_output
+from durable.client.targets import declared_output
 from durable.core.codec.json_codec import Codec, JsonCodec
+from durable.core.replay.targets import Keyed, RunTarget, check_target
 from durable.core.replay.workflow import InputT, OutputT, Workflow
 from durable.core.run_options import RunOptions
 from durable.core.runs import Run, RunInfo, RunKey, Status

@@ -7,18 +7,21 @@ from typing import Any, Generic, Unpack, cast, get_args
 
 from durable.client.new_begins import NewBegin, is_plain
 from durable.client.requests import Ask, check_ask
-from durable.client.targets import Keyed, KeyedEvent, keyed_event
+from durable.client.targets import KeyedEvent, keyed_event
 from durable.core.arguments import one_of
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import Place
 from durable.core.errors import InvalidArgument
+from durable.core.events import Event
 from durable.core.generations import IfActive, IfEnded
+from durable.core.keyed_ids import keyed_run_id
 from durable.core.keys import check_key
+from durable.core.replay.targets import Keyed
 from durable.core.replay.workflow import InputT, Workflow, check_workflow
 from durable.core.run_arguments import storable_payload
 from durable.core.run_options import CheckedOptions, RunOptions, checked_options
 from durable.core.runs import RunKey
-from durable.store.ids import keyed_run_id, uuid7
+from durable.store.ids import uuid7
 
 _IF_ACTIVE, _IF_ENDED = get_args(IfActive), get_args(IfEnded)
 
@@ -38,11 +41,11 @@ class BeginOptions(RunOptions, total=False):
     if_ended: IfEnded
     """What the call does if the newest run with the key has ended. ``"join"``, or not given: it gives that run, and
     with it the result. ``"begin_anew"``: it begins another one."""
-    event: tuple[str, object] | None
-    """The name and payload of an event that is published to the run, whether the call begins it or joins it. With a
-    key, ``if_ended`` must be ``"begin_anew"``: the event is then never lost. If a run that was joined ends without
-    reading it, another run begins with this call's input and timeout, that run's tags, headers and priority, and the
-    unread events."""
+    event: tuple[str | Event[Any], object] | None
+    """The name and payload of an event that is published to the run, whether the call begins it or joins it. In the
+    place of the name may be an ``Event``. With a key, ``if_ended`` must be ``"begin_anew"``: the event is then never
+    lost. If a run that was joined ends without reading it, another run begins with this call's input and timeout, that
+    run's tags, headers and priority, and the unread events."""
     request: Ask | None
     """A request that is made of the run, ``Ask(name, payload)``, in the same way and with the same promise;
     ``handle.reply`` waits for the answer. There can be an event or a request, not both. If its ``key`` is given and the
@@ -69,7 +72,7 @@ def new_run(
     key: str | None = None,
     if_active: IfActive = "join",
     if_ended: IfEnded = "join",
-    event: tuple[str, object] | None = None,
+    event: tuple[str | Event[Any], object] | None = None,
     request: Ask | None = None,
     **options: Unpack[RunOptions],
 ) -> NewBegin:
@@ -89,7 +92,7 @@ def _new_run(
     key: str | None = None,
     if_active: IfActive = "join",
     if_ended: IfEnded = "join",
-    event: tuple[str, object] | None = None,
+    event: tuple[str | Event[Any], object] | None = None,
     request: Ask | None = None,
 ) -> NewBegin:
     one_of("if_active", if_active, _IF_ACTIVE)
@@ -129,7 +132,7 @@ def _check_policies(
     key: str | None,
     if_active: IfActive,
     if_ended: IfEnded,
-    event: tuple[str, object] | None,
+    event: tuple[str | Event[Any], object] | None,
     request: Ask | None,
 ) -> None:
     for name, policy in (("if_active", if_active), ("if_ended", if_ended)):
@@ -144,7 +147,11 @@ def _check_policies(
 
 
 def _new_message(
-    codec: Codec, wf: Workflow[Any, Any], run_id: str, event: tuple[str, object] | None, request: Ask | None
+    codec: Codec,
+    wf: Workflow[Any, Any],
+    run_id: str,
+    event: tuple[str | Event[Any], object] | None,
+    request: Ask | None,
 ) -> KeyedEvent | None:
     target = Keyed(wf.name, run_id)
     if request is not None:

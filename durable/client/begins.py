@@ -16,9 +16,9 @@ from durable.client.beginnings import BeginOptions, new_run, new_runs
 from durable.client.begun import find_newest_runs
 from durable.client.new_begins import NewBegin
 from durable.client.requests import Asked, RequestOperations
-from durable.client.targets import Keyed
 from durable.core.errors import DurableError, RunExists, RunNotFound
 from durable.core.generations import BeginGeneration, Follower, Join, Newest, Refuse, decide
+from durable.core.replay.targets import Keyed
 from durable.core.replay.workflow import Workflow
 from durable.core.run_options import RunOptions
 from durable.core.runs import RunKey

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from durable.client.request_handles import AsyncRequestHandle, RequestHandle
 from durable.client.requests import Asked, begun_with
 from durable.client.results import AsyncResults, Results
-from durable.client.targets import Keyed
 from durable.core.codec.json_codec import Codec
 from durable.core.durations import seconds
+from durable.core.events import Event
+from durable.core.replay.targets import Keyed
 from durable.core.runs import RunInfo, RunKey
 
 if TYPE_CHECKING:
@@ -40,7 +41,13 @@ class _Calls(Generic[OutputT]):
         result: OutputT = self._operations.result(run_key, outcome, self._output_type, self._codec)
         return result
 
-    def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> bool:
+    @overload
+    def publish_event(self, name: Event[T], payload: T, *, key: str | None = None) -> bool: ...
+    @overload
+    def publish_event(self, name: Event[None], *, key: str | None = None) -> bool: ...
+    @overload
+    def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> bool: ...
+    def publish_event(self, name: str | Event[Any], payload: object = None, *, key: str | None = None) -> bool:
         """Same as ``Client.publish_event``, for this run."""
         event = self._operations.new_event(self._target, name, payload, key, self._codec)
         return self._connections.run(self._operations.publish_event(event))
@@ -187,7 +194,13 @@ class _AsyncCalls(Generic[OutputT]):
         result: OutputT = self._operations.result(run_key, outcome, self._output_type, self._codec)
         return result
 
-    async def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> bool:
+    @overload
+    async def publish_event(self, name: Event[T], payload: T, *, key: str | None = None) -> bool: ...
+    @overload
+    async def publish_event(self, name: Event[None], *, key: str | None = None) -> bool: ...
+    @overload
+    async def publish_event(self, name: str, payload: object = None, *, key: str | None = None) -> bool: ...
+    async def publish_event(self, name: str | Event[Any], payload: object = None, *, key: str | None = None) -> bool:
         """Same as ``Handle.publish_event``."""
         event = self._operations.new_event(self._target, name, payload, key, self._codec)
         return await self._connections.run(self._operations.publish_event(event))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from durable.client.begins import BeginOperations
 from durable.client.connections import AsyncConnections, Connections
-from durable.client.targets import RunTarget, check_target
 from durable.core.diagnosis.cause import Cause
+from durable.core.replay.targets import RunTarget, check_target
 
 
 class LookingCalls:

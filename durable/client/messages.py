@@ -9,8 +9,10 @@ from durable.client.begins import BeginOperations
 from durable.client.connections import AsyncConnections, Connections
 from durable.client.request_handles import AsyncRequestHandle, RequestHandle
 from durable.client.results import AsyncResults, Results
-from durable.client.targets import RunTarget, codec_of
+from durable.client.targets import codec_of
 from durable.core.durations import seconds
+from durable.core.events import Event
+from durable.core.replay.targets import RunTarget
 from durable.postgres.transactions import AsyncTransaction, SyncTransaction
 
 if TYPE_CHECKING:
@@ -26,8 +28,19 @@ class MessageCalls:
     _connections: Connections
     _results: Results
 
-    def publish_event(self, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None) -> bool:
-        """Puts an event into the run's inbox, where it stays until a wait for that name takes it.
+    @overload
+    def publish_event(self, run_key: RunTarget, name: Event[T], payload: T, *, key: str | None = None) -> bool: ...
+    @overload
+    def publish_event(self, run_key: RunTarget, name: Event[None], *, key: str | None = None) -> bool: ...
+    @overload
+    def publish_event(
+        self, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None
+    ) -> bool: ...
+    def publish_event(
+        self, run_key: RunTarget, name: str | Event[Any], payload: object = None, *, key: str | None = None
+    ) -> bool:
+        """Puts an event into the run's inbox, where it stays until a wait for that name takes it. ``name`` may be an
+        ``Event``, whose type the payload must fit.
 
         ``key`` makes the call idempotent: of several events with the same run, name and key, only the first is stored.
         Returns ``False`` if that was another one, whatever its payload is, so that this one was ignored. If the run's
@@ -39,8 +52,26 @@ class MessageCalls:
         event = self._operations.new_event(run_key, name, payload, key)
         return self._connections.run(self._operations.publish_event(event))
 
+    @overload
+    def publish_event_tx(
+        self, tx: SyncTransaction, run_key: RunTarget, name: Event[T], payload: T, *, key: str | None = None
+    ) -> bool: ...
+    @overload
+    def publish_event_tx(
+        self, tx: SyncTransaction, run_key: RunTarget, name: Event[None], *, key: str | None = None
+    ) -> bool: ...
+    @overload
     def publish_event_tx(
         self, tx: SyncTransaction, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None
+    ) -> bool: ...
+    def publish_event_tx(
+        self,
+        tx: SyncTransaction,
+        run_key: RunTarget,
+        name: str | Event[Any],
+        payload: object = None,
+        *,
+        key: str | None = None,
     ) -> bool:
         """Like ``publish_event``, but in the caller's transaction: the event exists only if that transaction commits.
         The run may have been begun in the same transaction. See ``begin_tx`` for ``tx``."""
@@ -143,15 +174,43 @@ class AsyncMessageCalls:
     _connections: AsyncConnections
     _results: AsyncResults
 
+    @overload
+    async def publish_event(
+        self, run_key: RunTarget, name: Event[T], payload: T, *, key: str | None = None
+    ) -> bool: ...
+    @overload
+    async def publish_event(self, run_key: RunTarget, name: Event[None], *, key: str | None = None) -> bool: ...
+    @overload
     async def publish_event(
         self, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None
+    ) -> bool: ...
+    async def publish_event(
+        self, run_key: RunTarget, name: str | Event[Any], payload: object = None, *, key: str | None = None
     ) -> bool:
         """Same as ``Client.publish_event``."""
         event = self._operations.new_event(run_key, name, payload, key)
         return await self._connections.run(self._operations.publish_event(event))
 
+    @overload
+    async def publish_event_tx(
+        self, tx: AsyncTransaction, run_key: RunTarget, name: Event[T], payload: T, *, key: str | None = None
+    ) -> bool: ...
+    @overload
+    async def publish_event_tx(
+        self, tx: AsyncTransaction, run_key: RunTarget, name: Event[None], *, key: str | None = None
+    ) -> bool: ...
+    @overload
     async def publish_event_tx(
         self, tx: AsyncTransaction, run_key: RunTarget, name: str, payload: object = None, *, key: str | None = None
+    ) -> bool: ...
+    async def publish_event_tx(
+        self,
+        tx: AsyncTransaction,
+        run_key: RunTarget,
+        name: str | Event[Any],
+        payload: object = None,
+        *,
+        key: str | None = None,
     ) -> bool:
         """Same as ``Client.publish_event_tx``."""
         event = self._operations.new_event(run_key, name, payload, key)

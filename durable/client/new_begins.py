@@ -8,8 +8,9 @@ import msgspec
 
 from durable.client.targets import KeyedEvent
 from durable.core.generations import BeginGeneration, Bequest, IfActive, IfEnded
+from durable.core.keyed_ids import keyed_run_id
 from durable.core.runs import RunKey
-from durable.store.ids import id_of_part, keyed_run_id
+from durable.store.ids import id_of_part
 from durable.store.runs import NewRun
 
 

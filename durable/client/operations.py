@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from durable.client.targets import Keyed, KeyedEvent, MessageKind, RunTarget, check_target, codec_of, keyed_event
+from durable.client.targets import KeyedEvent, MessageKind, codec_of, keyed_event
 from durable.core.arguments import check_codec, one_of, truth, whole_number
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
@@ -27,8 +27,10 @@ from durable.core.errors import (
     RunNotRetryable,
     RunTerminal,
 )
+from durable.core.events import Event
 from durable.core.generations import Newest
 from durable.core.keys import check_key
+from durable.core.replay.targets import Keyed, RunTarget, check_target
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import TERMINAL, Run, RunInfo, RunKey, Status
 from durable.core.shards import shard_value, shard_values
@@ -115,7 +117,7 @@ class Operations:
     def new_event(
         self,
         run: RunTarget | Keyed,
-        name: str,
+        name: str | Event[Any],
         payload: object,
         key: str | None,
         codec: Codec | None = None,

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from durable.client.operations import Operations
-from durable.client.targets import Keyed, RunTarget, codec_of
+from durable.client.targets import codec_of
 from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
 from durable.core.errors import (
@@ -21,6 +21,7 @@ from durable.core.errors import (
     RunNotFound,
 )
 from durable.core.keys import check_key
+from durable.core.replay.targets import Keyed, RunTarget
 from durable.core.runs import TERMINAL, RunKey, Status
 from durable.store import events, requests
 from durable.store.channels import announce_event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from durable.client.begins import BeginOperations
 from durable.client.connections import AsyncConnections, Connections
-from durable.client.targets import RunTarget
+from durable.core.replay.targets import RunTarget
 from durable.postgres.transactions import AsyncTransaction, SyncTransaction
 
 

@@ -62,12 +62,18 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
             "routing/route_events",
             "routing/retry_runs",
             "flush/requeue_parked_runs",
+            "flush/requeue_gathering_runs",
             "successors/start_followers",
             "retention/delete_orphans",
         )
     ),
     ("waiting_event", "queued"): frozenset(
-        ("routing/route_events", "flush/requeue_parked_runs", "flush/requeue_held_runs")
+        (
+            "routing/route_events",
+            "flush/requeue_parked_runs",
+            "flush/requeue_gathering_runs",
+            "flush/requeue_held_runs",
+        )
     ),
     ("queued", "cancelled"): frozenset(("routing/route_events",)),
     ("sleeping", "cancelled"): frozenset(("routing/route_events",)),

@@ -68,7 +68,8 @@ class _OpenWaitRow(msgspec.Struct, frozen=True, gc=False):
 
 def _open_wait(row: _WaitRow) -> OpenWait:
     if row.wait_type != "retry" and row.wait_type != "start":
-        return OpenWait(row.wait_key, row.wait_type, row.name)
+        is_gathering = row.wait_type == "event" and row.payload is not None
+        return OpenWait(row.wait_key, row.wait_type, row.name, is_gathering=is_gathering)
     tries = Tries.parse(row.payload or "") or Tries("execute", _LONG_AGO)
     return OpenWait(row.wait_key, tries.kind, row.name, tries)
 

@@ -11,6 +11,7 @@ from durable.store.records import (
     ChildMemo,
     DroppedTimer,
     Entry,
+    GatheringWait,
     OpenedWait,
     OrderedStep,
     PatchMemo,
@@ -68,6 +69,7 @@ ENTRIES: dict[type[Entry], tuple[Query[NoRow], Mapping[str, str]]] = {
             "untils": "until",
         },
     ),
+    GatheringWait: (Query("flush/gather_events", NoRow), {"wait_keys": "key", "untils": "until"}),
     AnsweredWait: (
         Query("flush/satisfy_waits", NoRow),
         {

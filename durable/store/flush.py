@@ -30,11 +30,13 @@ from durable.store.entries import ENTRIES
 from durable.store.events import load_events
 from durable.store.leaving import child_that_ended, ends_waits, has_ended, is_for_others, is_settled, shows_error
 from durable.store.operation import operation
+from durable.store.publishing import Sent, announce_sent, needs_shards, publish, record_published
 from durable.store.records import (
     AnsweredWait,
     ChildMemo,
     Event,
     MetRequest,
+    PublishedMemo,
     Record,
     ReplyMemo,
     UnwantedChild,
@@ -43,6 +45,7 @@ from durable.store.records import (
 from durable.store.routing import RetriedRun, forget_failed_steps
 from durable.store.sequels import announce_sequels, begin_sequels
 from durable.store.sessions import limit_locks
+from durable.store.settings import Shards, read_shards
 from durable.store.statement import Batch, Begin, Commit, NoRow, Query, Requests, RunId, Statement, nothing, run_ids
 from durable.store.successors import reopen_next
 
@@ -60,6 +63,7 @@ _SHOW_ERRORS = Query("flush/show_errors", NoRow)
 _SHOW_STATUSES = Query("flush/show_statuses", NoRow)
 _PARK_RUNS = Query("flush/park_runs", _Parked)
 _REQUEUE_PARKED_RUNS = Query("flush/requeue_parked_runs", RunId)
+_REQUEUE_GATHERING_RUNS = Query("flush/requeue_gathering_runs", RunId)
 _HOLD_RUNS = Query("flush/hold_runs", NoRow)
 _REQUEUE_HELD_RUNS = Query("flush/requeue_held_runs", RunId)
 _CONSUME_EVENTS = Query("flush/consume_events", NoRow)
@@ -78,8 +82,8 @@ def flush(
     is_leaving: bool,
     lock_seconds: float | None = None,
 ) -> Requests[list[Written]]:
-    """Writes the records; the answers are in the same order. Takes one round trip, and one more if children or parents
-    are involved or if it ``is_repeat``.
+    """Writes the records; the answers are in the same order. Takes one round trip, and one more if other runs are
+    involved or if it ``is_repeat``.
 
     ``is_repeat``: the records may have been written before, with only the answer lost. Since then other workers may
     have continued with what a run left behind, so the first question is which runs are still ours. ``is_leaving``: this
@@ -93,6 +97,7 @@ def flush(
     by_kind = _by_kind(in_order)
     relatives = _Relatives(in_order, by_kind)
     then = [*_announcements(shard_value, in_order, by_kind, is_leaving=is_leaving), *relatives.announcements()]
+    sent = [(record.run_id, memo) for record, memo in _of(PublishedMemo, by_kind)]
     learned = _Learned()
     opening: type[Batch] = Begin
     if lock_seconds is not None:
@@ -107,7 +112,11 @@ def flush(
     parts = _Parts(shard_value, worker_id, in_order, by_kind)
     if relatives.are_there:
         learned.take(parts, (yield from opening(parts.statements)))
-        yield from Commit(relatives.statements(shard_value, learned.ours), then=then)
+        statements = relatives.statements(shard_value, learned.ours)
+        publishing = publish([one for one in sent if one[1].event_id in learned.recorded], learned.shards)
+        then += announce_sent(sent, learned.shards)
+        answers = yield from Commit([*statements, *publishing], then=then)
+        learned.taken(sent, answers[len(statements) : len(statements) + len(publishing)])
     else:
         learned.take(parts, (yield from Commit(parts.statements, then=then)))
     return [learned.written(record) for record in records]
@@ -142,7 +151,11 @@ class _Parts:
             self._add("", forget)
         self._add_runs("", _FORGET_OPEN_WAITS, [record for record in settled if ends_waits(record)], nothing)
         self._add_runs("parked", _PARK_RUNS, parked, list)
-        self._add_runs("requeued", _REQUEUE_PARKED_RUNS, parked, run_ids)
+        gathering = [record for record in parked if isinstance(record.ending, Park) and record.ending.gathered]
+        waiting = parked if not gathering else [record for record in parked if record not in gathering]
+        self._add_runs("requeued", _REQUEUE_PARKED_RUNS, waiting, run_ids)
+        if gathering:
+            self._add("requeued", _requeue_gathering(shard_value, gathering))
         self._add_held(held)
         keyed = [record.run_id for record in settled if record.is_keyed and has_ended(record)]
         if keyed:
@@ -191,10 +204,16 @@ class _Parts:
                 self._add("", query.statement({**common, **columns}, nothing))
             if kind is AnsweredWait:
                 self._add_consumed(by_kind)
+        if PublishedMemo in by_kind:
+            owners, memos = by_kind[PublishedMemo]
+            self._add("recorded", record_published(_common(self._shard_value, self._worker_id, owners), memos))
+            if needs_shards(memos):
+                self._add("shards", read_shards())
 
     def _add_consumed(self, by_kind: _ByKind) -> None:
         consumed = [
             *((owner, answer.key, answer.event_id) for owner, answer in _of(AnsweredWait, by_kind) if answer.event_id),
+            *((owner, answer.key, also) for owner, answer in _of(AnsweredWait, by_kind) for also in answer.also),
             *((owner, "", request.event_id) for owner, request in _of(MetRequest, by_kind)),
         ]
         if consumed:
@@ -215,6 +234,10 @@ class _Learned:
         self._requeued: set[str] = set()
         self._followed: set[str] = set()
         self._inboxes: defaultdict[str, list[Event]] = defaultdict(list)
+        self.recorded: set[str] = set()
+        """The events that must now be sent."""
+        self.shards: Shards | None = None
+        self._unsent: defaultdict[str, list[str]] = defaultdict(list)
 
     def take(self, parts: _Parts, answers: Sequence[Any]) -> None:
         for name, answer in zip(parts.names, answers, strict=False):  # announcements are answered too
@@ -227,11 +250,22 @@ class _Learned:
                     self._requeued.update(answer)
                 case "followed":
                     self._followed.update(answer)
+                case "recorded":
+                    self.recorded.update(answer)
+                case "shards":
+                    self.shards = answer
                 case "inbox":
                     for event in answer:
                         self._inboxes[event.run_id].append(event)
                 case _:
                     pass
+
+    def taken(self, sent: Iterable[Sent], answers: Iterable[Sequence[str]]) -> None:
+        """Notes which of the events that had to be sent were taken by no run."""
+        unsent = self.recorded.difference(*answers)
+        for sender, memo in sent:
+            if memo.event_id in unsent:
+                self._unsent[sender].append(str(memo))
 
     def written(self, record: Record) -> Written:
         if record.run_id not in self.ours:
@@ -243,21 +277,24 @@ class _Learned:
             requeued=record.run_id in self._requeued,
             inbox=tuple(self._inboxes[record.run_id]) if is_asking else None,
             is_followed=record.run_id in self._followed,
+            unsent=tuple(self._unsent[record.run_id]) if record.run_id in self._unsent else (),
         )
 
 
 class _Relatives:
-    """The children that begin or are cancelled, the parents whose children end, and the sequels of what ends."""
+    """The children that begin or are cancelled, the parents whose children end, the sequels of what ends, and whether
+    anything is sent to other runs."""
 
     def __init__(self, records: Sequence[Record], by_kind: _ByKind) -> None:
         self._begun: list[tuple[Record, ChildMemo]] = list(_of(ChildMemo, by_kind))
         self._unwanted: list[tuple[Record, UnwantedChild]] = list(_of(UnwantedChild, by_kind))
         self._ended = [child for record in records if (child := child_that_ended(record)) is not None]
         self._sequels = [record.sequel for record in records if record.sequel is not None]
+        self._is_publishing = PublishedMemo in by_kind
 
     @property
     def are_there(self) -> bool:
-        return bool(self._begun or self._unwanted or self._ended or self._sequels)
+        return bool(self._begun or self._unwanted or self._ended or self._sequels or self._is_publishing)
 
     def statements(self, shard_value: str, ours: set[str]) -> list[Statement[None]]:
         """Returns what must be written about them, once it is known which runs are ours."""
@@ -294,6 +331,12 @@ def _common(shard_value: str, worker_id: str, records: Sequence[Record]) -> dict
         "run_ids": _column("run_id", records),
         "epochs": _column("epoch", records),
     }
+
+
+def _requeue_gathering(shard_value: str, records: Sequence[Record]) -> Statement[list[str]]:
+    gathered = [event_id for one in records if isinstance(one.ending, Park) for event_id in one.ending.gathered]
+    params = {"shard_value": shard_value, "run_ids": _column("run_id", records), "gathered": column(gathered)}
+    return _REQUEUE_GATHERING_RUNS.statement(params, run_ids)
 
 
 def _column(field: str, values: Iterable[object]) -> str:

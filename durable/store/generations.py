@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from durable.core.generations import BeginGeneration, Newest
+from durable.core.keyed_ids import keyed_run_id
 from durable.core.runs import RunKey, Status
 from durable.store.columns import column
-from durable.store.ids import keyed_run_id
 from durable.store.runs import NewRun
 from durable.store.settings import Shards
 from durable.store.statement import Query, RunId, Statement, first, one

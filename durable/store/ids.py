@@ -12,7 +12,6 @@ import uuid6
 
 from durable.core.runs import RunKey
 
-_KEYED_RUNS = UUID("5a3f6f4e-6c0b-4b8e-9d55-3d0f1a2b7c11")
 _SEQUELS = UUID("0c7e2f5b-52e4-4f0c-8f7e-6b1f0f6c3a92")
 
 
@@ -71,10 +70,3 @@ def id_of_part(call_id: str, part: str) -> str:
 def sequel_run_id(ended: RunKey, cause: str) -> str:
     """Returns the id of the run that begins because that one has ended: the same for the same cause of its end."""
     return str(uuid5(_SEQUELS, msgspec.json.encode((str(ended), cause)).decode()))
-
-
-def keyed_run_id(workflow_name: str, key: str, generation: int = 0) -> str:
-    """Returns the id of the run of that workflow and key, and of that generation: the same for every client that begins
-    it."""
-    name = (workflow_name, key, generation) if generation else (workflow_name, key)
-    return str(uuid5(_KEYED_RUNS, msgspec.json.encode(name).decode()))

@@ -12,9 +12,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from durable.core.replay.commands import StartChild
+from durable.core.replay.commands import Publish, StartChild
 from durable.core.replay.endings import Ending
 from durable.core.replay.history import History, Kind
+from durable.core.replay.targets import Keyed
 from durable.core.run_options import CheckedOptions
 from durable.core.runs import RunKey
 from durable.store.sequels import Sequel
@@ -128,6 +129,26 @@ class ChildMemo(msgspec.Struct, frozen=True, gc=False):
         return StartChild.answer(self.run_key)
 
 
+class PublishedMemo(msgspec.Struct, frozen=True, gc=False):
+    """An event that the run sends to another run; ``payload`` is encoded."""
+
+    key: str
+    seq: int
+    event_id: str
+    event_name: str
+    target: RunKey | Keyed
+    payload: str
+    at: datetime | None = None
+
+    @property
+    def output(self) -> str:
+        """What the call returns, encoded."""
+        return Publish.answer(self.event_id)
+
+    def __str__(self) -> str:
+        return f"event {self.event_name!r} to run {self.target}"
+
+
 class OpenedWait(msgspec.Struct, frozen=True, gc=False):
     """A wait that begins. It ends after ``wake_in`` seconds or at ``until``; if both are ``None``, it has no time
     limit. ``child_run_id`` is the run whose end it waits for; ``is_timer``: it is a timer of asyncio's;
@@ -154,7 +175,8 @@ class OpenedWait(msgspec.Struct, frozen=True, gc=False):
 
 class AnsweredWait(msgspec.Struct, frozen=True, gc=False):
     """A wait that ended: by an event, by the end of a child, by its timeout or, if it is a sleep, because its time was
-    up. ``unfit``: the payload of the event does not fit the type that the code declares."""
+    up. ``unfit``: the payload of the event does not fit the type that the code declares. ``also``: the events that
+    ended it together with that one."""
 
     key: str
     seq: int
@@ -163,6 +185,14 @@ class AnsweredWait(msgspec.Struct, frozen=True, gc=False):
     payload: str | None
     at: datetime | None = None
     unfit: bool = False
+    also: tuple[str, ...] = ()
+
+
+class GatheringWait(msgspec.Struct, frozen=True, gc=False):
+    """An open wait for several events, of which the first has come. It ends at ``until``."""
+
+    key: str
+    until: datetime
 
 
 class OrderedStep(msgspec.Struct, frozen=True, gc=False):
@@ -219,8 +249,10 @@ Entry: TypeAlias = (
     | ReplyMemo
     | CancelMemo
     | ChildMemo
+    | PublishedMemo
     | OrderedStep
     | OpenedWait
+    | GatheringWait
     | AnsweredWait
     | RecordedTry
     | AbandonedWait
@@ -289,6 +321,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
 
     ``wake_in`` is the time until a parked run wakes, in seconds. ``requeued`` means that an event was already there.
     ``inbox`` is ``None`` unless it was wanted. ``is_followed``: the run has ended, and something is to happen now.
+    ``unsent`` names the events for which there was no run that could have read them.
     """
 
     is_ours: bool
@@ -297,6 +330,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     inbox: tuple[Event, ...] | None = None
     is_refused: bool = False
     is_followed: bool = False
+    unsent: tuple[str, ...] = ()
 
 
 class Comeback(msgspec.Struct, frozen=True):

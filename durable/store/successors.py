@@ -14,10 +14,10 @@ import msgspec
 
 from durable.core.codec.json_codec import Codec
 from durable.core.generations import Bequest, Follower, read_next
+from durable.core.keyed_ids import keyed_run_id
 from durable.store.channels import announce_runs
 from durable.store.columns import column
 from durable.store.events import load_events
-from durable.store.ids import keyed_run_id
 from durable.store.moved_payloads import moved_bequest, replace_payloads
 from durable.store.operation import operation
 from durable.store.routing import MAX_SEEN

@@ -16,7 +16,7 @@ from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
 from durable.core.errors import Terminal
 from durable.core.failures import ErrorInfo
-from durable.core.replay.commands import Draw, Execute, ReadChild, StartChild, Transact
+from durable.core.replay.commands import Drawn, Execute, ReadChild, Transact
 from durable.core.replay.endings import Settle
 from durable.core.replay.generators import watch_generators
 from durable.core.replay.history import NO_HISTORY
@@ -229,7 +229,7 @@ class Executions:
 
     # for the executions
 
-    def draw(self, execution: Execution, call: Draw | StartChild) -> Finished:
+    def draw(self, execution: Execution, call: Drawn) -> Finished:
         codec = codec_at(execution.attempt.codec, "step", execution.run_key.run_id, call.key)
         return draw(call, execution.run_key.run_id, codec, execution.attempt.now, self._shard_count)
 

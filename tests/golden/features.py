@@ -78,6 +78,12 @@ async def marked(client: AsyncClient, handle: AsyncHandle[Any], dsn: str) -> Non
     await _until(dsn, "SELECT EXISTS (SELECT FROM durable.waits WHERE wait_key = 'hang' AND wait_type = 'start')")
 
 
+async def gathering(client: AsyncClient, handle: AsyncHandle[Any], dsn: str) -> None:
+    """Parked, with one of the events that it waits for."""
+    await _until(dsn, "SELECT EXISTS (SELECT FROM durable.waits WHERE payload IS NOT NULL)")
+    await parked(client, handle, dsn)
+
+
 async def _until(dsn: str, question: str) -> None:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         while not (await (await connection.execute(question)).fetchone() or (False,))[0]:
@@ -161,4 +167,7 @@ FEATURES: dict[str, Feature] = {
     "open_tries": Feature(workflows.golden_open_tries, until=asleep),
     "at_most_once": Feature(workflows.golden_at_most_once, until=marked),
     "calls": Feature(workflows.golden_calls),
+    "publish": Feature(workflows.golden_publish),
+    "events": Feature(workflows.golden_events),
+    "gathering": Feature(workflows.golden_gathering, until=gathering),
 }

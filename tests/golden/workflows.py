@@ -16,6 +16,7 @@ import psycopg
 from durable import (
     Call,
     Context,
+    Event,
     EventTimeout,
     RetryPolicy,
     RunCancelled,
@@ -647,3 +648,29 @@ async def golden_chapters(ctx: Context, number: int) -> list[Any]:
     if number > 1:
         return await ctx.continue_as_new(number - 1)
     return [ctx.chapter, order.number, await ctx.execute("greet", greet, "World")]
+
+
+@workflow
+async def golden_publish(ctx: Context) -> str:
+    order = Order(1, ("tea",))
+    await ctx.publish_event("to me", ctx.run_key, Event("order", Order), order)
+    await ctx.publish_event("to nobody", ("golden_leaf", "nobody"), "order")
+    return (await ctx.wait_for_event("wait", Event("order", Order))).lines[0]
+
+
+@workflow
+async def golden_events(ctx: Context) -> list[Any]:
+    for number in range(3):
+        await ctx.publish_event(f"send {number}", ctx.run_key, "number", number)
+    numbers = await ctx.wait_for_events("three", Event("number", int), max=3, within=86400)
+    nothing = await ctx.wait_for_events("none", "number", max=3, within=0, timeout=0.01)
+    await ctx.publish_event("send more", ctx.run_key, "number", 4)
+    async for number in ctx.events("loop", "number", int):
+        return [numbers, nothing, number]
+    raise AssertionError
+
+
+@workflow
+async def golden_gathering(ctx: Context) -> list[int]:
+    await ctx.publish_event("send", ctx.run_key, "number", 1)
+    return await ctx.wait_for_events("wait", "number", int, max=3, within=86400)

@@ -44,6 +44,14 @@ HARD_PROGRAMS: dict[str, Node] = {
             Leaf("shared_event"),
         ),
     ),
+    "waits for several events beside each other and one after the other": Block(
+        "seq",
+        (
+            Block("gather", (Leaf("events"), Leaf("events_in_time"), Leaf("shared_event"), Leaf("publish"))),
+            Block("race", (Leaf("events"), Block("timeout", (Leaf("events"),)))),
+            Block("loop", (Leaf("events"), Leaf("publish"), Leaf("events_in_time"))),
+        ),
+    ),
     "a clean-up that takes its time": Block(
         "finally", (Leaf("event"), Block("seq", (Leaf("sleep"), Leaf("execute"), Leaf("event"), Leaf("sleep"))))
     ),

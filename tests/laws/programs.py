@@ -33,10 +33,12 @@ Trace: TypeAlias = list[tuple[str, str]]
 STEPS = ("execute", "typed", "transaction")
 DRAWS = ("random", "random_uint64", "random_uuid7", "now")
 REQUESTS = ("request", "request_refused", "request_left")
-WAITS = ("sleep", "sleep_until", "event", "shared_event", "event_in_time")
+WAITS = ("sleep", "sleep_until", "event", "shared_event", "event_in_time", "events", "events_in_time")
 CHILDREN = ("child", "child_later", "child_abandoned", "child_cancelled", "child_asked")
 CANCELLED_WITH_THE_AWAIT = ("child", "child_abandoned")
 MANY = ("map", "map_some")
+OTHER = RunKey("other_0", "01940000-0000-7000-8000-000000000001")
+"""A run to which programs send events."""
 EPOCH = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 SHARED = "news"
 SAID = "status "
@@ -97,7 +99,19 @@ def programs() -> st.SearchStrategy[Node]:
         st.builds(
             Leaf,
             st.sampled_from(
-                (*WAITS, *DRAWS, *WAITS, *REQUESTS, "raise", "status", "patched", "patched", *TIMERS, *TIMERS)
+                (
+                    *WAITS,
+                    *DRAWS,
+                    *WAITS,
+                    *REQUESTS,
+                    "publish",
+                    "raise",
+                    "status",
+                    "patched",
+                    "patched",
+                    *TIMERS,
+                    *TIMERS,
+                )
             ),
         ),
     )
@@ -121,7 +135,10 @@ def confluent_programs() -> st.SearchStrategy[Node]:
     # A child that is cancelled may have completed before.
     children = [kind for kind in CHILDREN if kind != "child_cancelled"]
     leaves = st.builds(
-        Leaf, st.sampled_from((*STEPS, *DRAWS, *children, *MANY, "sleep", "event", "request", "nap", "later", "glance"))
+        Leaf,
+        st.sampled_from(
+            (*STEPS, *DRAWS, *children, *MANY, "publish", "sleep", "event", "request", "nap", "later", "glance")
+        ),
     )
     return trees(leaves, ("seq", "gather", "settled", "group", "lock", "guard", "finally", "branch", "loop", "saga"))
 
@@ -217,6 +234,12 @@ class Interpreter:
                 return ctx.wait_for_event(key, SHARED, timeout=seconds)
             case "request" | "request_refused" | "request_left":
                 return self._asked(key, kind)
+            case "events":
+                return ctx.wait_for_events(key, SHARED, max=2, within=1.5)
+            case "events_in_time":
+                return ctx.wait_for_events(key, SHARED, max=3, within=0.5, timeout=seconds)
+            case "publish":
+                return ctx.publish_event(key, OTHER, "news for another", key)
             case "child":
                 return ctx.run_child(key, child, key)
             case "child_abandoned":

@@ -223,6 +223,12 @@ class _Reference:
         taken = await self.call("request", key, name, dict[str, str])
         return _Request(lambda: self.call("reply", key + REPLY, name, None), taken["payload"])
 
+    def wait_for_events(self, key: str, name: str, **_: Any) -> asyncio.Future[Any]:
+        return self.call("event", key, name, list[Any])
+
+    async def publish_event(self, key: str, run: RunKey, name: str, _: str) -> None:
+        await self.call("publish", key, name, str)
+
     def saga(self) -> _Saga:
         return _Saga(self)
 
@@ -414,6 +420,8 @@ def _settle(future: asyncio.Future[Any], memo: Memo, outcome: Outcome, type: Any
             future.set_exception(StepInterrupted(memo.key))
         case Failure(error):
             future.set_exception(StepFailed(memo.key, ErrorInfo(error.type, error.message)))
+        case _ if type == list[Any]:
+            future.set_result([])
         case _:
             future.set_exception(EventTimeout(memo.key, memo.name))
 

@@ -38,10 +38,12 @@ from durable.store.records import (
     Entry,
     Event,
     EventKind,
+    GatheringWait,
     MetRequest,
     OpenedWait,
     OrderedStep,
     PatchMemo,
+    PublishedMemo,
     Record,
     RecordedTry,
     ReplyMemo,
@@ -57,9 +59,11 @@ _WRITTEN: list[type[Entry]] = [
     PatchMemo,
     CancelMemo,
     ChildMemo,
+    PublishedMemo,
     OrderedStep,
     DroppedTimer,
     OpenedWait,
+    GatheringWait,
     AnsweredWait,
     MetRequest,
     ReplyMemo,
@@ -122,10 +126,14 @@ class Tables:
         self.consumed: list[tuple[str, str]] = []
         """Waits and the events they took, as they were committed."""
         self.forgotten: list[str] = []
+        self.sent: list[tuple[int, str]] = []
+        """The calls that have sent events to another run, each with its chapter."""
         self.claimed_at = 0.0
         self._due: list[Wait] = []
         self.held: tuple[str, ...] = ()
         """The children for whose ends the run has parked because a cancel of it is held."""
+        self.gathered: tuple[str, ...] = ()
+        """The events that a wait for several had seen when the run parked."""
         self.sequels = 0
         """How many runs have begun because this one has not completed."""
         self.has_ended_unclaimed = False
@@ -256,7 +264,7 @@ class Tables:
             assert record.sequel is None or self.is_ended
             self.sequels += record.sequel is not None
             return Written(is_ours=True)
-        requeued = isinstance(record.ending, Park) and self._park(record.ending.held)
+        requeued = isinstance(record.ending, Park) and self._park(record.ending)
         wake_in = None if self.wake_at is None else self.wake_at - now
         inbox = tuple(self.unconsumed()) if record.wants_inbox and record.ending is None else None
         return Written(True, wake_in, requeued, inbox)
@@ -273,7 +281,9 @@ class Tables:
             if isinstance(entry, OpenedWait):
                 assert not entry.is_timer or entry.until is not None
                 assert not entry.is_timer or entry.until > claimed_at, f"{entry} was due before the claim"
-            elif isinstance(entry, StepMemo | ReplyMemo | CancelMemo | ChildMemo | OrderedStep | AnsweredWait):
+            elif isinstance(
+                entry, StepMemo | ReplyMemo | CancelMemo | ChildMemo | PublishedMemo | OrderedStep | AnsweredWait
+            ):
                 assert entry.at is None or entry.at >= claimed_at, f"{entry} was seen before the claim"
 
     def _record(self, record: Record, now: float) -> None:
@@ -311,12 +321,18 @@ class Tables:
                 self._remember(entry.key, "child", entry.workflow_name, entry.seq, Value(entry.output), at)
                 assert entry.child_run_id not in self.children
                 self.children[entry.child_run_id] = Child(entry)
+            case PublishedMemo():
+                self._remember(entry.key, "publish", entry.event_name, entry.seq, Value(entry.output), at)
+                assert (self.chapter, entry.key) not in self.sent, f"{entry} was sent twice"
+                self.sent.append((self.chapter, entry.key))
             case OrderedStep(key, seq, seen_at):
                 memo = self.memos[key]
                 assert memo.kind in ("transaction", "execute")
                 self.memos[key] = msgspec.structs.replace(memo, seq=seq, at=seen_at or memo.at)
             case OpenedWait():
                 self._open(entry, now)
+            case GatheringWait(key, until):
+                self._gather(key, (until - EPOCH).total_seconds())
             case AnsweredWait():
                 self._answer(entry, at, now)
             case MetRequest(event_id):
@@ -339,11 +355,20 @@ class Tables:
         self._remember(wait.key, wait.kind, wait.name, answer.seq, TimedOut() if answer.timed_out else value, at)
         is_by_time = wait.kind in ("sleep", "timer")
         assert is_by_time or answer.timed_out != (answer.event_id is not None), f"{answer} breaks a CHECK"
+        assert not (answer.timed_out and wait.is_gathering), f"{answer} leaves the events that had come"
+        if answer.payload is not None and answer.payload.startswith("["):
+            taken = [
+                arrival.event.payload
+                for arrival in map(self.events.get, (answer.event_id or "", *answer.also))
+                if arrival
+            ]
+            assert answer.payload == f"[{','.join(taken)}]", f"{answer} has the payloads of other events: {taken}"
         if wait.kind == "timer":
             self._fire(answered, answer, now)
         if answer.event_id is not None:
-            self._consume(answer.event_id, answer.key)
-            self.consumed.append((answer.key, answer.event_id))
+            for event_id in (answer.event_id, *answer.also):
+                self._consume(event_id, answer.key)
+                self.consumed.append((answer.key, event_id))
 
     def _fire(self, timer: Wait, answer: AnsweredWait, now: float) -> None:
         assert timer.wake_at is not None
@@ -368,6 +393,13 @@ class Tables:
         name = opened.event_name or opened.child_run_id or ""
         self.waits.setdefault(opened.key, Wait(OpenWait(opened.key, opened.wait_type, name), at, now))
 
+    def _gather(self, key: str, until: float) -> None:
+        wait = self.waits[key]
+        assert wait.open.kind == "event", f"{wait} gathers nothing"
+        assert not wait.open.is_gathering, f"{wait} begins to gather twice"
+        assert any(event.name == wait.open.name for event in self.unconsumed()), f"{wait} has nothing to gather"
+        self.waits[key] = Wait(msgspec.structs.replace(wait.open, is_gathering=True), until, wait.created_at)
+
     def _try(self, recorded: RecordedTry, now: float) -> None:
         assert recorded.key not in self.memos, f"{recorded.key} has its answer and is tried again"
         tries = Tries.parse(recorded.payload)
@@ -390,9 +422,10 @@ class Tables:
         assert arrival.consumed_by is None, f"event {event_id} was consumed twice"
         arrival.consumed_by, arrival.is_routed = key, True
 
-    def _park(self, held: tuple[str, ...]) -> bool:
+    def _park(self, ending: Park) -> bool:
         assert self.waits, "the run parks and waits for nothing"
-        self.held = held
+        self.held = held = ending.held
+        self.gathered = ending.gathered
         if held:
             self.status, self.set_asides, self.wake_at = "waiting_event", 0, None
             if any(event.kind == "terminate" or event.event_id in held for event in self.unconsumed()):
@@ -408,7 +441,7 @@ class Tables:
         self.status, self.set_asides = "waiting_event" if names else "sleeping", 0
         moments = [wait.wake_at for wait in self.waits.values()] + [self.deadline]
         self.wake_at = min((moment for moment in moments if moment is not None), default=None)
-        if any(self._wakes(event) for event in self.unconsumed()):
+        if any(self._wakes(event) for event in self.unconsumed() if event.event_id not in ending.gathered):
             self.status, self.wake_at = "queued", None
             return True
         return False

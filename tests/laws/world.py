@@ -24,7 +24,7 @@ import msgspec
 from durable import Context, RunKey, RunRetryPolicy, Workflow, WorkflowCodeError, workflow
 from durable.core.codec.json_codec import Codec, JsonCodec
 from durable.core.failures import ErrorInfo
-from durable.core.replay.commands import Draw, Execute, ReadChild, StartChild, Transact
+from durable.core.replay.commands import Drawn, Execute, Publish, ReadChild, StartChild, Transact
 from durable.core.replay.endings import NextChapter, Park, Settle
 from durable.core.replay.history import Cancel, ChildEnd, Failure, History, Memo, Value
 from durable.core.replay.loop import ReplayLoop
@@ -274,6 +274,7 @@ class World:
                 for event in self.tables.unconsumed()
                 if event.name in awaited and kinds.get(event.name, event.kind) in (event.kind, "child_result")
             ]
+            lost = [event for event in lost if event.event_id not in self.tables.gathered]
             assert not lost, f"these events woke nobody: {lost}"
             messages = {
                 (wait.open.name, wait.open.kind)
@@ -515,15 +516,17 @@ class World:
         )
         self.committed[call.key] += 1
 
-    def draw(self, execution: Execution, call: Draw | StartChild) -> Finished:
+    def draw(self, execution: Execution, call: Drawn) -> Finished:
         return Finished(Value(self._drawn(call)), 1, 0.0, None, is_stored=False)
 
-    def _drawn(self, call: Draw | StartChild) -> str:
+    def _drawn(self, call: Drawn) -> str:
         assert call.key not in self.tables.memos, f"{call} is drawn again"
         source = self._random if self.case.drawn_from is None else random.Random(f"{self.case.drawn_from} {call.key}")
         uuid = UUID(int=source.getrandbits(128))
         if isinstance(call, StartChild):
             return StartChild.answer(RunKey("child_0", str(uuid)))
+        if isinstance(call, Publish):
+            return Publish.answer(str(uuid))
         match call.source:
             case "random_uuid7":
                 return f'"{uuid}"'

@@ -27,6 +27,7 @@ from durable.worker.run.performing import Performance
 from durable.worker.run.recording import Recording
 from durable.worker.run.step_tasks import StepTasks
 from durable.worker.run.step_tries import StepTries
+from durable.worker.run.waits import OpenWaits
 from tests.mutants.planting import Mutant, QueryMutant
 
 CRASHES, CODE, TYPES, KEYS, CLOSING = "random crashes", "changed code", "changed types", "keys", "closing"
@@ -479,6 +480,38 @@ MORE_AWAITS = (
     Mutant(
         "a run that was cancelled may continue as new",
         CRASHES, Machine, "continue_as_new", "if self._cancelled is not None:", "if False:",
+    ),
+    Mutant(
+        "a run that gathers events is woken by what it has seen",
+        CRASHES, OpenWaits, "gathered", "for topic in topics", "for topic in ()",
+    ),
+    Mutant(
+        "the time for more events begins anew with each worker",
+        CRASHES, OpenWaits, "__init__", "if wait.is_gathering", "if False",
+    ),
+    Mutant(
+        "the time for more events is not written",
+        CRASHES, Recording, "gathering", "self.record.entries.append(", "str(",
+    ),
+    Mutant(
+        "only the first of several events is consumed",
+        CRASHES, Recording, "answered", "event_ids[1:]", "()",
+    ),
+    Mutant(
+        "a wait for several events gives up what has come",
+        CRASHES, Performance, "_time_is_over", "if isinstance(call, WaitEvents) and (events", "if False and (events",
+    ),
+    Mutant(
+        "later waits take what an earlier one gathers",
+        CRASHES, OpenWaits, "take_gathered", "next(iter(self._waiting[topic])) != call.key", "False",
+    ),
+    Mutant(
+        "what a wait for several events leaves is for nobody",
+        CRASHES, OpenWaits, "close", "isinstance(call, WaitEvents)", "False",
+    ),
+    Mutant(
+        "a call to send an event is recorded and nothing is sent",
+        CRASHES, Recording, "step", "isinstance(call, Publish) and", "False and",
     ),
 )  # fmt: skip
 

@@ -22,6 +22,7 @@ from tests.samples import (
     messages,
     on_failure,
     polling,
+    resource_pool,
     retries_across_a_kill,
     schedules,
     scheduling_tasks,
@@ -53,6 +54,15 @@ async def test_a_conversation_is_one_run_in_several_chapters(database: str) -> N
     assert conversation == entity.Conversation(7, "tea, milk, sugar, cake, plates, spoons, napkins")
     assert last_answer == "napkins? Well, you said tea, milk, sugar, cake, plates, spoons"
     assert chapter == 3
+
+
+async def test_a_resource_is_used_by_one_run_at_a_time(database: str) -> None:
+    outcomes = await in_time(resource_pool.main(database))
+    assert len(outcomes) == 6
+    assert set(outcomes) == {"red", "blue"}
+    for resource in ("red", "blue"):
+        turns = [what for used, what in resource_pool.used if used == resource]
+        assert [turn.removesuffix(" ends") + " begins" for turn in turns[1::2]] == turns[::2]
 
 
 async def test_a_service_is_polled_often_now_and_then_and_in_chapters(database: str) -> None:

@@ -8,7 +8,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable.store.ids import cancel_id, child_run_id, keyed_run_id, uuid7
+from durable.core.keyed_ids import keyed_run_id
+from durable.store.ids import cancel_id, child_run_id, uuid7
 
 
 def test_ids_are_version_7_ascend_and_keep_to_the_clock() -> None:

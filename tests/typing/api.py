@@ -20,6 +20,7 @@ from durable import (
     ChildHandle,
     Client,
     Context,
+    Event,
     FailedRun,
     Handle,
     KeyHandle,
@@ -227,3 +228,47 @@ async def requests(client: Client, asking: AsyncClient, handle: Handle[str], beg
     made = client.request_tx(tx, "key", "refund", type=Receipt)
     assert_type(made, RequestHandle[Receipt])
     assert_type(made.reply(5), Receipt)
+
+
+paid = Event("paid", Receipt)
+anything = Event("anything")
+nothing = Event("nothing", None)
+
+
+@workflow
+async def hearing(ctx: Context) -> None:
+    assert_type(paid, Event[Receipt])
+    assert_type(anything, Event[Any])
+    assert_type(Event("some", Receipt | None), Event[Receipt | None])
+    assert_type(await ctx.wait_for_event("one", paid), Receipt)
+    assert_type(await ctx.wait_for_event("one in time", paid, timeout=3), Receipt)
+    assert_type(await ctx.wait_for_events("some", paid, max=3, within=1), list[Receipt])
+    assert_type(await ctx.wait_for_events("named", "paid", Receipt, max=3, within=1), list[Receipt])
+    assert_type(await ctx.wait_for_events("any", "paid", max=3, within=1), list[Any])
+    async for one in ctx.events("each", paid):
+        assert_type(one, Receipt)
+    async for other in ctx.events("each named", "paid", Receipt | None, timeout=3):
+        assert_type(other, Receipt | None)
+    await ctx.wait_for_event("twice", paid, Receipt)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+@workflow
+async def telling(ctx: Context, run_key: RunKey) -> None:
+    child = await ctx.start_child("child", hearing)
+    assert_type(await ctx.publish_event("to run", run_key, paid, Receipt(1)), None)
+    await ctx.publish_event("to child", child, paid, Receipt(1))
+    await ctx.publish_event("to key", (hearing, "k"), paid, Receipt(1))
+    await ctx.publish_event("by name", str(run_key), "paid", 3)
+    await ctx.publish_event("of any type", run_key, anything, 3)
+    await ctx.publish_event("without payload", run_key, nothing)
+    await ctx.publish_event("wrong", run_key, paid, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+async def applications_tell(client: Client, later: AsyncClient, tx: AsyncConnection[Any], run_key: RunKey) -> None:
+    assert_type(client.publish_event(run_key, paid, Receipt(1)), bool)
+    assert_type(client.publish_event(run_key, nothing), bool)
+    assert_type(await later.publish_event_tx(tx, run_key, paid, Receipt(1), key="k"), bool)
+    assert_type(await later.handle(run_key, hearing).publish_event(paid, Receipt(1)), bool)
+    client.begin(hearing, key="k", if_ended="begin_anew", event=(paid, Receipt(1)))
+    client.publish_event(run_key, paid, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    await later.handle(run_key, hearing).publish_event(paid, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]

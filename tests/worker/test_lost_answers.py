@@ -239,3 +239,33 @@ async def test_a_chapter_whose_end_was_not_confirmed_has_ended_once(
     assert noted == [f"chapter {number}" for number in range(1, 5)]
     assert len(await rows(database, "SELECT chapter FROM durable.chapters")) == 3
     assert lost
+
+
+async def test_an_event_whose_sending_was_not_confirmed_is_not_sent_to_the_next_run_with_its_key_as_well(
+    database: str, after_commit: Callable[[Injection], None]
+) -> None:
+    lost: list[str] = []
+
+    @workflow
+    async def taking(ctx: Context) -> str:
+        return await ctx.wait_for_event("note", "note", str)
+
+    @workflow
+    async def sending(ctx: Context) -> None:
+        await ctx.publish_event("send", (taking, "k"), "note", "once")
+
+    async with AsyncClient(database) as client, Worker(database, [taking]):
+        first = await client.begin(taking, key="k")
+
+        async def lose_the_answer(statements: list[str], _: Any) -> None:
+            if "publishing/publish_to_keys" in statements and not lost:
+                lost.append("answer")
+                assert await first.result(timeout=20) == "once"
+                await client.begin(taking, key="k", if_ended="begin_anew")
+                raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+        after_commit(lose_the_answer)
+        async with Worker(database, [sending]):
+            await (await client.begin(sending)).result(timeout=30)
+    assert lost
+    assert len(await rows(database, "SELECT event_id FROM durable.events WHERE kind = 'event'")) == 1

@@ -42,6 +42,11 @@ class ChildHandle(Generic[OutputT]):
         self._wait = wait
         self._end: asyncio.Future[Any] | None = None
 
+    @property
+    def codec(self) -> Codec:
+        """The codec of the child's workflow."""
+        return self._wait.codec
+
     def __repr__(self) -> str:
         return f"<ChildHandle of run {self.run_key}>"
 

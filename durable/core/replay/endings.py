@@ -18,9 +18,11 @@ _SET_ASIDE_BACKOFF = exponential(1, 300)
 
 class Park(msgspec.Struct, frozen=True):
     """The run parks until its first open wait ends; or, if a cancel of it is held, until one of the children that it is
-    ``held`` for has ended, which are given by their ids."""
+    ``held`` for has ended, which are given by their ids. The events that are ``gathered``, given by their ids too, do
+    not wake it: a wait for several events has seen them and waits for more."""
 
     held: tuple[str, ...] = ()
+    gathered: tuple[str, ...] = ()
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +63,12 @@ RELEASE = Settle(status="queued")
 
 
 def ending_when_quiet(
-    *, are_steps_waiting: bool, are_waits_open: bool, is_draining: bool, held: tuple[str, ...] = ()
+    *,
+    are_steps_waiting: bool,
+    are_waits_open: bool,
+    is_draining: bool,
+    held: tuple[str, ...] = (),
+    gathered: tuple[str, ...] = (),
 ) -> Ending | None:
     """Returns how a run leaves the worker whose machine has not ended it and of whose steps no code is executing, or
     ``None`` if it stays.
@@ -73,7 +80,7 @@ def ending_when_quiet(
         return Park(held)
     if are_steps_waiting or not are_waits_open:
         return RELEASE if is_draining else None
-    return Park()
+    return Park(gathered=gathered)
 
 
 def ending_of(

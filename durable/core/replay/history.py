@@ -29,6 +29,7 @@ Kind = Literal[
     "cancel",
     "child",
     "child_result",
+    "publish",
 ]
 
 
@@ -138,12 +139,14 @@ class ChildEnd(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class OpenWait(msgspec.Struct, frozen=True, gc=False):
     """A sleep, or a wait for an event, a request or a child, that was begun and has no answer yet; or a step that has
-    failed and will be tried again, or that may be called only once, with its ``tries``."""
+    failed and will be tried again, or that may be called only once, with its ``tries``. ``is_gathering``: the first of
+    several events has come, so that it is known when the wait ends."""
 
     key: str
     kind: Kind
     name: str
     tries: Tries | None = None
+    is_gathering: bool = False
 
     def __str__(self) -> str:
         return describe(self.kind, self.key, self.name)
@@ -196,6 +199,8 @@ def describe(kind: Kind, key: str, name: str) -> str:
             return f"timer {key.removeprefix(TIMER_KEYS)} of asyncio (asyncio.sleep, timeout, wait_for and the like)"
         case "child":
             return f"child {key!r} of workflow {name!r}"
+        case "publish":
+            return f"publish_event {key!r} of {name!r}"
         case "child_result":
             return f"the wait {key!r} for child {name}"
         case _:

@@ -35,6 +35,7 @@ from durable.core.replay.commands import (
     Effect,
     Patch,
     SetAside,
+    WaitEvents,
     failure_of,
 )
 from durable.core.replay.handles import Timer, moment_of
@@ -331,6 +332,8 @@ class Machine(Calls):
                 answer.set_exception(call.failure(error))
             case TimedOut() if isinstance(call, ArmTimer):
                 answer.set_result(None)
+            case TimedOut() if isinstance(call, WaitEvents):
+                answer.set_result([])
             case TimedOut():
                 answer.set_exception(call.timed_out())
             case _:

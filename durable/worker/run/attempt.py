@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -147,6 +147,16 @@ class Attempt:
 
     def _output(self) -> str:
         return f"the output of run {self.run_key}"
+
+    def log_unsent(self, events: Iterable[str]) -> None:
+        """Logs that no run has taken these events, of which the run that has sent them is not told."""
+        for event in events:
+            _logger.warning(
+                "run %s has sent the %s, but there is no such run, or it has ended, so that nobody will read it",
+                self.run_key,
+                event,
+                extra={"run_key": str(self.run_key)},
+            )
 
     def ended(self, ending: Settle) -> EndedRun:
         """Returns the run as it is once it has ended like that."""

@@ -1,5 +1,5 @@
-"""What a run draws from the world: random values, the time, children's ids. All of it is stored, so that a replay draws
-nothing."""
+"""What a run draws from the world: random values, the time, the ids of children and events. All of it is stored, so
+that a replay draws nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from durable.core.codec.json_codec import Codec
-from durable.core.replay.commands import Draw, StartChild
+from durable.core.replay.commands import Draw, Drawn, Publish, StartChild
 from durable.core.replay.history import Value
 from durable.core.runs import RunKey
 from durable.core.shards import shard_value
@@ -20,11 +20,13 @@ _random = random.SystemRandom()
 
 
 def draw(
-    call: Draw | StartChild, run_id: str, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]
+    call: Drawn, run_id: str, codec: Codec, now: Callable[[], datetime], shard_count: Callable[[], int]
 ) -> Finished:
     """Returns a fresh answer for the run with that id. ``now`` returns the time by the database's clock."""
     if isinstance(call, Draw):
         text = codec.encode(_drawn(call, now), str(call))
+    elif isinstance(call, Publish):
+        text = Publish.answer(str(uuid7()))
     else:
         child = child_run_id(run_id)
         text = StartChild.answer(RunKey(shard_value(call.name, child, shard_count()), child))

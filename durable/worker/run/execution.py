@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from durable.core.failures import ErrorInfo
-from durable.core.replay.commands import Abandon, Draw, Execute, StartChild, WaitEvent
+from durable.core.replay.commands import Abandon, Drawn, Execute, WaitEvent
 from durable.core.replay.endings import RELEASE, Park, Settle, cancelled, ending_when_quiet
 from durable.core.replay.history import Cancel, History
 from durable.core.replay.tries import FailedTry
@@ -74,7 +74,7 @@ class Execution(Performance):
         self._then: Callable[[], None] | None = None
         self._steps = StepTasks(host.clock)
         self._tries = StepTries(host.clock, history.open_waits)
-        self._waits = OpenWaits(host.clock)
+        self._waits = OpenWaits(host.clock, history.open_waits)
         self._inbox = Inbox()
         self.is_draining = False
         self.is_to_blame = False
@@ -165,6 +165,7 @@ class Execution(Performance):
             self.is_to_blame = written.is_refused
             self.abandon()
             return
+        self.attempt.log_unsent(written.unsent)
         if self.phase is Phase.LEAVING:
             self._leave(written)
             return
@@ -262,11 +263,6 @@ class Execution(Performance):
             else:
                 self._cancel(cancel, request)
 
-    @property
-    def _is_late(self) -> bool:
-        remaining = self.attempt.remaining()
-        return self._ending is None and remaining is not None and remaining <= 0
-
     def _watch_deadline(self) -> None:
         remaining = self.attempt.remaining()
         if self._is_late:
@@ -298,11 +294,11 @@ class Execution(Performance):
     def _take_wake(self, wake: Wake) -> None:
         self._inbox.all_is_loaded()
         self._recording.record.wants_inbox = False
-        self._take_inbox()
-        self._elapse(wake.due)
         for key, remaining in wake.remaining.items():
             if remaining is not None:
                 self._waits.restart_timer(key, remaining, self._timer_fired)
+        self._take_inbox()
+        self._elapse(wake.due)
 
     def _take_inbox(self) -> None:
         self._take_requests()
@@ -333,10 +329,11 @@ class Execution(Performance):
             return
         if self._ending is None and not self.is_pausing and not self._steps.is_active:
             self._ending = ending_when_quiet(
-                are_steps_waiting=self._steps.is_waiting or self._tries.are_due_soon,
+                are_steps_waiting=self._stays,
                 are_waits_open=bool(self._waits),
                 is_draining=self.is_draining,
                 held=() if self._hold is None else tuple(one.run_id for one in self._hold.awaits(self._inbox)),
+                gathered=self._waits.gathered(self._inbox),
             )
         is_empty = self._recording.record.is_empty
         if self._ending is not None:
@@ -375,7 +372,7 @@ class Execution(Performance):
         else:
             self._settle()
 
-    def _drawn(self, call: Draw | StartChild) -> Finished:
+    def _drawn(self, call: Drawn) -> Finished:
         return self._host.draw(self, call)
 
     def _start_step(self, call: Execute) -> asyncio.Task[Ended]:

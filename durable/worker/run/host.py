@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol, TypeVar
 
 from durable.core.codec.json_codec import Codec
-from durable.core.replay.commands import Draw, Execute, StartChild
+from durable.core.replay.commands import Drawn, Execute
 from durable.core.replay.endings import Settle
 from durable.store.records import Written
 from durable.store.sequels import Sequel
@@ -23,7 +23,7 @@ class Host(Protocol[ExecutionT_contra]):
     codec: Codec
     clock: Clock
 
-    def draw(self, execution: ExecutionT_contra, call: Draw | StartChild) -> Finished:
+    def draw(self, execution: ExecutionT_contra, call: Drawn) -> Finished:
         """Draws a fresh value for a call that has no memo."""
         ...
 

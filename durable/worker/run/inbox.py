@@ -76,6 +76,10 @@ class Inbox:
         self._taken.add(_key(event))
         return event
 
+    def ids(self, topic: Topic) -> list[str]:
+        """Returns the ids of the events that could be taken now, oldest first."""
+        return list(self._by_topic.get(topic, ())) if self.is_known else []
+
     def has_end(self, child: str) -> bool:
         """Returns whether the end of that child is here."""
         return ("child", child) in self._by_topic

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from durable.core.errors import INTERRUPTED, unreachable
@@ -18,10 +18,12 @@ from durable.core.replay.commands import (
     Complete,
     ContinueAsNew,
     Draw,
+    Drawn,
     EndCancelled,
     Execute,
     Fail,
     Patch,
+    Publish,
     Reply,
     SetAside,
     SetStatus,
@@ -30,6 +32,7 @@ from durable.core.replay.commands import (
     Wait,
     WaitChild,
     WaitEvent,
+    WaitEvents,
     WaitRequest,
 )
 from durable.core.replay.endings import Ending
@@ -119,7 +122,7 @@ class Performance(ABC):
     def _settle(self) -> None: ...
 
     @abstractmethod
-    def _drawn(self, call: Draw | StartChild) -> Finished: ...
+    def _drawn(self, call: Drawn) -> Finished: ...
 
     @abstractmethod
     def _continue_later(self) -> None: ...
@@ -158,11 +161,21 @@ class Performance(ABC):
     def _may_answer(self) -> bool:
         return bool(self._waits) and self._ending is None and self._hold is None and not self._is_beginning
 
+    @property
+    def _stays(self) -> bool:
+        """Whether it is not worth the while to leave: it goes on by itself, at once or shortly."""
+        return self._steps.is_waiting or self._tries.are_due_soon or self._waits.are_gathering_shortly
+
+    @property
+    def _is_late(self) -> bool:
+        remaining = self.attempt.remaining()
+        return self._ending is None and remaining is not None and remaining <= 0
+
     def _perform_one(self, command: Command) -> None:
         match command:
             case Execute():  # includes Transact
                 self._call(command)
-            case Draw() | StartChild():
+            case Draw() | StartChild() | Publish():
                 self._commands.extend(self._draw(command))
             case Reply():
                 self._commands.extend(self._answer_step(command, _SAID))
@@ -214,10 +227,10 @@ class Performance(ABC):
             self._recording.tried(call, tries, None if tries.is_mark else self.attempt.now())
         self._settle()
 
-    def _draw(self, call: Draw | StartChild) -> Iterable[Command]:
+    def _draw(self, call: Drawn) -> Iterable[Command]:
         return self._answer_step(call, self._drawn(call))
 
-    def _answer_step(self, call: Execute | Draw | StartChild | Reply, finished: Finished) -> list[Command]:
+    def _answer_step(self, call: Execute | Drawn, finished: Finished) -> list[Command]:
         finished = self._end_tries(call, finished)
         seq, commands = self._machine.resolve(call.key, finished.outcome)
         if seq is not None:
@@ -225,7 +238,7 @@ class Performance(ABC):
             self._recording.step(call, finished, seq, self._machine.moment)
         return commands
 
-    def _end_tries(self, call: Execute | Draw | StartChild | Reply, finished: Finished) -> Finished:
+    def _end_tries(self, call: Execute | Drawn, finished: Finished) -> Finished:
         tries = self._tries.over(call.key)
         if tries is None:
             return finished
@@ -249,13 +262,13 @@ class Performance(ABC):
             self._recording.armed(call.key, self.attempt.now() + timedelta(seconds=call.seconds))
             self._waits.when_older(_YOUNG_SECONDS, self._timers_are_older)
 
-    def _answer_wait(self, call: Wait, outcome: Value | TimedOut, event_id: str | None) -> list[Command]:
+    def _answer_wait(self, call: Wait, outcome: Value | TimedOut, event_ids: tuple[str, ...] = ()) -> list[Command]:
         self._waits.close(call.key)
         seq, commands = self._machine.resolve(call.key, outcome)
         if seq is not None:
             self._count_memos(seq)
             is_unfit = isinstance(call, WaitEvent) and self._machine.is_mismatched
-            self._recording.answered(call.key, outcome, event_id, seq, self._machine.moment, is_unfit=is_unfit)
+            self._recording.answered(call.key, outcome, event_ids, seq, self._machine.moment, is_unfit=is_unfit)
         return commands
 
     def _forget(self, command: Abandon) -> None:
@@ -319,11 +332,8 @@ class Performance(ABC):
         first wait whose time is over; ``None`` if there is neither."""
         arrival = self._waits.next_arrival(self._inbox)
         if arrival is not None:
-            call, event = arrival
-            text = event.payload
-            if isinstance(call, WaitRequest):
-                text = call.taken(event.event_id, text)
-            return self._answer_wait(call, Value(text), event.event_id)
+            call, events = arrival
+            return self._answer_with(call, events) if events else self._gather(call)
         return self._time_is_over(self._due.popleft()) if self._due else None
 
     def _time_is_over(self, key: str) -> Iterable[Command]:
@@ -337,8 +347,25 @@ class Performance(ABC):
             return ()
         if isinstance(call, ArmTimer):
             self._count_timer()
+        if isinstance(call, WaitEvents) and (events := self._waits.take_gathered(call, self._inbox)):
+            return self._answer_with(call, events)
         is_sleep = call.is_sleep if isinstance(call, ArmTimer) else isinstance(call, Sleep)
-        return self._answer_wait(call, ELAPSED if is_sleep else TimedOut(), None)
+        return self._answer_wait(call, ELAPSED if is_sleep else TimedOut())
+
+    def _answer_with(self, call: WaitEvent | WaitChild, events: Sequence[Event]) -> list[Command]:
+        text = events[0].payload
+        if isinstance(call, WaitRequest):
+            text = call.taken(events[0].event_id, text)
+        elif isinstance(call, WaitEvents):
+            text = call.answer([event.payload for event in events])
+        return self._answer_wait(call, Value(text), tuple(event.event_id for event in events))
+
+    def _gather(self, call: WaitEvent | WaitChild) -> Iterable[Command]:
+        """Limits the time of a wait for several events, of which the first has come."""
+        if isinstance(call, WaitEvents):
+            self._recording.gathering(call.key, self.attempt.now() + timedelta(seconds=call.within))
+            self._waits.restart_timer(call.key, call.within, self._timer_fired)
+        return ()
 
     def _count_memos(self, seq: int) -> None:
         if seq == _MANY_MEMOS:

@@ -9,9 +9,10 @@ import msgspec
 
 from durable.core.errors import unreachable
 from durable.core.replay.commands import (
-    Draw,
+    Drawn,
     Execute,
     Patch,
+    Publish,
     Reply,
     Sleep,
     StartChild,
@@ -32,10 +33,12 @@ from durable.store.records import (
     ClaimedRun,
     DroppedTimer,
     Event,
+    GatheringWait,
     MetRequest,
     OpenedWait,
     OrderedStep,
     PatchMemo,
+    PublishedMemo,
     Record,
     RecordedTry,
     ReplyMemo,
@@ -81,12 +84,10 @@ class Recording:
         self.record.entries.extend(self._young_timers.values())
         self._young_timers.clear()
 
-    def step(
-        self, call: Execute | Draw | StartChild | Reply, finished: Finished, seq: int, at: datetime | None
-    ) -> None:
+    def step(self, call: Execute | Drawn, finished: Finished, seq: int, at: datetime | None) -> None:
         """Records that a step finished. For a transaction, only its place in the order must still be written; a child
-        must still be begun, and a reply given. ``at`` is when the run saw the answer, ``None`` if it did not ask; so it
-        is below."""
+        must still be begun, an event sent, a reply given. ``at`` is when the run saw the answer, ``None`` if it did not
+        ask; so it is below."""
         if finished.is_stored:
             self.record.entries.append(OrderedStep(call.key, seq, at))
         elif isinstance(call, StartChild) and isinstance(finished.outcome, Value):
@@ -105,6 +106,18 @@ class Recording:
         elif isinstance(call, Reply):
             self.record.entries.append(
                 ReplyMemo(call.key, seq, call.request_name, call.request_id, call.text, call.is_refused, at)
+            )
+        elif isinstance(call, Publish) and isinstance(finished.outcome, Value):
+            self.record.entries.append(
+                PublishedMemo(
+                    key=call.key,
+                    seq=seq,
+                    event_id=call.published(finished.outcome.text),
+                    event_name=call.event_name,
+                    target=call.target,
+                    payload=call.payload,
+                    at=at,
+                )
             )
         else:
             self.record.entries.append(finished.memo(call, seq, at))
@@ -149,20 +162,24 @@ class Recording:
         self,
         key: str,
         outcome: Value | TimedOut,
-        event_id: str | None,
+        event_ids: tuple[str, ...],
         seq: int,
         at: datetime | None,
         *,
         is_unfit: bool = False,
     ) -> None:
-        """Records that a wait ended. ``event_id`` is the event it took, if it took one; ``is_unfit`` if that event has
-        set the run aside."""
+        """Records that a wait ended, and the events that it took. ``is_unfit``: they have set the run aside."""
         young = self._young_timers.pop(key, None)
         if young is not None:
             self.record.entries.append(young)
-        payload = outcome.text if isinstance(outcome, Value) and event_id is not None else None
-        answer = AnsweredWait(key, seq, isinstance(outcome, TimedOut), event_id, payload, at, is_unfit)
+        payload = outcome.text if isinstance(outcome, Value) and event_ids else None
+        event_id, also = event_ids[0] if event_ids else None, event_ids[1:]
+        answer = AnsweredWait(key, seq, isinstance(outcome, TimedOut), event_id, payload, at, is_unfit, also)
         self.record.entries.append(answer)
+
+    def gathering(self, key: str, until: datetime) -> None:
+        """Records that the first of several events has come, and when the wait for them ends now."""
+        self.record.entries.append(GatheringWait(key, until))
 
     def abandoned(self, key: str) -> None:
         """Records that the workflow no longer waits for that wait."""

@@ -16,7 +16,7 @@ import psycopg
 from durable.core.codec.json_codec import Codec, encode_as
 from durable.core.errors import DurableError, SerializationError
 from durable.core.failures import error_info
-from durable.core.replay.commands import Draw, Execute, Reply, StartChild
+from durable.core.replay.commands import Drawn, Execute
 from durable.core.replay.current import Step, enter_step
 from durable.core.replay.history import Failure, Value
 from durable.core.replay.isolation import isolated, isolated_by_name
@@ -56,7 +56,7 @@ class Finished(msgspec.Struct, frozen=True):
     input: str | None
     is_stored: bool
 
-    def memo(self, call: Execute | Draw | StartChild | Reply, seq: int | None, at: datetime | None) -> StepMemo:
+    def memo(self, call: Execute | Drawn, seq: int | None, at: datetime | None) -> StepMemo:
         """Returns the memo that the journal writes."""
         output = self.outcome.text if isinstance(self.outcome, Value) else None
         error = self.outcome.error.text if isinstance(self.outcome, Failure) else None

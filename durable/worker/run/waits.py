@@ -8,7 +8,8 @@ from heapq import heappop, heappush
 from typing import TypeAlias, cast
 
 from durable.core.errors import unreachable
-from durable.core.replay.commands import Execute, Sleep, Wait, WaitChild, WaitEvent, WaitRequest
+from durable.core.replay.commands import Execute, Sleep, Wait, WaitChild, WaitEvent, WaitEvents, WaitRequest
+from durable.core.replay.history import OpenWait
 from durable.core.runs import RunKey
 from durable.store.records import Event, OpenedWait
 from durable.worker.clock import Clock, Timer
@@ -16,6 +17,11 @@ from durable.worker.run.inbox import Inbox, Topic
 
 Waiting: TypeAlias = Wait | Execute
 """A step is among them while it waits for its next try."""
+
+_SHORTLY = 1.0
+"""Seconds for which a run stays here while it gathers events."""
+_MAX_GATHERED = 16 * 1024 * 1024
+"""Characters of the payloads that one wait takes, if it takes more than one event."""
 
 
 class OpenWaits:
@@ -26,6 +32,7 @@ class OpenWaits:
         "_answerable",
         "_clock",
         "_deadline",
+        "_gathering",
         "_looked_for",
         "_open",
         "_opened",
@@ -34,8 +41,10 @@ class OpenWaits:
         "_waiting",
     )
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, history: Iterable[OpenWait] = ()) -> None:
         self._clock = clock
+        self._gathering = {wait.key for wait in history if wait.is_gathering}
+        """The waits for several events of which the first has come."""
         self._open: dict[str, Waiting] = {}
         self._opened = 0
         self._waiting: dict[Topic, dict[str, int]] = {}
@@ -80,10 +89,16 @@ class OpenWaits:
             del waiting[key]
             if not waiting:
                 del self._waiting[topic]
+            elif isinstance(call, WaitEvents):  # what it has not taken is for the next one
+                self._may_be_answered(topic)
+        self._gathering.discard(key)
 
-    def next_arrival(self, inbox: Inbox) -> tuple[WaitEvent | WaitChild, Event] | None:
+    def next_arrival(self, inbox: Inbox) -> tuple[WaitEvent | WaitChild, list[Event]] | None:
         """Returns an open wait whose event is in the inbox, together with that event, which is taken from the inbox. If
-        there are several such waits, it is the one that was opened first. The wait must be closed then."""
+        there are several such waits, it is the one that was opened first. The wait must be closed then.
+
+        A wait for several events is returned with all of them; and once before that, without any, when the first has
+        come, so that its time can be limited."""
         for topic in inbox.take_arrived():
             self._may_be_answered(topic)
         while self._answerable:
@@ -93,10 +108,49 @@ class OpenWaits:
             key, first = next(iter(self._waiting[topic].items()))
             if place != first:
                 heappush(self._answerable, (first, topic))
+            elif isinstance(call := self._open[key], WaitEvents):
+                count = len(inbox.ids(topic))
+                if count >= call.max or (count and call.within == 0):
+                    heappush(self._answerable, (place, topic))
+                    return call, self._take(call, topic, inbox)
+                if count and key not in self._gathering:
+                    self._gathering.add(key)
+                    heappush(self._answerable, (place, topic))
+                    return call, []
             elif (event := inbox.take(topic)) is not None:
                 heappush(self._answerable, (place, topic))  # there may be more, for the next wait
-                return cast("WaitEvent | WaitChild", self._open[key]), event
+                return cast("WaitEvent | WaitChild", call), [event]
         return None
+
+    def take_gathered(self, call: WaitEvents, inbox: Inbox) -> list[Event]:
+        """Takes what has come for a wait for several events whose time is over. Nothing has if another wait for the
+        same comes before it. The wait must be closed then."""
+        topic = _topic(call)
+        if topic is None or next(iter(self._waiting[topic])) != call.key:
+            return []
+        return self._take(call, topic, inbox)
+
+    def _take(self, call: WaitEvents, topic: Topic, inbox: Inbox) -> list[Event]:
+        taken: list[Event] = []
+        size = 0
+        while len(taken) < call.max and size < _MAX_GATHERED and (event := inbox.take(topic)) is not None:
+            taken.append(event)
+            size += len(event.payload)
+        return taken
+
+    def gathered(self, inbox: Inbox) -> tuple[str, ...]:
+        """Returns the ids of the events for which waits are open that wait for more."""
+        topics = {topic for call in self._gathering_calls() if (topic := _topic(call)) is not None}
+        return tuple(event_id for topic in topics for event_id in inbox.ids(topic))
+
+    @property
+    def are_gathering_shortly(self) -> bool:
+        """Whether a wait gathers events for so short a time that its run need not leave meanwhile."""
+        return any(call.within <= _SHORTLY for call in self._gathering_calls())
+
+    def _gathering_calls(self) -> list[WaitEvents]:
+        calls = (self._open.get(key) for key in self._gathering)
+        return [call for call in calls if isinstance(call, WaitEvents)]
 
     def _may_be_answered(self, topic: Topic) -> None:
         if topic in self._waiting:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable.core.codec.json_codec import JsonCodec
-from durable.core.replay.commands import Sleep, Wait, WaitChild, WaitEvent
+from durable.core.replay.commands import Sleep, Wait, WaitChild, WaitEvent, WaitEvents
 from durable.core.runs import RunKey
 from durable.store.records import Event
 from durable.worker.clock import Clock
@@ -25,23 +25,48 @@ class Model:
         self.waits: list[Wait] = []
         self.events: list[Event] = []
         self.is_known = False
+        self.gathering: set[str] = set()
 
-    def next_arrival(self) -> tuple[str, str] | None:
+    def next_arrival(self) -> tuple[str, list[str]] | None:
+        gathered: set[str] = set()
         for call in self.waits:
-            for event in self.events:
-                is_for_event = isinstance(call, WaitEvent) and event.kind == "event" and event.name == call.event_name
-                is_end = isinstance(call, WaitChild) and event.kind == "child" and event.event_id == call.run_key.run_id
-                if (is_for_event and self.is_known) or is_end:
-                    self.waits.remove(call)
-                    self.events.remove(event)
-                    return call.key, event.event_id
+            ids = [one.event_id for one in self.events if self._is_for(call, one)]
+            if isinstance(call, WaitEvents):
+                if ids and call.event_name not in gathered:
+                    if len(ids) >= call.max:
+                        return self._met(call, ids[: call.max])
+                    if call.key not in self.gathering:
+                        self.gathering.add(call.key)
+                        return call.key, []
+                gathered.add(call.event_name)
+            elif ids and not (isinstance(call, WaitEvent) and call.event_name in gathered):
+                return self._met(call, ids[:1])
         return None
+
+    def _is_for(self, call: Wait, event: Event) -> bool:
+        if isinstance(call, WaitEvent):
+            return self.is_known and event.kind == "event" and event.name == call.event_name
+        return isinstance(call, WaitChild) and event.kind == "child" and event.event_id == call.run_key.run_id
+
+    def _met(self, call: Wait, ids: list[str]) -> tuple[str, list[str]]:
+        self.waits.remove(call)
+        self.events = [one for one in self.events if one.event_id not in ids]
+        return call.key, ids
+
+    def take_gathered(self, call: WaitEvents) -> list[str]:
+        first = next(one for one in self.waits if isinstance(one, WaitEvent) and one.event_name == call.event_name)
+        ids = [one.event_id for one in self.events if self._is_for(call, one)][: call.max] if first == call else []
+        if ids:
+            self._met(call, ids)
+        return ids
 
 
 def wait(kind: str, key: str, topic: str) -> Wait:
     match kind:
         case "event":
             return WaitEvent(key, topic, None, None)
+        case "events":
+            return WaitEvents(key, topic, None, None, 3, 1.0)
         case "child":
             return WaitChild(key, RunKey("kids_0", topic), None, JsonCodec())
         case _:
@@ -56,10 +81,11 @@ def event(kind: Literal["event", "child"], number: int, topic: str) -> Event:
 
 ACTIONS = st.lists(
     st.one_of(
-        st.tuples(st.just("open"), st.sampled_from(["event", "child", "sleep"]), st.sampled_from(TOPICS)),
+        st.tuples(st.just("open"), st.sampled_from(["event", "events", "child", "sleep"]), st.sampled_from(TOPICS)),
         st.tuples(st.just("close"), st.integers(0, 9), st.none()),
         st.tuples(st.just("arrive"), st.sampled_from(["event", "child"]), st.sampled_from(TOPICS)),
         st.tuples(st.just("take"), st.none(), st.none()),
+        st.tuples(st.just("time is over"), st.integers(0, 9), st.none()),
         st.tuples(st.just("know"), st.none(), st.none()),
         st.tuples(st.just("lose sight"), st.none(), st.none()),
     ),
@@ -72,12 +98,14 @@ def test_a_wait_meets_the_same_event_as_if_everything_were_looked_through(action
     waits, inbox, model = OpenWaits(Clock()), Inbox(), Model()
     seen: set[str] = set()
 
-    def take() -> tuple[str, str] | None:
+    def take() -> tuple[str, list[str]] | None:
         arrival = waits.next_arrival(inbox)
         if arrival is None:
             return None
-        waits.close(arrival[0].key)
-        return arrival[0].key, arrival[1].event_id
+        call, events = arrival
+        if events:
+            waits.close(call.key)
+        return call.key, [one.event_id for one in events]
 
     for number, (action, what, topic) in enumerate(actions):
         match action:
@@ -94,6 +122,12 @@ def test_a_wait_meets_the_same_event_as_if_everything_were_looked_through(action
                     seen.add(arrived.event_id)
                     model.events.append(arrived)
                     inbox.add(arrived)
+            case "time is over" if gathering := [one for one in model.waits if isinstance(one, WaitEvents)]:
+                late = gathering[what % len(gathering)]
+                taken = [one.event_id for one in waits.take_gathered(late, inbox)]
+                assert taken == model.take_gathered(late)
+                if taken:
+                    waits.close(late.key)
             case "know":
                 inbox.all_is_loaded()
                 model.is_known = True

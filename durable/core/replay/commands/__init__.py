@@ -19,9 +19,10 @@ from durable.core.replay.commands.decisions import (
     SetAside,
     failure_of,
 )
-from durable.core.replay.commands.effects import Abandon, Call, CancelChild, Effect, Patch, SetStatus, Wait
+from durable.core.replay.commands.effects import Abandon, Call, CancelChild, Drawn, Effect, Patch, SetStatus, Wait
+from durable.core.replay.commands.publishing import Publish
 from durable.core.replay.commands.steps import Draw, Execute, ReadChild, Reply, Source, Transact, Undo
-from durable.core.replay.commands.waits import ArmTimer, Sleep, WaitEvent, WaitRequest
+from durable.core.replay.commands.waits import ArmTimer, Sleep, WaitEvent, WaitEvents, WaitRequest
 
 Command: TypeAlias = Call | Effect | Decision
 
@@ -36,11 +37,13 @@ __all__ = [
     "ContinueAsNew",
     "Decision",
     "Draw",
+    "Drawn",
     "Effect",
     "EndCancelled",
     "Execute",
     "Fail",
     "Patch",
+    "Publish",
     "ReadChild",
     "Reply",
     "SetAside",
@@ -53,6 +56,7 @@ __all__ = [
     "Wait",
     "WaitChild",
     "WaitEvent",
+    "WaitEvents",
     "WaitRequest",
     "failure_of",
 ]

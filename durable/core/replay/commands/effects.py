@@ -7,12 +7,15 @@ from typing import TypeAlias
 import msgspec
 
 from durable.core.replay.commands.children import StartChild, WaitChild
+from durable.core.replay.commands.publishing import Publish
 from durable.core.replay.commands.steps import Draw, Execute, Reply, Transact
 from durable.core.replay.commands.waits import Sleep, WaitEvent
 from durable.core.runs import RunKey
 
 Wait: TypeAlias = Sleep | WaitEvent | WaitChild
-Call: TypeAlias = Execute | Transact | Draw | StartChild | Reply | Wait
+Drawn: TypeAlias = Draw | StartChild | Publish | Reply
+"""Calls that are answered at once, without anything being executed."""
+Call: TypeAlias = Execute | Transact | Drawn | Wait
 
 
 class Abandon(msgspec.Struct, frozen=True):

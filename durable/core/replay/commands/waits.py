@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -68,6 +69,26 @@ class WaitEvent(BaseCall, frozen=True):
 
     def decode(self, text: str, codec: Codec, run_id: str) -> Any:
         return decode_at(codec, "event", run_id, self.event_name, text, self.payload_type, self._answer)
+
+
+class WaitEvents(WaitEvent, frozen=True):
+    """Take up to ``max`` events with that name, as soon as there are so many, or else ``within`` seconds after the
+    first one; give up as ``WaitEvent`` does if none comes. The answer is an array of their payloads."""
+
+    max: int
+    within: float
+
+    @staticmethod
+    def answer(payloads: Sequence[str]) -> str:
+        """Returns the answer for events with these payloads. If one of them is too large to be loaded, so is it."""
+        return f"[{','.join(payloads)}]" if all(payloads) else ""
+
+    def decode(self, text: str, codec: Codec, run_id: str) -> list[Any]:
+        try:
+            payloads = msgspec.json.decode(text, type=list[msgspec.Raw])
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise DeserializationError(self._answer(), described(error)) from None
+        return [super(WaitEvents, self).decode(bytes(one).decode(), codec, run_id) for one in payloads]
 
 
 class Taken(msgspec.Struct, frozen=True):
