@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
+from durable import Event
 from durable.core.errors import InvalidArgument, RunNotFound, RunTerminal, SerializationError
 from durable.core.runs import RunKey
 from tests.client.colours import Colour, open_client, open_transaction, rows
@@ -133,3 +135,49 @@ async def test_a_request_and_an_event_of_one_name_and_key_are_two(colour: Colour
         await handle.publish_event("cancel", 2, key="k")
 
     assert sorted(events_in(database)) == [("cancel", "1", "k"), ("cancel", "null", "k")]
+
+
+class Payment(msgspec.Struct):
+    cents: int
+
+
+paid = Event("paid", Payment)
+
+
+async def test_an_event_with_a_type_is_stored_like_any_other(colour: Colour, database: str) -> None:
+    async with open_client(colour, database) as client, open_transaction(colour, database) as tx:
+        handle = await client.begin(greet, "Ada", key="Ada")
+        await client.publish_event(handle.run_key, paid, Payment(1))
+        await client.publish_event((greet, "Ada"), paid, Payment(2))
+        await handle.publish_event(paid, Payment(3), key="k")
+        await client.publish_event_tx(tx.inner, str(handle.run_key), paid, {"cents": 4})
+        await client.publish_event(handle.run_key, Event("anything"), "goes")
+        await tx.commit()
+        await client.begin(greet, "Bob", event=(paid, Payment(5)))
+    stored = {(name, payload) for name, payload, _ in events_in(database)}
+    assert stored == {("anything", '"goes"'), *(("paid", f'{{"cents":{number}}}') for number in range(1, 6))}
+
+
+@pytest.mark.parametrize("payload", [None, {"cents": "many"}, 3, [Payment(1)]])
+async def test_a_payload_that_does_not_fit_the_type_of_its_event_is_refused(
+    colour: Colour, database: str, payload: Any
+) -> None:
+    async with open_client(colour, database) as client:
+        handle = await client.begin(greet, "Ada")
+        with pytest.raises(SerializationError, match="'paid'.* does not fit the type that the event declares"):
+            await client.publish_event(handle.run_key, paid, payload)
+        with pytest.raises(SerializationError):
+            await client.begin(greet, "Bob", event=(paid, payload))
+    assert events_in(database) == []
+    assert len(rows(database, "SELECT run_id FROM durable.runs")) == 1
+
+
+def test_an_event_is_a_value_with_a_name() -> None:
+    assert paid == Event("paid", Payment)
+    assert paid != Event("paid")
+    assert len({paid, Event("paid", Payment)}) == 1
+    with pytest.raises(AttributeError):
+        paid.name = "other"
+    for name in ("", 3, "a" * 201):
+        with pytest.raises(InvalidArgument):
+            Event(name)  # type: ignore[arg-type]

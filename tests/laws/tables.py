@@ -426,6 +426,8 @@ class Tables:
         assert self.waits, "the run parks and waits for nothing"
         self.held = held = ending.held
         self.gathered = ending.gathered
+        is_gathering = any(wait.open.is_gathering for wait in self.waits.values())
+        assert is_gathering or not self.gathered, "events wake nobody, and no wait has them"
         if held:
             self.status, self.set_asides, self.wake_at = "waiting_event", 0, None
             if any(event.kind == "terminate" or event.event_id in held for event in self.unconsumed()):

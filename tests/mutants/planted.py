@@ -506,10 +506,6 @@ MORE_AWAITS = (
         CRASHES, OpenWaits, "take_gathered", "next(iter(self._waiting[topic])) != call.key", "False",
     ),
     Mutant(
-        "what a wait for several events leaves is for nobody",
-        CRASHES, OpenWaits, "close", "isinstance(call, WaitEvents)", "False",
-    ),
-    Mutant(
         "a call to send an event is recorded and nothing is sent",
         CRASHES, Recording, "step", "isinstance(call, Publish) and", "False and",
     ),
