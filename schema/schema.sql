@@ -65,12 +65,13 @@ CREATE TABLE durable.runs (
     begin_id            uuid,                                                   -- the call that began it
     PRIMARY KEY (workflow_name_shard, run_id),
     CONSTRAINT runs_status CHECK (status IN
-        ('queued', 'running', 'sleeping', 'waiting_event', 'completed', 'failed', 'cancelled')),
+        ('queued', 'running', 'sleeping', 'waiting_event', 'paused', 'completed', 'failed', 'cancelled')),
     CONSTRAINT runs_owned_while_running CHECK ((status = 'running') = (worker_id IS NOT NULL)),
     CONSTRAINT runs_isolation CHECK (isolation IN ('group', 'alone', 'sole', 'trial')),
     CONSTRAINT runs_wake CHECK (CASE status
         WHEN 'sleeping' THEN next_wake_at IS NOT NULL OR follows IS NOT NULL
         WHEN 'waiting_event' THEN awaits IS NOT NULL
+        WHEN 'paused' THEN true
         ELSE next_wake_at IS NULL END),
     CONSTRAINT runs_awaits CHECK (awaits IS NULL OR status = 'waiting_event'),
     CONSTRAINT runs_completed CHECK ((completed_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))),
@@ -79,7 +80,8 @@ CREATE TABLE durable.runs (
     CONSTRAINT runs_parent CHECK ((parent_shard IS NULL) = (parent_run_id IS NULL)),
     -- It may be cancelled while it waits for the end of another run, and still have to wait for that.
     CONSTRAINT runs_follows CHECK (
-        follows IS NULL OR key IS NOT NULL AND status IN ('sleeping', 'cancelled') AND epoch = 0 AND next_wake_at IS NULL),
+        follows IS NULL
+        OR key IS NOT NULL AND status IN ('sleeping', 'paused', 'cancelled') AND epoch = 0 AND next_wake_at IS NULL),
     -- Moments that every client and worker can read, no matter who inserted them.
     CONSTRAINT runs_moments CHECK (
         LEAST(next_wake_at, created_at, started_at, updated_at, completed_at, deadline_at, scheduled_at) > '0002-01-02Z'
@@ -205,7 +207,7 @@ CREATE TABLE durable.events (
     routed_at           timestamptz,                              -- when a worker turned it into a wake
     consumed_by         text,                                     -- the wait key; empty for a request that was met
     kind                text        NOT NULL DEFAULT 'event' CONSTRAINT events_kind CHECK (kind IN
-        ('event', 'cancel', 'terminate', 'retry', 'child', 'next', 'request')),
+        ('event', 'cancel', 'terminate', 'pause', 'resume', 'retry', 'child', 'next', 'request')),
     child_status        text,
     sender_run_id       uuid,
     reply               json,                                     -- to a request: the answer, or why it is refused
@@ -404,7 +406,8 @@ COMMENT ON COLUMN durable.runs.workflow_name IS
 COMMENT ON COLUMN durable.runs.version IS
     'The version of the workflow that its present chapter was begun with.';
 COMMENT ON COLUMN durable.runs.status IS
-    'queued: waiting to be claimed. running: claimed. sleeping, waiting_event: parked. The others are terminal.';
+    'queued: waiting to be claimed. running: claimed. sleeping, waiting_event: parked. paused: until it is resumed. The '
+    'others are terminal.';
 COMMENT ON COLUMN durable.runs.priority IS
     'Queued runs with a higher priority go first.';
 COMMENT ON COLUMN durable.runs.attempts IS
@@ -723,4 +726,4 @@ COMMENT ON VIEW durable.schedule_overview IS
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (18);
+INSERT INTO durable.settings (schema_version) VALUES (19);

@@ -34,10 +34,11 @@ def migrate_schema(target: Target, shards: int | None, citus: bool) -> None:  # 
 @click.option("--citus", is_flag=True, help="Add the SQL that distributes it over a Citus cluster (see migrate).")
 @click.option("--roles", is_flag=True, help="Print the SQL for least-privilege roles instead.")
 @click.option("--role-prefix", metavar="NAME", help="What the names of the roles begin with: the schema if not given.")
-@click.option("--schema", default="durable", show_default=True, help="The schema of durable's tables.")
-def print_schema(citus: bool, roles: bool, role_prefix: str | None, schema: str) -> None:  # noqa: FBT001
-    """Print the SQL of the schema, or of its roles."""
-    click.echo(roles_sql(schema, prefix=role_prefix) if roles else schema_sql(schema, citus=citus))
+@on_database
+def print_schema(target: Target, citus: bool, roles: bool, role_prefix: str | None) -> None:  # noqa: FBT001
+    """Print the SQL of the schema, or of its roles. No database is asked."""
+    text = roles_sql(target.schema, prefix=role_prefix) if roles else schema_sql(target.schema, citus=citus)
+    click.echo(text)
 
 
 @click.command("prune")

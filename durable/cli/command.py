@@ -9,7 +9,7 @@ import click
 import msgspec
 import psycopg
 
-from durable.cli.refusals import say_refused
+from durable.cli.refusals import printable, say_refused
 from durable.core.errors import DurableError, RunNotFound, ScheduleNotFound
 
 _NOT_FOUND = 3
@@ -57,6 +57,8 @@ RUNS = _group(
     tail=Verb("durable.cli.runs:tail", "follow a run until it ends"),
     cancel=Verb("durable.cli.runs:cancel", "ask runs to end, with their clean-up"),
     terminate=Verb("durable.cli.runs:terminate", "end runs without a clean-up"),
+    pause=Verb("durable.cli.runs:pause", "have runs stand still until they are resumed"),
+    resume=Verb("durable.cli.runs:resume", "let paused runs go on"),
     retry=Verb("durable.cli.runs:retry", "let failed or cancelled runs continue from their memos"),
 )
 EVENTS = _group(
@@ -94,8 +96,7 @@ def run(arguments: list[str]) -> int:
         status = ROOT.main(arguments, prog_name="durable", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.ClickException as error:  # wrong usage
-        error.show()
-        return error.exit_code
+        return say_misused(error)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except (RunNotFound, ScheduleNotFound) as error:
@@ -103,3 +104,13 @@ def run(arguments: list[str]) -> int:
         return _NOT_FOUND
     except (DurableError, psycopg.Error) as error:
         return say_refused(error)
+
+
+def say_misused(error: click.ClickException) -> int:
+    """Prints what is wrong about the arguments, and how the verb is used. Returns the exit status."""
+    context = getattr(error, "ctx", None)
+    if isinstance(context, click.Context):
+        click.echo(context.get_usage(), err=True)
+        click.echo(f"Try `{context.command_path} --help`.", err=True)
+    click.echo(f"durable: {printable(error.format_message())}", err=True)
+    return error.exit_code

@@ -150,3 +150,20 @@ def terminate(target: Target, run_keys: tuple[str, ...], reason: str | None) -> 
 def retry(target: Target, run_keys: tuple[str, ...]) -> None:
     """Let failed or cancelled runs continue from their memos."""
     _each(target, run_keys, "requested the retry of", lambda client, run_key: client.retry_run(run_key))
+
+
+@click.command()
+@click.argument("run_keys", nargs=-1, required=True, metavar="RUN_KEY...")
+@click.option("--reason", help="Why; it is kept with the request.")
+@on_database
+def pause(target: Target, run_keys: tuple[str, ...], reason: str | None) -> None:
+    """Have runs stand still until they are resumed. Steps that are running finish first."""
+    _each(target, run_keys, "requested the pause of", lambda client, run_key: client.pause_run(run_key, reason))
+
+
+@click.command()
+@click.argument("run_keys", nargs=-1, required=True, metavar="RUN_KEY...")
+@on_database
+def resume(target: Target, run_keys: tuple[str, ...]) -> None:
+    """Let paused runs go on."""
+    _each(target, run_keys, "requested that it go on:", lambda client, run_key: client.resume_run(run_key))

@@ -62,6 +62,16 @@ class _Calls(Generic[OutputT]):
         request = self._operations.new_request(self._target, "terminate", reason)
         self._connections.run(self._operations.request_end(request))
 
+    def pause(self, reason: str | None = None) -> None:
+        """Same as ``Client.pause_run``, for this run."""
+        request = self._operations.new_request(self._target, "pause", reason)
+        self._connections.run(self._operations.request_pause(request))
+
+    def resume(self) -> None:
+        """Same as ``Client.resume_run``, for this run."""
+        request = self._operations.new_request(self._target, "resume")
+        self._connections.run(self._operations.request_resume(request))
+
     def retry(self) -> None:
         """Same as ``Client.retry_run``, for this run."""
         request = self._operations.new_request(self._target, "retry")
@@ -214,6 +224,16 @@ class _AsyncCalls(Generic[OutputT]):
         """Same as ``Handle.terminate``."""
         request = self._operations.new_request(self._target, "terminate", reason)
         await self._connections.run(self._operations.request_end(request))
+
+    async def pause(self, reason: str | None = None) -> None:
+        """Same as ``Handle.pause``."""
+        request = self._operations.new_request(self._target, "pause", reason)
+        await self._connections.run(self._operations.request_pause(request))
+
+    async def resume(self) -> None:
+        """Same as ``Handle.resume``."""
+        request = self._operations.new_request(self._target, "resume")
+        await self._connections.run(self._operations.request_resume(request))
 
     async def retry(self) -> None:
         """Same as ``Handle.retry``."""

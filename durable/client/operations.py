@@ -24,6 +24,8 @@ from durable.core.errors import (
     RunNotCancellable,
     RunNotCompleted,
     RunNotFound,
+    RunNotPausable,
+    RunNotPaused,
     RunNotRetryable,
     RunTerminal,
 )
@@ -48,7 +50,7 @@ _MAX_LISTED = 10_000
 _TRIES = 3
 
 
-RequestKind = Literal["cancel", "terminate", "retry"]
+RequestKind = Literal["cancel", "terminate", "pause", "resume", "retry"]
 
 
 class Operations:
@@ -180,6 +182,28 @@ class Operations:
             yield from self.publish_event(request)
         except RunTerminal as ended:
             raise RunNotCancellable(ended.run_key, ended.status) from None
+
+    @operation
+    def request_pause(self, request: NewEvent) -> Requests[None]:
+        """Requests a pause. Raises ``RunNotFound`` or ``RunNotPausable``."""
+        try:
+            yield from self.publish_event(request)
+        except RunTerminal as ended:
+            raise RunNotPausable(ended.run_key, ended.status) from None
+
+    @operation
+    def request_resume(self, request: NewEvent) -> Requests[None]:
+        """Requests that a run go on. Raises ``RunNotFound`` or ``RunNotPaused``."""
+        yield from self.require_schema()
+        request = yield from self.addressed(request)
+        if (yield from events.request_resume(request)):
+            yield from self.announce(announce_event(request.run_key.workflow_name_shard))
+            return
+        found = yield from events.why_not_published(request)
+        if found is None:
+            raise RunNotFound(request.run_key)
+        if not found.is_stored:
+            raise RunNotPaused(request.run_key, found.status)
 
     @operation
     def request_retry(self, request: NewEvent) -> Requests[None]:

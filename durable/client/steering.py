@@ -59,6 +59,35 @@ class SteeringCalls:
         request = self._operations.new_request(run_key, "retry")
         self._connections.take_part(tx, self._operations.request_retry(request))
 
+    def pause_run(self, run_key: RunTarget, reason: str | None = None) -> None:
+        """Requests that a run be paused, and returns without waiting for that. No new step of it starts; those that are
+        running finish, and are recorded. Events are kept for it meanwhile. Its sleeps, timeouts and its deadline count
+        on, and take effect once it is resumed. Children are not paused. A cancel or a termination lifts the pause.
+
+        Raises ``RunNotFound``, ``RunNotPausable`` (the run has ended) or ``InvalidArgument``, in which case nothing was
+        stored.
+        """
+        request = self._operations.new_request(run_key, "pause", reason)
+        self._connections.run(self._operations.request_pause(request))
+
+    def pause_run_tx(self, tx: SyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
+        """Like ``pause_run``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
+        request = self._operations.new_request(run_key, "pause", reason)
+        self._connections.take_part(tx, self._operations.request_pause(request))
+
+    def resume_run(self, run_key: RunTarget) -> None:
+        """Lets a paused run go on.
+
+        Raises ``RunNotFound``, ``RunNotPaused`` or ``InvalidArgument``, in which case nothing was stored.
+        """
+        request = self._operations.new_request(run_key, "resume")
+        self._connections.run(self._operations.request_resume(request))
+
+    def resume_run_tx(self, tx: SyncTransaction, run_key: RunTarget) -> None:
+        """Like ``resume_run``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
+        request = self._operations.new_request(run_key, "resume")
+        self._connections.take_part(tx, self._operations.request_resume(request))
+
 
 class AsyncSteeringCalls:
     """The asyncio counterpart of ``SteeringCalls``."""
@@ -95,3 +124,23 @@ class AsyncSteeringCalls:
         """Same as ``Client.retry_run_tx``."""
         request = self._operations.new_request(run_key, "retry")
         await self._connections.take_part(tx, self._operations.request_retry(request))
+
+    async def pause_run(self, run_key: RunTarget, reason: str | None = None) -> None:
+        """Same as ``Client.pause_run``."""
+        request = self._operations.new_request(run_key, "pause", reason)
+        await self._connections.run(self._operations.request_pause(request))
+
+    async def pause_run_tx(self, tx: AsyncTransaction, run_key: RunTarget, reason: str | None = None) -> None:
+        """Same as ``Client.pause_run_tx``."""
+        request = self._operations.new_request(run_key, "pause", reason)
+        await self._connections.take_part(tx, self._operations.request_pause(request))
+
+    async def resume_run(self, run_key: RunTarget) -> None:
+        """Same as ``Client.resume_run``."""
+        request = self._operations.new_request(run_key, "resume")
+        await self._connections.run(self._operations.request_resume(request))
+
+    async def resume_run_tx(self, tx: AsyncTransaction, run_key: RunTarget) -> None:
+        """Same as ``Client.resume_run_tx``."""
+        request = self._operations.new_request(run_key, "resume")
+        await self._connections.take_part(tx, self._operations.request_resume(request))

@@ -4,7 +4,7 @@ do."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Never, NoReturn, Self
+from typing import Any, ClassVar, Never, NoReturn, Self
 
 from durable.core.failures import ErrorInfo
 from durable.core.runs import RunKey
@@ -191,6 +191,15 @@ class NotInTransaction(DurableError):
         )
 
 
+class _WrongStatus(DurableError):
+    _says: ClassVar[str] = "run {run_key} is {status}"
+
+    def __init__(self, run_key: RunKey, status: str) -> None:
+        super().__init__(self._says.format(run_key=run_key, status=status))
+        self.run_key = run_key
+        self.status = status
+
+
 class RunNotFound(DurableError):
     """There is no such run: it was never begun, was begun in a transaction that rolled back, or was pruned."""
 
@@ -201,23 +210,17 @@ class RunNotFound(DurableError):
         """How the run was named, if not by its key: its workflow and the key it was begun with."""
 
 
-class RunExists(DurableError):
+class RunExists(_WrongStatus):
     """A run was to be begun, but another one with the same workflow and key has not ended, and ``if_active`` is
     ``"refuse"``. Nothing was stored."""
 
-    def __init__(self, run_key: RunKey, status: str) -> None:
-        super().__init__(f"run {run_key} has the same key and has not ended: its status is {status!r}")
-        self.run_key = run_key
-        self.status = status
+    _says = "run {run_key} has the same key and has not ended: its status is {status!r}"
 
 
-class RunNotCompleted(DurableError):
+class RunNotCompleted(_WrongStatus):
     """The output was requested of a run that has none (yet)."""
 
-    def __init__(self, run_key: RunKey, status: str) -> None:
-        super().__init__(f"run {run_key} has no output: its status is {status!r}")
-        self.run_key = run_key
-        self.status = status
+    _says = "run {run_key} has no output: its status is {status!r}"
 
 
 class RunFailed(DurableError):
@@ -238,22 +241,28 @@ class RunCancelled(DurableError):
         self.reason = reason
 
 
-class RunTerminal(DurableError):
+class RunTerminal(_WrongStatus):
     """An event was published to a run that has already ended and can never receive it."""
 
-    def __init__(self, run_key: RunKey, status: str) -> None:
-        super().__init__(f"run {run_key} has already ended ({status}); the event was not stored")
-        self.run_key = run_key
-        self.status = status
+    _says = "run {run_key} has already ended ({status}); the event was not stored"
 
 
-class RunNotCancellable(DurableError):
+class RunNotCancellable(_WrongStatus):
     """The run has already ended, so there is nothing to cancel or terminate."""
 
-    def __init__(self, run_key: RunKey, status: str) -> None:
-        super().__init__(f"run {run_key} cannot be cancelled: it has already ended ({status})")
-        self.run_key = run_key
-        self.status = status
+    _says = "run {run_key} cannot be cancelled: it has already ended ({status})"
+
+
+class RunNotPausable(_WrongStatus):
+    """Only a run that has not ended can be paused."""
+
+    _says = "run {run_key} cannot be paused: it has already ended ({status})"
+
+
+class RunNotPaused(_WrongStatus):
+    """Only a run that is paused, or whose pause was requested, can be resumed."""
+
+    _says = "run {run_key} cannot be resumed: it is not paused, its status is {status!r}"
 
 
 class RunNotRetryable(DurableError):

@@ -11,7 +11,7 @@ import msgspec
 
 from durable.core.failures import ErrorInfo
 
-Status = Literal["queued", "running", "sleeping", "waiting_event", "completed", "failed", "cancelled"]
+Status = Literal["queued", "running", "sleeping", "waiting_event", "paused", "completed", "failed", "cancelled"]
 
 TERMINAL: frozenset[Status] = frozenset(("completed", "failed", "cancelled"))
 
@@ -75,6 +75,13 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
             "flush/requeue_held_runs",
         )
     ),
+    ("running", "paused"): frozenset(("flush/settle_runs",)),
+    ("queued", "paused"): frozenset(("routing/route_events",)),
+    ("sleeping", "paused"): frozenset(("routing/route_events",)),
+    ("waiting_event", "paused"): frozenset(("routing/route_events",)),
+    ("paused", "queued"): frozenset(("routing/route_events",)),
+    ("paused", "sleeping"): frozenset(("routing/route_events",)),
+    ("paused", "cancelled"): frozenset(("routing/route_events",)),
     ("queued", "cancelled"): frozenset(("routing/route_events",)),
     ("sleeping", "cancelled"): frozenset(("routing/route_events",)),
     ("waiting_event", "cancelled"): frozenset(("routing/route_events",)),

@@ -40,6 +40,7 @@ class _EventId(msgspec.Struct, frozen=True):
 
 
 _PUBLISH_EVENT = Query("events/publish_event", _EventId)
+_REQUEST_RESUME = Query("events/request_resume", _EventId)
 _REQUEST_RETRY = Query("events/request_retry", _EventId)
 _WHY_NOT_PUBLISHED = Query("events/why_not_published", Unpublished)
 _LOAD_EVENTS = Query("events/load_events", Event)
@@ -48,6 +49,13 @@ _LOAD_EVENTS = Query("events/load_events", Event)
 def publish_event(event: NewEvent) -> Statement[bool]:
     """Stores an event or a request; answers whether it was stored now."""
     return _PUBLISH_EVENT.statement({**_params(event), "payload": event.payload}, bool)
+
+
+def request_resume(request: NewEvent) -> Statement[bool]:
+    """Stores the request if the run is paused, or is about to be; answers whether it was stored."""
+    params = {**_params(request), "payload": request.payload}
+    del params["key"]
+    return _REQUEST_RESUME.statement(params, bool)
 
 
 def request_retry(request: NewEvent) -> Statement[bool]:

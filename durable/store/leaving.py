@@ -31,7 +31,7 @@ def has_ended(record: Record) -> bool:
 def shows_error(record: Record) -> bool:
     """Returns whether what the run shows changes, and not by the way in which it leaves."""
     ending = record.ending
-    stays = not isinstance(ending, Settle) or (ending.status == "queued" and ending.error is None)
+    stays = not isinstance(ending, Settle) or (not ending.is_terminal and ending.error is None)
     return record.shown_error is not None and stays
 
 
@@ -46,6 +46,6 @@ def child_that_ended(record: Record) -> EndedChild | None:
     ending = record.ending
     if record.parent is None or not isinstance(ending, Settle):
         return None
-    if ending.status == "queued" or ending.status == "sleeping":
+    if ending.status == "queued" or ending.status == "sleeping" or ending.status == "paused":
         return None
     return ended_child(record.parent, record.run_id, ending.status, output=ending.output, error=ending.error)

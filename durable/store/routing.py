@@ -68,7 +68,7 @@ class _ArrivedRow(msgspec.Struct, frozen=True):
     name: str
     payload: str
     is_live: bool
-    became: Literal["queued", "cancelled"] | None
+    became: Literal["queued", "sleeping", "paused", "cancelled"] | None
     error: str | None
     parent_shard: str | None
     parent_run_id: str | None
@@ -103,7 +103,7 @@ def _routed(arrived: Sequence[_ArrivedRow]) -> Routed:
             for row in arrived
             if row.is_live and row.kind != "next"
         ),
-        woken=len({row.run_id for row in arrived if row.became == "queued"}),
+        woken=len({row.run_id for row in arrived if row.became == "queued" or row.became == "sleeping"}),
         ended=tuple(ended),
         children=tuple(
             ended_child(RunKey(row.parent_shard, row.parent_run_id), run_id, "cancelled", error=row.error)

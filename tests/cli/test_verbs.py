@@ -60,6 +60,12 @@ def work(dsn: str, run_key: RunKey | str, timeout: float = 20) -> None:
     asyncio.run(until_quiet())
 
 
+def work_once(dsn: str) -> None:
+    """Has a worker route what was requested."""
+
+    asyncio.run(Worker(dsn, [greet, fails]).process_one())
+
+
 def test_runs_are_listed_newest_first_in_each_form(shell: Shell, database: str) -> None:
     with Client(database) as client:
         keys = [client.begin(greet, "x", key=f"k{number}", tags={"tenant": "9"}).run_key for number in range(3)]
@@ -102,7 +108,7 @@ def test_the_status_that_a_workflow_has_set_is_a_payload(shell: Shell, database:
 
 
 def test_a_run_that_does_not_exist_has_an_exit_status_of_its_own(shell: Shell) -> None:
-    for verb in (["show"], ["tail"], ["cancel"], ["terminate"], ["retry"]):
+    for verb in (["show"], ["tail"], ["cancel"], ["terminate"], ["pause"], ["resume"], ["retry"]):
         shell("runs", *verb, UNKNOWN, status=3)
         assert "there is no run" in shell.error
     shell("runs", "show", "nonsense", status=1)
@@ -130,8 +136,24 @@ def test_runs_are_cancelled_and_retried_by_their_keys(shell: Shell, database: st
         assert "cancelled" in shell("runs", "tail", run_keys[0], status=4)
         assert "maintenance" in shell("runs", "show", run_keys[0])
         shell("runs", "cancel", run_keys[0], status=1)
+        shell("runs", "pause", run_keys[0], status=1)
+        assert "has already ended" in shell.error
         shell("runs", "retry", run_keys[0])
         assert client.get_run_info(run_keys[0]).status == "queued"
+
+
+def test_runs_are_paused_and_resumed(shell: Shell, database: str) -> None:
+    with Client(database) as client:
+        run_key = str(client.begin(greet, "x", delay=3600).run_key)
+        shell("runs", "resume", run_key, status=1)
+        assert "is not paused" in shell.error
+        assert shell("runs", "pause", run_key, "--reason", "later") == f"requested the pause of {run_key}\n"
+        work_once(database)
+        assert run_key in shell("runs", "list", "--status", "paused")
+        assert "It has been paused for" in shell("why", run_key)
+        shell("runs", "resume", run_key)
+        work_once(database)
+        assert run_key in shell("runs", "list", "--status", "sleeping")
 
 
 def test_schedules_are_steered(shell: Shell, database: str) -> None:

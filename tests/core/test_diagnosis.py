@@ -252,6 +252,7 @@ SENTENCES: list[tuple[Cause, str, str, str]] = [
         "wrong",
         "This database is a read-only standby: nothing is executed from it.",
     ),
+    (explained("paused"), "paused", "waiting", "It has been paused for 40 s."),
     (explained("completed"), "completed", "ended", "It has completed."),
     (
         explained("failed", error=ErrorInfo("StepFailed", "step 'a' failed")),

@@ -65,6 +65,7 @@ def test_no_other_change_of_a_status_is_let_through(database: str, old: Status, 
         "failed": "completed_at = now(), error = '{}'",
         "cancelled": "completed_at = now()",
         "queued": "priority = 0",
+        "paused": "priority = 0",
     }
     nothing = "worker_id = NULL, next_wake_at = NULL, awaits = NULL, completed_at = NULL, output = NULL, error = NULL"
     with psycopg.connect(database) as connection:

@@ -9,7 +9,7 @@ from tests.laws.programs import Node
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """A program and all that happens to it. Moments are counted from 1; at each the worker may crash or be
-    stopped, or the clock of the database jump."""
+    stopped, the clock of the database jump, or the run be asked for something."""
 
     program: Node
     seed: int
@@ -18,6 +18,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     jumps: frozenset[int] = frozenset()
     request_at: int | None = None
     request: str = "cancel"
+    pauses: frozenset[int] = frozenset()
+    """When a pause of the run is requested."""
+    resumes: frozenset[int] = frozenset()
+    """When it is requested that the run go on, besides whenever it stands still for long."""
     deadline: float | None = None
     max_attempts: int = 1
     events: int | None = None

@@ -143,6 +143,7 @@ def hard_cases(program: Node, count: int) -> Iterator[Case]:
             jumps=frozenset(chosen.sample(range(1, 40), k=3 if seed % 3 == 0 else 0)),
             stops=frozenset(chosen.sample(range(1, 40), k=2 if seed % 5 == 4 else 0)),
             request_at=chosen.randrange(1, 40) if seed % 4 == 2 else None,
+            pauses=frozenset(chosen.sample(range(1, 40), k=2 if seed % 7 == 3 else 0)),
             deadline=0.5 if seed % 8 in (2, 5) else None,
             max_attempts=3,
             events=seed % 7,

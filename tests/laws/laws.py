@@ -33,6 +33,8 @@ def cases(programs: st.SearchStrategy[Node] | None = None) -> st.SearchStrategy[
         jumps=st.just(frozenset()) | st.just(frozenset()) | moments,
         request_at=st.none() | st.integers(1, 40),
         request=st.sampled_from(("cancel", "cancel", "terminate")),
+        pauses=st.just(frozenset()) | st.just(frozenset()) | moments,
+        resumes=st.just(frozenset()) | moments,
         deadline=st.none() | st.sampled_from((0.5, 1.5, 2.5)),
         max_attempts=st.sampled_from((1, 1, 2, 3)),
         chapters=st.sampled_from((1, 1, 1, 2, 3)),
@@ -47,7 +49,7 @@ def a_run_is_what_its_history_says(case: Case) -> World:
     return world
 
 
-def a_run_that_pauses_is_what_its_history_says(case: Case) -> World:
+def a_run_that_takes_turns_is_what_its_history_says(case: Case) -> World:
     """The same if the run lets others have their turn after every command, every answer and every step it starts."""
     with patch.object(performing, "_A_TURN", 1), patch.object(step_tasks, "_STARTED_AT_ONCE", 1):
         return a_run_is_what_its_history_says(case)

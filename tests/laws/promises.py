@@ -93,10 +93,8 @@ def check_children(tables: Tables, trace: Trace, leaf_at: LeafAt, *, may_differ:
             is_to_be = shown.get(key) == "cancelled" and leaf_at(key).kind in CANCELLED_WITH_THE_AWAIT
             assert not is_to_be or begun.is_unwanted, f"{key} is given up, its child {begun} is not"
             # A cancel of the run reaches every child that is awaited by then, in whatever task.
-            # But a call that has its mark, and that a held cancel keeps from being made, may fail before the cancel.
-            is_interrupted = tables.error is not None and tables.error.type == "StepInterrupted"
             is_left_alone = Cancel.key not in tables.memos and leaf_at(key).kind != "child_cancelled"
-            if is_left_alone and not may_differ and not is_interrupted:
+            if is_left_alone and not may_differ:
                 assert is_to_be or not begun.is_unwanted, f"{key} is {shown.get(key)}, its child {begun}"
 
 

@@ -227,17 +227,29 @@ class Tables:
         if self.status == "running":
             return [arrival.event for arrival in arrived]
         kinds = {arrival.event.kind for arrival in arrived}
+        asked = [arrival for arrival in arrived if arrival.event.kind in ("pause", "resume")]
+        for arrival in asked:
+            arrival.consumed_by = ""
         if "terminate" in kinds or ("cancel" in kinds and self.epoch == 0):
             self.status, self.error = "cancelled", ErrorInfo("RunCancelled", "enough")
             self.has_ended_unclaimed = True
             self.waits.clear()
-        elif any(self._wakes(arrival.event) for arrival in arrived):
+        elif "cancel" in kinds:
+            self.status, self.wake_at = "queued", None
+        elif asked and asked[-1].event.kind == "pause":
+            self.wake_at = self.wake_at if self.status in ("sleeping", "paused") else None
+            self.status, self.held = "paused", ()
+        elif asked and self.status == "paused":
+            self.status = "queued" if self.wake_at is None else "sleeping"
+        elif self.status != "paused" and any(self._wakes(arrival.event) for arrival in arrived):
             self.status, self.wake_at = "queued", None
         return []
 
     def _wakes(self, event: Event) -> bool:
-        if event.kind in ("cancel", "terminate"):
+        if event.kind in ("cancel", "terminate", "pause"):
             return True
+        if event.kind == "resume":
+            return False
         if self.held:
             return event.kind == "child" and event.event_id in self.held
         kind = "child_result" if event.kind == "child" else event.kind
@@ -254,6 +266,7 @@ class Tables:
         if (self.status, self.epoch) != ("running", record.epoch):
             return Written(is_ours=False)
         self._check_moments(record)
+        self._check_pause(record)
         self._record(record, now)
         self._check_shown()
         if isinstance(record.ending, NextChapter):
@@ -273,6 +286,23 @@ class Tables:
         failing = {wait.open.key: wait.open.tries for wait in self.waits.values() if wait.open.tries is not None}
         shown = [still_failing(key, tries).text for key, tries in failing.items() if tries.failures]
         assert not shown or self.shown_error in shown, f"{self.shown_error} is shown, and {shown} is so"
+
+    def _check_pause(self, record: Record) -> None:
+        """A pause that is met has been obeyed, or has been overtaken by something else."""
+        met = {entry.event_id for entry in record.entries if isinstance(entry, MetRequest)}
+        kinds = [(event_id, arrival.event.kind) for event_id, arrival in self.events.items()]
+        pauses = [event_id for event_id, kind in kinds if kind == "pause" and event_id in met]
+        others = {kind for event_id, kind in kinds if event_id in met and event_id not in pauses[-1:]}
+        is_obeyed = isinstance(record.ending, Settle) and (
+            record.ending.is_terminal or record.ending.status == "paused"
+        )
+        is_lifted = (
+            record.is_cancelled or bool(others & {"cancel", "resume"}) or bool(self._asked(met) & {"cancel", "pause"})
+        )
+        assert not pauses or is_obeyed or is_lifted, f"the pause {pauses[-1]} is met and was not obeyed"
+
+    def _asked(self, met: Collection[str]) -> set[EventKind]:
+        return {event.kind for event in self.unconsumed() if event.event_id not in met}
 
     def _check_moments(self, record: Record) -> None:
         """What was seen or armed since the claim was so by the database's clock, and not before the claim."""
@@ -430,7 +460,7 @@ class Tables:
         assert is_gathering or not self.gathered, "events wake nobody, and no wait has them"
         if held:
             self.status, self.set_asides, self.wake_at = "waiting_event", 0, None
-            if any(event.kind == "terminate" or event.event_id in held for event in self.unconsumed()):
+            if any(event.kind in ("terminate", "pause") or event.event_id in held for event in self.unconsumed()):
                 self.status = "queued"
                 return True
             return False
@@ -450,8 +480,8 @@ class Tables:
 
     def _begin_chapter(self, record: Record) -> None:
         assert Cancel.key not in self.memos, "a run that was cancelled continues as new"
-        met = [entry.event_id for entry in record.entries if isinstance(entry, MetRequest)]
-        assert not met, "a run has met a request and continues as new"
+        met = {self.events[entry.event_id].event.kind for entry in record.entries if isinstance(entry, MetRequest)}
+        assert not met & {"cancel", "terminate"}, "a run has met a request and continues as new"
         self.status, self.ended = "queued", self.memos
         self.epoch += 1
         self.chapter += 1

@@ -55,8 +55,8 @@ def test_whatever_crashes_when_timers_fire_in_their_order_and_at_their_times(cas
 
 @settings(max_examples=1000, **FEW)
 @given(cases(programs() | timed_programs() | wide_programs()))
-def test_a_run_that_pauses_after_every_command_and_every_step_is_what_its_history_says(case: Case) -> None:
-    laws.a_run_that_pauses_is_what_its_history_says(case)
+def test_a_run_that_takes_turns_after_every_command_and_every_step_is_what_its_history_says(case: Case) -> None:
+    laws.a_run_that_takes_turns_is_what_its_history_says(case)
 
 
 @settings(max_examples=150, **FEW)

@@ -196,6 +196,9 @@ class World:
         self.moments += 1
         if self.moments == self.case.request_at:
             self.tables.publish("", "terminate" if self.case.request == "terminate" else "cancel", '"enough"')
+        for moments, kind in ((self.case.pauses, "pause"), (self.case.resumes, "resume")):
+            if self.moments in moments:
+                self.tables.publish("", kind)  # type: ignore[arg-type]  # mypy forgets that these are literals
         if self.moments in self.case.jumps:
             self._jumped += self._random.choice(_JUMPS)
             self.tables.has_jumped = True
@@ -263,6 +266,8 @@ class World:
                 self._time.now += self._random.choice(_OUTAGES)
             for timer in self._time.take_due():
                 self._do(timer.fire)
+        elif self.tables.status == "paused" and all(arrival.is_routed for arrival in self.tables.events.values()):
+            self.tables.publish("", "resume")
         elif self.tables.status == "waiting_event" and all(
             arrival.is_routed for arrival in self.tables.events.values()
         ):
@@ -285,7 +290,7 @@ class World:
                 self.tables.publish(*self._random.choice(sorted(messages)))
 
     def _next_wake(self) -> float | None:
-        if self._execution is not None or self.tables.wake_at is None:
+        if self._execution is not None or self.tables.wake_at is None or self.tables.status == "paused":
             return None
         return self.tables.wake_at - self._jumped
 
@@ -387,7 +392,7 @@ class World:
         execution = self._execution
         assert execution is not None
         self._do(execution.flushed, written)
-        if not self._is_marked and not self.tables.is_ended and not execution.is_pausing:
+        if not self._is_marked and not self.tables.is_ended and not execution.is_taking_turns:
             for key, shown in self.trace:
                 assert shown != "cancelled" or key not in self.tables.waits, f"{key} was given up and is still open"
 
@@ -423,6 +428,7 @@ class World:
     def run_step(self, execution: Execution, call: Execute, before: Before) -> asyncio.Task[Ended]:
         assert not self._is_stopping, f"{call} was started while the worker stops"
         assert execution._hold is None, f"{call} was started while a cancel is held"
+        assert execution._pause is None, f"{call} was started although the run is to pause"
         assert call.key not in self.tables.memos, f"{call} has its memo and was started again"
         assert dict(self.trace).get(call.key) != "cancelled", f"{call} was started after it was given up"
         if call.key not in self._let:
@@ -449,7 +455,7 @@ class World:
             assert is_of_timer(key) or self._is_durable(key), f"{call} was started before {key} was durable"
         assert times_fired(self.trace) <= len(self.tables.fired), f"{call} was started before a timer was durable"
 
-        if self._execution is not None and not self._execution.is_pausing:  # else it is still to be performed
+        if self._execution is not None and not self._execution.is_taking_turns:  # else it is still to be performed
             check_status(self.tables, self.trace)
 
     def _check_what_may_start(self) -> None:

@@ -156,8 +156,7 @@ EXECUTION = (
     ),
     Mutant(
         "a step starts while the worker stops",
-        CRASHES, Execution, "_settle", "self._steps.may_start and not self.is_draining and",
-        "self._steps.may_start and",
+        CRASHES, Execution, "_may_go_on", "not self.is_draining and self._pause is None", "self._pause is None",
     ),
     Mutant(
         "draws are not recorded",
@@ -403,10 +402,10 @@ TIMERS_OF_ASYNCIO = (
     Mutant("the salt rotates the order of sets", SALT, attempt, "salt_of", "<< _BITS_OF_NUMBER", "<< 1"),
 )  # fmt: skip
 
-PAUSING = (
+TURNS = (
     Mutant(
         "a run parks while it pauses",
-        PAUSES, Execution, "_settle", "and not self.is_pausing and", "and",
+        PAUSES, Execution, "_settle", "and not self.is_taking_turns and", "and",
     ),
     Mutant(
         "a run that has ended while it paused stays",
@@ -751,16 +750,25 @@ REQUESTS_OF_CLIENTS = (
     ),
 )  # fmt: skip
 
+PAUSES = (
+    Mutant(
+        "a pause is forgotten when its worker stops",
+        CRASHES, Performance, "_pause_is_over",
+        "if ending is PAUSED or (isinstance(ending, Settle) and ending.is_terminal):", "if isinstance(ending, Settle):",
+    ),
+)  # fmt: skip
+
 MUTANTS = (
     *ASKED,
     *HOLDS,
+    *PAUSES,
     *REPLAY,
     *EXECUTION,
     *DECISIONS,
     *HOSTILE,
     *SUSPICION,
     *TIMERS_OF_ASYNCIO,
-    *PAUSING,
+    *TURNS,
     *STATUSES,
     *TRIES,
     *MORE_AWAITS,

@@ -82,7 +82,7 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
     ASYNCIO: (small, properties.asyncio_is_the_same_on_every_replay, 6),
     PAUSES: (
         laws.cases(programs() | timed_programs() | wide_programs()),
-        laws.a_run_that_pauses_is_what_its_history_says,
+        laws.a_run_that_takes_turns_is_what_its_history_says,
         3000,
     ),
     TIMERS: (laws.cases(timed_programs()), laws.a_run_is_what_its_history_says, 1000),

@@ -152,10 +152,10 @@ def test_no_argument_of_a_command_is_interpreted(text: str, database: str, capsy
         assert "Traceback" not in shown.err
         assert shown.err.replace("\n", "").isprintable()
     for command in (["migrate", f"--shards={text}"], ["demo", f"--runs={text}"], [f"{text}"], ["schema", f"--{text}"]):
-        with pytest.raises(SystemExit) as ended:
-            main([*command, "--dsn", database])
-        assert ended.value.code == 2
-        assert "Traceback" not in capsys.readouterr().err
+        assert main([*command, "--dsn", database]) == 2
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        assert shown.err.replace("\n", "").isprintable()
     assert tables(database) == before
 
 

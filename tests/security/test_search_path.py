@@ -139,7 +139,9 @@ def test_the_traps_catch(statement: str, trapped: str) -> None:
 @pytest.mark.parametrize("path", QUERIES, ids=lambda path: path.stem)
 def test_no_statement_finds_a_function_or_operator_outside_the_catalog(path: Path, trapped: str) -> None:
     with psycopg.connect(trapped) as connection, connection.transaction(force_rollback=True):
-        assert found_in_traps(connection, path.read_text()) == []
+        statement = path.read_text()
+        # A command that is no query names neither, and cannot be prepared.
+        assert "SET TRANSACTION" in statement or found_in_traps(connection, statement) == []
 
 
 @workflow

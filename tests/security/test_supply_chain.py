@@ -28,6 +28,7 @@ FORBIDDEN_MODULES = {
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 # They look a module up by its name: the command line's workflows, and constants.
 IMPORTERS = {
+    "durable/cli/command.py",
     "durable/cli/worker.py",
     "durable/core/replay/ordering.py",
     "durable/core/schedules/fields.py",

@@ -74,6 +74,8 @@ class Bench:
                     execute(self.publisher, statement)
             case "cancel":
                 self.client.cancel_run_tx(self.publisher, self.run_key)
+            case "pause":
+                self.client.pause_run_tx(self.publisher, self.run_key)
             case _:
                 self.client.terminate_run_tx(self.publisher, self.run_key)
 
@@ -93,12 +95,12 @@ class Bench:
         return bool(routed.live)
 
     def is_woken(self) -> bool:
-        """Whether the run can be claimed, or has ended, once every worker has routed all that it can."""
+        """Whether the run can be claimed, has ended or is paused, once every worker has routed all that it can."""
         for _ in range(3):
             for worker_id in (self.other_id, self.worker_id):
                 self.route(worker_id)
         assert not execute(self.router, unrouted_events(SHARD, self.worker_id)).is_more
-        if self.client.get_run_info(self.run_key).status == "cancelled":
+        if self.client.get_run_info(self.run_key).status in ("cancelled", "paused"):
             return True
         return bool(execute(self.router, claim_runs(SHARD, self.other_id, 10)))
 
@@ -134,7 +136,8 @@ ORDERS = sorted(set(interleavings()))
     [(what, order) for what in ("event", "child") for order in ORDERS]
     # What follows is the same for both: each gets half of the orders.
     + [("cancel", order) for order in ORDERS[::2]]
-    + [("terminate", order) for order in ORDERS[1::2]],
+    + [("terminate", order) for order in ORDERS[1::2]]
+    + [("pause", order) for order in ORDERS[::3]],
     indirect=["bench"],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )

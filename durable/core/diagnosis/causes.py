@@ -44,6 +44,14 @@ def _causes(facts: Facts) -> Iterator[Cause]:
         case "running":
             yield _running(facts)
             yield from _tries(facts)
+        case "paused":
+            yield Cause(
+                code="paused",
+                sentence=f"It has been paused for {span(run.now - run.updated_at)}.",
+                severity="waiting",
+                since=run.updated_at,
+                remedy=f"to let it go on: durable runs resume {facts.run_key}",
+            )
         case _:
             yield from parked(facts, {child.run_key: tuple(causes_of(child)) for child in facts.children})
 

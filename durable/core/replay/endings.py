@@ -29,7 +29,7 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
     """The run takes on that status. ``wake_in`` is in seconds and for ``sleeping`` only; ``error`` and ``output`` are
     encoded."""
 
-    status: Literal["queued", "sleeping", "completed", "failed", "cancelled"]
+    status: Literal["queued", "sleeping", "paused", "completed", "failed", "cancelled"]
     output: str | None = None
     error: str | None = None
     wake_in: float | None = None
@@ -60,6 +60,8 @@ Ending: TypeAlias = Park | Settle
 
 RELEASE = Settle(status="queued")
 """The ending of a run that is handed back by a stopping worker."""
+PAUSED = Settle(status="paused")
+"""The ending of a run that is not to go on until it is resumed."""
 
 
 def ending_when_quiet(
@@ -67,6 +69,7 @@ def ending_when_quiet(
     are_steps_waiting: bool,
     are_waits_open: bool,
     is_draining: bool,
+    is_paused: bool = False,
     held: tuple[str, ...] = (),
     gathered: tuple[str, ...] = (),
 ) -> Ending | None:
@@ -76,6 +79,8 @@ def ending_when_quiet(
     If it has steps that have yet to start, or nothing to wait for, it continues here unless the worker is draining. If
     it has only waits, it parks.
     """
+    if is_paused:
+        return PAUSED
     if held:  # a cancel waits for children, whatever else the run would do
         return Park(held)
     if are_steps_waiting or not are_waits_open:

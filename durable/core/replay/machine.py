@@ -63,7 +63,7 @@ class Machine(Calls):
     ``output`` returns the name of the workflow's result in messages; ``output_type`` is its declared type. ``run_id``
     is passed to a codec that binds values to their place. ``began`` is when the attempt began and ``clock`` returns the
     time since then; both are by the database's clock. ``salt`` is a number of the run (see ``numbered.salt_of``). With
-    ``may_pause``, answers leave code that turns in circles to ``turn_on``.
+    ``may_break_off``, answers leave code that turns in circles to ``turn_on``.
     """
 
     _main: asyncio.Task[Any]
@@ -85,7 +85,7 @@ class Machine(Calls):
         began: datetime = THE_PAST,
         clock: Callable[[], datetime] | None = None,
         salt: int = 0,
-        may_pause: bool = False,
+        may_break_off: bool = False,
     ) -> None:
         if "anyio" in sys.modules:
             order_anyio()
@@ -101,7 +101,7 @@ class Machine(Calls):
         self.run_id = run_id
         self._history = history
         self._loose: list[tuple[str, datetime | None]] = []
-        self._may_pause = may_pause
+        self._may_break_off = may_break_off
 
     @property
     def is_replaying(self) -> bool:
@@ -134,7 +134,7 @@ class Machine(Calls):
         return not self.is_done and self._cancelled is None
 
     @property
-    def is_paused(self) -> bool:
+    def has_more_turns(self) -> bool:
         """True if the code turns in circles that no answer can end, and has more turns before the run fails for it."""
         return self._circles is not None
 
@@ -211,7 +211,7 @@ class Machine(Calls):
         """Answers a call. Returns the answer's position in the run's order (``None`` if nothing waits for it any
         longer), and the commands that follow."""
         if self._circles is not None:
-            self._end_pause()
+            self._end_turns()
         answer = self._pending.pop(key, None)
         if answer is None:
             return None, []
@@ -226,10 +226,10 @@ class Machine(Calls):
     def cancel(self, cancel: Cancel) -> tuple[int | None, list[Command]]:
         """Raises ``CancelledError`` in the workflow, at its current await. Returns the same as ``resolve``; the
         position is ``None`` if the workflow has ended or was cancelled before, or does so before it is cancelled."""
-        was_paused = self.is_paused
-        self._end_pause()
+        had_more_turns = self.has_more_turns
+        self._end_turns()
         if not self.may_be_cancelled:
-            return None, self.take_commands() if was_paused else []
+            return None, self.take_commands() if had_more_turns else []
         self._seq += 1
         seq = self._seq
         self.loop.has_been_asked = False
@@ -269,14 +269,14 @@ class Machine(Calls):
     # turns
 
     def turn_on(self) -> list[Command]:
-        """Continues, for a few milliseconds, the code of a paused run; returns the commands that follow if it is not
-        paused any longer."""
+        """Continues, for a few milliseconds, code that turns in circles; returns the commands that follow once it does
+        so no longer."""
         for _ in self._circles or ():
             return []
         self._circles = None
         return self.take_commands()
 
-    def _end_pause(self) -> None:
+    def _end_turns(self) -> None:
         """A replay meets the next answer after all turns as well."""
         for _ in self._circles or ():
             pass
@@ -287,7 +287,7 @@ class Machine(Calls):
         if loop.run_slice() or loop.changed_timers or self._carried:
             turns = self._more_turns()
             for _ in turns:
-                if self._is_circling and self._may_pause:
+                if self._is_circling and self._may_break_off:
                     self._circles = turns
                     break
 

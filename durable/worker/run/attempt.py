@@ -98,7 +98,7 @@ class Attempt:
             began=claimed.began_at or claimed.claimed_at,
             clock=self.now,
             salt=salt_of(claimed.run_id),
-            may_pause=True,
+            may_break_off=True,
         )
 
     def main(self, machine: Machine) -> Coroutine[Any, Any, object]:

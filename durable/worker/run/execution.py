@@ -14,7 +14,7 @@ from functools import partial
 
 from durable.core.failures import ErrorInfo
 from durable.core.replay.commands import Abandon, Drawn, Execute, WaitEvent
-from durable.core.replay.endings import RELEASE, Park, Settle, cancelled, ending_when_quiet
+from durable.core.replay.endings import RELEASE, Park, Settle, ending_when_quiet
 from durable.core.replay.history import Cancel, History
 from durable.core.replay.tries import FailedTry
 from durable.core.replay.workflow import Workflow
@@ -25,8 +25,8 @@ from durable.worker.run.attempt import Attempt
 from durable.worker.run.entry import GONE, LEAVING, Phase, entry
 from durable.worker.run.host import Host
 from durable.worker.run.inbox import Inbox
-from durable.worker.run.performing import Performance
 from durable.worker.run.recording import Recording
+from durable.worker.run.steering import Steering
 from durable.worker.run.step_calls import Ended, Fenced, Finished, Interrupted
 from durable.worker.run.step_tasks import StepTasks
 from durable.worker.run.step_tries import StepTries
@@ -35,7 +35,7 @@ from durable.worker.run.waits import OpenWaits
 _NO_MORE = object()
 
 
-class Execution(Performance):
+class Execution(Steering):
     """One run from its claim until it parks or ends. It is resumed in place if the same worker claims the parked run
     again."""
 
@@ -66,11 +66,11 @@ class Execution(Performance):
         self._ending = None
         self._flushes = 0
         self._timers_fired = 0
-        self._hold = None
+        self._hold = self._pause = None
         self._is_beginning = True
         self._commands = deque()
         self._due = deque()
-        self.is_pausing = self._is_continuing = False
+        self.is_taking_turns = self._is_continuing = False
         self._then: Callable[[], None] | None = None
         self._steps = StepTasks(host.clock)
         self._tries = StepTries(host.clock, history.open_waits)
@@ -100,7 +100,7 @@ class Execution(Performance):
 
     @entry
     def _begin_on(self, rest: Iterator[None] | None, wake: Wake | None) -> None:
-        if self._ending is not None:  # it was interrupted while it paused
+        if self._ending is not None:  # it was interrupted meanwhile
             return
         if rest is not None and next(rest, _NO_MORE) is not _NO_MORE:
             self._host.clock.call_later(0.0, self._begin_on, rest, wake)  # other runs have their turn
@@ -118,7 +118,7 @@ class Execution(Performance):
         if wake is not None and given_up:  # what has the same key from now on is another timer
             wake = wake.without(given_up)
         self._perform(commands)
-        if self.is_pausing:  # not all waits are open yet that the wake may end
+        if self.is_taking_turns:  # not all waits are open yet that the wake may end
             self._then = partial(self._begun, wake, must_reload=must_reload)
         else:
             self._begun(wake, must_reload=must_reload)
@@ -250,32 +250,6 @@ class Execution(Performance):
             self._step_finished(call, result)
         self._settle()
 
-    def _take_requests(self) -> None:
-        # Else they stay unmet: if it is set aside, until matching code can clean up, or else until its next chapter.
-        if self._ending is not None or self._machine.is_continuing:
-            return
-        for request in self._inbox.take_requests():
-            cancel = Cancel.requested(request.payload)
-            if request.kind == "terminate":
-                self._recording.met(request)
-                self._ending = cancelled(cancel)
-                self._steps.cancel()
-            else:
-                self._cancel(cancel, request)
-
-    def _watch_deadline(self) -> None:
-        remaining = self.attempt.remaining()
-        if self._is_late:
-            self._cancel(Cancel("deadline"))
-        elif self._ending is None and remaining is not None:
-            self._waits.set_deadline(remaining, self._deadline_passed)
-
-    @entry
-    def _deadline_passed(self) -> None:
-        if self._ending is None:
-            self._cancel(Cancel("deadline"))
-            self._settle()
-
     @entry
     def _let_go(self, task: asyncio.Task[Ended]) -> None:
         if self._steps.let_go(task, self.run_key) and not self.is_parked:
@@ -315,6 +289,10 @@ class Execution(Performance):
     # what follows
 
     @property
+    def _may_go_on(self) -> bool:
+        return not self.is_draining and self._pause is None
+
+    @property
     def _is_to_leave(self) -> bool:
         return self._ending is not None and not self._steps.is_unwinding
 
@@ -324,19 +302,22 @@ class Execution(Performance):
         if self.phase is GONE or self.phase is LEAVING or (self.phase is Phase.CLAIMED and self._ending is None):
             return
         self._end_hold()
-        if self._ending is None and self._machine.is_paused:
+        if self._ending is None and self._machine.has_more_turns:
             self._continue_later()
             return
-        if self._ending is None and not self.is_pausing and not self._steps.is_active:
+        if self._ending is None and not self.is_taking_turns and not self._steps.is_active:
             self._ending = ending_when_quiet(
                 are_steps_waiting=self._stays,
                 are_waits_open=bool(self._waits),
                 is_draining=self.is_draining,
+                is_paused=self._pause is not None,
                 held=() if self._hold is None else tuple(one.run_id for one in self._hold.awaits(self._inbox)),
                 gathered=self._waits.gathered(self._inbox),
             )
         is_empty = self._recording.record.is_empty
         if self._ending is not None:
+            self._pause_is_over(self._ending)
+            self._take_back_marks()
             self._waits.stop_timers()
             self._steps.forget_all(self._let_go)  # what follows the run may be there to undo them, or to try them again
         elif self._hold is None and self._steps.is_waiting and self._flushes == 0 and is_empty:
@@ -344,7 +325,7 @@ class Execution(Performance):
         elif not is_empty and self._waits:
             # While steps keep the run here, its waits end by local timers that are started when the waits are opened.
             self._waits.start_timers(self._recording.take_opened(), self.attempt.now(), self._timer_fired)
-        if self._ending is None and self._steps.may_start and not self.is_draining and not self._is_continuing:
+        if self._ending is None and self._steps.may_start and not self._is_continuing and self._may_go_on:
             self._steps.start_some(self._start_step, self._step_ended)
             if self._steps.may_start:
                 self._continue_later()
@@ -361,12 +342,12 @@ class Execution(Performance):
     def _continue(self) -> None:
         """Does more of what would keep other runs from their turn if it were done at once."""
         self._is_continuing = False
-        if self._ending is None and self._machine.is_paused:
+        if self._ending is None and self._machine.has_more_turns:
             self._perform(self._machine.turn_on())
-        if self.is_pausing and self._ending is None:
-            self.is_pausing = False
+        if self.is_taking_turns and self._ending is None:
+            self.is_taking_turns = False
             self._perform_some()
-        if self._then is not None and not self.is_pausing:
+        if self._then is not None and not self.is_taking_turns:
             then, self._then = self._then, None
             then()
         else:

@@ -36,7 +36,7 @@ from durable.core.replay.commands import (
     WaitRequest,
 )
 from durable.core.replay.endings import Ending
-from durable.core.replay.history import ELAPSED, Cancel, Failure, TimedOut, Value
+from durable.core.replay.history import ELAPSED, Failure, TimedOut, Value
 from durable.core.replay.machine import Machine
 from durable.core.replay.tries import FailedTry
 from durable.core.runs import RunKey
@@ -75,13 +75,14 @@ class Performance(ABC):
         "_inbox",
         "_is_beginning",
         "_machine",
+        "_pause",
         "_recording",
         "_steps",
         "_timers_fired",
         "_tries",
         "_waits",
         "attempt",
-        "is_pausing",
+        "is_taking_turns",
         "is_to_blame",
         "phase",
         "run_key",
@@ -97,6 +98,8 @@ class Performance(ABC):
     _inbox: Inbox
     _ending: Ending | None
     _hold: Hold | None
+    _pause: Event | None
+    """The request to pause the run, until it leaves for it, goes on, or ends."""
     _is_beginning: bool
     """Whether it is still to be seen if the run is to be cancelled. The ends of children do not come before that: it
     may be why they have ended."""
@@ -105,7 +108,7 @@ class Performance(ABC):
     """What is still to be performed."""
     _due: deque[str]
     """The waits whose time is over."""
-    is_pausing: bool
+    is_taking_turns: bool
     """Whether it goes on in a later turn of the event loop; or would, if the run were not leaving. What is left then is
     asked for again by the next replay."""
 
@@ -140,7 +143,7 @@ class Performance(ABC):
 
     def _perform(self, commands: Iterable[Command]) -> None:
         self._commands.extend(commands)
-        if not self.is_pausing:
+        if not self.is_taking_turns:
             self._perform_some()
 
     def _perform_some(self) -> None:
@@ -154,22 +157,18 @@ class Performance(ABC):
             else:
                 return
         if queue or self._ending is None:
-            self.is_pausing = True
+            self.is_taking_turns = True
             self._continue_later()
 
     @property
     def _may_answer(self) -> bool:
-        return bool(self._waits) and self._ending is None and self._hold is None and not self._is_beginning
+        stands = self._ending is not None or self._hold is not None or self._pause is not None
+        return bool(self._waits) and not stands and not self._is_beginning
 
     @property
     def _stays(self) -> bool:
         """Whether it is not worth the while to leave: it goes on by itself, at once or shortly."""
         return self._steps.is_waiting or self._tries.are_due_soon or self._waits.are_gathering_shortly
-
-    @property
-    def _is_late(self) -> bool:
-        remaining = self.attempt.remaining()
-        return self._ending is None and remaining is not None and remaining <= 0
 
     def _perform_one(self, command: Command) -> None:
         match command:
@@ -283,45 +282,6 @@ class Performance(ABC):
         elif (tries := self._tries.over(key)) is not None:
             self._waits.close(key)
             self._recording.tries_are_over(key, tries, self._tries.still_failing(), is_deleted=False)
-
-    def _step_finished(self, call: Execute, finished: Finished) -> None:
-        if self._hold is None:
-            self._perform(self._answer_step(call, finished))
-        else:
-            finished = self._recording.unseen(call, self._end_tries(call, finished))
-            self._hold.finished.append((call, finished))
-
-    def _cancel(self, cancel: Cancel, request: Event | None = None) -> None:
-        """Cancels the run, once the children that it awaits have ended."""
-        if self._hold is None:
-            self._hold = Hold(cancel)
-            self._steps.hold_back()
-        if request is not None:
-            self._hold.requests[request.event_id] = request
-        self._end_hold()
-
-    def _end_hold(self) -> None:
-        hold = self._hold
-        if hold is None or self.is_pausing or self._commands or self._ending is not None:
-            return
-        if not hold.has_begun:
-            hold.begin(self._waits.held_children() if self._machine.may_be_cancelled else ())
-            for child in hold.awaits(self._inbox):
-                self._recording.unwanted(child, is_awaited=True)
-        if not hold.is_over(self._inbox):
-            return
-        self._hold = None
-        seq, commands = self._machine.cancel(hold.cancel)
-        if (
-            not self._machine.is_continuing
-        ):  # else it did so in its last turns before the cancel, which is left for then
-            for request in hold.requests.values():
-                self._recording.met(request)
-        if seq is not None:
-            self._recording.cancelled(hold.cancel, seq, self._machine.moment)
-        self._perform(commands)
-        for call, finished in hold.finished:
-            self._perform(self._answer_step(call, finished))
 
     def _elapse(self, keys: Iterable[str]) -> None:
         self._due.extend(keys)

@@ -26,11 +26,13 @@ class StepTasks:
     """Has no reference to the run to which the steps belong: that would be a cycle, left to the garbage collector when
     the run ends."""
 
-    __slots__ = ("_clock", "_deferred", "_running", "_unwinding", "startable")
+    __slots__ = ("_begun", "_clock", "_deferred", "_running", "_unwinding", "startable")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._deferred: dict[str, Execute] = {}
+        self._begun: frozenset[str] = frozenset()
+        """Those that may be called at most once."""
         self.startable: dict[str, Execute] = {}
         """The steps that wait for nothing but their turn, and for what is unwinding."""
         self._running: dict[str, asyncio.Task[Ended]] = {}
@@ -72,6 +74,15 @@ class StepTasks:
             self.startable |= self._deferred
             self._deferred.clear()
 
+    def take_unbegun(self) -> list[Execute]:
+        """Takes the steps that may be called at most once and have not been called."""
+        waiting = (*self.startable.values(), *self._deferred.values())
+        unbegun = [call for call in waiting if call.is_at_most_once and call.key not in self._begun]
+        for call in unbegun:
+            self.startable.pop(call.key, None)
+            self._deferred.pop(call.key, None)
+        return unbegun
+
     def hold_back(self) -> None:
         """Has the steps that may start wait again until everything that led to them is written."""
         self._deferred = self.startable | self._deferred
@@ -86,6 +97,8 @@ class StepTasks:
         undo them."""
         for call in list(islice(self.startable.values(), _STARTED_AT_ONCE if self.may_start else 0)):
             del self.startable[call.key]
+            if call.is_at_most_once:
+                self._begun |= {call.key}
             task = self._running[call.key] = start(call)
             task.add_done_callback(partial(ended, call))
 

@@ -117,10 +117,10 @@ def test_code_that_ends_in_its_last_turns_before_a_cancel_has_ended(*, goes_on: 
             await machine.continue_as_new(ContinueAsNew('"next"', 1, None))
         return "done"
 
-    machine = Machine(History(), JsonCodec(), output=lambda: "the output", may_pause=True)
+    machine = Machine(History(), JsonCodec(), output=lambda: "the output", may_break_off=True)
     machine.start(main(Context(machine, RunKey("program_0", "01940000-0000-7000-8000-0123456789ab"), "program", 1, 1)))
     machine.resolve("nap", ELAPSED)
-    assert machine.is_paused
+    assert machine.has_more_turns
     seq, commands = machine.cancel(Cancel("request"))
     assert (seq, commands) == (None, [ContinueAsNew('"next"', 1, None) if goes_on else Complete('"done"')])
     machine.close()

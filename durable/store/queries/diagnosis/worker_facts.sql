@@ -7,8 +7,8 @@ SELECT worker.worker_id::text, worker.hostname, worker.process_id, worker.workfl
             WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
               AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
               AND ((held.classid::bigint << 32) | held.objid::bigint) = worker.lock_key) END AS is_locked,
-       (worker.offers -> %(workflow_name)s ->> 'version')::int AS version,
-       (worker.offers -> %(workflow_name)s ->> 'concurrency')::int AS concurrency,
+       pg_catalog.jsonb_extract_path_text(worker.offers, %(workflow_name)s::text, 'version'::text)::int AS version,
+       pg_catalog.jsonb_extract_path_text(worker.offers, %(workflow_name)s::text, 'concurrency'::text)::int AS concurrency,
        (SELECT count(*) FROM durable.run_overview AS run
         WHERE run.workflow_name_shard = ANY (%(shard_values)s::text[]) AND run.status = 'running'
           AND run.worker_id = worker.worker_id)::int AS running

@@ -8,7 +8,7 @@ WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = ANY(%(run_ids)s
     WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = run.run_id
       AND event.run_id = ANY(%(run_ids)s::uuid[]) AND event.consumed_by IS NULL
       AND event.event_id <> ALL(%(gathered)s::uuid[])
-      AND (event.kind IN ('cancel', 'terminate') OR event.kind = 'event' AND event.name = ANY(run.awaits)
+      AND (event.kind IN ('cancel', 'terminate', 'pause') OR event.kind = 'event' AND event.name = ANY(run.awaits)
            OR event.kind = 'request' AND pg_catalog.concat('request:', event.name) = ANY(run.awaits)
            OR event.kind = 'child' AND event.event_id = ANY(run.awaits_runs))
   )

@@ -15,7 +15,7 @@ WITH requests AS MATERIALIZED (
     FROM requests
     WHERE event.workflow_name_shard = %(shard_value)s AND event.run_id = requests.run_id
       AND event.run_id = ANY (ARRAY(SELECT run_id FROM requests))
-      AND (event.kind = 'retry' OR event.kind IN ('cancel', 'terminate') AND requests.status <> 'sleeping')
+      AND (event.kind = 'retry' OR event.kind IN ('cancel', 'terminate', 'pause', 'resume') AND requests.status <> 'sleeping')
       AND event.consumed_by IS NULL AND event.created_at <= requests.created_at
 )
 UPDATE durable.runs AS run

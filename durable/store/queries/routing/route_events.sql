@@ -1,7 +1,8 @@
 -- Turns committed events and requests into wakes and ends. The run's lock decides the race with a park that is under
 -- way: whichever comes second sees the other. Locked runs are skipped, so that routing never waits while it holds a
 -- lock; their events stay unrouted. A run that was never started, and any run that is not executing when it is
--- terminated, ends right here. What is to happen after the end of a run is left alone once the run has ended.
+-- terminated, ends right here; and here a run is paused that is not executing. It keeps the time at which it wakes, if that
+-- is all that wakes it. What is to happen after the end of a run is left alone once the run has ended.
 WITH locked AS MATERIALIZED (
     -- One lock per run: if one were tried for each event, it might be free for the second but not for the first. An
     -- array, because a join scans the whole shard value if autovacuum saw the tables before their first rows were
@@ -27,7 +28,9 @@ WITH locked AS MATERIALIZED (
       AND NOT (event.kind = 'next' AND locked.status IN ('completed', 'failed', 'cancelled'))
 ), routed AS (
     UPDATE durable.events AS event
-    SET routed_at = now()
+    SET routed_at = now(),
+        consumed_by = CASE WHEN arrived.kind IN ('pause', 'resume') AND arrived.status <> 'running' THEN ''
+                           ELSE event.consumed_by END
     FROM arrived
     WHERE event.workflow_name_shard = %(shard_value)s
       AND event.run_id = arrived.run_id AND event.event_id = arrived.event_id
@@ -35,7 +38,11 @@ WITH locked AS MATERIALIZED (
 ), verdicts AS MATERIALIZED (
     SELECT run_id, CASE
                WHEN bool_or(kind = 'terminate' OR kind = 'cancel' AND epoch = 0) THEN 'end'
-               WHEN bool_or(kind = 'cancel' OR kind = 'event' AND name = ANY(awaits)
+               WHEN bool_or(kind = 'cancel') THEN 'wake'
+               WHEN (pg_catalog.array_agg(kind ORDER BY created_at DESC, event_id DESC)
+                     FILTER (WHERE kind IN ('pause', 'resume')))[1] = 'pause' THEN 'pause'
+               WHEN status = 'paused' AND bool_or(kind = 'resume') THEN 'resume'
+               WHEN bool_or(kind = 'event' AND name = ANY(awaits)
                             OR kind = 'request' AND pg_catalog.concat('request:', name) = ANY(awaits)
                             OR kind = 'child' AND event_id = ANY(awaits_runs)) THEN 'wake'
            END AS verdict,
@@ -48,21 +55,28 @@ WITH locked AS MATERIALIZED (
                 ORDER BY created_at)
             FILTER (WHERE kind IN ('cancel', 'terminate')))[1] AS reason
     FROM arrived
-    WHERE status IN ('queued', 'sleeping', 'waiting_event')
-    GROUP BY run_id
+    WHERE status IN ('queued', 'sleeping', 'waiting_event', 'paused')
+    GROUP BY run_id, status
 ), moved AS (
     UPDATE durable.runs AS run
-    SET status = CASE verdicts.verdict WHEN 'end' THEN 'cancelled' ELSE 'queued' END,
+    SET status = CASE WHEN verdicts.verdict = 'end' THEN 'cancelled'
+                      WHEN verdicts.verdict = 'pause' THEN 'paused'
+                      WHEN verdicts.verdict = 'resume' AND (run.next_wake_at IS NOT NULL OR run.follows IS NOT NULL)
+                      THEN 'sleeping'
+                      ELSE 'queued' END,
         error = CASE verdicts.verdict
             WHEN 'end' THEN pg_catalog.json_build_object(
                 'type', 'RunCancelled', 'message', coalesce(verdicts.reason, '"no reason was given"'::json))
             ELSE run.error END,
         completed_at = CASE verdicts.verdict WHEN 'end' THEN now() END,
-        awaits = NULL, awaits_runs = NULL, next_wake_at = NULL, updated_at = now()
+        awaits = NULL, awaits_runs = NULL, updated_at = now(),
+        next_wake_at = CASE WHEN verdicts.verdict = 'pause' AND run.status = 'sleeping' OR verdicts.verdict = 'resume'
+                            THEN run.next_wake_at END
     FROM verdicts
     WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = verdicts.run_id
       AND run.run_id = ANY (ARRAY(SELECT run_id FROM verdicts))
-      AND (verdicts.verdict = 'end' OR verdicts.verdict = 'wake' AND run.status <> 'queued')
+      AND (verdicts.verdict IN ('end', 'resume') OR verdicts.verdict = 'wake' AND run.status <> 'queued'
+           OR verdicts.verdict = 'pause' AND run.status <> 'paused')
     RETURNING run.run_id, run.status, run.error, run.parent_shard, run.parent_run_id
 ), unawaited AS (
     DELETE FROM durable.waits AS wait
