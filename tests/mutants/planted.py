@@ -19,12 +19,13 @@ from durable.store import ids
 from durable.worker import isolation, precedence
 from durable.worker.blocked_records import Blocked
 from durable.worker.isolation import Isolation
-from durable.worker.run import attempt
+from durable.worker.run import attempt, execution
 from durable.worker.run.attempt import Attempt
 from durable.worker.run.execution import Execution
 from durable.worker.run.inbox import Inbox
 from durable.worker.run.performing import Performance
 from durable.worker.run.recording import Recording
+from durable.worker.run.steering import Steering
 from durable.worker.run.step_tasks import StepTasks
 from durable.worker.run.step_tries import StepTries
 from durable.worker.run.waits import OpenWaits
@@ -34,7 +35,7 @@ CRASHES, CODE, TYPES, KEYS, CLOSING = "random crashes", "changed code", "changed
 GUILT, ASYNCIO, ARGUMENTS = "guilt", "asyncio", "arguments"
 RETRIES, ENDINGS, CODEC, TICKS, SHARDS = "retries", "endings", "codec", "ticks", "shards"
 RESERVED, BLOCKED, PRECEDENCE = "reserved ids", "blocked records", "precedence"
-PAUSES = "pauses"
+IN_TURNS = "turns"
 TIMERS, CHANGED_TIMERS, SALT, LOADS, FORGETS = "timers", "changed timers", "salt", "loads", "forgets"
 CHAPTERS, DECIDED, GENERATIONS = "chapters", "decided", "generations"
 REQUESTS = "requests"
@@ -200,7 +201,7 @@ EXECUTION = (
         "a wait is answered in the turn that gives it up",
         CRASHES, Execution, "_wait", "if not isinstance(call, Sleep):",
         "if arrival := self._waits.next_arrival(self._inbox):\n"
-        "        self._answer_wait(arrival[0], Value(arrival[1].payload), arrival[1].event_id)\n"
+        "        self._answer_wait(arrival[0], Value(arrival[1][0].payload), (arrival[1][0].event_id,))\n"
         "    elif not isinstance(call, Sleep):",
     ),
 )  # fmt: skip
@@ -404,21 +405,21 @@ TIMERS_OF_ASYNCIO = (
 
 TURNS = (
     Mutant(
-        "a run parks while it pauses",
-        PAUSES, Execution, "_settle", "and not self.is_taking_turns and", "and",
+        "a run parks while others have their turn",
+        IN_TURNS, Execution, "_settle", "and not self.is_taking_turns and", "and",
     ),
     Mutant(
-        "a run that has ended while it paused stays",
-        PAUSES, Execution, "_continue",
+        "a run that has ended while others had their turn stays",
+        IN_TURNS, Execution, "_continue",
         "if self._then is not None", "if self._ending is not None:\n        pass\n    elif self._then is not None",
     ),
     Mutant(
-        "what is left when a run pauses is dropped",
-        PAUSES, Execution, "_continue", "self._perform_some()", "self._commands.clear()",
+        "what is left for a later turn is dropped",
+        IN_TURNS, Execution, "_continue", "self._perform_some()", "self._commands.clear()",
     ),
     Mutant(
         "a step that was cancelled before its turn starts",
-        PAUSES, StepTasks, "forget", "self.startable.pop(key, None)", "pass",
+        IN_TURNS, StepTasks, "forget", "self.startable.pop(key, None)", "pass",
     ),
 )  # fmt: skip
 
@@ -474,7 +475,7 @@ MORE_AWAITS = (
     ),
     Mutant(
         "a step starts before it is recorded which way the run goes",
-        PAUSES, Machine, "take_commands", "if self._patches:", "if False:",
+        IN_TURNS, Machine, "take_commands", "if self._patches:", "if False:",
     ),
     Mutant(
         "a run that was cancelled may continue as new",
@@ -701,12 +702,12 @@ TRIES = (
 HOLDS = (
     Mutant(
         "a cancel does not wait for children",
-        CRASHES, Performance, "_end_hold",
+        CRASHES, Steering, "_end_hold",
         "self._waits.held_children() if self._machine.may_be_cancelled else ()", "()",
     ),
     Mutant(
         "children are dismissed before they have ended",
-        CRASHES, Performance, "_end_hold", "is_awaited=True", "is_awaited=False",
+        CRASHES, Steering, "_end_hold", "is_awaited=True", "is_awaited=False",
     ),
     Mutant(
         "the end of a child comes before the cancel that asked for it",
@@ -750,18 +751,17 @@ REQUESTS_OF_CLIENTS = (
     ),
 )  # fmt: skip
 
-PAUSES = (
+STANDSTILLS = (
     Mutant(
-        "a pause is forgotten when its worker stops",
-        CRASHES, Performance, "_pause_is_over",
-        "if ending is PAUSED or (isinstance(ending, Settle) and ending.is_terminal):", "if isinstance(ending, Settle):",
+        "a run that is to pause parks",
+        CRASHES, execution, "ending_when_quiet", "if is_paused:", "if is_paused and not are_waits_open:",
     ),
 )  # fmt: skip
 
 MUTANTS = (
     *ASKED,
     *HOLDS,
-    *PAUSES,
+    *STANDSTILLS,
     *REPLAY,
     *EXECUTION,
     *DECISIONS,

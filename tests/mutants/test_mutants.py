@@ -33,10 +33,10 @@ from tests.mutants.planted import (
     FORGETS,
     GENERATIONS,
     GUILT,
+    IN_TURNS,
     KEYS,
     LOADS,
     MUTANTS,
-    PAUSES,
     PRECEDENCE,
     QUERIES,
     REQUESTS,
@@ -80,7 +80,7 @@ LAWS: dict[str, tuple[Any, Callable[[Any], object], int]] = {
         100,
     ),
     ASYNCIO: (small, properties.asyncio_is_the_same_on_every_replay, 6),
-    PAUSES: (
+    IN_TURNS: (
         laws.cases(programs() | timed_programs() | wide_programs()),
         laws.a_run_that_takes_turns_is_what_its_history_says,
         3000,
