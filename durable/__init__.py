@@ -66,6 +66,7 @@ from durable.core.retry import Backoff, RetryPolicy, RunRetryPolicy, exponential
 from durable.core.run_options import RunOptions
 from durable.core.runs import Run, RunInfo, RunKey, Status, StatusReason
 from durable.core.schedules.expressions import Cron, Every
+from durable.store.pauses import PausedWorkflow
 from durable.worker import Worker, WorkerStatus
 
 __all__ = [
@@ -101,6 +102,7 @@ __all__ = [
     "Status",
     "StatusReason",
     "Cause",
+    "PausedWorkflow",
     "RetryPolicy",
     "RunRetryPolicy",
     "Backoff",

@@ -11,3 +11,4 @@ SELECT create_distributed_table('durable.chapters', 'workflow_name_shard', coloc
 SELECT citus_add_local_table_to_metadata('durable.schedules');
 SELECT citus_add_local_table_to_metadata('durable.workers');
 SELECT citus_add_local_table_to_metadata('durable.settings');
+SELECT citus_add_local_table_to_metadata('durable.workflow_pauses');

@@ -62,7 +62,7 @@ GRANT USAGE ON SCHEMA durable TO durable_worker, durable_client, durable_viewer;
 
 -- The worker: it claims and records runs, begins the runs of schedules, and takes over the runs of dead workers. It
 -- deletes no run; the events that a run has read, once the run has continued as new.
-GRANT SELECT ON durable.settings TO durable_worker;
+GRANT SELECT ON durable.settings, durable.workflow_pauses TO durable_worker;
 GRANT SELECT, INSERT, UPDATE ON durable.runs TO durable_worker;
 GRANT SELECT, INSERT ON durable.chapters TO durable_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON durable.events, durable.steps, durable.waits, durable.workers TO durable_worker;
@@ -90,11 +90,15 @@ GRANT INSERT (schedule_id, workflow_name, version, expression, timezone, input, 
 ALTER FUNCTION durable.delete_schedule(text) SECURITY DEFINER;
 GRANT EXECUTE ON FUNCTION durable.delete_schedule(text) TO durable_client;
 
+-- It pauses and resumes workflows.
+GRANT INSERT (workflow_name, paused, reason), UPDATE (paused, reason, changed_at), SELECT
+      ON durable.workflow_pauses TO durable_client;
+
 -- It may know which workflows have living workers, so that waiting in vain can be said.
 GRANT SELECT (workflows, heartbeat_at, lease) ON durable.workers TO durable_client;
 
 -- The viewer: it sees everything but payloads.
-GRANT SELECT ON durable.settings, durable.workers, durable.run_overview, durable.step_overview, durable.wait_overview,
+GRANT SELECT ON durable.settings, durable.workers, durable.workflow_pauses, durable.run_overview, durable.step_overview, durable.wait_overview,
                 durable.event_overview, durable.chapter_overview, durable.schedule_overview TO durable_viewer;
 
 COMMIT;

@@ -340,6 +340,15 @@ CREATE TABLE durable.workers (
     autovacuum_vacuum_threshold = 200
 );
 
+-- Workflows that are paused, or were: workers claim no runs of a paused one. They read it along with each heartbeat.
+CREATE TABLE durable.workflow_pauses (
+    workflow_name text        PRIMARY KEY CHECK (octet_length(workflow_name) BETWEEN 1 AND 200),
+    paused        boolean     NOT NULL,
+    reason        text        CHECK (octet_length(reason) <= 8192),
+    changed_at    timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT workflow_pauses_moments CHECK (changed_at > '0002-01-02Z' AND changed_at < '9999-06-01Z')
+);
+
 -- Payloads as jsonb, for queries by people. A payload that jsonb rejects makes the query fail, never the engine.
 CREATE VIEW durable.run_payloads AS
     SELECT workflow_name_shard, run_id, workflow_name, status, tags,
@@ -695,6 +704,17 @@ COMMENT ON COLUMN durable.workers.is_listening IS
 COMMENT ON COLUMN durable.workers.offers IS
     'By workflow, the version that it has and how many runs it executes at once; null: written before version 17.';
 
+COMMENT ON TABLE durable.workflow_pauses IS
+    'Workflows that are paused, or were: workers claim no runs of a paused one.';
+COMMENT ON COLUMN durable.workflow_pauses.workflow_name IS
+    'The workflow.';
+COMMENT ON COLUMN durable.workflow_pauses.paused IS
+    'Whether it is paused now.';
+COMMENT ON COLUMN durable.workflow_pauses.reason IS
+    'Why, in the words of who paused it.';
+COMMENT ON COLUMN durable.workflow_pauses.changed_at IS
+    'When it was last paused or resumed.';
+
 COMMENT ON VIEW durable.run_payloads IS
     'Runs with their payloads as jsonb, for queries by people.';
 
@@ -726,4 +746,4 @@ COMMENT ON VIEW durable.schedule_overview IS
 COMMENT ON FUNCTION durable.delete_schedule IS
     'Deletes a schedule; returns whether it existed.';
 
-INSERT INTO durable.settings (schema_version) VALUES (19);
+INSERT INTO durable.settings (schema_version) VALUES (20);

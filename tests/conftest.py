@@ -91,7 +91,7 @@ class _Reused:
         self._connection = None
 
     def _empty(self, connection: psycopg.Connection[Any]) -> None:
-        tables = ("runs", "steps", "waits", "events", "chapters", "schedules", "workers")
+        tables = ("runs", "steps", "waits", "events", "chapters", "schedules", "workers", "workflow_pauses")
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid();"

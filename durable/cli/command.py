@@ -75,6 +75,12 @@ SCHEDULES = _group(
     backfill=Verb("durable.cli.schedules:backfill", "begin the runs of a period in the past"),
     delete=Verb("durable.cli.schedules:delete", "delete a schedule"),
 )
+WORKFLOWS = _group(
+    "Pause and resume workflows.",
+    paused=Verb("durable.cli.workflows:paused", "list the workflows that are paused"),
+    pause=Verb("durable.cli.workflows:pause", "have no more runs of a workflow claimed"),
+    resume=Verb("durable.cli.workflows:resume", "have runs of a workflow claimed again"),
+)
 _VERBS = {
     "demo": Verb("durable.cli.demo.command:demo", "process insurance claims while a worker is killed"),
     "worker": Verb("durable.cli.worker:worker", "run a worker until it is stopped"),
@@ -82,6 +88,7 @@ _VERBS = {
     "why": Verb("durable.cli.why:why", "say why runs are not moving"),
     "events": Verb("durable.cli.command:EVENTS", "send events to runs"),
     "schedules": Verb("durable.cli.command:SCHEDULES", "look at schedules and steer them"),
+    "workflows": Verb("durable.cli.command:WORKFLOWS", "pause and resume workflows"),
     "migrate": Verb("durable.cli.admin:migrate_schema", "create the schema or bring it up to date"),
     "schema": Verb("durable.cli.admin:print_schema", "print the SQL of the schema"),
     "prune": Verb("durable.cli.admin:prune_runs", "delete runs that ended long ago"),

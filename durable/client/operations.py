@@ -36,12 +36,13 @@ from durable.core.replay.targets import Keyed, RunTarget, check_target
 from durable.core.replay.workflow import Workflow
 from durable.core.runs import TERMINAL, Run, RunInfo, RunKey, Status
 from durable.core.shards import shard_value, shard_values
-from durable.store import diagnosis, events, generations, inspection, workers
+from durable.store import diagnosis, events, generations, inspection, pauses, workers
 from durable.store.channels import announce_event
 from durable.store.events import NewEvent
 from durable.store.ids import uuid7
 from durable.store.inspection import RunOutcome
 from durable.store.operation import Operation, operation
+from durable.store.pauses import PausedWorkflow
 from durable.store.settings import Shards, read_settings
 from durable.store.statement import Requests, Statement
 
@@ -160,13 +161,7 @@ class Operations:
 
     def new_request(self, run: RunTarget | Keyed, kind: RequestKind, reason: str | None = None) -> NewEvent:
         """Checks all arguments. Raises ``InvalidArgument``."""
-        rule = f"a str of at most {_MAX_REASON} characters without NUL or lone surrogates"
-        if reason is not None and (not isinstance(reason, str) or "\0" in reason or len(reason) > _MAX_REASON):
-            raise InvalidArgument("reason", reason, rule)
-        try:
-            payload = msgspec.json.encode(None if reason is None else str.__str__(reason)).decode()
-        except UnicodeEncodeError:
-            raise InvalidArgument("reason", reason, rule) from None
+        payload = encoded_reason(reason)
         target, request_id = check_target("run_key", run), str(uuid7())
         if isinstance(target, RunKey):
             return NewEvent(target, request_id, kind, payload, kind=kind)
@@ -204,6 +199,22 @@ class Operations:
             raise RunNotFound(request.run_key)
         if not found.is_stored:
             raise RunNotPaused(request.run_key, found.status)
+
+    @operation
+    def pause_workflow(
+        self, workflow: Workflow[Any, Any] | str, reason: str | None, *, is_paused: bool
+    ) -> Requests[bool]:
+        """Pauses or resumes a workflow, and returns whether that has changed anything. Raises ``InvalidArgument``."""
+        name = check_key("workflow", workflow.name if isinstance(workflow, Workflow) else workflow)
+        encoded_reason(reason)
+        yield from self.require_schema()
+        return (yield from pauses.put_pause(name, reason, is_paused=is_paused))
+
+    @operation
+    def paused_workflows(self) -> Requests[list[PausedWorkflow]]:
+        """Returns the workflows that are paused."""
+        yield from self.require_schema()
+        return (yield from pauses.list_pauses())
 
     @operation
     def request_retry(self, request: NewEvent) -> Requests[None]:
@@ -322,3 +333,14 @@ class Operations:
                 raise RunNotFound(run_key)
             cursor = (created_at, run_key)
         return (yield from inspection.list_runs(workflow_name=name, key=key, status=status, limit=limit, before=cursor))
+
+
+def encoded_reason(reason: str | None) -> str:
+    """Returns a reason as it is stored with a request. Raises ``InvalidArgument``."""
+    rule = f"a str of at most {_MAX_REASON} characters without NUL or lone surrogates"
+    if reason is not None and (not isinstance(reason, str) or "\0" in reason or len(reason) > _MAX_REASON):
+        raise InvalidArgument("reason", reason, rule)
+    try:
+        return msgspec.json.encode(None if reason is None else str.__str__(reason)).decode()
+    except UnicodeEncodeError:
+        raise InvalidArgument("reason", reason, rule) from None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from durable.client.begins import BeginOperations
 from durable.client.connections import AsyncConnections, Connections
 from durable.core.replay.targets import RunTarget
+from durable.core.replay.workflow import Workflow
 from durable.postgres.transactions import AsyncTransaction, SyncTransaction
+from durable.store.pauses import PausedWorkflow
 
 
 class SteeringCalls:
@@ -88,6 +92,31 @@ class SteeringCalls:
         request = self._operations.new_request(run_key, "resume")
         self._connections.take_part(tx, self._operations.request_resume(request))
 
+    def pause_workflow(self, workflow: Workflow[Any, Any] | str, reason: str | None = None) -> bool:
+        """Has all workers claim no more runs of a workflow, within about a second; those that they are executing go on.
+        Runs can be begun meanwhile and are queued. Events and cancels reach their runs, which act on them once the
+        workflow is resumed. Returns False if it was paused already. Raises ``InvalidArgument``."""
+        return self._connections.run(self._operations.pause_workflow(workflow, reason, is_paused=True))
+
+    def pause_workflow_tx(
+        self, tx: SyncTransaction, workflow: Workflow[Any, Any] | str, reason: str | None = None
+    ) -> bool:
+        """Like ``pause_workflow``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
+        return self._connections.take_part(tx, self._operations.pause_workflow(workflow, reason, is_paused=True))
+
+    def resume_workflow(self, workflow: Workflow[Any, Any] | str) -> bool:
+        """Has workers claim runs of a workflow again. Returns False if it was not paused. Raises
+        ``InvalidArgument``."""
+        return self._connections.run(self._operations.pause_workflow(workflow, None, is_paused=False))
+
+    def resume_workflow_tx(self, tx: SyncTransaction, workflow: Workflow[Any, Any] | str) -> bool:
+        """Like ``resume_workflow``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
+        return self._connections.take_part(tx, self._operations.pause_workflow(workflow, None, is_paused=False))
+
+    def list_paused_workflows(self) -> list[PausedWorkflow]:
+        """Returns the workflows that are paused, ordered by name."""
+        return self._connections.run(self._operations.paused_workflows())
+
 
 class AsyncSteeringCalls:
     """The asyncio counterpart of ``SteeringCalls``."""
@@ -144,3 +173,25 @@ class AsyncSteeringCalls:
         """Same as ``Client.resume_run_tx``."""
         request = self._operations.new_request(run_key, "resume")
         await self._connections.take_part(tx, self._operations.request_resume(request))
+
+    async def pause_workflow(self, workflow: Workflow[Any, Any] | str, reason: str | None = None) -> bool:
+        """Same as ``Client.pause_workflow``."""
+        return await self._connections.run(self._operations.pause_workflow(workflow, reason, is_paused=True))
+
+    async def pause_workflow_tx(
+        self, tx: AsyncTransaction, workflow: Workflow[Any, Any] | str, reason: str | None = None
+    ) -> bool:
+        """Same as ``Client.pause_workflow_tx``."""
+        return await self._connections.take_part(tx, self._operations.pause_workflow(workflow, reason, is_paused=True))
+
+    async def resume_workflow(self, workflow: Workflow[Any, Any] | str) -> bool:
+        """Same as ``Client.resume_workflow``."""
+        return await self._connections.run(self._operations.pause_workflow(workflow, None, is_paused=False))
+
+    async def resume_workflow_tx(self, tx: AsyncTransaction, workflow: Workflow[Any, Any] | str) -> bool:
+        """Same as ``Client.resume_workflow_tx``."""
+        return await self._connections.take_part(tx, self._operations.pause_workflow(workflow, None, is_paused=False))
+
+    async def list_paused_workflows(self) -> list[PausedWorkflow]:
+        """Same as ``Client.list_paused_workflows``."""
+        return await self._connections.run(self._operations.paused_workflows())

@@ -36,11 +36,13 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """The answer to a heartbeat. If ``is_known`` is false, the others have declared this worker dead."""
+    """The answer to a heartbeat. If ``is_known`` is false, the others have declared this worker dead. ``paused`` are
+    the names of the workflows that are paused."""
 
     is_known: bool
     shard_count: int
     suspects: tuple[Suspect, ...]
+    paused: frozenset[str] = frozenset()
 
 
 class _HeardRow(msgspec.Struct, frozen=True):
@@ -50,6 +52,7 @@ class _HeardRow(msgspec.Struct, frozen=True):
     workflows: list[str] | None
     session_key: int | None
     is_stale: bool | None
+    paused: list[str]
 
 
 class _Allowed(msgspec.Struct, frozen=True):
@@ -108,7 +111,7 @@ def _heard(rows: Sequence[_HeardRow]) -> Heard:
         for row in rows
         if row.suspect_id is not None
     )
-    return Heard(rows[0].is_known, rows[0].shard_count, suspects)
+    return Heard(rows[0].is_known, rows[0].shard_count, suspects, frozenset(rows[0].paused))
 
 
 def listening_workers() -> Statement[list[ListeningWorker]]:

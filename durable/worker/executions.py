@@ -108,6 +108,8 @@ class Executions:
         self._following: dict[str, Callable[[], None]] = {}
         """What is to be executed once the answer has come to the flush that parked the run."""
         self._load: dict[str, int] = {}
+        self.paused: frozenset[str] = frozenset()
+        """The names of workflows of which no runs are claimed."""
         self._is_draining = False
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
@@ -121,7 +123,11 @@ class Executions:
 
     def places(self, workflow: Workflow[Any, Any]) -> int:
         """Returns how many more runs of that workflow may be executed now, suspects included."""
-        return workflow.concurrency - self._load.get(workflow.name, 0)
+        return 0 if workflow.name in self.paused else workflow.concurrency - self._load.get(workflow.name, 0)
+
+    def pause(self, workflows: frozenset[str]) -> None:
+        """Claims no more runs of these workflows, and of the others again."""
+        self.paused = workflows
 
     @property
     def active_runs(self) -> int:

@@ -24,6 +24,7 @@ import psycopg
 from durable.postgres.connection import EngineConnection
 from durable.postgres.silence import ANSWER_SECONDS
 from durable.store.channels import announce_departure
+from durable.store.pauses import list_pauses, paused_names
 from durable.store.sessions import hold_lock
 from durable.store.workers import Heard, ListeningWorker, Offer, beat, register_worker
 from durable.worker.blocked import LoopWatch
@@ -49,9 +50,9 @@ _FAREWELL_SECONDS = 5.0
 class Lease:
     """``offers`` are the worker's workflows, by name. ``worker_id`` is new in each process and each time the lease was
     lost. Called in the worker's event loop: ``lost`` when the lease was lost, ``raised`` when the shard count was
-    raised, ``reached`` when the database accepts a heartbeat over a new connection, and ``met`` when the workers that
-    listen are others than before. ``is_listening`` returns whether this one does. For ``overdue`` see
-    ``LoopWatch``."""
+    raised, ``reached`` when the database accepts a heartbeat over a new connection, ``met`` when the workers that
+    listen are others than before, and ``paused`` when the workflows that are paused are. ``is_listening`` returns
+    whether this one listens. For ``overdue`` see ``LoopWatch``."""
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class Lease:
         reached: Callable[[], None],
         overdue: Callable[[], int | None],
         met: Callable[[Sequence[ListeningWorker]], None],
+        paused: Callable[[frozenset[str]], None],
         is_listening: Callable[[], bool],
         sequels: Sequels,
     ) -> None:
@@ -81,6 +83,8 @@ class Lease:
         self._lost = lost
         self._raised = raised
         self._reached = reached
+        self._paused = paused
+        self._paused_before: frozenset[str] = frozenset()
         self._is_listening = is_listening
         self._loop = asyncio.get_running_loop()
         self._watch = LoopWatch(lease, overdue)
@@ -202,6 +206,7 @@ class Lease:
             if self._stopping.is_set():
                 return
             await self._register(connection, self.worker_id)
+            self._hear_paused(paused_names(await connection.answer(list_pauses())))
             self._loop.call_soon_threadsafe(self._registered.set)
         is_new = True
         while not self._stopping.is_set():
@@ -213,12 +218,18 @@ class Lease:
             if self._is_departure_due:
                 self._is_departure_due = False
                 await connection.answer(announce_departure())
+            self._hear_paused(heard.paused)
             self._others.suspect(heard.suspects)
             await self._fleet.look(connection, self._patience, {suspect.worker_id for suspect in heard.suspects})
             await self._pause(min(SECOND_LOOK_SECONDS, self._beat_seconds) if heard.suspects else self._beat_seconds)
         # Runs that a cancelled claim left behind continue at once, rather than later as orphans.
         self._others.give_up(self.worker_id)
         await self._others.given_up()
+
+    def _hear_paused(self, workflows: frozenset[str]) -> None:
+        if workflows != self._paused_before:
+            self._paused_before = workflows
+            self._loop.call_soon_threadsafe(self._paused, workflows)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

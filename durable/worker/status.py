@@ -19,6 +19,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     ``busy_threads`` is the number of threads in which sync steps are being executed. ``hung_threads`` are those of them
     whose step was cancelled or has timed out: nothing can stop their functions. If there are ``max_threads`` of these,
     no sync step can start, and ``steps_awaiting_thread`` grows; only a new process helps then.
+
+    ``paused_workflows`` are those of its workflows whose runs it does not claim, because they are paused.
     """
 
     worker_id: str | None
@@ -30,3 +32,4 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     busy_threads: int
     hung_threads: int
     steps_awaiting_thread: int
+    paused_workflows: tuple[str, ...] = ()

@@ -35,6 +35,7 @@ from durable.worker.journal import Journal
 from durable.worker.lease import Lease
 from durable.worker.listener import Listener
 from durable.worker.parts import Parts
+from durable.worker.pauses import tell_pauses
 from durable.worker.scheduler import Scheduler
 from durable.worker.sequels import Sequels
 from durable.worker.signals import stop_signals
@@ -42,11 +43,6 @@ from durable.worker.status import State, WorkerStatus
 from durable.worker.tasks import cancel_and_wait
 
 _logger = logging.getLogger("durable.worker")
-
-_FLUSH_SECONDS = 5.0
-"""How long a stopping worker tries to write what it still holds."""
-_OUT_OF_TOUCH_SECONDS = 0.5
-"""The same if the database is not answering anyway."""
 
 
 class Worker:
@@ -210,6 +206,9 @@ class Worker:
             busy_threads=self._executions.threads.busy if self._executions else 0,
             hung_threads=self._executions.threads.hung if self._executions else 0,
             steps_awaiting_thread=self._executions.threads.awaited if self._executions else 0,
+            paused_workflows=tuple(
+                sorted(self._executions.paused & set(self._dispatchers) if self._executions else ())
+            ),
         )
 
     # the parts
@@ -249,6 +248,7 @@ class Worker:
             reached=database.hurry,
             overdue=lambda: self._signals.overdue(self._patience),
             met=self._met,
+            paused=self._hear_paused,
             is_listening=lambda: self._state == "running" and self._listener is not None and self._listener.hears_work,
             sequels=sequels,
         )
@@ -342,15 +342,7 @@ class Worker:
         await cancel_and_wait(duties)
         parts.lease.announce_departure()
         await parts.executions.drain(self._patience)
-        flushed = asyncio.create_task(parts.flush())
-        patience = _FLUSH_SECONDS if parts.lease.is_in_touch else _OUT_OF_TOUCH_SECONDS
-        _, unfinished = await asyncio.wait({flushed}, timeout=patience)
-        if unfinished:
-            await cancel_and_wait([flushed])
-            _logger.error("the database did not accept the last records; their runs continue on other workers")
-            await parts.journal.close()
-        elif error := flushed.exception():
-            _logger.error("unexpected error while writing the last records", exc_info=error)
+        await parts.flush_in_time()
         await parts.executions.end_steps()
         asyncio.get_running_loop().call_soon(parts.executions.close)
         await asyncio.to_thread(parts.lease.stop)
@@ -394,6 +386,12 @@ class Worker:
         if self._executions is not None:
             self._executions.abandon_all()
         self._poll_all()
+
+    def _hear_paused(self, workflows: frozenset[str]) -> None:
+        if self._executions is not None:
+            tell_pauses(self._executions.paused, workflows, self._dispatchers)
+            self._executions.pause(workflows)
+            self._poll_all()
 
     def _raised(self, shard_count: int) -> None:
         for dispatcher in self._dispatchers.values():

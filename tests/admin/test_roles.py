@@ -19,7 +19,7 @@ from durable.store.migrations import latest_version
 from tests.conftest import new_database
 from tests.roles import as_role, make_roles
 
-TABLES = ("settings", "runs", "steps", "waits", "events", "chapters", "schedules", "workers")
+TABLES = ("settings", "runs", "steps", "waits", "events", "chapters", "schedules", "workers", "workflow_pauses")
 PAYLOADS = ("run_payloads", "step_payloads", "event_payloads")
 OVERVIEWS = (
     "run_overview",
@@ -40,10 +40,11 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
         "waits": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "workers": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "schedules": {"SELECT", "UPDATE"},
+        "workflow_pauses": {"SELECT"},
     },
     # Of runs, events and schedules a client has columns; the whole rows are nobody's but the worker's.
-    "durable_client": {"settings": {"SELECT"}, "schedules": {"SELECT"}},
-    "durable_viewer": {name: {"SELECT"} for name in ("settings", "workers", *OVERVIEWS)},
+    "durable_client": {"settings": {"SELECT"}, "schedules": {"SELECT"}, "workflow_pauses": {"SELECT"}},
+    "durable_viewer": {name: {"SELECT"} for name in ("settings", "workers", "workflow_pauses", *OVERVIEWS)},
 }
 
 
@@ -104,6 +105,13 @@ def test_a_worker_and_a_client_can_do_all_their_work(limited: str) -> None:
             for run_key in await client.begin_many(greeting, ["Eve", "Flo"]):
                 await client.handle(run_key, greeting).result(timeout=20)
             await client.begin(greeting, "Gil", at=datetime.now(UTC) + timedelta(days=1))
+
+            paused = await client.begin(everything, "Ian")
+            await client.pause_run(paused.run_key, "later")
+            await client.resume_run(paused.run_key)
+            assert await client.pause_workflow("another")
+            assert await client.resume_workflow("another")
+            assert await client.list_paused_workflows() == []
 
             await client.schedule(greeting, "Hal", "often", "@every 50ms", run_now=True, overlap="cancel_other")
             await client.schedule(greeting, "Hal", "often", "@every 60ms", overlap="buffer_one")

@@ -38,6 +38,7 @@ def run(status: str, **changed: Any) -> RunFacts:
         deadline_at=None,
         follows=None,
         now=NOW,
+        paused_at=None,
         is_standby=False,
         schema_version=16,
     )
@@ -251,6 +252,12 @@ SENTENCES: list[tuple[Cause, str, str, str]] = [
         "standby",
         "wrong",
         "This database is a read-only standby: nothing is executed from it.",
+    ),
+    (
+        explained("queued", {"paused_at": ago(3600)}, workers=(worker(),)),
+        "workflow_paused",
+        "waiting",
+        "Its workflow 'pay' has been paused for 60 min.",
     ),
     (explained("paused"), "paused", "waiting", "It has been paused for 40 s."),
     (explained("completed"), "completed", "ended", "It has completed."),

@@ -38,6 +38,15 @@ def _causes(facts: Facts) -> Iterator[Cause]:
         yield from _ended(facts)
         return
     yield from _unrouted(facts)
+    if run.paused_at is not None and (run.status == "queued" or _is_due(facts)):
+        yield Cause(
+            code="workflow_paused",
+            sentence=f"Its workflow {run.workflow_name!r} has been paused for {span(run.now - run.paused_at)}.",
+            severity="waiting",
+            since=run.paused_at,
+            remedy=f"to have its runs claimed again: durable workflows resume {run.workflow_name}",
+        )
+        return
     match run.status:
         case "queued":
             yield _queued(facts)
@@ -54,6 +63,10 @@ def _causes(facts: Facts) -> Iterator[Cause]:
             )
         case _:
             yield from parked(facts, {child.run_key: tuple(causes_of(child)) for child in facts.children})
+
+
+def _is_due(facts: Facts) -> bool:
+    return facts.run.next_wake_at is not None and facts.run.next_wake_at <= facts.run.now
 
 
 # whatever the status

@@ -12,7 +12,7 @@ from durable.core.runs import RunKey, Status
 
 class RunFacts(msgspec.Struct, frozen=True):
     """The row of a run, and what the database says about itself. All moments are by the database's clock, of which
-    ``now`` is the time of the look."""
+    ``now`` is the time of the look. ``paused_at`` is since when its workflow is paused, if it is."""
 
     workflow_name: str
     version: int
@@ -29,6 +29,7 @@ class RunFacts(msgspec.Struct, frozen=True):
     deadline_at: datetime | None
     follows: str | None
     now: datetime
+    paused_at: datetime | None
     is_standby: bool
     schema_version: int
 

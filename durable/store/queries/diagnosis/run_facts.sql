@@ -11,6 +11,9 @@ SELECT run.workflow_name, run.version, run.status, run.attempts, run.takeovers, 
        (extract(epoch FROM CASE WHEN run.deadline_at IS NOT NULL
                             THEN least(greatest(run.deadline_at, '0002-01-02Z'), '9999-06-01Z') END) * 1e6)::bigint AS deadline_at,
        run.follows::text, (extract(epoch FROM now()) * 1e6)::bigint AS now,
+       (SELECT (extract(epoch FROM pause.changed_at) * 1e6)::bigint
+        FROM durable.workflow_pauses AS pause
+        WHERE pause.paused AND pause.workflow_name = run.workflow_name) AS paused_at,
        pg_catalog.pg_is_in_recovery() AS is_standby, settings.schema_version
 FROM durable.run_overview AS run
 CROSS JOIN durable.settings AS settings

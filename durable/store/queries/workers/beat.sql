@@ -1,6 +1,7 @@
 -- Uses the real clock, which a test kit that skips time leaves alone: a skip must not make workers look dead.
 -- Records a sign of life and the lock that is held now, and returns the other workers whose lock is gone or whose
--- heartbeat is older than their lease. Also returns the shard count, which may be raised while workers are alive. There
+-- heartbeat is older than their lease. Also returns the shard count, which may be raised while workers are alive, and the
+-- workflows that are paused. There
 -- is always at least one row; if is_known is false in it, this worker was declared dead.
 WITH alive AS (
     UPDATE durable.workers
@@ -11,7 +12,8 @@ WITH alive AS (
 )
 SELECT EXISTS (SELECT FROM alive) AS is_known, settings.shard_count, suspect.worker_id::text AS suspect_id,
        suspect.workflows, coalesce(suspect.session_key, suspect.lock_key) AS session_key,
-       suspect.heartbeat_at < pg_catalog.now() - make_interval(secs => suspect.lease) AS is_stale
+       suspect.heartbeat_at < pg_catalog.now() - make_interval(secs => suspect.lease) AS is_stale,
+       ARRAY(SELECT pause.workflow_name FROM durable.workflow_pauses AS pause WHERE pause.paused) AS paused
 FROM durable.settings AS settings
 LEFT JOIN durable.workers AS suspect
   ON suspect.worker_id <> %(worker_id)s
