@@ -207,7 +207,7 @@ CREATE TABLE durable.events (
     routed_at           timestamptz,                              -- when a worker turned it into a wake
     consumed_by         text,                                     -- the wait key; empty for a request that was met
     kind                text        NOT NULL DEFAULT 'event' CONSTRAINT events_kind CHECK (kind IN
-        ('event', 'cancel', 'terminate', 'pause', 'resume', 'retry', 'child', 'next', 'request')),
+        ('event', 'cancel', 'terminate', 'pause', 'resume', 'reschedule', 'retry', 'child', 'next', 'request')),
     child_status        text,
     sender_run_id       uuid,
     reply               json,                                     -- to a request: the answer, or why it is refused

@@ -59,6 +59,8 @@ RUNS = _group(
     terminate=Verb("durable.cli.runs:terminate", "end runs without a clean-up"),
     pause=Verb("durable.cli.runs:pause", "have runs stand still until they are resumed"),
     resume=Verb("durable.cli.runs:resume", "let paused runs go on"),
+    reschedule=Verb("durable.cli.runs:reschedule", "have a run go on at another time"),
+    **{"run-now": Verb("durable.cli.runs:run_now", "have runs that wait for a time go on at once")},
     retry=Verb("durable.cli.runs:retry", "let failed or cancelled runs continue from their memos"),
 )
 EVENTS = _group(

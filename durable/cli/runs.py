@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, get_args
 
 import click
 import msgspec
 
+from durable.cli.moments import moment_of
 from durable.cli.options import Target, on_database, with_output
 from durable.cli.output import Output, age, moment, show, show_one
 from durable.client.client import Client
@@ -167,3 +169,27 @@ def pause(target: Target, run_keys: tuple[str, ...], reason: str | None) -> None
 def resume(target: Target, run_keys: tuple[str, ...]) -> None:
     """Let paused runs go on."""
     _each(target, run_keys, "requested that it go on:", lambda client, run_key: client.resume_run(run_key))
+
+
+@click.command()
+@click.argument("run_key")
+@click.option("--delay", type=click.FloatRange(min=0), metavar="SECONDS", help="So many seconds from now.")
+@click.option("--at", metavar="TIME", help="At this time, such as 2026-03-01T09:00+09:00.")
+@click.option("--sleeps", is_flag=True, help="Have the sleeps of its code end then, too.")
+@on_database
+def reschedule(target: Target, run_key: str, delay: float | None, at: str | None, sleeps: bool) -> None:  # noqa: FBT001
+    """Have a run go on at another time: one that has not started, or is between attempts, or a step between tries."""
+    moment_at = None if at is None else moment_of("--at", at)
+    with target.client() as client:
+        client.reschedule_run(run_key, at=moment_at, delay=delay, sleeps=sleeps)
+    click.echo(f"requested that {run_key} go on at another time")
+
+
+@click.command("run-now")
+@click.argument("run_keys", nargs=-1, required=True, metavar="RUN_KEY...")
+@click.option("--sleeps", is_flag=True, help="Have the sleeps of their code end, too.")
+@on_database
+def run_now(target: Target, run_keys: tuple[str, ...], sleeps: bool) -> None:  # noqa: FBT001 - by click, by name
+    """Have runs go on at once that wait for a time."""
+    act = partial(Client.run_now, sleeps=sleeps)
+    _each(target, run_keys, "requested that it go on now:", act)

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 import click
 
+from durable.cli.moments import moment_of
 from durable.cli.options import Target, on_database, with_output
 from durable.cli.output import Output, moment, show
 from durable.client.schedules import ScheduleInfo
-from durable.core.errors import InvalidArgument, ScheduleNotFound
+from durable.core.errors import ScheduleNotFound
 from durable.core.schedules.expressions import parse_schedule
 from durable.core.schedules.timetable import Timetable
 
@@ -100,7 +101,7 @@ def trigger(target: Target, schedule_id: str) -> None:
 def backfill(target: Target, schedule_id: str, start: str, end: str) -> None:
     """Begin the runs of the ticks in a period in the past."""
     with target.client() as client:
-        begun = client.backfill_schedule(schedule_id, _moment("--from", start), _moment("--to", end))
+        begun = client.backfill_schedule(schedule_id, moment_of("--from", start), moment_of("--to", end))
     for run_key in begun:
         click.echo(str(run_key))
 
@@ -113,14 +114,3 @@ def delete(target: Target, schedule_id: str) -> None:
     with target.client() as client:
         client.delete_schedule(schedule_id)
     click.echo(f"deleted {schedule_id}")
-
-
-def _moment(option: str, text: str) -> datetime:
-    rule = "a moment with its zone, such as 2026-03-01T00:00Z or 2026-03-01T09:00+09:00"
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidArgument(option, text, rule) from None
-    if moment.tzinfo is None:
-        raise InvalidArgument(option, text, rule)
-    return moment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from durable.client.request_handles import AsyncRequestHandle, RequestHandle
@@ -71,6 +71,13 @@ class _Calls(Generic[OutputT]):
         """Same as ``Client.resume_run``, for this run."""
         request = self._operations.new_request(self._target, "resume")
         self._connections.run(self._operations.request_resume(request))
+
+    def reschedule(
+        self, *, at: datetime | None = None, delay: timedelta | float | None = None, sleeps: bool = False
+    ) -> None:
+        """Same as ``Client.reschedule_run``, for this run."""
+        request = self._operations.new_reschedule(self._target, at, delay, sleeps=sleeps)
+        self._connections.run(self._operations.request_reschedule(request))
 
     def retry(self) -> None:
         """Same as ``Client.retry_run``, for this run."""
@@ -234,6 +241,13 @@ class _AsyncCalls(Generic[OutputT]):
         """Same as ``Handle.resume``."""
         request = self._operations.new_request(self._target, "resume")
         await self._connections.run(self._operations.request_resume(request))
+
+    async def reschedule(
+        self, *, at: datetime | None = None, delay: timedelta | float | None = None, sleeps: bool = False
+    ) -> None:
+        """Same as ``Handle.reschedule``."""
+        request = self._operations.new_reschedule(self._target, at, delay, sleeps=sleeps)
+        await self._connections.run(self._operations.request_reschedule(request))
 
     async def retry(self) -> None:
         """Same as ``Handle.retry``."""

@@ -7,6 +7,7 @@ operations themselves may be run again after a lost connection, because all ids 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -17,6 +18,7 @@ from durable.core.codec.json_codec import Codec
 from durable.core.codec.places import codec_at
 from durable.core.diagnosis.cause import Cause
 from durable.core.diagnosis.causes import causes_of
+from durable.core.durations import aware, seconds
 from durable.core.errors import (
     InvalidArgument,
     RunCancelled,
@@ -26,6 +28,7 @@ from durable.core.errors import (
     RunNotFound,
     RunNotPausable,
     RunNotPaused,
+    RunNotReschedulable,
     RunNotRetryable,
     RunTerminal,
 )
@@ -46,12 +49,13 @@ from durable.store.pauses import PausedWorkflow
 from durable.store.settings import Shards, read_settings
 from durable.store.statement import Requests, Statement
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_REASON = 2000
 _MAX_LISTED = 10_000
 _TRIES = 3
 
 
-RequestKind = Literal["cancel", "terminate", "pause", "resume", "retry"]
+RequestKind = Literal["cancel", "terminate", "pause", "resume", "reschedule", "retry"]
 
 
 class Operations:
@@ -199,6 +203,33 @@ class Operations:
             raise RunNotFound(request.run_key)
         if not found.is_stored:
             raise RunNotPaused(request.run_key, found.status)
+
+    def new_reschedule(
+        self, run: RunTarget | Keyed, at: datetime | None, delay: timedelta | float | None, *, sleeps: bool
+    ) -> NewEvent:
+        """Checks all arguments. Raises ``InvalidArgument``."""
+        if at is not None and delay is None:
+            moment = f"at:{max((aware('at', at) - _EPOCH) // timedelta(microseconds=1), 0)}"
+        elif delay is not None and at is None:
+            moment = f"in:{round(seconds('delay', delay) * 1e6)}"
+        else:
+            raise InvalidArgument("delay", delay, "given if at is not, and not given if it is")
+        request = self.new_request(run, "reschedule")
+        return msgspec.structs.replace(request, name=moment + (":sleeps" if truth("sleeps", sleeps) else ""))
+
+    @operation
+    def request_reschedule(self, request: NewEvent) -> Requests[None]:
+        """Requests that a run go on at another time. Raises ``RunNotFound`` or ``RunNotReschedulable``."""
+        yield from self.require_schema()
+        request = yield from self.addressed(request)
+        if (yield from events.request_reschedule(request)):
+            yield from self.announce(announce_event(request.run_key.workflow_name_shard))
+            return
+        found = yield from events.why_not_published(request)
+        if found is None:
+            raise RunNotFound(request.run_key)
+        if not found.is_stored:
+            raise RunNotReschedulable(request.run_key, found.status)
 
     @operation
     def pause_workflow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from durable.client.begins import BeginOperations
@@ -92,6 +93,48 @@ class SteeringCalls:
         request = self._operations.new_request(run_key, "resume")
         self._connections.take_part(tx, self._operations.request_resume(request))
 
+    def reschedule_run(
+        self,
+        run_key: RunTarget,
+        *,
+        at: datetime | None = None,
+        delay: timedelta | float | None = None,
+        sleeps: bool = False,
+    ) -> None:
+        """Requests that a run go on at another time, at ``at`` (aware) or ``delay`` seconds from now, by the database's
+        clock: one that has not started, that is set aside or between attempts, or a step of it that is between tries.
+        With ``sleeps=True``, the sleeps of its code end then as well.
+
+        A run that is executed by then, or that turns out to have no such time, is left as it is, which its worker logs.
+        Raises ``RunNotFound``, ``RunNotReschedulable`` (the run is executing, has ended, or waits for another run with
+        its key) or ``InvalidArgument``, in which case nothing was stored.
+        """
+        request = self._operations.new_reschedule(run_key, at, delay, sleeps=sleeps)
+        self._connections.run(self._operations.request_reschedule(request))
+
+    def reschedule_run_tx(
+        self,
+        tx: SyncTransaction,
+        run_key: RunTarget,
+        *,
+        at: datetime | None = None,
+        delay: timedelta | float | None = None,
+        sleeps: bool = False,
+    ) -> None:
+        """Like ``reschedule_run``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
+        request = self._operations.new_reschedule(run_key, at, delay, sleeps=sleeps)
+        self._connections.take_part(tx, self._operations.request_reschedule(request))
+
+    def run_now(self, run_key: RunTarget, *, sleeps: bool = False) -> None:
+        """Same as ``reschedule_run`` with ``delay=0``."""
+        request = self._operations.new_reschedule(run_key, None, 0, sleeps=sleeps)
+        self._connections.run(self._operations.request_reschedule(request))
+
+    def run_now_tx(self, tx: SyncTransaction, run_key: RunTarget, *, sleeps: bool = False) -> None:
+        """Like ``run_now``, but in the caller's transaction. See ``begin_tx`` for ``tx``."""
+        request = self._operations.new_reschedule(run_key, None, 0, sleeps=sleeps)
+        self._connections.take_part(tx, self._operations.request_reschedule(request))
+
     def pause_workflow(self, workflow: Workflow[Any, Any] | str, reason: str | None = None) -> bool:
         """Has all workers claim no more runs of a workflow, within about a second; those that they are executing go on.
         Runs can be begun meanwhile and are queued. Events and cancels reach their runs, which act on them once the
@@ -173,6 +216,41 @@ class AsyncSteeringCalls:
         """Same as ``Client.resume_run_tx``."""
         request = self._operations.new_request(run_key, "resume")
         await self._connections.take_part(tx, self._operations.request_resume(request))
+
+    async def reschedule_run(
+        self,
+        run_key: RunTarget,
+        *,
+        at: datetime | None = None,
+        delay: timedelta | float | None = None,
+        sleeps: bool = False,
+    ) -> None:
+        """Same as ``Client.reschedule_run``."""
+        request = self._operations.new_reschedule(run_key, at, delay, sleeps=sleeps)
+        await self._connections.run(self._operations.request_reschedule(request))
+
+    async def reschedule_run_tx(
+        self,
+        tx: AsyncTransaction,
+        run_key: RunTarget,
+        *,
+        at: datetime | None = None,
+        delay: timedelta | float | None = None,
+        sleeps: bool = False,
+    ) -> None:
+        """Same as ``Client.reschedule_run_tx``."""
+        request = self._operations.new_reschedule(run_key, at, delay, sleeps=sleeps)
+        await self._connections.take_part(tx, self._operations.request_reschedule(request))
+
+    async def run_now(self, run_key: RunTarget, *, sleeps: bool = False) -> None:
+        """Same as ``Client.run_now``."""
+        request = self._operations.new_reschedule(run_key, None, 0, sleeps=sleeps)
+        await self._connections.run(self._operations.request_reschedule(request))
+
+    async def run_now_tx(self, tx: AsyncTransaction, run_key: RunTarget, *, sleeps: bool = False) -> None:
+        """Same as ``Client.run_now_tx``."""
+        request = self._operations.new_reschedule(run_key, None, 0, sleeps=sleeps)
+        await self._connections.take_part(tx, self._operations.request_reschedule(request))
 
     async def pause_workflow(self, workflow: Workflow[Any, Any] | str, reason: str | None = None) -> bool:
         """Same as ``Client.pause_workflow``."""

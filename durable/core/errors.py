@@ -265,6 +265,12 @@ class RunNotPaused(_WrongStatus):
     _says = "run {run_key} cannot be resumed: it is not paused, its status is {status!r}"
 
 
+class RunNotReschedulable(_WrongStatus):
+    """Only a run that waits for a time, or to be claimed, has a time that can be changed."""
+
+    _says = "run {run_key} has no time that can be changed: its status is {status!r}"
+
+
 class RunNotRetryable(DurableError):
     """Only a run that failed, was cancelled or is set aside can be retried, and of the runs with one key only the
     newest. ``is_replaced``: there is a newer one."""

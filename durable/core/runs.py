@@ -75,6 +75,7 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
             "flush/requeue_held_runs",
         )
     ),
+    ("queued", "sleeping"): frozenset(("routing/reschedule_runs",)),
     ("running", "paused"): frozenset(("flush/settle_runs",)),
     ("queued", "paused"): frozenset(("routing/route_events",)),
     ("sleeping", "paused"): frozenset(("routing/route_events",)),

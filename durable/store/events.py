@@ -41,6 +41,7 @@ class _EventId(msgspec.Struct, frozen=True):
 
 _PUBLISH_EVENT = Query("events/publish_event", _EventId)
 _REQUEST_RESUME = Query("events/request_resume", _EventId)
+_REQUEST_RESCHEDULE = Query("events/request_reschedule", _EventId)
 _REQUEST_RETRY = Query("events/request_retry", _EventId)
 _WHY_NOT_PUBLISHED = Query("events/why_not_published", Unpublished)
 _LOAD_EVENTS = Query("events/load_events", Event)
@@ -56,6 +57,13 @@ def request_resume(request: NewEvent) -> Statement[bool]:
     params = {**_params(request), "payload": request.payload}
     del params["key"]
     return _REQUEST_RESUME.statement(params, bool)
+
+
+def request_reschedule(request: NewEvent) -> Statement[bool]:
+    """Stores the request if the run waits for a time or to be claimed; answers whether it was stored."""
+    params = {**_params(request), "payload": request.payload}
+    del params["key"]
+    return _REQUEST_RESCHEDULE.statement(params, bool)
 
 
 def request_retry(request: NewEvent) -> Statement[bool]:

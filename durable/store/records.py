@@ -285,7 +285,9 @@ class Record(msgspec.Struct, gc=False):
         return self.ending is None and not self.entries and not self.wants_inbox and self.status_detail is None
 
 
-EventKind = Literal["event", "request", "cancel", "terminate", "pause", "resume", "retry", "child", "next"]
+EventKind = Literal[
+    "event", "request", "cancel", "terminate", "pause", "resume", "reschedule", "retry", "child", "next"
+]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

@@ -43,12 +43,14 @@ class Routed(msgspec.Struct, frozen=True):
 
 class Unrouted(msgspec.Struct, frozen=True):
     """What routing left behind: events and requests of runs that were locked, requests to retry runs, what is to happen
-    after the ends of runs that have ended, and more runs than it looks at, so that some of them may not exist."""
+    after the ends of runs that have ended, more runs than it looks at, so that some of them may not exist, and requests
+    to change when runs go on."""
 
     is_more: bool
     is_retry: bool
     is_next: bool
     is_crowded: bool = False
+    is_reschedule: bool = False
 
 
 class RetriedRun(msgspec.Struct, frozen=True):
@@ -79,6 +81,8 @@ _UNROUTED_EVENTS = Query("routing/unrouted_events", Unrouted)
 _DISMISS_ORPHANS = Query("routing/dismiss_orphans", RunId)
 _LOCK_RETRIES = Query("routing/lock_retries", RunId)
 _RETRY_RUNS = Query("routing/retry_runs", RetriedRun)
+_LOCK_RESCHEDULES = Query("routing/lock_reschedules", RunId)
+_RESCHEDULE_RUNS = Query("routing/reschedule_runs", RunId)
 _FORGET_FAILED_STEPS = Query("routing/forget_failed_steps", NoRow)
 
 
@@ -138,6 +142,17 @@ def retry(shard_value: str, limit: int) -> Requests[bool]:
         ]
     )
     return bool(retried)
+
+
+@operation
+def reschedule(shard_value: str, limit: int) -> Requests[list[str]]:
+    """Changes when up to ``limit`` runs go on, as was requested. Answers for which there was nothing to change."""
+    params = {"shard_value": shard_value, "limit": limit, "seen": MAX_SEEN}
+    (locked,) = yield from Begin([_LOCK_RESCHEDULES.statement(params, run_ids)])
+    unchanged: list[str]
+    moving = {"shard_value": shard_value, "run_ids": column(locked)}
+    (unchanged,) = yield from Commit([_RESCHEDULE_RUNS.statement(moving, run_ids)])
+    return unchanged
 
 
 def lock_retries(shard_value: str, limit: int) -> Statement[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -29,6 +30,8 @@ from durable.worker.succession import Succession
 from durable.worker.visit import EndsBlocked, Visited, visit
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("durable.worker")
 
 _MAX_CLAIMED = 500
 """Runs claimed at once: half as many after a visit that failed, because its answer may take more memory than there is,
@@ -365,6 +368,8 @@ class Dispatcher:
             self._to_claim.add(shard_value)
         if visited.is_more_to_route:
             self._clock.call_later(_MIN_SECONDS, self._look_at_events, shard_value)
+        for run_id in visited.unchanged:
+            _logger.warning("run %s:%s has no time that could be changed as requested", shard_value, run_id)
         if visited.is_next:
             self._succession.note(shard_value)
         wake = visited.next_wake

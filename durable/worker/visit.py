@@ -14,7 +14,7 @@ from durable.store.children import announce_told, tell_parents
 from durable.store.claims import NextWake, claim_runs, claim_suspects, comebacks, load, next_wake
 from durable.store.operation import operation
 from durable.store.records import ClaimedRun, Comeback, Event
-from durable.store.routing import Routed, Unrouted, dismiss_orphans, retry, route_events, unrouted_events
+from durable.store.routing import Routed, Unrouted, dismiss_orphans, reschedule, retry, route_events, unrouted_events
 from durable.store.sequels import Sequel, SequelOf, announce_sequels, begin_sequels, ended_runs, sequels_of
 from durable.store.statement import Batch, Begin, Commit, Requests, Statement
 from durable.store.successors import reopen_next
@@ -47,6 +47,8 @@ class Visited(msgspec.Struct, frozen=True):
     is_more_to_claim: bool = False
     is_more_to_route: bool = False
     is_next: bool = False
+    unchanged: Sequence[str] = ()
+    """Runs of which it was requested to change when they go on, and there was nothing to change."""
 
 
 @operation
@@ -97,6 +99,7 @@ def visit(
     replayed = [run.run_id for run in returning if run.run_id not in at_hand]
     loading = load(shard_value, replayed, resident)
     is_next, is_retried, dismissed = False, False, 0
+    unchanged: Sequence[str] = ()
     if is_routing:
         sequels: list[Sequel] = []
         if routed.ended and sequel_of is not None:
@@ -115,6 +118,8 @@ def visit(
         yield from Batch([*announce_ended(routed.ended), *announce_told(routed.children), *announce_sequels(sequels)])
         if unrouted.is_retry:
             is_retried = yield from retry(shard_value, _MAX_RETRIED)
+        if unrouted.is_reschedule:
+            unchanged = yield from reschedule(shard_value, _MAX_RETRIED)
         if unrouted.is_crowded:
             dismissed = yield from dismiss_orphans(shard_value, _MAX_DISMISSED)
     else:
@@ -126,7 +131,9 @@ def visit(
         live=routed.live,
         is_more_to_claim=(len(claimed) == limit > 0 and isolation is None)
         or is_retried
+        or unrouted.is_reschedule
         or (routed.woken > 0 and limit == 0),
         is_more_to_route=unrouted.is_more or dismissed > 0,
         is_next=is_next,
+        unchanged=unchanged,
     )

@@ -71,15 +71,15 @@ def refused(
     e: AsyncConnection,
     f: AsyncSession,
 ) -> None:
-    client.publish_event_tx(a, "", "")  # type: ignore[arg-type]
-    client.publish_event_tx(b, "", "")  # type: ignore[arg-type]
-    client.publish_event_tx(c, "", "")  # type: ignore[arg-type]
-    client.publish_event_tx(d, "", "")  # type: ignore[arg-type]
-    client.publish_event_tx(e, "", "")  # type: ignore[arg-type]
-    client.publish_event_tx(f, "", "")  # type: ignore[arg-type]
-    client.publish_event_tx("tx", "", "")  # type: ignore[arg-type]
-    client.publish_event_tx(None, "", "")  # type: ignore[arg-type]
-    client.publish_event_tx({}, "", "")  # type: ignore[arg-type]
+    client.cancel_run_tx(a, "")  # type: ignore[arg-type]
+    client.cancel_run_tx(b, "")  # type: ignore[arg-type]
+    client.cancel_run_tx(c, "")  # type: ignore[arg-type]
+    client.cancel_run_tx(d, "")  # type: ignore[arg-type]
+    client.cancel_run_tx(e, "")  # type: ignore[arg-type]
+    client.cancel_run_tx(f, "")  # type: ignore[arg-type]
+    client.cancel_run_tx("tx", "")  # type: ignore[arg-type]
+    client.cancel_run_tx(None, "")  # type: ignore[arg-type]
+    client.cancel_run_tx({}, "")  # type: ignore[arg-type]
 
 
 async def refused_async(
@@ -90,10 +90,10 @@ async def refused_async(
     d: sqlalchemy.Connection,
     e: Session,
 ) -> None:
-    await client.publish_event_tx(a, "", "")  # type: ignore[arg-type]
-    await client.publish_event_tx(b, "", "")  # type: ignore[arg-type]
-    await client.publish_event_tx(c, "", "")  # type: ignore[arg-type]
-    await client.publish_event_tx(d, "", "")  # type: ignore[arg-type]
-    await client.publish_event_tx(e, "", "")  # type: ignore[arg-type]
-    await client.publish_event_tx("tx", "", "")  # type: ignore[arg-type]
-    await client.publish_event_tx(None, "", "")  # type: ignore[arg-type]
+    await client.cancel_run_tx(a, "")  # type: ignore[arg-type]
+    await client.cancel_run_tx(b, "")  # type: ignore[arg-type]
+    await client.cancel_run_tx(c, "")  # type: ignore[arg-type]
+    await client.cancel_run_tx(d, "")  # type: ignore[arg-type]
+    await client.cancel_run_tx(e, "")  # type: ignore[arg-type]
+    await client.cancel_run_tx("tx", "")  # type: ignore[arg-type]
+    await client.cancel_run_tx(None, "")  # type: ignore[arg-type]

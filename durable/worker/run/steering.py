@@ -35,8 +35,10 @@ class Steering(Performance, ABC):
                 case "resume":
                     self._recording.met(request)
                     self._lift_pause()
-                case _:
+                case "cancel":
                     self._cancel(Cancel.requested(request.payload), request)
+                case _:  # sent by a later release
+                    pass
 
     def _lift_pause(self) -> None:
         if self._pause is not None:

@@ -236,7 +236,7 @@ async def test_what_many_cancelled_steps_cost_is_not_paid_again_as_each_of_them_
 
     idle = seconds()
     for number in range(20_000):
-        call: Any = SimpleNamespace(key=str(number))
+        call: Any = SimpleNamespace(is_at_most_once=False, key=str(number))
         steps.defer(call)
     future: Any = asyncio.get_running_loop().create_future
     steps.all_is_written()

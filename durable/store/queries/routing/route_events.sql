@@ -12,7 +12,7 @@ WITH locked AS MATERIALIZED (
     WHERE run.workflow_name_shard = %(shard_value)s
       AND run.run_id = ANY (ARRAY(SELECT DISTINCT run_id
                                   FROM durable.events
-                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind <> 'retry'
+                                  WHERE workflow_name_shard = %(shard_value)s AND routed_at IS NULL AND kind NOT IN ('retry', 'reschedule')
                                   ORDER BY run_id
                                   LIMIT %(seen)s))
       AND (run.status <> 'running' OR run.worker_id = %(worker_id)s)
@@ -24,7 +24,7 @@ WITH locked AS MATERIALIZED (
            locked.status, locked.awaits, locked.awaits_runs, locked.epoch
     FROM locked
     JOIN durable.events AS event ON event.workflow_name_shard = %(shard_value)s AND event.run_id = locked.run_id
-    WHERE event.routed_at IS NULL AND event.kind <> 'retry'
+    WHERE event.routed_at IS NULL AND event.kind NOT IN ('retry', 'reschedule')
       AND NOT (event.kind = 'next' AND locked.status IN ('completed', 'failed', 'cancelled'))
 ), routed AS (
     UPDATE durable.events AS event

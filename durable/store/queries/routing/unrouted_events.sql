@@ -7,12 +7,13 @@ WITH unrouted AS MATERIALIZED (
     ORDER BY run_id
     LIMIT %(seen)s
 )
-SELECT coalesce(bool_or(event.kind <> 'retry'
+SELECT coalesce(bool_or(event.kind NOT IN ('retry', 'reschedule')
                         AND (event.kind <> 'next' OR run.status NOT IN ('completed', 'failed', 'cancelled'))), false) AS is_more,
        coalesce(bool_or(event.kind = 'retry'), false) AS is_retry,
        coalesce(bool_or(event.kind = 'next' AND run.status IN ('completed', 'failed', 'cancelled') AND run.follows IS NULL),
                 false) AS is_next,
-       (SELECT count(*) FROM unrouted) >= %(seen)s AS is_crowded
+       (SELECT count(*) FROM unrouted) >= %(seen)s AS is_crowded,
+       coalesce(bool_or(event.kind = 'reschedule'), false) AS is_reschedule
 FROM durable.events AS event
 JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = event.run_id
 WHERE event.workflow_name_shard = %(shard_value)s AND event.routed_at IS NULL

@@ -1,5 +1,11 @@
--- Why: a workflow can be paused: workers claim no runs of it.
--- Locks: none; the table is new. Workers of the version before go on claiming, so replace all of them first.
+-- Why: a workflow can be paused: workers claim no runs of it. And the time at which a run goes on can be changed.
+-- Locks: a short one on events, whose check is not validated. Workers of the version before go on claiming and change no
+-- time, so replace all of them before applications use this.
+
+ALTER TABLE durable.events
+    DROP CONSTRAINT events_kind,
+    ADD CONSTRAINT events_kind CHECK (kind IN
+        ('event', 'cancel', 'terminate', 'pause', 'resume', 'reschedule', 'retry', 'child', 'next', 'request')) NOT VALID;
 
 CREATE TABLE durable.workflow_pauses (
     workflow_name text        PRIMARY KEY CHECK (octet_length(workflow_name) BETWEEN 1 AND 200),
