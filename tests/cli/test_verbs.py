@@ -156,6 +156,36 @@ def test_runs_are_paused_and_resumed(shell: Shell, database: str) -> None:
         assert run_key in shell("runs", "list", "--status", "sleeping")
 
 
+def test_a_run_goes_on_at_another_time(shell: Shell, database: str) -> None:
+    with Client(database) as client:
+        handle = client.begin(greet, "x", delay=3600)
+        run_key = str(handle.run_key)
+        shell("runs", "reschedule", run_key, "--at", "2100-01-01T00:00Z")
+        work_once(database)
+        assert str(handle.info().next_wake_at) == "2100-01-01 00:00:00+00:00"
+        shell("runs", "run-now", run_key)
+        work_once(database)
+        work(database, run_key)
+        assert handle.info().status == "waiting_event"
+        handle.terminate()
+        work_once(database)
+    shell("runs", "run-now", run_key, "--sleeps", status=1)
+    assert "has no time that can be changed" in shell.error
+    for wrong in (["--at", "2100-01-01"], [], ["--delay", "1", "--at", "2100-01-01T00:00Z"]):
+        shell("runs", "reschedule", run_key, *wrong, status=1)
+
+
+def test_workflows_are_paused_and_resumed(shell: Shell) -> None:
+    assert shell("workflows", "pause", "greet", "--reason", "maintenance") == "paused greet\n"
+    assert shell("workflows", "pause", "greet") == "greet was paused already\n"
+    assert "maintenance" in shell("workflows", "paused")
+    told = json.loads(shell("workflows", "paused", "-o", "json"))
+    assert [item["workflow_name"] for item in told["items"]] == ["greet"]
+    assert shell("workflows", "resume", "greet") == "resumed greet\n"
+    assert shell("workflows", "resume", "greet") == "greet was not paused\n"
+    assert shell("workflows", "paused") == ""
+
+
 def test_schedules_are_steered(shell: Shell, database: str) -> None:
     with Client(database) as client:
         client.schedule(greet, "x", "hourly", Cron("30 * * * *"))
