@@ -6,7 +6,7 @@ operations themselves may be run again after a lost connection, because all ids 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
@@ -56,6 +56,12 @@ _TRIES = 3
 
 
 RequestKind = Literal["cancel", "terminate", "pause", "resume", "reschedule", "retry"]
+
+
+class _RefusedRequest(msgspec.Struct, frozen=True):
+    run_key: RunKey
+    status: Status
+    is_replaced: bool
 
 
 class Operations:
@@ -193,16 +199,9 @@ class Operations:
     @operation
     def request_resume(self, request: NewEvent) -> Requests[None]:
         """Requests that a run go on. Raises ``RunNotFound`` or ``RunNotPaused``."""
-        yield from self.require_schema()
-        request = yield from self.addressed(request)
-        if (yield from events.request_resume(request)):
-            yield from self.announce(announce_event(request.run_key.workflow_name_shard))
-            return
-        found = yield from events.why_not_published(request)
-        if found is None:
-            raise RunNotFound(request.run_key)
-        if not found.is_stored:
-            raise RunNotPaused(request.run_key, found.status)
+        refused = yield from self._refused(request, events.request_resume)
+        if refused is not None:
+            raise RunNotPaused(refused.run_key, refused.status)
 
     def new_reschedule(
         self, run: RunTarget | Keyed, at: datetime | None, delay: timedelta | float | None, *, sleeps: bool
@@ -220,16 +219,9 @@ class Operations:
     @operation
     def request_reschedule(self, request: NewEvent) -> Requests[None]:
         """Requests that a run go on at another time. Raises ``RunNotFound`` or ``RunNotReschedulable``."""
-        yield from self.require_schema()
-        request = yield from self.addressed(request)
-        if (yield from events.request_reschedule(request)):
-            yield from self.announce(announce_event(request.run_key.workflow_name_shard))
-            return
-        found = yield from events.why_not_published(request)
-        if found is None:
-            raise RunNotFound(request.run_key)
-        if not found.is_stored:
-            raise RunNotReschedulable(request.run_key, found.status)
+        refused = yield from self._refused(request, events.request_reschedule)
+        if refused is not None:
+            raise RunNotReschedulable(refused.run_key, refused.status)
 
     @operation
     def pause_workflow(
@@ -250,16 +242,24 @@ class Operations:
     @operation
     def request_retry(self, request: NewEvent) -> Requests[None]:
         """Requests a retry. Raises ``RunNotFound`` or ``RunNotRetryable``."""
+        refused = yield from self._refused(request, events.request_retry)
+        if refused is not None:
+            raise RunNotRetryable(refused.run_key, refused.status, is_replaced=refused.is_replaced)
+
+    def _refused(
+        self, request: NewEvent, store: Callable[[NewEvent], Statement[bool]]
+    ) -> Requests[_RefusedRequest | None]:
+        """Stores a request and announces it. Answers for a run that such a request cannot be made of. Raises
+        ``RunNotFound``."""
         yield from self.require_schema()
         request = yield from self.addressed(request)
-        if (yield from events.request_retry(request)):
+        if (yield from store(request)):
             yield from self.announce(announce_event(request.run_key.workflow_name_shard))
-            return
+            return None
         found = yield from events.why_not_published(request)
         if found is None:
             raise RunNotFound(request.run_key)
-        if not found.is_stored:
-            raise RunNotRetryable(request.run_key, found.status, is_replaced=found.is_replaced)
+        return None if found.is_stored else _RefusedRequest(request.run_key, found.status, found.is_replaced)
 
     # looking
 

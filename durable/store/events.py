@@ -54,23 +54,17 @@ def publish_event(event: NewEvent) -> Statement[bool]:
 
 def request_resume(request: NewEvent) -> Statement[bool]:
     """Stores the request if the run is paused, or is about to be; answers whether it was stored."""
-    params = {**_params(request), "payload": request.payload}
-    del params["key"]
-    return _REQUEST_RESUME.statement(params, bool)
+    return _requested(_REQUEST_RESUME, request)
 
 
 def request_reschedule(request: NewEvent) -> Statement[bool]:
     """Stores the request if the run waits for a time or to be claimed; answers whether it was stored."""
-    params = {**_params(request), "payload": request.payload}
-    del params["key"]
-    return _REQUEST_RESCHEDULE.statement(params, bool)
+    return _requested(_REQUEST_RESCHEDULE, request)
 
 
 def request_retry(request: NewEvent) -> Statement[bool]:
     """Stores the request if the run has failed or been cancelled, or is set aside; answers whether it was stored."""
-    params = {**_params(request), "payload": request.payload}
-    del params["key"]
-    return _REQUEST_RETRY.statement(params, bool)
+    return _requested(_REQUEST_RETRY, request)
 
 
 def why_not_published(event: NewEvent) -> Statement[Unpublished | None]:
@@ -93,3 +87,9 @@ def _params(event: NewEvent) -> dict[str, Any]:
         "name": event.name,
         "key": event.key,
     }
+
+
+def _requested(query: Query[_EventId], request: NewEvent) -> Statement[bool]:
+    params = {**_params(request), "payload": request.payload}
+    del params["key"]
+    return query.statement(params, bool)
