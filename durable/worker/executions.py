@@ -28,6 +28,7 @@ from durable.store.records import ClaimedRun, Comeback, Event, Written
 from durable.store.sequels import Sequel
 from durable.store.takeovers import crash_loop
 from durable.store.transaction_steps import Ownership
+from durable.telemetry.telling import Telling
 from durable.worker.callbacks import Callbacks, guarded
 from durable.worker.clock import Clock
 from durable.worker.database import Database
@@ -84,12 +85,14 @@ class Executions:
         shard_count: Callable[[], int],
         max_strikes: int,
         sequels: Sequels,
+        telling: Telling | None = None,
     ) -> None:
         self.codec = codec
         self.clock = clock
         self._shard_count = shard_count
         self._max_strikes = max_strikes
         self.sequels = sequels
+        self._telling = telling
         self._database = database
         self._journal = journal
         self._callbacks = callbacks
@@ -176,6 +179,17 @@ class Executions:
     ) -> None:
         """Executes claimed runs; ``isolation`` is how they were claimed. One that cannot be begun is released, and
         fails only if that keeps happening."""
+        if self._telling is not None and runs:
+            self._telling.claimed(workflow.name, runs)
+        self._submit_all(workflow, shard_value, runs, isolation)
+
+    def _submit_all(
+        self,
+        workflow: Workflow[Any, Any],
+        shard_value: str,
+        runs: Sequence[tuple[ClaimedRun, Comeback | None]],
+        isolation: Kind | None,
+    ) -> None:
         for claimed, comeback in runs:
             try:
                 self._submit(workflow, shard_value, claimed, comeback, isolation)
@@ -197,7 +211,7 @@ class Executions:
         if superseded is not None:
             if comeback is not None and comeback.history is None and superseded.is_parked:
                 self._following[claimed.run_id] = partial(
-                    self.submit, workflow, shard_value, [(claimed, comeback)], isolation
+                    self._submit_all, workflow, shard_value, [(claimed, comeback)], isolation
                 )
                 return
             superseded.abandon()

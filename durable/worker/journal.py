@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -16,6 +17,7 @@ from durable.postgres.outages import is_blocked, is_outage, reason_of
 from durable.store.flush import flush
 from durable.store.records import Record, Written
 from durable.store.sequels import Sequel
+from durable.telemetry.telling import Telling
 from durable.worker.blocked_records import Blocked
 from durable.worker.callbacks import Callbacks
 from durable.worker.database import Database
@@ -69,9 +71,16 @@ class Journal:
     """Has one lane for each shard value: while one flush is under way, the next one gathers. There are no timers when
     idle."""
 
-    def __init__(self, database: Database, callbacks: Callbacks, worker_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        callbacks: Callbacks,
+        worker_id: Callable[[], str],
+        telling: Telling | None = None,
+    ) -> None:
         self.database = database
         self.callbacks = callbacks
+        self.telling = telling
         self.worker_id = worker_id
         self.is_leaving = False
         """Whether the other workers must be notified of runs that are left to wake later, because this worker is
@@ -160,7 +169,9 @@ class _Lane:
         """Writes the records and tells the recorders. Returns whether that is done; otherwise a record is blocked, and
         nothing is written."""
         failures = 0
+        telling = self._journal.telling
         while True:
+            began = 0.0 if telling is None else time.monotonic()
             try:
                 written = await self._attempt(
                     [pending.record for pending in batch],
@@ -177,6 +188,9 @@ class _Lane:
                 await self._journal.database.outages.pause(self._duty, error)
             else:
                 self._journal.database.outages.succeeded(self._duty)
+                if telling is not None:
+                    records = [pending.record for pending in batch]
+                    telling.flushed(self._shard_value, records, written, time.monotonic() - began)
                 for pending, answer in zip(batch, written, strict=True):
                     self._answer(pending, _REFUSED if pending.is_verdict else answer)
                 return True

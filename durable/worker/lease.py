@@ -27,6 +27,7 @@ from durable.store.channels import announce_departure
 from durable.store.pauses import list_pauses, paused_names
 from durable.store.sessions import hold_lock
 from durable.store.workers import Heard, ListeningWorker, Offer, beat, register_worker
+from durable.telemetry.telling import Telling
 from durable.worker.blocked import LoopWatch
 from durable.worker.database import Database
 from durable.worker.fleet import Fleet
@@ -70,6 +71,7 @@ class Lease:
         paused: Callable[[frozenset[str]], None],
         is_listening: Callable[[], bool],
         sequels: Sequels,
+        telling: Telling | None = None,
     ) -> None:
         self.worker_id = str(uuid4())
         self._next_id = str(uuid4())
@@ -104,6 +106,7 @@ class Lease:
             max_strikes=max_strikes,
             patience=max(lease / _BEATS_A_LEASE, _TAKEOVER_SECONDS),
             sequels=sequels,
+            telling=telling,
         )
         self._own_loop = asyncio.SelectorEventLoop()  # the usual loop of Windows cannot carry psycopg's connections
         self._stopping = asyncio.Event()

@@ -24,6 +24,7 @@ from durable.store.sessions import end_sessions
 from durable.store.statement import Batch
 from durable.store.takeovers import MAX_COMPANIONS, TakenOver, orphan_owners, owned_runs, take_over
 from durable.store.workers import Suspect, remove_worker
+from durable.telemetry.telling import Telling
 from durable.worker.database import Database
 from durable.worker.outages import Outages
 from durable.worker.sequels import Sequels
@@ -52,10 +53,12 @@ class Takeover:
         max_strikes: int,
         patience: float,
         sequels: Sequels,
+        telling: Telling | None = None,
     ) -> None:
         self._database = database
         self._workflows = list(workflows)
         self._sequels = sequels
+        self._telling = telling
         self._shard_count = shard_count
         self._max_strikes = max_strikes
         self._patience = min(patience, _TAKEOVER_SECONDS)
@@ -243,5 +246,7 @@ class Takeover:
             sequel_of=self._sequels.after_failure(shard_value),
         )
         taken = await connection.answer(taking, self._patience)
+        if self._telling is not None and taken.count:
+            self._telling.taken_over(shard_value, taken)
         self._batch = min(before + before // 8 + 1, _MAX_TAKEN_OVER) if taken.count == before else before
         return taken

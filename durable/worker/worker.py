@@ -23,6 +23,8 @@ from durable.postgres.opening import Pool
 from durable.store.channels import work_channel
 from durable.store.queries import check_schema_name
 from durable.store.workers import ListeningWorker, Offer
+from durable.telemetry.observer import Observer
+from durable.telemetry.telling import Telling
 from durable.worker.arguments import channel_name, distinct_workflows
 from durable.worker.callbacks import Callbacks
 from durable.worker.clock import Clock
@@ -40,7 +42,7 @@ from durable.worker.scheduler import Scheduler
 from durable.worker.sequels import Sequels
 from durable.worker.signals import stop_signals
 from durable.worker.status import State, WorkerStatus
-from durable.worker.tasks import cancel_and_wait
+from durable.worker.tasks import cancel_and_wait, until_stopped
 
 _logger = logging.getLogger("durable.worker")
 
@@ -63,6 +65,8 @@ class Worker:
     takeovers, for notifications, and for looking after connections that fell silent; of the others, up to four are for
     the engine and the rest for transaction steps. Those of a pool that is passed in come on top; transaction steps then
     use that pool alone, and the worker opens no more than eight.
+
+    ``observer`` is told what the worker does, for metrics.
 
     With a pool, the worker's own connections are opened like those of the pool: with its ``conninfo``, its ``kwargs``
     and its ``connection_class``. If the first two are functions, they are called for each new connection.
@@ -90,6 +94,7 @@ class Worker:
         handle_signals: bool = True,
         max_connections: int = DEFAULT_CONNECTIONS,
         clock: Clock | None = None,
+        observer: Observer | None = None,
     ) -> None:
         if not isinstance(conninfo_or_pool, AsyncConnectionPool):
             check_conninfo_or_pool(conninfo_or_pool, "a Worker takes a conninfo or a psycopg_pool.AsyncConnectionPool")
@@ -101,6 +106,7 @@ class Worker:
         self._conninfo_or_pool = conninfo_or_pool
         self._schema = check_schema_name(schema)
         self._clock = Clock() if clock is None else clock
+        self._telling = None if observer is None else Telling(observer)
         self._codec: Codec = JsonCodec() if codec is None else codec
         check_codec(self._codec)
         self._poll_interval = positive("poll_interval", poll_interval)
@@ -251,11 +257,12 @@ class Worker:
             paused=self._hear_paused,
             is_listening=lambda: self._state == "running" and self._listener is not None and self._listener.hears_work,
             sequels=sequels,
+            telling=self._telling,
         )
 
         callbacks = Callbacks()
         isolation = Isolation(self._clock, self._dispatchers.values())
-        journal = Journal(database, callbacks, lambda: lease.worker_id)
+        journal = Journal(database, callbacks, lambda: lease.worker_id, self._telling)
         executions = self._executions = Executions(
             database,
             journal,
@@ -270,6 +277,7 @@ class Worker:
             shard_count=lambda: lease.shard_count,
             max_strikes=self._max_strikes,
             sequels=sequels,
+            telling=self._telling,
         )
         for workflow in self._workflows:
             self._dispatchers[workflow.name] = Dispatcher(
@@ -307,11 +315,15 @@ class Worker:
         self._ready.set()
         worker_id = parts.lease.worker_id
         _logger.info("worker %s started with workflows %s", worker_id, ", ".join(names), extra={"worker_id": worker_id})
+        if self._telling is not None:
+            self._telling.started(worker_id, names)
         try:
-            await self._until_stopped(duties)
+            await until_stopped(self._stop, duties)
         finally:
             self._state = "stopping"
             await self._shut_down(duties, parts)
+            if self._telling is not None:
+                self._telling.stopped(worker_id)
 
     async def _started(self, lease: Lease) -> bool:
         starting = asyncio.create_task(lease.start())
@@ -324,19 +336,6 @@ class Worker:
         starting.cancel()
         await asyncio.to_thread(lease.stop)
         return False
-
-    async def _until_stopped(self, duties: list[asyncio.Task[None]]) -> None:
-        stopping = asyncio.create_task(self._stop.wait())
-        try:
-            done, _ = await asyncio.wait({stopping, *duties}, return_when=asyncio.FIRST_COMPLETED)
-            for duty in done - {stopping}:
-                try:
-                    await duty  # a duty ends only because of a defect, which is raised here
-                except Exception:
-                    _logger.exception("the worker ends because of an unexpected error")
-                    raise
-        finally:
-            stopping.cancel()
 
     async def _shut_down(self, duties: list[asyncio.Task[None]], parts: Parts) -> None:
         await cancel_and_wait(duties)
