@@ -100,7 +100,7 @@ async def test_a_failed_try_is_told_with_the_class_of_its_error(database: str) -
 
     @workflow
     async def patient(ctx: Context) -> None:
-        await ctx.execute(Call("shaky", retry=RetryPolicy(max_retries=5, initial_delay=0.01)), shaky)
+        await ctx.execute(Call("shaky", retry=RetryPolicy(max_retries=5, backoff=0.01)), shaky)
 
     async with AsyncClient(database) as client:
         await client.begin(patient)
