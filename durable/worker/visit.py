@@ -133,7 +133,8 @@ def visit(
         or is_retried
         or unrouted.is_reschedule
         or (routed.woken > 0 and limit == 0),
-        is_more_to_route=unrouted.is_more or dismissed > 0,
+        # A run that was locked is looked at again soon, also if only its time is to be changed.
+        is_more_to_route=unrouted.is_more or unrouted.is_reschedule or dismissed > 0,
         is_next=is_next,
         unchanged=unchanged,
     )

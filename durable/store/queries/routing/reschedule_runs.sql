@@ -1,6 +1,8 @@
 -- Changes when these locked runs go on: a run that has not started, or is between attempts, at that time; tries of steps at
--- that time; and sleeps only if that was asked for. The last request of several counts; its name is at: or in:, the
--- microseconds since 1970 or since it was made, and :sleeps. Answers for which runs there was nothing to change.
+-- that time; and sleeps only if that was asked for. Tries and sleeps are moved while the run is paused, too, and when
+-- something else has just queued it. A run that is set aside goes on at that time, whatever it waited for before. The last
+-- request of several counts; its name is at: or in:, the microseconds since 1970 or since it was made, and :sleeps. Answers
+-- for which runs there was nothing to change; a queued run that is to go on now is not one of them.
 WITH asked AS MATERIALIZED (
     SELECT DISTINCT ON (event.run_id) event.run_id, event.name ~ ':sleeps$' AS is_with_sleeps,
            least(CASE WHEN event.name !~ '^(at|in):[0-9]{1,17}(:sleeps)?$' THEN event.created_at
@@ -26,7 +28,8 @@ WITH asked AS MATERIALIZED (
     JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = wait.run_id
     WHERE wait.workflow_name_shard = %(shard_value)s AND wait.run_id = ANY (%(run_ids)s::uuid[])
       AND wait.satisfied_at IS NULL
-      AND run.run_id = ANY (%(run_ids)s::uuid[]) AND run.status IN ('sleeping', 'waiting_event')
+      AND run.run_id = ANY (%(run_ids)s::uuid[]) AND run.status IN ('queued', 'sleeping', 'waiting_event', 'paused')
+      AND run.follows IS NULL AND coalesce(run.isolation, 'trial') = 'trial'
 ), moved AS (
     UPDATE durable.waits AS wait
     SET wake_at = waiting.at
@@ -41,17 +44,23 @@ WITH asked AS MATERIALIZED (
     GROUP BY asked.run_id, asked.at
 ), changed AS (
     UPDATE durable.runs AS run
-    SET status = CASE WHEN run.status = 'queued' THEN 'sleeping' ELSE run.status END,
-        next_wake_at = least(CASE WHEN wakes.waits = 0 THEN wakes.at ELSE wakes.wake_at END, run.deadline_at),
+    SET status = CASE WHEN run.status = 'queued' AND run.epoch = 0 THEN 'sleeping' ELSE run.status END,
+        next_wake_at = CASE
+            WHEN run.epoch > 0 AND (run.status = 'queued' OR run.status = 'paused' AND run.next_wake_at IS NULL) THEN NULL
+            ELSE least(CASE WHEN wakes.waits = 0 OR run.set_asides > 0 THEN wakes.at ELSE wakes.wake_at END,
+                       run.deadline_at) END,
         updated_at = now()
     FROM wakes
     WHERE run.workflow_name_shard = %(shard_value)s AND run.run_id = wakes.run_id
       AND run.run_id = ANY (%(run_ids)s::uuid[]) AND run.follows IS NULL AND coalesce(run.isolation, 'trial') = 'trial'
-      AND (run.status = 'queued' AND run.epoch = 0 AND wakes.at > now()
-           OR run.status IN ('sleeping', 'waiting_event') AND wakes.is_moved
-           OR run.status IN ('sleeping', 'paused') AND wakes.waits = 0 AND run.next_wake_at IS NOT NULL)
+      AND (wakes.is_moved
+           OR run.status IN ('queued', 'paused') AND run.epoch = 0 AND wakes.at > now()
+           OR run.status IN ('sleeping', 'paused') AND (wakes.waits = 0 OR run.set_asides > 0)
+              AND run.next_wake_at IS NOT NULL)
     RETURNING run.run_id
 )
 SELECT asked.run_id::text
 FROM asked
-WHERE asked.run_id NOT IN (SELECT run_id FROM changed)
+JOIN durable.runs AS run ON run.workflow_name_shard = %(shard_value)s AND run.run_id = asked.run_id
+WHERE run.run_id = ANY (%(run_ids)s::uuid[]) AND asked.run_id NOT IN (SELECT run_id FROM changed)
+  AND NOT (run.status = 'queued' AND asked.at <= now())
