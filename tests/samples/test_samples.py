@@ -21,12 +21,14 @@ from tests.samples import (
     host_specific_steps,
     messages,
     on_failure,
+    paused_copy,
     polling,
     resource_pool,
     retries_across_a_kill,
     schedules,
     scheduling_tasks,
     sleep_for_days,
+    steered_queue,
     sync_or_async,
     updatable_timer,
     widget_store,
@@ -90,6 +92,17 @@ async def test_a_checkout_answers_before_it_has_ended(database: str) -> None:
     is_one_page_an_order, ends, stock = await in_time(widget_store.main(database))
     assert is_one_page_an_order
     assert (ends, stock) == (["shipped", "cancelled"], {"widget": 1})
+
+
+async def test_a_copy_is_paused_and_goes_on_where_it_was(database: str) -> None:
+    shown, meanwhile, outcome = await in_time(paused_copy.main(database))
+    assert shown == f"{len(meanwhile)} of 8"
+    assert (len(meanwhile) < 8, outcome) == (True, "mirrored")
+    assert paused_copy.copied == [f"file-{number}" for number in range(8)]
+
+
+async def test_a_paused_queue_sends_nothing_and_jobs_are_moved_in_it(database: str) -> None:
+    assert await in_time(steered_queue.main(database)) == ([], ["now", "tomorrow"], "sleeping")
 
 
 async def test_old_and_new_runs_end_under_the_changed_code(database: str) -> None:
