@@ -109,6 +109,9 @@ def test_a_worker_and_a_client_can_do_all_their_work(limited: str) -> None:
             paused = await client.begin(everything, "Ian")
             await client.pause_run(paused.run_key, "later")
             await client.resume_run(paused.run_key)
+            moved = await client.begin(greeting, "Jo", delay=1000)
+            await client.reschedule_run(moved.run_key, delay=0.1)
+            assert await moved.result(timeout=20) == "Hello, Jo"
             assert await client.pause_workflow("another")
             assert await client.resume_workflow("another")
             assert await client.list_paused_workflows() == []

@@ -32,7 +32,7 @@ from durable.store.records import (
     StepMemo,
     UnwantedChild,
 )
-from durable.store.routing import dismiss_orphans, lock_retries, retry_runs, route_events, unrouted_events
+from durable.store.routing import dismiss_orphans, lock_retries, reschedule, retry_runs, route_events, unrouted_events
 from durable.store.statement import Batch, RunId, Statement
 from durable.store.successors import succeed
 from durable.worker.database import PLANS
@@ -115,7 +115,7 @@ def _statements() -> Iterable[tuple[Statement[Any], set[str]]]:
         lock_retries("s_0", 1000),
         dismiss_orphans("s_0", 1000),
     ]
-    of_keys = _asked(succeed("s_0", 500, lock_seconds=0.1))
+    of_keys = [*_asked(succeed("s_0", 500, lock_seconds=0.1)), *_asked(reschedule("s_0", 1000))]
     ended = end_trial(RunKey("s_0", RUN_IDS[0]), 1)
     yield from ((statement, _BY_KEY | {"events_key"}) for statement in of_keys)
     by_key = [ended, *_flush(), *load("s_0", RUN_IDS[:50], RUN_IDS[50:])]
