@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from opentelemetry.metrics import MeterProvider, get_meter
+from collections.abc import Sequence
 
+from opentelemetry.metrics import Histogram, MeterProvider, get_meter
+
+from durable.telemetry.buckets import FLUSH_RECORDS, FLUSH_SECONDS, STEP_SECONDS
 from durable.telemetry.labels import Labels
 from durable.telemetry.observer import Claimed, Flushed, Observer, TakenOver
 
@@ -32,9 +35,14 @@ class OtelObserver(Observer):
         self._crash_loops = meter.create_counter(
             "durable.crash_loops", "{run}", "Runs that failed because workers died with them."
         )
-        self._steps = meter.create_histogram("durable.step.duration", "s", "Steps, all tries included.")
-        self._flushes = meter.create_histogram("durable.flush.duration", "s", "Flushes that were acknowledged.")
-        self._records = meter.create_histogram("durable.flush.records", "1", "Records in one flush.")
+
+        def histogram(name: str, unit: str, text: str, buckets: Sequence[float]) -> Histogram:
+            # The default buckets are meant for milliseconds.
+            return meter.create_histogram(name, unit, text, explicit_bucket_boundaries_advisory=buckets)
+
+        self._steps = histogram("durable.step.duration", "s", "Steps, all tries included.", STEP_SECONDS)
+        self._flushes = histogram("durable.flush.duration", "s", "Flushes that were acknowledged.", FLUSH_SECONDS)
+        self._records = histogram("durable.flush.records", "{record}", "Records in one flush.", FLUSH_RECORDS)
 
     def claimed(self, told: Claimed) -> None:
         """Counts beginnings and replays."""

@@ -5,12 +5,9 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
+from durable.telemetry.buckets import FLUSH_RECORDS, FLUSH_SECONDS, STEP_SECONDS
 from durable.telemetry.labels import Labels
 from durable.telemetry.observer import Claimed, Flushed, Observer, TakenOver
-
-_STEP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400, 604800)
-_FLUSH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_RECORD_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 
 class PrometheusObserver(Observer):
@@ -37,9 +34,9 @@ class PrometheusObserver(Observer):
         self._takeovers = counter("takeovers", "Runs taken over from workers that were gone.", "workflow")
         self._crash_loops = counter("crash_loops", "Runs that failed because workers died with them.", "workflow")
         labels = ("workflow", "fn", "outcome")
-        self._steps = histogram("step_duration_seconds", "Steps, all tries included.", _STEP_BUCKETS, *labels)
-        self._flushes = histogram("flush_duration_seconds", "Flushes that were acknowledged.", _FLUSH_BUCKETS)
-        self._records = histogram("flush_records", "Records in one flush.", _RECORD_BUCKETS)
+        self._steps = histogram("step_duration_seconds", "Steps, all tries included.", STEP_SECONDS, *labels)
+        self._flushes = histogram("flush_duration_seconds", "Flushes that were acknowledged.", FLUSH_SECONDS)
+        self._records = histogram("flush_records", "Records in one flush.", FLUSH_RECORDS)
 
     def claimed(self, told: Claimed) -> None:
         """Counts beginnings and replays."""

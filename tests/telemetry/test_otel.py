@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from durable import AsyncClient, Worker
 from durable.contrib.otel import OtelObserver
 from durable.telemetry import Flushed, StepEnded, StepRetried, TakenOver
+from durable.telemetry.buckets import STEP_SECONDS
 from tests.worker.flows import arithmetic, process_all
 
 
@@ -45,6 +46,7 @@ async def test_runs_and_steps_are_counted(database: str, reader: InMemoryMetricR
             {"workflow": "multi", "status": "completed"}
         ]
         assert sum(point.count for point in found["durable.step.duration"]) == 9
+        assert {point.explicit_bounds for point in found["durable.step.duration"]} == {STEP_SECONDS}
     finally:
         await asyncio.to_thread(provider.shutdown)
 
