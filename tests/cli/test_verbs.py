@@ -14,6 +14,7 @@ import pytest
 
 from durable import Client, Context, Cron, RunKey, Worker, workflow
 from durable.cli import main
+from durable.core.runs import TERMINAL
 
 UNKNOWN = "greet_0:00000000-0000-4000-8000-000000000000"
 
@@ -48,13 +49,14 @@ def shell(database: str, capsys: pytest.CaptureFixture[str]) -> Shell:
 
 
 def work(dsn: str, run_key: RunKey | str, timeout: float = 20) -> None:
-    """Has a worker execute until that run has ended, or waits."""
+    """Has a worker execute until that run has ended, or waits for an event."""
 
     async def until_quiet() -> None:
         async with Worker(dsn, [greet, fails]):
             with Client(dsn) as client:
                 deadline = time.monotonic() + timeout
-                while client.get_run_info(run_key).status in ("queued", "running") and time.monotonic() < deadline:
+                while client.get_run_info(run_key).status not in {"waiting_event", *TERMINAL}:
+                    assert time.monotonic() < deadline
                     await asyncio.sleep(0.01)
 
     asyncio.run(until_quiet())
