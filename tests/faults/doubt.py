@@ -27,12 +27,24 @@ _OF_PRUNE = frozenset(name for name in _ALL if name.startswith("retention/"))
 _OF_KEYS = ("begin_generation", "find_earlier", "find_newest_runs", "put_next")
 _NOT_ASKED = frozenset(
     (
-        *(name for name in _ALL if name.startswith(("sequels/", "successors/"))),
+        *(
+            name
+            for name in _ALL
+            if name.startswith(("diagnosis/", "publishing/", "requests/", "sequels/", "successors/"))
+        ),
         *(f"generations/{name}" for name in _OF_KEYS),
+        *(f"events/{name}" for name in ("request_reschedule", "request_resume")),
+        *(
+            f"flush/{name}"
+            for name in ("gather_events", "record_published", "record_replies", "requeue_gathering_runs")
+        ),
+        *(f"routing/{name}" for name in ("lock_reschedules", "reschedule_runs")),
+        "pauses/put_pause",
         "transaction_steps/forget_tries",
     )
 )
-"""Not covered yet: no run of the workload has a policy for its key, or another that follows its failure, and no
+"""Not covered yet: no run of the workload has a policy for its key, or another that follows its failure, sends events,
+takes several at once or answers requests; nobody asks why one stands still, steers it, or pauses its workflow; and no
 transaction of it fails by itself."""
 STATEMENTS = tuple(sorted(_ALL - _OF_PRUNE - _NOT_ASKED))
 _NAMES = {query_text(name, "durable"): name for name in STATEMENTS}
