@@ -134,6 +134,13 @@ def test_a_run_that_no_worker_has_is_unserved(client: Client, fleet: Fleet) -> N
         assert worst(client, run_key).sentence.endswith("Those that are alive have: elsewhere.")
 
 
+def test_a_run_of_a_workflow_that_is_paused_says_so(client: Client, fleet: Fleet) -> None:
+    client.pause_workflow(waits)
+    with fleet(waits):
+        run_key = client.begin(waits, "x").run_key
+        assert worst(client, run_key).sentence.startswith("Its workflow 'waits' has been paused for ")
+
+
 def test_a_run_that_waits_for_an_event_tells_which_and_what_has_come_instead(client: Client, fleet: Fleet) -> None:
     run_key = client.begin(waits, "x").run_key
     with fleet(waits):

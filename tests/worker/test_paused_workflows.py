@@ -40,7 +40,6 @@ async def test_no_run_of_it_is_claimed_and_those_of_others_are(database: str, ca
                 assert await (await client.begin(other, "y")).result(timeout=10) == "y"
             assert (await held.info()).status == "queued"
             assert worker.status().paused_workflows == ("quick",)
-            assert (await client.explain_run(held.run_key))[0].code == "workflow_paused"
             assert await client.resume_workflow(quick)
             assert await held.result(timeout=10) == "x"
             assert worker.status().paused_workflows == ()
