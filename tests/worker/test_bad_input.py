@@ -199,8 +199,8 @@ async def test_a_schema_name_with_capitals_works(bare_database: str) -> None:
         AsyncClient(bare_database, schema="MyApp") as client,
         Worker(bare_database, [double], schema="MyApp"),
     ):
-        keys = await client.begin_many(double, range(20))
-        assert [await client.handle(key, double).result(timeout=10) for key in keys] == [2 * n for n in range(20)]
+        keys = await client.begin_many(double, range(60))
+        assert [await client.handle(key, double).result(timeout=10) for key in keys] == [2 * n for n in range(60)]
         assert len({key.workflow_name_shard for key in keys}) == 3
 
 
