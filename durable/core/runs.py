@@ -80,7 +80,7 @@ TRANSITIONS: Mapping[tuple[Status, Status], frozenset[str]] = {
     ("queued", "paused"): frozenset(("routing/route_events",)),
     ("sleeping", "paused"): frozenset(("routing/route_events",)),
     ("waiting_event", "paused"): frozenset(("routing/route_events",)),
-    ("paused", "queued"): frozenset(("routing/route_events",)),
+    ("paused", "queued"): frozenset(("routing/route_events", "flush/requeue_paused_runs")),
     ("paused", "sleeping"): frozenset(("routing/route_events",)),
     ("paused", "cancelled"): frozenset(("routing/route_events",)),
     ("queued", "cancelled"): frozenset(("routing/route_events",)),

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from durable.core.replay.endings import NextChapter, Park, Settle
+from durable.core.replay.endings import PAUSED, NextChapter, Park, Settle
 from durable.store.channels import announce_ended, announce_runs_to_all
 from durable.store.chapters import begin_chapters
 from durable.store.children import (
@@ -65,6 +65,7 @@ _PARK_RUNS = Query("flush/park_runs", _Parked)
 _REQUEUE_PARKED_RUNS = Query("flush/requeue_parked_runs", RunId)
 _REQUEUE_GATHERING_RUNS = Query("flush/requeue_gathering_runs", RunId)
 _HOLD_RUNS = Query("flush/hold_runs", NoRow)
+_REQUEUE_PAUSED_RUNS = Query("flush/requeue_paused_runs", RunId)
 _REQUEUE_HELD_RUNS = Query("flush/requeue_held_runs", RunId)
 _CONSUME_EVENTS = Query("flush/consume_events", NoRow)
 
@@ -157,6 +158,7 @@ class _Parts:
         if gathering:
             self._add("requeued", _requeue_gathering(shard_value, gathering))
         self._add_held(held)
+        self._add_runs("requeued", _REQUEUE_PAUSED_RUNS, [one for one in settled if one.ending == PAUSED], run_ids)
         keyed = [record.run_id for record in settled if record.is_keyed and has_ended(record)]
         if keyed:
             self._add("followed", reopen_next(shard_value, keyed))

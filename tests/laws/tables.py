@@ -236,6 +236,8 @@ class Tables:
             self.waits.clear()
         elif "cancel" in kinds:
             self.status, self.wake_at = "queued", None
+        elif asked and asked[-1].event.kind == "pause" and "terminate" in self._asked(()):
+            self.status, self.wake_at = "queued", None
         elif asked and asked[-1].event.kind == "pause":
             self.wake_at = self.wake_at if self.status in ("sleeping", "paused") else None
             self.status, self.held = "paused", ()
@@ -276,7 +278,7 @@ class Tables:
             self._settle(record.ending, now)
             assert record.sequel is None or self.is_ended
             self.sequels += record.sequel is not None
-            return Written(is_ours=True)
+            return Written(is_ours=True, requeued=self._requeue_paused())
         requeued = isinstance(record.ending, Park) and self._park(record.ending)
         wake_in = None if self.wake_at is None else self.wake_at - now
         inbox = tuple(self.unconsumed()) if record.wants_inbox and record.ending is None else None
@@ -493,6 +495,23 @@ class Tables:
                 arrival.consumed_by, arrival.is_routed = "", True
             if arrival.event.kind == "request" and arrival.reply is None:
                 arrival.consumed_by = None
+
+    def _requeue_paused(self) -> bool:
+        if self.status != "paused" or not self.ends_of_pause():
+            return False
+        self.status, self.wake_at = "queued", None
+        return True
+
+    def ends_of_pause(self) -> list[Event]:
+        """What has come and ends a pause: a termination, or what came after the pause."""
+        kinds = [arrival.event.kind for arrival in self.events.values()]
+        last = len(kinds) - 1 - kinds[::-1].index("pause") if "pause" in kinds else -1
+        later = {event_id for place, event_id in enumerate(self.events) if place > last}
+        return [
+            event
+            for event in self.unconsumed()
+            if event.kind == "terminate" or (event.kind in ("cancel", "resume") and event.event_id in later)
+        ]
 
     def _settle(self, ending: Settle, now: float) -> None:
         self.status, self.output = ending.status, ending.output

@@ -267,6 +267,8 @@ class World:
             for timer in self._time.take_due():
                 self._do(timer.fire)
         elif self.tables.status == "paused" and all(arrival.is_routed for arrival in self.tables.events.values()):
+            ends = self.tables.ends_of_pause()
+            assert not ends, f"these requests ended no pause: {ends}"
             self.tables.publish("", "resume")
         elif self.tables.status == "waiting_event" and all(
             arrival.is_routed for arrival in self.tables.events.values()

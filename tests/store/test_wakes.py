@@ -11,13 +11,13 @@ import psycopg
 import pytest
 
 from durable import Client, Context, workflow
-from durable.core.replay.endings import Park
+from durable.core.replay.endings import PAUSED, RELEASE, Park
 from durable.postgres.drive import run
 from durable.store.children import ended_child, tell_parents
 from durable.store.claims import claim_runs
 from durable.store.flush import flush
 from durable.store.operation import Running
-from durable.store.records import OpenedWait, Record
+from durable.store.records import MetRequest, OpenedWait, Record
 from durable.store.routing import route_events, unrouted_events
 from durable.store.statement import Commit, Statement, T
 
@@ -48,7 +48,12 @@ class Bench:
         self.run_key = self.client.begin(waiting).run_key
         (self.claimed,) = execute(self.router, claim_runs(SHARD, self.worker_id, 10))
         record = Record(self.run_key.run_id, self.claimed.epoch, ending=Park())
+        wait: OpenedWait | MetRequest
         match what:
+            case "resume" | "cancel of a pause":  # the pause was asked for before, and is obeyed now
+                self.client.pause_run(self.run_key)
+                (pause,) = execute(self.router, route_events(SHARD, self.worker_id, 100)).live
+                record.ending, wait = PAUSED, MetRequest(pause.event_id)
             case "event":
                 wait = OpenedWait("wait", event_name="news")
             case "child":
@@ -72,8 +77,10 @@ class Bench:
             case "child":
                 for statement in tell_parents([ended_child(self.run_key, CHILD, "cancelled")]):
                     execute(self.publisher, statement)
-            case "cancel":
+            case "cancel" | "cancel of a pause":
                 self.client.cancel_run_tx(self.publisher, self.run_key)
+            case "resume":
+                self.client.resume_run_tx(self.publisher, self.run_key)
             case "pause":
                 self.client.pause_run_tx(self.publisher, self.run_key)
             case _:
@@ -100,7 +107,8 @@ class Bench:
             for worker_id in (self.other_id, self.worker_id):
                 self.route(worker_id)
         assert not execute(self.router, unrouted_events(SHARD, self.worker_id)).is_more
-        if self.client.get_run_info(self.run_key).status in ("cancelled", "paused"):
+        status = self.client.get_run_info(self.run_key).status
+        if status == "cancelled" or (status == "paused" and self.what == "pause"):
             return True
         return bool(execute(self.router, claim_runs(SHARD, self.other_id, 10)))
 
@@ -137,7 +145,9 @@ ORDERS = sorted(set(interleavings()))
     # What follows is the same for both: each gets half of the orders.
     + [("cancel", order) for order in ORDERS[::2]]
     + [("terminate", order) for order in ORDERS[1::2]]
-    + [("pause", order) for order in ORDERS[::3]],
+    + [("pause", order) for order in ORDERS[::3]]
+    + [("resume", order) for order in ORDERS]
+    + [("cancel of a pause", order) for order in ORDERS[::2]],
     indirect=["bench"],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
@@ -148,3 +158,17 @@ def test_what_is_published_reaches_the_run_wherever_it_meets_the_park(bench: Ben
         delivered |= action() is True
     # A live delivery to an execution that is parking is ignored there: the park itself must have found the event.
     assert bench.is_woken(), f"lost in {order} (delivered live: {delivered})"
+
+
+@pytest.mark.parametrize("bench", ["terminate"], indirect=True)
+def test_a_run_is_not_paused_whose_termination_the_worker_did_not_live_to_obey(bench: Bench) -> None:
+    bench.publish()
+    bench.commit_publish()
+    assert bench.route()
+    record = Record(bench.run_key.run_id, bench.claimed.epoch, ending=RELEASE)
+    leaving = Running(flush(SHARD, bench.worker_id, [record], is_repeat=False, is_leaving=False)).request
+    assert isinstance(leaving, Commit)
+    for statement in leaving.statements:
+        execute(bench.router, statement)
+    bench.client.pause_run(bench.run_key)
+    assert bench.is_woken()

@@ -40,7 +40,14 @@ WITH locked AS MATERIALIZED (
                WHEN bool_or(kind = 'terminate' OR kind = 'cancel' AND epoch = 0) THEN 'end'
                WHEN bool_or(kind = 'cancel') THEN 'wake'
                WHEN (pg_catalog.array_agg(kind ORDER BY created_at DESC, event_id DESC)
-                     FILTER (WHERE kind IN ('pause', 'resume')))[1] = 'pause' THEN 'pause'
+                     FILTER (WHERE kind IN ('pause', 'resume')))[1] = 'pause'
+               -- A termination may be left by a worker that died before it obeyed; nothing else would ask for it.
+               THEN CASE WHEN EXISTS (
+                             SELECT FROM durable.events AS pending
+                             WHERE pending.workflow_name_shard = %(shard_value)s AND pending.run_id = arrived.run_id
+                               AND pending.run_id = ANY (ARRAY(SELECT run_id FROM arrived))
+                               AND pending.kind = 'terminate' AND pending.consumed_by IS NULL)
+                         THEN 'wake' ELSE 'pause' END
                WHEN status = 'paused' AND bool_or(kind = 'resume') THEN 'resume'
                WHEN bool_or(kind = 'event' AND name = ANY(awaits)
                             OR kind = 'request' AND pg_catalog.concat('request:', name) = ANY(awaits)
