@@ -234,9 +234,7 @@ class Tables:
             self.status, self.error = "cancelled", ErrorInfo("RunCancelled", "enough")
             self.has_ended_unclaimed = True
             self.waits.clear()
-        elif "cancel" in kinds:
-            self.status, self.wake_at = "queued", None
-        elif asked and asked[-1].event.kind == "pause" and "terminate" in self._asked(()):
+        elif "cancel" in kinds or (asked and asked[-1].event.kind == "pause" and "terminate" in self._asked(())):
             self.status, self.wake_at = "queued", None
         elif asked and asked[-1].event.kind == "pause":
             self.wake_at = self.wake_at if self.status in ("sleeping", "paused") else None
