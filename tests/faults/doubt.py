@@ -36,7 +36,13 @@ _NOT_ASKED = frozenset(
         *(f"events/{name}" for name in ("request_reschedule", "request_resume")),
         *(
             f"flush/{name}"
-            for name in ("gather_events", "record_published", "record_replies", "requeue_gathering_runs")
+            for name in (
+                "gather_events",
+                "record_published",
+                "record_replies",
+                "requeue_gathering_runs",
+                "requeue_paused_runs",
+            )
         ),
         *(f"routing/{name}" for name in ("lock_reschedules", "reschedule_runs")),
         "pauses/put_pause",
